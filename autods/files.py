@@ -1,0 +1,93 @@
+"""Files that are whole or absent: atomic placement, locks, hashes, JSON.
+
+A temporary file has the target's name plus ``.tmp`` and lies beside it, so a
+killed command leaves at most one stale file, which the next run overwrites.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autods.errors import Busy
+
+BLOCK = 1 << 20  # bytes read at once when hashing and copying
+
+
+@contextmanager
+def atomic(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target``; move it into place on success.
+
+    The content is flushed to disk before the rename. When the body raises, the
+    temporary file is removed and ``target`` stays as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + ".tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write JSON atomically: sorted keys, two spaces, one final newline."""
+    with atomic(target) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def hash_file(path: Path, algorithm: str) -> str:
+    """Return the hex digest of a file's content (``md5``, ``sha256`` ...)."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_tree(folder: Path) -> str:
+    """Return the sha256 over the sorted relative paths and contents below a folder."""
+    digest = hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for name in sorted(files):
+        if files[name].is_file():
+            digest.update(f"{name}\0{hash_file(files[name], 'sha256')}\n".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, timeout: float = 600.0) -> Iterator[None]:
+    """Hold an inter-process lock on ``path`` (a ``.lock`` file beside it).
+
+    Raises
+    ------
+    Busy
+        When another process keeps the lock for ``timeout`` seconds. The message
+        names that process.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(path.name + ".lock")
+    holder = path.with_name(path.name + ".holder")
+    try:
+        with FileLock(lock, timeout=timeout):
+            holder.write_text(f"process {os.getpid()} on {os.uname().nodename}", encoding="utf-8")
+            try:
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+    except Timeout:
+        name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        raise Busy(
+            f"{path} is being written by {name}; waited {timeout:.0f} s; nothing was changed. "
+            "Wait until it has finished, then run the same command again."
+        ) from None

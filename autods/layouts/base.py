@@ -1,0 +1,72 @@
+"""What every layout family is: typed parameters plus one method that reads.
+
+A family turns the members of a dataset's containers into `RawSample` records. It
+knows nothing of splits per protocol, label numbers or sample ids; `autods.samples`
+derives these in one place for all families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from autods.containers import Container
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """One image as a layout family finds it.
+
+    Attributes
+    ----------
+    file
+        Name of the manifest file (container) that holds it.
+    member
+        Path inside that container, POSIX, as the container spells it.
+    labels
+        Task name to label key (text); see `autods.manifest.TaskSpec`.
+    split
+        Official split name, or ``None`` when the archive has none.
+    """
+
+    file: str
+    member: str
+    labels: Mapping[str, str]
+    split: str | None = None
+
+
+class Layout(BaseModel):
+    """Base of all layout families. Each adds ``family`` and its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def files(self) -> list[str]:
+        """Return the manifest files that this layout reads."""
+        raise NotImplementedError
+
+    def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
+        """Yield every sample, in any order.
+
+        Parameters
+        ----------
+        containers
+            Manifest file name to opened container, for every name in `files`. A plain
+            file (a list, a .mat) is a container with one member named like the file.
+
+        Raises
+        ------
+        LayoutError
+            When the container is not laid out as the parameters say; the message names
+            file, line or member, and what was expected.
+        """
+        raise NotImplementedError
+
+
+def is_image(member: str) -> bool:
+    """Tell whether a member's suffix (in any case) is that of an image; hidden files are not."""
+    name = member.rsplit("/", 1)[-1]
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)

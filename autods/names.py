@@ -1,0 +1,61 @@
+"""The one mechanism for everything that is looked up by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
+from typing import Generic, TypeVar
+
+from autods.errors import UnknownName
+
+T = TypeVar("T")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """Build the error for an unknown name, with the nearest known names first."""
+    names = sorted(known)
+    lowered = {n.lower(): n for n in names}
+    near = [lowered[n] for n in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+    if near:
+        hint = f"did you mean {', '.join(near)}?"
+    elif names:
+        hint = f"known: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
+    else:
+        hint = "none is known"
+    return UnknownName(f"unknown {kind} '{name}'; {hint}")
+
+
+class Registry(Generic[T]):
+    """Named things of one kind. Refuses duplicates, answers typos.
+
+    Parameters
+    ----------
+    kind
+        The word an error message uses, for example ``"method"``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that enters the decorated object under ``name``."""
+
+        def enter(item: T) -> T:
+            if name in self._items:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._items[name] = item
+            return item
+
+        return enter
+
+    def get(self, name: str) -> T:
+        """Return the object called ``name``; raise `UnknownName` otherwise."""
+        if name not in self._items:
+            raise unknown(self.kind, name, self._items)
+        return self._items[name]
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """List the registered names that match a glob pattern, sorted."""
+        return sorted(n for n in self._items if fnmatch(n, pattern))

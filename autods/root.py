@@ -1,0 +1,73 @@
+"""The one owner of paths under a data root. Nobody else joins these names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from autods.errors import UnsafePath
+
+
+def default_root() -> Path:
+    """Return ``AUTODS_ROOT``, else the platform's user data folder."""
+    if value := os.environ.get("AUTODS_ROOT"):
+        return Path(value)
+    from platformdirs import user_data_path
+
+    return user_data_path("autods")
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """Join a relative path from outside our control; refuse one that leaves ``folder``."""
+    parts = Path(relative.replace("\\", "/")).parts
+    if not parts or Path(relative).is_absolute() or ".." in parts or relative.startswith("/"):
+        raise UnsafePath(
+            f"path '{relative}' would leave {folder}; expected a relative path without '..'; "
+            "nothing was written. Correct the manifest, or do not trust this archive."
+        )
+    return folder.joinpath(*parts)
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """Paths of datasets and features below ``path`` (DESIGN, data root)."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> DataRoot:
+        """Return the root at ``path``, or the default one."""
+        return cls((Path(path) if path is not None else default_root()).expanduser().resolve())
+
+    def dataset(self, name: str) -> Path:
+        """Return the folder of one dataset."""
+        return self.path / "datasets" / name
+
+    def archive(self, name: str, file: str) -> Path:
+        """Return the place of one verified download."""
+        return inside(self.dataset(name) / "archives", file)
+
+    def converted(self, name: str, file: str) -> Path:
+        """Return the place of the uncompressed container made once from ``file``."""
+        return inside(self.dataset(name) / "converted", file)
+
+    def samples(self, name: str) -> Path:
+        """Return the place of the sample index."""
+        return self.dataset(name) / "samples.parquet"
+
+    def record(self, name: str) -> Path:
+        """Return the place of the record of what was fetched and indexed."""
+        return self.dataset(name) / "record.json"
+
+    def features(self, encoder: str, name: str) -> Path:
+        """Return the folder of one feature set."""
+        return self.path / "features" / encoder / name
+
+    def shard(self, encoder: str, name: str, split: str, index: int, count: int) -> Path:
+        """Return the place of shard ``index`` of ``count`` of a split."""
+        return self.features(encoder, name) / f"{split}-{index:05d}-of-{count:05d}.h5"
+
+    def feature_record(self, encoder: str, name: str) -> Path:
+        """Return the place of the record of one feature set."""
+        return self.features(encoder, name) / "record.json"
