@@ -327,9 +327,8 @@ def _line(node: yaml.Node | None, location: Iterable[int | str]) -> int:
             found = node.value[part : part + 1]
         else:
             found = []
-        if not found:
-            break
-        node = found[0]
+        if found:  # a location also names the family of a layout, which is no node
+            node = found[0]
     return node.start_mark.line + 1 if node is not None else 1
 
 

@@ -20,8 +20,9 @@ def default_root() -> Path:
 
 def inside(folder: Path, relative: str) -> Path:
     """Join a relative path from outside our control; refuse one that leaves ``folder``."""
-    parts = Path(relative.replace("\\", "/")).parts
-    if not parts or Path(relative).is_absolute() or ".." in parts or relative.startswith("/"):
+    path = Path(relative.replace("\\", "/"))
+    parts = path.parts
+    if not parts or path.is_absolute() or ".." in parts:
         raise UnsafePath(
             f"path '{relative}' would leave {folder}; expected a relative path without '..'; "
             "nothing was written. Correct the manifest, or do not trust this archive."

@@ -2,8 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, get_args
+
+from pydantic import BeforeValidator, Field
+
+from autods.errors import UnknownName
 from autods.layouts.base import Layout, RawSample
+from autods.layouts.class_folders import ClassFolders
+from autods.layouts.combined import Combined
+from autods.layouts.csv_table import CsvTable
+from autods.layouts.list_files import ListFiles
+from autods.layouts.nested_zips import NestedZips
+from autods.layouts.numbered import Numbered
+from autods.names import Registry
 
-AnyLayout = Layout
+FAMILIES: Registry[type[Layout]] = Registry("layout family")
+for _family in (ClassFolders, Combined, CsvTable, ListFiles, NestedZips, Numbered):
+    FAMILIES.register(get_args(_family.model_fields["family"].annotation)[0])(_family)
 
-__all__ = ["AnyLayout", "Layout", "RawSample"]
+
+def _known_family(value: Any) -> Any:
+    """Answer an unknown family with the nearest names, before pydantic lists them all."""
+    if isinstance(value, dict):
+        parts = [part for part in value.get("parts") or () if isinstance(part, dict)]
+        for part in [value, *parts]:
+            try:
+                FAMILIES.get(str(part.get("family")))
+            except UnknownName as error:
+                raise ValueError(f"family: {error}") from None
+    return value
+
+
+AnyLayout = Annotated[
+    ClassFolders | Combined | CsvTable | ListFiles | NestedZips | Numbered,
+    Field(discriminator="family"),
+    BeforeValidator(_known_family),
+]
+
+__all__ = ["FAMILIES", "AnyLayout", "Layout", "RawSample"]

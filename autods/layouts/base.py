@@ -48,6 +48,10 @@ class Layout(BaseModel):
         """Return the manifest files that this layout reads."""
         raise NotImplementedError
 
+    def nested_files(self) -> list[str]:
+        """Return those of `files` whose inner zips are opened too (`autods.containers`)."""
+        return []
+
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every sample, in any order.
 

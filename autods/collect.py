@@ -1,0 +1,134 @@
+"""From opened archives to the table of samples: collect, merge, number, divide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autods.containers import Container, Member, open_container
+from autods.errors import LayoutError
+from autods.labels import TaskLabels, assign_splits, needed_files, number_labels
+from autods.layouts.base import RawSample
+from autods.manifest import Manifest
+from autods.progress import Progress
+from autods.root import DataRoot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1  # of samples.parquet; a change means that datasets are indexed again
+KEY = "autods"  # of the table's metadata
+STEP = 1000  # images between two reports of progress
+
+
+@contextmanager
+def opened(
+    manifest: Manifest, root: DataRoot, progress: Progress
+) -> Iterator[dict[str, Container]]:
+    """Open every file that indexing reads; close all of them at the end."""
+    nested = manifest.layout.nested_files()
+    containers: dict[str, Container] = {}
+    try:
+        for file in needed_files(manifest):
+            containers[file] = open_container(
+                root, manifest, file, nested=file in nested, progress=progress
+            )
+        yield containers
+    finally:
+        for container in containers.values():
+            container.close()
+
+
+def members_by_name(container: Container) -> dict[str, Member]:
+    """Return member name to member."""
+    return {member.name: member for member in container.members()}
+
+
+def collect(
+    manifest: Manifest, containers: Mapping[str, Container], progress: Progress
+) -> list[RawSample]:
+    """Run the layout; return every image once, sorted by ``<file>/<member>``.
+
+    An image that a layout yields again, for example from the list of another task, is
+    one sample with the labels of both.
+
+    Raises
+    ------
+    LayoutError
+        When two records of one image contradict each other.
+    """
+    merged: dict[str, RawSample] = {}
+    count = 0
+    progress.start(f"indexing {manifest.name}", None, "images")
+    try:
+        for count, sample in enumerate(manifest.layout.read(containers), start=1):
+            path = f"{sample.file}/{sample.member}"
+            merged[path] = _merge(merged[path], sample) if path in merged else sample
+            if count % STEP == 0:
+                progress.advance(STEP)
+        progress.advance(count % STEP)
+    finally:
+        progress.finish()
+    return [merged[path] for path in sorted(merged)]
+
+
+def sample_table(
+    manifest: Manifest, samples: list[RawSample], containers: Mapping[str, Container]
+) -> pa.Table:
+    """Build the table of a sample index, see `autods.samples.SampleIndex`."""
+    import pyarrow as pa
+
+    tasks = {
+        task: number_labels(task, spec, samples, containers)
+        for task, spec in manifest.tasks.items()
+    }
+    members = {name: members_by_name(container) for name, container in containers.items()}
+    places = [members[sample.file][sample.member] for sample in samples]
+    columns: dict[str, pa.Array] = {
+        "sample": pa.array(np.arange(len(samples), dtype=np.int64)),
+        "path": pa.array([f"{s.file}/{s.member}" for s in samples], pa.string()),
+        "container": pa.array([s.file for s in samples], pa.string()),
+        "member": pa.array([s.member for s in samples], pa.string()),
+        "offset": pa.array([place.offset for place in places], pa.int64()),
+        "size": pa.array([place.size for place in places], pa.int64()),
+    }
+    official = [sample.split for sample in samples]
+    stratify_by = tasks[manifest.default_task].numbers
+    for protocol, rule in sorted(manifest.splits.items()):
+        splits = assign_splits(protocol, rule, official, stratify_by)
+        columns[f"split_{protocol}"] = pa.array(splits, pa.string())
+    for task, labels in tasks.items():
+        columns[f"label_{task}"] = pa.array(labels.numbers)
+    return pa.table(columns).replace_schema_metadata({KEY: _metadata(manifest, tasks)})
+
+
+def _metadata(manifest: Manifest, tasks: Mapping[str, TaskLabels]) -> str:
+    return json.dumps(
+        {
+            "version": FORMAT,
+            "dataset": manifest.name,
+            "manifest": manifest.fingerprint(),
+            "default_task": manifest.default_task,
+            "classes": {task: labels.classes for task, labels in tasks.items()},
+        }
+    )
+
+
+def _merge(first: RawSample, second: RawSample) -> RawSample:
+    pairs: Iterable[tuple[str, str | None, str | None]] = [
+        *((f"task '{t}'", first.labels.get(t), key) for t, key in second.labels.items()),
+        ("official split", first.split, second.split),
+    ]
+    for what, one, two in pairs:
+        if one is not None and two is not None and one != two:
+            raise LayoutError(
+                f"{first.file}/{first.member}: {what}: expected one value, got '{one}' and "
+                f"'{two}'; nothing was indexed. Correct the layout in the manifest."
+            )
+    split = first.split if second.split is None else second.split
+    return replace(first, labels={**first.labels, **second.labels}, split=split)

@@ -1,0 +1,64 @@
+"""What both command lines share: how errors end a command, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from autods.errors import AutodsError
+
+if TYPE_CHECKING:
+    import typer
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Run a command line: no traceback for what a user can mend, and a definite exit code.
+
+    0: everything asked for was done; 2: wrong usage; 1: anything else; 130: interrupted.
+    """
+    try:
+        app()
+    except AutodsError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(
+            f"the system refused: {error.strerror or error}{where}; finished files are whole. "
+            "Mend the cause (space, permission, path) and run the same command again.",
+            1,
+        )
+    except KeyboardInterrupt:
+        _fail("interrupted; finished work is kept. Run the same command again to go on.", 130)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs: one JSON document on standard output."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows as an aligned table; numbers to the right, with thousands separators."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    keys = list(rows[0]) if rows else []
+    for key in keys:
+        numeric = all(isinstance(row[key], int | float | None) for row in rows)
+        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in keys))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,}" if isinstance(value, int) else str(value)

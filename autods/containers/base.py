@@ -1,0 +1,74 @@
+"""What a container and a member are, and which member names are let in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from autods.errors import ContainerError, UnsafePath
+from autods.root import inside
+
+NESTED = "!/"  # stands between the name of a nested zip and the path inside it
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file inside a container.
+
+    Attributes
+    ----------
+    name
+        POSIX path inside the container; ``inner.zip!/path`` inside a nested zip.
+    offset
+        Where the bytes are: >= 0, stored plainly at this byte of the container file;
+        -1, a file of its own (the container is a folder); <= -2, deflated in a zip
+        whose local header for this member is at byte ``-2 - offset``.
+    size
+        Size in bytes of the member itself, uncompressed.
+    """
+
+    name: str
+    offset: int
+    size: int
+
+
+class Container(Protocol):
+    """A folder, zip, tar or single file whose members are read in place."""
+
+    def members(self) -> list[Member]:
+        """Return all files, sorted by name; no folders, no links."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of one member; raise `ContainerError` if absent or damaged."""
+
+    def close(self) -> None:
+        """Release file handles."""
+
+
+def plain_name(archive: Path, name: str) -> str | None:
+    """Return a member's name as we use it, ``None`` for litter of operating systems.
+
+    Raises
+    ------
+    UnsafePath
+        When the name is absolute or contains ``..``; names archive and member.
+    """
+    try:
+        inside(archive, name)
+    except UnsafePath:
+        raise UnsafePath(
+            f"{archive}: member '{name}' would leave the archive's folder; expected a relative "
+            "path without '..'; nothing of the archive was used. Do not trust this archive."
+        ) from None
+    name = name.removeprefix("./")
+    parts = name.split("/")
+    return None if "__MACOSX" in parts or parts[-1] == ".DS_Store" else name
+
+
+def damaged(archive: Path, cause: object) -> ContainerError:
+    """Build the error for an archive that cannot be read to its end."""
+    return ContainerError(
+        f"{archive} is damaged or incomplete: {cause}; it was left as it is and nothing was "
+        "indexed from it. Delete it and fetch the dataset again."
+    )

@@ -1,0 +1,5 @@
+"""From images to features: encoder loading, image decoding, extraction runs.
+
+Import from the modules: `autods.encode.encoders` and `autods.encode.extract`. Nothing
+is imported here, so that the command line starts without torch.
+"""

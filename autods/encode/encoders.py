@@ -1,0 +1,246 @@
+"""Encoders: an open_clip model, its weights and its preprocessing under one name.
+
+Which weights are meant and how they are read is decided in `weights`; running an
+encoder over a dataset is `extract`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
+
+from autods.encode.checkpoints import fetch_weights, hash_weights, load_weights
+from autods.encode.weights import (
+    Weights,
+    choose_weights,
+    fitting_tags,
+    has_quick_gelu,
+    remark_on_file,
+)
+from autods.errors import EncoderError
+from autods.names import unknown
+from autods.progress import Progress, Silent
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Transform(Protocol):
+    """Preprocessing: what it returns for one image is float32 [3, h, w]. Can be pickled."""
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Turn an image of any size and mode into the encoder's input."""
+
+
+class Encoder(Protocol):
+    """What turns images into features.
+
+    Attributes
+    ----------
+    name
+        ``<model>.<tag>``, ``<model>.file-<8 hex>`` or ``<model>.random-<seed>``.
+    dim
+        Width d of the features.
+    provenance
+        What determines the features, as plain JSON: model, pretrained, weights_sha256,
+        quick_gelu, preprocessing, precision, open_clip.
+    """
+
+    @property
+    def name(self) -> str:
+        """Folder name of the features."""
+
+    @property
+    def dim(self) -> int:
+        """Width d of the features."""
+
+    @property
+    def transform(self) -> Transform:
+        """Preprocessing of one image."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What determines the features."""
+
+    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Return the features float32 [n, d] of preprocessed images float32 [n, 3, h, w]."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenClipEncoder:
+    """The image tower of an open_clip model. Build it with `load_encoder`."""
+
+    name: str
+    dim: int
+    transform: Transform
+    provenance: Mapping[str, Any]
+    model: torch.nn.Module = field(repr=False)
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Return the features float32 [n, d] of images float32 [n, 3, h, w], not normalised."""
+        exact = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with torch.inference_mode(), exact:
+            images = batch.to(device=self.device, dtype=self.dtype)  # [n, 3, h, w]
+            features = self.model.encode_image(images)  # type: ignore[operator]  # [n, d]
+            return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+
+
+def load_encoder(
+    model: str,
+    pretrained: str | None = None,
+    random_weights: int | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
+    *,
+    progress: Progress | None = None,
+) -> OpenClipEncoder:
+    """Build an encoder.
+
+    Parameters
+    ----------
+    model
+        Name of an open_clip model, for example ``ViT-B-32``.
+    pretrained
+        Published tag or checkpoint file; ``None``: the model's usual tag
+        (`autods.encode.weights.choose_weights` has the rule).
+    random_weights
+        Seed of random weights instead of trained ones, for trying the pipeline out.
+        Equal on every machine with the same version of torch; their hash is recorded.
+    precision
+        ``fp32``, ``fp16`` or ``bf16``, of weights and activations.
+    device
+        A torch device: ``cpu``, ``cuda``, ``cuda:1`` ...
+
+    Raises
+    ------
+    UnknownName
+        For an unknown model, tag or precision; the message names the nearest.
+    EncoderError
+        When the weights cannot be had, do not fit, or were trained with another activation.
+    """
+    progress = progress or Silent()
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    place = _device(device)
+    weights = choose_weights(model, pretrained, random_weights)
+    name = f"{model}.{weights.label}"
+    if weights.seed is None:
+        checkpoint = weights.file or fetch_weights(weights)
+        net = _build(weights)
+        load_weights(net, checkpoint, name)
+        remark_on_file(weights, progress)
+    else:
+        net = _build(weights)
+        progress.note(
+            f"NOTE: encoder {name} has RANDOM weights: it was never trained. Its features are "
+            "good for trying the pipeline out and meaningless for any result to be published."
+        )
+    preprocessing = _preprocessing(weights, net)
+    provenance = {
+        "model": model,
+        "pretrained": weights.label,
+        "weights_sha256": hash_weights(net),
+        "quick_gelu": has_quick_gelu(model),
+        "preprocessing": preprocessing,
+        "precision": precision,
+        "open_clip": open_clip.__version__,
+    }
+    return OpenClipEncoder(
+        name=name,
+        dim=int((open_clip.get_model_config(model) or {})["embed_dim"]),
+        transform=image_transform_v2(PreprocessCfg(**preprocessing), is_train=False),
+        provenance=json.loads(json.dumps(provenance)),  # tuples become lists, as when read back
+        model=_placed(net, model, PRECISIONS[precision], place),
+        device=place,
+        dtype=PRECISIONS[precision],
+    )
+
+
+def _build(weights: Weights) -> torch.nn.Module:
+    """Build the model with seeded random weights, float32, on the CPU, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]), _quiet_open_clip():
+        torch.manual_seed(weights.seed or 0)
+        try:
+            net = open_clip.create_model(weights.model, pretrained=None, pretrained_text=False)
+        except Exception as error:  # a text tower may need packages or files that are absent
+            raise EncoderError(
+                f"open_clip cannot build model '{weights.model}': "
+                f"{f'{error}'.strip().splitlines()[0][:200]}; nothing was done. Install what is "
+                "missing, or choose another model."
+            ) from None
+    return net.eval()  # type: ignore[no-any-return]
+
+
+def _placed(
+    net: torch.nn.Module, model: str, dtype: torch.dtype, device: torch.device
+) -> torch.nn.Module:
+    """Move the model to its precision, as open_clip does, and to its device.
+
+    Hashes are taken before, in float32.
+    """
+    vision = (open_clip.get_model_config(model) or {})["vision_cfg"]
+    if dtype != torch.float32 and "timm_model_name" in vision:
+        net = net.to(dtype)
+        for module in net.modules():  # these layer norms compute in float32 themselves
+            if isinstance(module, open_clip.transformer.LayerNormFp32):
+                module.float()
+    elif dtype != torch.float32:
+        open_clip.model.convert_weights_to_lp(net, dtype=dtype)
+    return net.to(device)
+
+
+def _preprocessing(weights: Weights, net: torch.nn.Module) -> dict[str, Any]:
+    """Return open_clip's preprocessing as plain values: that of the tag, at the model's size.
+
+    A checkpoint file or random weights take what the published weights of the model agree
+    on, and open_clip's default where there are none or they differ.
+    """
+    default = asdict(PreprocessCfg())
+    if weights.source:
+        found = merge_preprocess_dict(default, weights.source)
+    else:
+        every = [
+            merge_preprocess_dict(
+                default, open_clip.pretrained.get_pretrained_cfg(weights.model, tag)
+            )
+            for tag in fitting_tags(weights.model)
+        ]
+        found = every[0] if every and all(one == every[0] for one in every) else default
+    return {**found, "size": net.visual.image_size}  # type: ignore[union-attr]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise EncoderError(
+            f"device '{name}' cannot be used: {f'{error}'.splitlines()[0][:160]}; nothing was "
+            "done. Use --device cpu, or a device that this machine and its torch have."
+        ) from None
+    return device
+
+
+@contextmanager
+def _quiet_open_clip() -> Iterator[None]:
+    """Silence open_clip's warning about missing weights: they are loaded afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

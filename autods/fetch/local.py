@@ -1,0 +1,62 @@
+"""Local files and folders: copied, never linked.
+
+A hard link would let the archive change behind our back when the original is edited;
+a copy that was verified stays what it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from autods.fetch.base import SOURCES, MirrorFailed, Seen, is_folder, receive, size_of
+from autods.files import BLOCK
+from autods.manifest import FileEntry, Mirror
+from autods.progress import Progress
+
+
+@SOURCES.register("file")
+def fetch_file(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress) -> None:
+    """Copy one file, or all regular files of a folder (see `Source`)."""
+    origin = Path(mirror.url).expanduser()
+    if not origin.exists():
+        raise MirrorFailed("does not exist")
+    if origin.is_dir() != is_folder(entry.checksum):
+        got, expected = ("folder", "file") if origin.is_dir() else ("file", "folder")
+        raise MirrorFailed(f"is a {got}, expected a {expected}")
+    if origin.is_dir():
+        _copy_folder(origin, target_part, entry, progress)
+        return
+    total, offset = size_of(origin), size_of(target_part)
+    if offset > total:  # the part began as another file
+        offset = 0
+    seen = Seen(mirror.url, total=total)
+    receive(_read(origin, offset), target_part, entry, progress, seen=seen, at=offset)
+
+
+def _read(origin: Path, offset: int) -> Iterator[bytes]:
+    try:
+        with origin.open("rb") as handle:
+            handle.seek(offset)
+            while block := handle.read(BLOCK):
+                yield block
+    except OSError as error:
+        raise MirrorFailed(f"cannot be read: {error.strerror}") from None
+
+
+def _copy_folder(origin: Path, part: Path, entry: FileEntry, progress: Progress) -> None:
+    """Copy contents only: what `autods.files.hash_tree` covers, without modes and times."""
+    files = [path for path in sorted(origin.rglob("*")) if path.is_file()]
+    part.mkdir(parents=True)
+    progress.start(entry.name, len(files), "files")
+    try:
+        for file in files:
+            copy = part / file.relative_to(origin)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            progress.advance(1)
+    except PermissionError as error:
+        raise MirrorFailed(f"{error.filename} cannot be read: {error.strerror}") from None
+    finally:
+        progress.finish()

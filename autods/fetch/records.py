@@ -1,0 +1,83 @@
+"""What was fetched, as ``record.json`` says it under ``files``, and whether it still holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from autods.errors import FetchError
+from autods.fetch.base import digest, shown, size_of
+from autods.files import write_json
+from autods.manifest import FileEntry, Manifest, Mirror
+from autods.root import DataRoot
+
+
+def record_file(
+    root: DataRoot, dataset: str, entry: FileEntry, arrived: Path, mirror: Mirror | None
+) -> None:
+    """Write down a verified file. Other keys of the record belong to other steps.
+
+    This happens before the file is moved into place: a kill in between leaves a record
+    without its file, which is fetched again, and never a file without its record, which
+    for a git checkout could not be verified any more.
+    """
+    value = {
+        "checksum": entry.checksum,
+        "size": size_of(arrived),
+        "kind": mirror.kind if mirror else None,
+        "url": shown(mirror.url) if mirror else None,
+    }
+    if entry.checksum.startswith("git:"):
+        value["tree"] = digest(arrived, entry.checksum)
+    record = _read(root, dataset)
+    record["files"] = {**record.get("files", {}), entry.name: value}
+    write_json(root.record(dataset), record)
+
+
+def recorded_files(root: DataRoot, dataset: str) -> dict[str, dict[str, Any]]:
+    """Return file name to what is recorded of it: checksum, size, kind and url it came from."""
+    return dict(_read(root, dataset).get("files", {}))
+
+
+def missing_files(manifest: Manifest, root: DataRoot) -> list[str]:
+    """Return the names of the files that are not fetched yet; nothing is hashed."""
+    recorded = recorded_files(root, manifest.name)
+    return [
+        entry.name
+        for entry in manifest.files
+        if recorded.get(entry.name, {}).get("checksum") != entry.checksum
+        or not root.archive(manifest.name, entry.name).exists()
+    ]
+
+
+def verify_archives(manifest: Manifest, root: DataRoot) -> list[str]:
+    """Hash all archives of a dataset again; return the problems as sentences, none if sound."""
+    recorded = recorded_files(root, manifest.name)
+    problems = []
+    for entry in manifest.files:
+        target = root.archive(manifest.name, entry.name)
+        label = f"{manifest.name}/{entry.name}"
+        expected = entry.checksum
+        if expected.startswith("git:"):  # a commit is verified by the tree recorded with it
+            expected = recorded.get(entry.name, {}).get("tree", "a recorded checkout")
+        if not target.exists():
+            problems.append(f"{label} is not fetched; run 'autods fetch {manifest.name}'.")
+        elif (got := digest(target, entry.checksum)) != expected:
+            problems.append(
+                f"{label} is damaged: expected {expected}, got {got}; move {target} away and "
+                f"run 'autods fetch {manifest.name}'."
+            )
+    return problems
+
+
+def _read(root: DataRoot, dataset: str) -> dict[str, Any]:
+    path = root.record(dataset)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise FetchError(
+            f"{path}: expected JSON, got: {error}; no archive was changed. Move it away and run "
+            f"'autods fetch {dataset}': the archives are checked and recorded again."
+        ) from None
+    return dict(record)

@@ -1,0 +1,159 @@
+"""Numbered: flat files whose number gives the label, and lists of numbers the splits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from autods.containers import Container
+from autods.errors import LayoutError
+from autods.layouts.base import Layout, RawSample, is_image
+from autods.layouts.patterns import compile_pattern, fields
+from autods.layouts.tables import TextFile, rows
+
+
+class MatSplits(BaseModel):
+    """Official splits as numbers of images in the variables of a MATLAB file.
+
+    Attributes
+    ----------
+    file, member
+        The ``.mat`` file: a manifest file itself, or a member inside one.
+    variables
+        Official split name to the variables that hold its numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    member: str | None = None
+    variables: dict[str, list[str]] = Field(min_length=1)
+
+    def read(self, container: Container) -> Iterator[tuple[str, int]]:
+        """Yield (split, number); raise `LayoutError` if the file is not as described."""
+        import numpy as np
+        from scipy.io import loadmat
+
+        shown = self.file if self.member is None else f"{self.file}/{self.member}"
+        data = container.read(self.member or self.file)
+        try:
+            content = loadmat(io.BytesIO(data))
+        except Exception as error:  # a damaged file makes the reader fail in many ways
+            raise LayoutError(
+                f"{shown}: expected a MATLAB file up to version 7, got {error}; nothing was "
+                "indexed. Delete the file and fetch the dataset again."
+            ) from None
+        for split, variables in self.variables.items():
+            for variable in variables:
+                if variable not in content:
+                    known = ", ".join(sorted(name for name in content if name[0] != "_"))
+                    raise LayoutError(
+                        f"{shown}: expected a variable '{variable}', got {known}; nothing was "
+                        "indexed. Correct 'splits' in the manifest."
+                    )
+                # Unsigned in the file: cast before anybody subtracts.
+                for number in np.ravel(content[variable]).astype(np.int64).tolist():
+                    yield split, number
+
+
+class Numbered(Layout):
+    """Images named by numbers, ``per_class`` consecutive ones for each class.
+
+    Attributes
+    ----------
+    file
+        Manifest file that holds the images.
+    pattern
+        Path pattern with the field ``{number}``, for example ``"jpg/image_{number}.jpg"``.
+    tasks
+        Tasks that get the label: the position ``(number - first) // per_class`` as text.
+    first
+        Number of the first image.
+    splits
+        Official splits in a MATLAB file.
+    split_lists
+        Official split name to the text file with the numbers of its images, one per line.
+    """
+
+    family: Literal["numbered"]
+    file: str
+    pattern: str
+    tasks: list[str] = Field(min_length=1)
+    per_class: int = Field(ge=1)
+    first: int = 1
+    splits: MatSplits | None = None
+    split_lists: dict[str, TextFile] = Field(default_factory=dict)
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_a_number(cls, value: str) -> str:
+        compile_pattern(value)
+        if fields(value) != {"number"}:
+            raise ValueError("expected a pattern with the one field '{number}'")
+        return value
+
+    def files(self) -> list[str]:
+        """Return the manifest files that this layout reads."""
+        names = [self.splits.file] if self.splits else []
+        names += [table.file for table in self.split_lists.values()]
+        return list(dict.fromkeys([self.file, *names]))
+
+    def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
+        """Yield every image whose path matches, with its official split if it has one."""
+        images = self._images(containers[self.file])
+        splits: dict[int, str] = {}
+        for split, number in self._numbers(containers):
+            if number not in images:
+                raise LayoutError(
+                    f"{self.file}: expected image number {number} of official split '{split}', "
+                    f"got no file that matches '{self.pattern}' with it; nothing was indexed. "
+                    "Correct 'pattern' in the manifest."
+                )
+            if splits.setdefault(number, split) != split:
+                raise LayoutError(
+                    f"{self.file}: {images[number]}: expected one official split, got "
+                    f"'{splits[number]}' and '{split}'; nothing was indexed. Correct the manifest."
+                )
+        for number, member in images.items():
+            label = str((number - self.first) // self.per_class)
+            labels = dict.fromkeys(self.tasks, label)
+            yield RawSample(self.file, member, labels, splits.get(number))
+
+    def _numbers(self, containers: Mapping[str, Container]) -> Iterator[tuple[str, int]]:
+        if self.splits:
+            yield from self.splits.read(containers[self.splits.file])
+        for split, table in self.split_lists.items():
+            for row in rows(table, containers[table.file], None, 1):
+                if not row.cells[0].isdecimal():
+                    raise LayoutError(
+                        f"{table.shown}: line {row.line}: expected the number of an image, got "
+                        f"'{row.cells[0]}'; nothing was indexed. Correct the manifest."
+                    )
+                yield split, int(row.cells[0])
+
+    def _images(self, container: Container) -> dict[int, str]:
+        pattern = compile_pattern(self.pattern)
+        images: dict[int, str] = {}
+        for name in (member.name for member in container.members()):
+            found = pattern.fullmatch(name)
+            if not found or not is_image(name):
+                continue
+            if not found["number"].isdecimal() or int(found["number"]) < self.first:
+                raise LayoutError(
+                    f"{self.file}: {name}: expected a number from {self.first} on, got "
+                    f"'{found['number']}'; nothing was indexed. Correct 'pattern' in the manifest."
+                )
+            if images.setdefault(int(found["number"]), name) != name:
+                raise LayoutError(
+                    f"{self.file}: {name}: expected each number once, got it again after "
+                    f"'{images[int(found['number'])]}'; nothing was indexed."
+                )
+        if not images:
+            raise LayoutError(
+                f"{self.file}: expected images that match '{self.pattern}', got none among "
+                f"{len(container.members())} members; nothing was indexed. Correct the manifest."
+            )
+        return images

@@ -1,0 +1,67 @@
+"""Patterns that take text out of a path, and templates that put it together again.
+
+Pattern: ``{name}`` takes text within one folder or file name, as short as possible;
+the same name again must take the same text; ``*`` is any text within one name, ``**``
+any number of folders. Template: ``{name}`` stands for the text taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+PART = re.compile(r"\{(?P<name>[a-z][a-z0-9_]*)\}|(?P<folders>\*\*/)|(?P<rest>\*\*)|(?P<any>\*)")
+FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Translate a path pattern into a regular expression for `re.Pattern.fullmatch`.
+
+    Raises
+    ------
+    ValueError
+        When a field's name is not made of lower-case letters, digits and ``_``.
+    """
+    seen: set[str] = set()
+    parts, last = [], 0
+    for found in PART.finditer(pattern):
+        parts.append(_literal(pattern, pattern[last : found.start()]))
+        last = found.end()
+        name = found["name"]
+        if name is not None:
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+            seen.add(name)
+        elif found["folders"]:
+            parts.append("(?:[^/]+/)*")
+        else:
+            parts.append(".*" if found["rest"] else "[^/]*")
+    parts.append(_literal(pattern, pattern[last:]))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def fields(template: str) -> set[str]:
+    """Return the names of all fields of a pattern or template."""
+    return set(FIELD.findall(template))
+
+
+def check_fields(what: str, template: str, known: Collection[str]) -> None:
+    """Raise `ValueError` when a template uses a field that nothing fills."""
+    if strange := sorted(fields(template) - set(known)):
+        raise ValueError(
+            f"{what} '{template}': field '{{{strange[0]}}}' is not known; expected one of "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put values into a template whose fields were checked."""
+    return FIELD.sub(lambda found: values[found[1]], template)
+
+
+def _literal(pattern: str, text: str) -> str:
+    if "{" in text or "}" in text:
+        raise ValueError(
+            f"pattern '{pattern}': expected fields like '{{class}}' (lower-case letters, digits, "
+            f"'_'), got '{text}'"
+        )
+    return re.escape(text)

@@ -1,0 +1,99 @@
+"""Rows of text tables and lists, with their line numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from autods.containers import Container
+from autods.errors import LayoutError
+
+
+class TextFile(BaseModel):
+    """A text file of a dataset: a manifest file itself, or a member inside one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    member: str | None = None
+    encoding: str = "utf-8-sig"  # UTF-8, with or without a byte order mark
+
+    @property
+    def shown(self) -> str:
+        """Name of the file for messages."""
+        return self.file if self.member is None else f"{self.file}/{self.member}"
+
+    def text(self, container: Container) -> str:
+        """Return the decoded content; raise `LayoutError` for another encoding."""
+        data = container.read(self.member or self.file)
+        try:
+            return data.decode(self.encoding)
+        except (UnicodeDecodeError, LookupError) as error:
+            raise LayoutError(
+                f"{self.shown}: expected text in {self.encoding}, got {error}; nothing was "
+                "indexed. Correct 'encoding' in the manifest."
+            ) from None
+
+
+class Row(NamedTuple):
+    """One row of a table: its line (1-based) and its cells, stripped."""
+
+    line: int
+    cells: list[str]
+
+
+def rows(
+    table: TextFile, container: Container, delimiter: str | None, columns: int | None
+) -> Iterator[Row]:
+    """Yield the rows of a table that are not empty.
+
+    Parameters
+    ----------
+    delimiter
+        One character; ``None``: white space, the last column takes the rest of the line.
+    columns
+        Number of cells expected in each row; ``None``: as many as the first row has.
+
+    Raises
+    ------
+    LayoutError
+        For a row with another number of cells; names file and line.
+    """
+    try:
+        for line, cells in _split(table.text(container), delimiter, columns):
+            if not any(cells):
+                continue
+            columns = columns or len(cells)
+            if len(cells) != columns:
+                raise LayoutError(
+                    f"{table.shown}: line {line}: expected {columns} columns, got {len(cells)}: "
+                    f"{cells}; nothing was indexed. Correct the columns in the manifest."
+                )
+            yield Row(line, [cell.strip() for cell in cells])
+    except csv.Error as error:
+        raise LayoutError(
+            f"{table.shown}: expected a table of delimited text, got {error}; nothing was "
+            "indexed. Correct the manifest."
+        ) from None
+
+
+def _split(
+    text: str, delimiter: str | None, columns: int | None
+) -> Iterator[tuple[int, list[str]]]:
+    if delimiter is None:
+        for line, content in enumerate(text.splitlines(), start=1):
+            yield line, content.split(None, (columns or 0) - 1)
+        return
+    # Quotes mean something in comma-separated files only; a tab-separated one has stray quotes.
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
+        skipinitialspace=True,
+    )
+    for cells in reader:
+        yield reader.line_num, cells

@@ -1,0 +1,129 @@
+"""Write a manifest for a folder of images that lie in class folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autods.errors import LayoutError, UsageError
+from autods.files import atomic, hash_tree
+from autods.layouts.base import is_image
+from autods.manifest import NAME, Manifest, load
+
+TRAIN, DEV, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
+TEST_FRACTION = 0.2  # drawn, stratified, where the folder has no test part
+
+
+def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
+    """Write ``<out_dir>/<name>.yaml`` for images in ``folder/<class>/``.
+
+    One more level of folders, ``train``, ``test`` and perhaps ``val`` (or their usual
+    other names), is taken for official splits. Without a test folder a stratified fifth
+    of each class becomes the test split. Deeper folders belong to their class.
+
+    Parameters
+    ----------
+    name
+        Name of the dataset: lower-case letters, digits, ``_`` and ``-``.
+    folder
+        Folder of images; it is fetched from there and checked by its tree checksum.
+    out_dir
+        Where the manifest goes; give this folder as ``--manifests`` afterwards.
+
+    Raises
+    ------
+    UsageError
+        When the name or folder is wrong, or the manifest exists already.
+    LayoutError
+        When there are no class folders with images.
+    """
+    target = out_dir / f"{name}.yaml"
+    _check(name, folder, target)
+    splits = _official_splits(folder)
+    pattern = "{split}/{class}/**" if splits else "{class}/**"
+    layout = {
+        "family": "class-folders",
+        "files": ["images"],
+        "pattern": pattern,
+        "labels": {"class": "{class}"},
+        **({"split": "{split}"} if splits else {}),
+    }
+    _check_classes(folder, splits)
+    content = {
+        "name": name,
+        "title": f"Images of {folder.resolve().name}",
+        "homepage": None,
+        "citation": None,
+        "licence": None,
+        "access": "open",
+        "files": [
+            {
+                "name": "images",
+                "checksum": f"tree:{hash_tree(folder)}",
+                "mirrors": [{"kind": "file", "url": _mirror(folder, out_dir)}],
+            }
+        ],
+        "layout": layout,
+        "tasks": {"class": {"classes": None}},
+        "default_task": "class",
+        "splits": {"clean": _rule(splits)},
+    }
+    with atomic(target) as temporary:
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        temporary.write_text(text, encoding="utf-8")
+    load(target, Manifest)
+    return target
+
+
+def _check(name: str, folder: Path, target: Path) -> None:
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"name '{name}': expected lower-case letters, digits, '_' and '-'; nothing was "
+            "written. Choose another name."
+        )
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: expected a folder of images; nothing was written.")
+    if target.exists():
+        raise UsageError(
+            f"{target} exists already and was left as it is. Delete it or choose another name."
+        )
+
+
+def _official_splits(folder: Path) -> dict[str, list[str]]:
+    """Return split to folder names if every folder at the top is that of a split."""
+    names = _folders(folder)
+    known = {"train": TRAIN, "dev": DEV, "test": TEST}
+    splits = {s: [n for n in names if n.lower() in usual] for s, usual in known.items()}
+    whole = sum(map(len, splits.values())) == len(names)
+    return splits if whole and splits["train"] else {}
+
+
+def _check_classes(folder: Path, splits: dict[str, list[str]]) -> None:
+    places = [folder / name for names in splits.values() for name in names] or [folder]
+    for place in places:
+        for name in _folders(place):
+            if any(is_image(path.name) for path in (place / name).rglob("*")):
+                return
+    raise LayoutError(
+        f"{folder}: expected images in class folders (<class>/image.jpg or "
+        "train/<class>/image.jpg), got none; nothing was written."
+    )
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _rule(splits: dict[str, list[str]]) -> dict[str, Any]:
+    if splits.get("test"):
+        return {"rule": "official", **splits}
+    # Without a test part all images are divided anew, those of a val folder too.
+    return {"rule": "random", "test_fraction": TEST_FRACTION}
+
+
+def _mirror(folder: Path, out_dir: Path) -> str:
+    """Return the folder as the manifest names it: relative to the manifest's place."""
+    return Path(os.path.relpath(folder.resolve(), out_dir.resolve())).as_posix()

@@ -1,0 +1,275 @@
+"""The sample index of a dataset: one Parquet file that says where each image lies.
+
+`index_dataset` makes it from the archives, `load_samples` reads it, `verify_index`
+checks it against the archives. Reading images is left to `autods.containers`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from autods import __version__
+from autods.collect import FORMAT, KEY, collect, members_by_name, opened, sample_table
+from autods.containers import NESTED, Member, MemberReader
+from autods.errors import AutodsError, IndexMissing
+from autods.files import atomic, hash_file, locked, write_json
+from autods.manifest import Expected, Manifest
+from autods.progress import Progress, Silent
+from autods.root import DataRoot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class SampleIndex:
+    """The samples of one dataset in the order of their ids; arrays are of length n.
+
+    Attributes
+    ----------
+    dataset
+        Name of the dataset.
+    fingerprint
+        Of the manifest it was made by.
+    default_task
+        The task that splits were stratified by.
+    classes
+        Task to its class names; the position is the class number.
+    protocols
+        The protocols that divide the samples, ``clean`` first.
+    table
+        Columns ``sample`` int64, ``path``, ``container``, ``member`` string, ``offset``,
+        ``size`` int64, ``split_<protocol>`` string, ``label_<task>`` int32 (-1 = none).
+    """
+
+    dataset: str
+    fingerprint: str
+    default_task: str
+    classes: dict[str, list[str]]
+    protocols: list[str]
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def labels(self, task: str | None = None) -> npt.NDArray[np.int32]:
+        """Return class numbers of a task (default: the default one), int32 [n]."""
+        column = self.table[f"label_{task or self.default_task}"]
+        return np.asarray(column.to_numpy(), dtype=np.int32)
+
+    def splits(self, protocol: str = "clean") -> npt.NDArray[np.object_]:
+        """Return ``train``, ``dev``, ``test`` or ``""`` (not used) for every sample, [n]."""
+        return np.asarray(self.table[f"split_{protocol}"].to_numpy(), dtype=object)
+
+    def rows(self, split: str, protocol: str = "clean") -> npt.NDArray[np.int64]:
+        """Return the ids of the samples of one split, int64, increasing."""
+        return np.flatnonzero(self.splits(protocol) == split).astype(np.int64)
+
+    def locate(self, sample: int) -> tuple[str, str, int, int]:
+        """Return (container, member, offset, size): the arguments of `MemberReader.read`."""
+        container, member, offset, size = self._places
+        return container[sample], member[sample], int(offset[sample]), int(size[sample])
+
+    @cached_property
+    def _places(self) -> tuple[Any, ...]:
+        names = ("container", "member", "offset", "size")
+        return tuple(self.table[name].to_numpy() for name in names)
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What `index_dataset` did.
+
+    Attributes
+    ----------
+    action
+        ``indexed``, or ``kept``: the index was up to date.
+    samples
+        Number of samples.
+    classes
+        Task to number of classes.
+    counts
+        Protocol to split (``unused`` included) to number of samples.
+    warnings
+        Sentences about what differs from the manifest's expectations.
+    """
+
+    dataset: str
+    action: Literal["indexed", "kept"]
+    samples: int
+    classes: dict[str, int]
+    counts: dict[str, dict[str, int]]
+    warnings: list[str]
+
+
+def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> IndexSummary:
+    """Write the sample index of a fetched dataset, or keep it if it is up to date.
+
+    Samples are sorted by ``<file>/<member>`` and numbered in this order, so ids, splits
+    and bytes of the index are the same on every machine.
+
+    Raises
+    ------
+    ContainerError, UnsafePath
+        When an archive is missing, damaged or dangerous.
+    LayoutError
+        When an archive is not laid out as the manifest says.
+    Busy
+        When another process works on this dataset.
+    """
+    with locked(root.record(manifest.name)):
+        record = _record(root, manifest.name)
+        action: Literal["indexed", "kept"] = "kept"
+        if not _is_current(manifest, root, record.get("index", {})):
+            action = "indexed"
+            record["index"] = _build(manifest, root, progress)
+            write_json(root.record(manifest.name), record)
+    entry = record["index"]
+    warnings = _warnings(entry, manifest.expected, manifest.default_task)
+    for text in warnings:
+        progress.note(f"{manifest.name}: warning: {text}")
+    return IndexSummary(
+        dataset=manifest.name,
+        action=action,
+        samples=entry["samples"],
+        classes=entry["classes"],
+        counts=entry["counts"],
+        warnings=warnings,
+    )
+
+
+def load_samples(root: DataRoot, name: str, manifest: Manifest | None = None) -> SampleIndex:
+    """Read the sample index of a dataset.
+
+    Parameters
+    ----------
+    manifest
+        If given, the index must have been made by this very manifest.
+
+    Raises
+    ------
+    IndexMissing
+        When there is no index, or it is of another manifest or format.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = root.samples(name)
+    cure = f"nothing was changed. Run 'autods index {name}'."
+    if not path.is_file():
+        raise IndexMissing(f"{path}: dataset '{name}' is not indexed yet; {cure}")
+    try:
+        table = pq.read_table(path)
+        meta = json.loads(table.schema.metadata[KEY.encode()])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise IndexMissing(
+            f"{path}: expected a sample index, got {error}; {cure} Delete the file first."
+        ) from None
+    if meta.get("version") != FORMAT:
+        raise IndexMissing(f"{path}: expected format {FORMAT}, got {meta.get('version')}; {cure}")
+    if manifest is not None and meta["manifest"] != manifest.fingerprint():
+        raise IndexMissing(
+            f"{path}: expected the index of manifest {manifest.fingerprint()[:12]}, got that of "
+            f"{meta['manifest'][:12]}: the manifest has changed since; {cure}"
+        )
+    protocols = [c.removeprefix("split_") for c in table.column_names if c.startswith("split_")]
+    classes = {task: list(names) for task, names in meta["classes"].items()}
+    return SampleIndex(name, meta["manifest"], meta["default_task"], classes, protocols, table)
+
+
+def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
+    """Check a dataset's index against its archives; return the problems as sentences."""
+    try:
+        with locked(root.record(manifest.name)):
+            index = load_samples(root, manifest.name, manifest)
+            recorded = _record(root, manifest.name).get("index", {}).get("sha256")
+            with opened(manifest, root, Silent()) as containers:
+                members = {name: members_by_name(c) for name, c in containers.items()}
+    except AutodsError as error:
+        return [str(error)]
+    problems = []
+    if recorded != hash_file(root.samples(manifest.name), "sha256"):
+        problems.append(f"{root.samples(manifest.name)}: its sha256 is not the recorded one")
+    for sample in range(len(index)):
+        file, name, offset, size = index.locate(sample)
+        if members.get(file, {}).get(name) != Member(name, offset, size):
+            problems.append(f"{file}/{name}: does not lie where the index says")
+    return problems
+
+
+def _build(manifest: Manifest, root: DataRoot, progress: Progress) -> dict[str, Any]:
+    """Write samples.parquet; return the entry for record.json."""
+    import pyarrow.parquet as pq
+
+    with opened(manifest, root, progress) as containers:
+        table = sample_table(manifest, collect(manifest, containers, progress), containers)
+    target = root.samples(manifest.name)
+    with atomic(target) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    classes = json.loads(table.schema.metadata[KEY.encode()])["classes"]
+    return {
+        "format": FORMAT,
+        "autods": __version__,
+        "manifest": manifest.fingerprint(),
+        "sha256": hash_file(target, "sha256"),
+        "samples": table.num_rows,
+        "containers": _containers(manifest, root, table),
+        "classes": {task: len(names) for task, names in classes.items()},
+        "counts": {protocol: _counts(table, protocol) for protocol in manifest.splits},
+        "seeds": {protocol: rule.seed for protocol, rule in manifest.splits.items()},
+    }
+
+
+def _counts(table: pa.Table, protocol: str) -> dict[str, int]:
+    splits = np.asarray(table[f"split_{protocol}"].to_numpy(), dtype=object)
+    counts = {split: int(np.sum(splits == split)) for split in SPLITS}
+    return {**counts, "unused": len(splits) - sum(counts.values())}
+
+
+def _containers(manifest: Manifest, root: DataRoot, table: pa.Table) -> list[str]:
+    """List the files and folders that hold the samples, relative to the dataset's folder."""
+    reader = MemberReader(root, manifest.name)
+    columns = zip(table["container"].to_pylist(), table["member"].to_pylist(), strict=True)
+    outer = {(file, m.partition(NESTED)[0] if NESTED in m else "") for file, m in columns}
+    paths = {reader.path(file, inner + NESTED if inner else "") for file, inner in outer}
+    return sorted(p.relative_to(root.dataset(manifest.name)).as_posix() for p in paths)
+
+
+def _is_current(manifest: Manifest, root: DataRoot, entry: dict[str, Any]) -> bool:
+    target = root.samples(manifest.name)
+    return (
+        entry.get("format") == FORMAT
+        and entry.get("manifest") == manifest.fingerprint()
+        and all((root.dataset(manifest.name) / path).exists() for path in entry["containers"])
+        and target.is_file()
+        and entry["sha256"] == hash_file(target, "sha256")
+    )
+
+
+def _record(root: DataRoot, name: str) -> dict[str, Any]:
+    path = root.record(name)
+    record: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return record
+
+
+def _warnings(entry: dict[str, Any], expected: Expected, task: str) -> list[str]:
+    counts = entry["counts"]["clean"]
+    source = f" ({expected.source})" if expected.source else ""
+    found = {
+        "training images": (expected.train, counts["train"] + counts["dev"]),
+        "test images": (expected.test, counts["test"]),
+        "classes": (expected.classes, entry["classes"][task]),
+    }
+    return [
+        f"expected {wanted:,} {what}{source}, found {got:,}"
+        for what, (wanted, got) in found.items()
+        if wanted is not None and wanted != got
+    ]

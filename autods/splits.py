@@ -1,0 +1,42 @@
+"""Seeded, stratified division of samples. Pure functions of labels, fraction and seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def hold_out(labels: npt.NDArray[Any], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose a stratified part of the samples, leaving at least one of each class.
+
+    Every class gives its share, rounded up or down so that the whole comes out as near to
+    ``fraction`` as it can; the samples within a class are drawn by numpy's PCG64.
+
+    Parameters
+    ----------
+    labels
+        Integer class numbers, [n]; any values.
+    fraction
+        Share to hold out, 0 <= fraction < 1.
+    seed
+        Seed of the draw. The same labels in the same order give the same result.
+
+    Returns
+    -------
+    Mask [n], True for the samples that are held out.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction: expected 0 <= fraction < 1, got {fraction}")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]  # [n], classes in blocks
+    sizes = np.unique(labels, return_counts=True)[1]  # [C]
+    ends = np.cumsum(sizes)
+    quota = np.diff(np.floor(ends * fraction + 0.5).astype(np.int64), prepend=0)
+    quota = np.minimum(quota, sizes - 1)
+    place = np.arange(len(labels)) - np.repeat(ends - sizes, sizes)  # rank within its class
+    mask = np.zeros(len(labels), dtype=np.bool_)
+    mask[by_class[place < np.repeat(quota, sizes)]] = True
+    return mask

@@ -1,0 +1,246 @@
+"""HDF5 feature shards: write one, read one. `autods.feature_sets` opens all of a dataset.
+
+A shard holds contiguous arrays, so a reader maps them into memory and never keeps an
+HDF5 handle.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from autods.errors import StoreError
+from autods.files import atomic
+
+FORMAT = 1
+SPLITS = ("train", "dev", "test", "extra")  # extra: unused by protocol clean, used by another
+CODES = {"train": 1, "dev": 2, "test": 3}  # membership in ``splits/<protocol>``; 0 is unused
+SHARD_NAME = re.compile(r"(train|dev|test|extra)-(\d{5})-of-(\d{5})\.h5")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ShardData:
+    """Arrays of one shard, all of length n.
+
+    Attributes
+    ----------
+    features
+        float16 [n, d], as the encoder gives them (not normalised).
+    labels
+        Task name to int32 [n]; -1 where a sample has no label. Holds the default task.
+    sample
+        int64 [n], strictly increasing: rows of the sample index.
+    content_hash
+        uint64 [n]; see ``ShardInfo.hashed``.
+    splits
+        Protocol to uint8 [n] (`CODES`), only for protocols whose splits are not the shard's.
+    """
+
+    features: npt.NDArray[np.float16]
+    labels: Mapping[str, npt.NDArray[np.int32]]
+    sample: npt.NDArray[np.int64]
+    content_hash: npt.NDArray[np.uint64]
+    splits: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a shard is: stored as attributes, so that a shard alone is enough to train from.
+
+    Attributes
+    ----------
+    class_names
+        Task name to the ordered class names.
+    encoder
+        Provenance of the encoder: model, pretrained tag, weights sha256, preprocessing ...
+    fingerprint
+        sha256 of the manifest, or of the source file of imported features.
+    start, stop
+        Range of the shard within its split, counted before unreadable images are skipped.
+    index, count
+        Number of the shard, and of all shards of the split.
+    unreadable
+        ``[sample, path, reason]`` of every image that was skipped.
+    hashed
+        What ``content_hash`` was taken of: ``image`` bytes or ``features`` row.
+    origin
+        For imported features: source file, padding, held-out part. Empty for extracted ones.
+    """
+
+    dataset: str
+    split: str
+    default_task: str
+    class_names: Mapping[str, Sequence[str]]
+    encoder: Mapping[str, Any]
+    fingerprint: str
+    start: int
+    stop: int
+    index: int
+    count: int
+    unreadable: Sequence[Sequence[Any]] = ()
+    hashed: str = "image"
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shard(ShardData):
+    """One shard on disk: read-only memory maps of its arrays, and what it is."""
+
+    path: Path
+    info: ShardInfo
+
+
+def write_shard(path: Path, data: ShardData, info: ShardInfo) -> None:
+    """Write one shard atomically; the same input gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        When the arrays do not have the lengths and dtypes of `ShardData`.
+    """
+    arrays = _arrays(data, info)
+    # v110 keeps attributes above 64 KiB (class names); alignment suits memory maps.
+    with (
+        atomic(path) as temporary,
+        h5py.File(
+            temporary,
+            "w",
+            libver=("v110", "v110"),
+            locking=False,
+            alignment_threshold=1,
+            alignment_interval=64,
+        ) as file,
+    ):
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, track_times=False)
+        for key, value in asdict(info).items():
+            plain = isinstance(value, str | int)
+            file.attrs[key] = value if plain else json.dumps(value, sort_keys=True)
+        file.attrs["format"] = FORMAT
+        file.attrs["normalisation"] = "none"
+        file.flush()
+        file.attrs["complete"] = True
+
+
+def read_shard(path: Path) -> Shard:
+    """Map one shard into memory; only its attributes are read.
+
+    Raises
+    ------
+    StoreError
+        When the file is absent, cut off, damaged, incomplete or of another format version.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            _check_whole(path, file)
+            info = _info(file)
+            places = {name: _place(file[name]) for name in _dataset_names(file)}
+        raw = np.memmap(path, dtype=np.uint8, mode="r")
+        arrays = {name: _map(raw, *place) for name, place in places.items()}
+        labels = {n[7:]: a for n, a in arrays.items() if n.startswith("labels/")}
+        return Shard(
+            features=arrays["features"],
+            labels={info.default_task: arrays["label"], **labels},
+            sample=arrays["sample"],
+            content_hash=arrays["content_hash"],
+            splits={n[7:]: a for n, a in arrays.items() if n.startswith("splits/")},
+            path=path,
+            info=info,
+        )
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        cause = "it does not exist" if isinstance(error, FileNotFoundError) else f"{error}"
+        raise StoreError(broken(path, f"cannot be read as a feature shard: {cause}")) from None
+
+
+def _arrays(data: ShardData, info: ShardInfo) -> dict[str, Array]:
+    """Name every array as it stands in the file, with its little-endian dtype."""
+    further = {t: a for t, a in data.labels.items() if t != info.default_task}
+    arrays: dict[str, tuple[Array, str]] = {
+        "features": (data.features, "<f2"),
+        "label": (data.labels[info.default_task], "<i4"),
+        "sample": (data.sample, "<i8"),
+        "content_hash": (data.content_hash, "<u8"),
+        **{f"labels/{task}": (array, "<i4") for task, array in sorted(further.items())},
+        **{f"splits/{name}": (array, "|u1") for name, array in sorted(data.splits.items())},
+    }
+    for name, (array, dtype) in arrays.items():
+        if array.dtype != np.dtype(dtype) or len(array) != len(data):
+            raise ValueError(
+                f"shard array '{name}': expected {np.dtype(dtype)} of length {len(data)}, "
+                f"got {array.dtype} of length {len(array)}"
+            )
+    if data.features.ndim != 2 or data.features.shape[1] == 0:
+        raise ValueError(f"shard features: expected [n, d > 0], got {data.features.shape}")
+    if set(data.labels) != set(info.class_names):
+        raise ValueError("shard labels and class names are of different tasks")
+    return {name: np.ascontiguousarray(array, dtype) for name, (array, dtype) in arrays.items()}
+
+
+def _check_whole(path: Path, file: h5py.File) -> None:
+    version = file.attrs.get("format")
+    if version is not None and version != FORMAT:
+        raise StoreError(
+            f"{path}: expected format version {FORMAT}, got {version}; nothing was read. "
+            "Use the version of autods that wrote it, or extract again."
+        )
+    if not file.attrs.get("complete", False):
+        raise StoreError(broken(path, "was not written to its end"))
+
+
+def _info(file: h5py.File) -> ShardInfo:
+    attrs = file.attrs
+    return ShardInfo(
+        dataset=str(attrs["dataset"]),
+        split=str(attrs["split"]),
+        default_task=str(attrs["default_task"]),
+        class_names=json.loads(attrs["class_names"]),
+        encoder=json.loads(attrs["encoder"]),
+        fingerprint=str(attrs["fingerprint"]),
+        start=int(attrs["start"]),
+        stop=int(attrs["stop"]),
+        index=int(attrs["index"]),
+        count=int(attrs["count"]),
+        unreadable=json.loads(attrs["unreadable"]),
+        hashed=str(attrs["hashed"]),
+        origin=json.loads(attrs["origin"]),
+    )
+
+
+def _dataset_names(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda n, obj: names.append(n) if isinstance(obj, h5py.Dataset) else None)
+    return names
+
+
+def _place(dataset: h5py.Dataset) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
+    """Return offset in bytes, dtype and shape; an array without rows has no place on disk."""
+    offset = dataset.id.get_offset()
+    if offset is None and dataset.size:
+        raise ValueError(f"array '{dataset.name}' is not stored contiguously")
+    return offset or 0, dataset.dtype, dataset.shape
+
+
+def _map(raw: Array, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    size = int(np.prod(shape)) * dtype.itemsize
+    return raw[offset : offset + size].view(dtype).reshape(shape)
+
+
+def broken(path: Path, what: str) -> str:
+    """Return the message for a file of a feature set that is of no use, with the cure."""
+    return (
+        f"{path}: {what}; it was not used and not changed. Delete this file and run the same "
+        "extract or import command again: only what is missing is made anew."
+    )

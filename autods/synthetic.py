@@ -1,0 +1,180 @@
+"""`synthetic`: a seeded stream with the shape of Stream71. No image and no download.
+
+71 tasks and 2,866 classes with the published counts (scaled); how the features are made is in
+`autods.synthetic_features`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from autods import __version__
+from autods.errors import UsageError
+from autods.names import unknown
+from autods.streams import SCENARIOS, StoredFeatureSet, Stream, Task
+from autods.synthetic_features import DEFAULT_SCALE, SPLITS, SyntheticFeatures, published_shape
+
+NORMALISATIONS = ("l2", "none")
+
+
+def synthetic_stream(
+    *,
+    scale: float = DEFAULT_SCALE,
+    seed: int = 0,
+    tasks: int | None = None,
+    classes: int | None = None,
+    dim: int = 512,
+    order: str | int | Sequence[str] = "paper",
+    scenario: str = "class-il",
+    normalize: str = "l2",
+) -> Stream:
+    """Return a generated stream with the shape of Stream71; features are made when asked for.
+
+    Parameters
+    ----------
+    scale
+        Samples per published sample, above 0. Every class keeps at least 9 train, 1 dev and
+        3 test samples, every task 90, 10 and 30. At 1, float16 features of 512 dimensions
+        take 7.7 GB; `SyntheticFeatures.blocks` yields them piece by piece.
+    seed
+        Fixes all numbers; not the order of tasks.
+    tasks
+        Keep only the first tasks of the order; ``None``: all 71.
+    classes
+        Classes over all 71 tasks, 142 to 2,866; see `SyntheticFeatures`.
+    dim
+        Width d of the features.
+    order
+        ``paper``: as published; an integer: tasks permuted by that seed (PCG64); or names of
+        all tasks in the order wanted. It never changes a task's features.
+    scenario
+        ``class-il`` or ``task-il``; labels are global in both.
+    normalize
+        ``l2`` or ``none``.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When an option is not one of those that exist or lies outside its range.
+    """
+    _check(scale=scale, seed=seed, tasks=tasks, classes=classes, dim=dim)
+    for kind, value, known in (
+        ("scenario", scenario, SCENARIOS),
+        ("normalisation", normalize, NORMALISATIONS),
+    ):
+        if value not in known:
+            raise unknown(kind, value, known)
+    source = SyntheticFeatures(
+        seed=seed, scale=scale, classes=classes, dim=dim, normalize=normalize
+    )
+    chosen = _ordered([dataset.name for dataset in source.shape.datasets], order)[:tasks]
+    made = _tasks(source, chosen)
+    return Stream(
+        name="synthetic",
+        scenario=scenario,
+        tasks=made,
+        normalize=normalize,
+        provenance=_provenance(source, made, order),
+    )
+
+
+def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
+    """Give every class its global number, in the order of the stream."""
+    tasks: list[Task] = []
+    offset = 0
+    for index, number in enumerate(chosen):
+        name, count = source.shape.datasets[number].name, source.class_counts[number]
+        sets = {
+            split: StoredFeatureSet(
+                partial(source.features, number, split),
+                offset + source.labels(number, split),
+                source.dim,
+            )
+            for split in SPLITS
+        }
+        names = [f"{name} {c}" for c in range(count)]
+        tasks.append(
+            Task(
+                name=name,
+                dataset=name,
+                index=index,
+                class_names=names,
+                class_offset=offset,
+                **sets,
+            )
+        )
+        offset += count
+    return tasks
+
+
+def _ordered(names: list[str], order: str | int | Sequence[str]) -> list[int]:
+    """Return published positions in the order wanted."""
+    if isinstance(order, int) and order >= 0:
+        generator = np.random.Generator(np.random.PCG64(order))
+        return [int(i) for i in generator.permutation(len(names))]
+    if order == "paper":
+        return list(range(len(names)))
+    if isinstance(order, str | int):
+        raise UsageError(
+            f"order: expected 'paper', a seed (0 or more) or a list of names, got '{order}'; "
+            "nothing was generated. Correct --order."
+        )
+    for name in order:
+        if name not in names:
+            raise unknown("task in the order", name, names)
+    if sorted(order) != sorted(names):
+        raise UsageError(
+            f"order: expected each of the {len(names)} tasks exactly once, got {len(order)} "
+            f"names of {len(set(order))} tasks; nothing was generated. Correct --order."
+        )
+    return [names.index(name) for name in order]
+
+
+def _check(*, scale: float, seed: int, tasks: int | None, classes: int | None, dim: int) -> None:
+    shape = published_shape()
+    n_tasks = len(shape.datasets)
+    for option, value, low, high in (
+        ("seed", seed, 0, None),
+        ("tasks", tasks, 1, n_tasks),
+        ("classes", classes, 2 * n_tasks, shape.classes),
+        ("dim", dim, 2, None),
+    ):
+        if value is not None and (value < low or (high is not None and value > high)):
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            raise UsageError(
+                f"{option}: expected {expected}, got {value}; nothing was generated. "
+                f"Correct --{option}."
+            )
+    if not (math.isfinite(scale) and scale > 0):
+        raise UsageError(
+            f"scale: expected a number above 0 (1 is the published size), got {scale}; nothing "
+            "was generated. Correct --scale."
+        )
+
+
+def _provenance(
+    source: SyntheticFeatures, tasks: list[Task], order: str | int | Sequence[str]
+) -> dict[str, Any]:
+    """Describe where the numbers come from; ``fingerprint`` changes when they do."""
+    parameters = source.parameters()
+    names = [task.name for task in tasks]
+    text = json.dumps({**parameters, "tasks": names}, sort_keys=True)
+    return {
+        "stream": "synthetic",
+        "parameters": parameters,
+        "seed": source.seed,
+        "normalize": source.normalize,
+        "order": names,
+        "order_seed": order if isinstance(order, int) else None,
+        "counts": {split: sum(len(getattr(task, split)) for task in tasks) for split in SPLITS},
+        "stand_ins": [d.name for d in source.shape.datasets if d.stand_in and d.name in names],
+        "version": __version__,
+        "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+    }

@@ -1,0 +1,170 @@
+"""Check stored features number by number; opening a stream checks only what is cheap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from autods.errors import AutodsError
+from autods.feature_sets import StoredFeatures, describe_features, read_all_shards
+from autods.names import unknown
+from autods.root import DataRoot
+from autods.samples import load_samples
+from autods.store import CODES, Shard
+
+BLOCK = 65_536  # rows looked at once
+
+
+def verify_features(
+    root: DataRoot, encoder: str | None = None, names: Iterable[str] = ()
+) -> list[str]:
+    """Check feature sets and return what is wrong, one sentence per problem.
+
+    Every shard opens and is complete, all shards of a set are there and belong together,
+    features are finite, labels lie within their classes, sample ids increase through a split
+    and stand in one split only, the counts agree with the sample index if there is one, and
+    ``record.json`` says what the shards say.
+
+    Parameters
+    ----------
+    encoder
+        Encoder whose features are checked; ``None``: all under the root.
+    names
+        Datasets to check; none: all that have features.
+
+    Raises
+    ------
+    UnknownName
+        When a named encoder or dataset has no features under the root.
+    """
+    # Finished or not: a folder that holds a shard or a record is looked at.
+    files = [*root.path.glob("features/*/*/*.h5"), *root.path.glob("features/*/*/record.json")]
+    sets = sorted({(path.parent.parent.name, path.parent.name) for path in files})
+    if encoder is not None:
+        if encoder not in (encoders := {one for one, _ in sets}):
+            raise unknown("encoder with features under the root", encoder, encoders)
+        sets = [(one, name) for one, name in sets if one == encoder]
+    wanted = list(names)
+    for name in wanted:
+        if name not in (known := {one for _, one in sets}):
+            raise unknown("dataset with features under the root", name, known)
+    return [
+        problem
+        for one, name in sets
+        if not wanted or name in wanted
+        for problem in _feature_set(root, one, name)
+    ]
+
+
+def _feature_set(root: DataRoot, encoder: str, name: str) -> Iterator[str]:
+    try:
+        stored = read_all_shards(root, encoder, name)
+    except AutodsError as error:
+        yield str(error)
+        return
+    for shard in stored.shards:
+        yield from (f"{shard.path}: {problem}" for problem in _shard(shard, encoder, name))
+    yield from (f"{encoder}/{name}: {problem}" for problem in _ids(stored))
+    yield from _record(root, stored)
+    yield from _index(root, stored)
+
+
+def _shard(shard: Shard, encoder: str, name: str) -> Iterator[str]:
+    """Yield what is wrong within one shard."""
+    info = shard.info
+    expected = f"{info.split}-{info.index:05d}-of-{info.count:05d}.h5"
+    if shard.path.name != expected or info.dataset != name:
+        yield f"expected {name}/{shard.path.name}, it says it is {info.dataset}/{expected}."
+    if len(shard) + len(info.unreadable) != info.stop - info.start:
+        yield (
+            f"{len(shard)} rows and {len(info.unreadable)} unreadable images, expected "
+            f"{info.stop - info.start} together."
+        )
+    blocks = range(0, len(shard), BLOCK)
+    bad = sum(int((~np.isfinite(shard.features[i : i + BLOCK])).any(1).sum()) for i in blocks)
+    if bad:
+        yield f"{bad} rows hold numbers that are not finite."
+    for task, labels in shard.labels.items():
+        count = len(info.class_names[task])
+        outside = int(((labels < -1) | (labels >= count)).sum())
+        if outside:
+            yield f"{outside} labels of task '{task}' are outside 0 to {count - 1}."
+    for protocol, codes in shard.splits.items():
+        if len(codes) and codes.max() > max(CODES.values()):
+            yield f"split codes of protocol '{protocol}' are outside 0 to {max(CODES.values())}."
+
+
+def _ids(stored: StoredFeatures) -> Iterator[str]:
+    """Yield what is wrong with the sample ids through all shards."""
+    by_split: dict[str, list[Shard]] = {}
+    for shard in stored.shards:
+        by_split.setdefault(shard.info.split, []).append(shard)
+    for split, shards in by_split.items():
+        if (np.diff(np.concatenate([s.sample for s in shards])) <= 0).any():
+            yield f"sample ids of {split} do not increase from row to row."
+        stops = [0, *(shard.info.stop for shard in shards)]
+        if [shard.info.start for shard in shards] != stops[:-1]:
+            yield f"the row ranges of the {split} shards do not follow each other."
+    ids = np.concatenate([shard.sample for shard in stored.shards])
+    twice = len(ids) - len(np.unique(ids))
+    if twice:
+        yield f"{twice} samples stand in more than one row."
+
+
+def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
+    path = root.feature_record(stored.encoder, stored.dataset)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        yield f"{path}: missing: the feature set is not finished. Run the same command again."
+        return
+    except ValueError as error:
+        yield f"{path}: not valid JSON: {error}."
+        return
+    actual = describe_features(stored)
+    for key in sorted(actual.keys() | record.keys()):
+        if record.get(key) != actual.get(key):
+            yield (
+                f"{path}: {key}: the shards say {actual.get(key)!s:.80}, the record says "
+                f"{record.get(key)!s:.80}."
+            )
+
+
+def _index(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
+    """Compare with the sample index, where the dataset was indexed under this root."""
+    info = stored.info
+    if info.hashed != "image" or not root.samples(stored.dataset).is_file():
+        return
+    where = f"{stored.encoder}/{stored.dataset}"
+    try:
+        index = load_samples(root, stored.dataset)
+    except AutodsError as error:
+        yield str(error)
+        return
+    if index.fingerprint != info.fingerprint:
+        yield (
+            f"{where}: made from manifest {info.fingerprint[:12]}, the sample index from "
+            f"{index.fingerprint[:12]}."
+        )
+        return
+    ids = np.concatenate([shard.sample for shard in stored.shards])
+    if len(ids) and ids.max() >= len(index):
+        yield f"{where}: sample {ids.max()} is not in the index of {len(index)} samples."
+        return
+    for split in CODES:
+        shards = [shard for shard in stored.shards if shard.info.split == split]
+        skipped = [int(row[0]) for shard in shards for row in shard.info.unreadable]
+        present = np.concatenate([np.array(skipped, np.int64), *(s.sample for s in shards)])
+        missing = np.setdiff1d(index.rows(split), present)
+        foreign = np.setdiff1d(present, index.rows(split))
+        if len(missing) or len(foreign):
+            yield (
+                f"{where}: {split}: {len(missing)} samples of the index are missing, "
+                f"{len(foreign)} rows are not of this split in the index."
+            )
+    for task in info.class_names:
+        wrong = int((stored.labels(task) != index.labels(task)[ids]).sum())
+        if wrong:
+            yield f"{where}: {wrong} labels of task '{task}' differ from the index."

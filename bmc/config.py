@@ -1,0 +1,48 @@
+"""The typed configuration of a run; the command line is derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+def option(default: Any, text: str) -> Any:
+    """Declare a field with the sentence that documentation and ``--help`` show."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyper-parameters shared by all methods, then those of single methods."""
+
+    epochs: int = option(10, "Passes over each task's training data.")
+    batch_size: int = option(64, "New samples per update.")
+    learning_rate: float = option(0.001, "AdamW learning rate, for every method and phase.")
+    weight_decay: float = option(0.01, "AdamW weight decay.")
+    hidden: int = option(128, "Width of the input projection.")
+    width: int = option(256, "Width of both residual blocks.")
+    dropout: float = option(0.3, "Dropout after each residual block.")
+    feature_norm: float = option(10.0, "Length that L2-normalised feature rows are scaled to.")
+    memory: int = option(2000, "Samples the memory may hold (replay buffer, BMC's memory M).")
+    replay_batch: int = option(64, "Memory samples per update of replay methods.")
+    experts: int = option(8, "BMC: tasks (experts) per group, k.")
+    buffer: int = option(0, "BMC: samples each expert sends; 0 means memory / experts.")
+    lam: float = option(0.1, "BMC: weight of the stability loss, lambda.")
+    alpha: float = option(1.0, "BMC: weight of the task loss in consolidation.")
+    beta: float = option(0.1, "BMC: weight of the batched distillation loss.")
+    consolidation_epochs: int = option(10, "BMC: passes over memory and buffers per group.")
+    shrinkage: float = option(0.1, "Deep SLDA: share of the identity in the covariance.")
+    seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain values by field name."""
+        return asdict(self)
+
+    def network(self) -> dict[str, Any]:
+        """Return the keyword arguments of the network."""
+        return {"hidden": self.hidden, "width": self.width, "dropout": self.dropout}
+
+    @classmethod
+    def help_texts(cls) -> dict[str, str]:
+        """Return the sentence of each field."""
+        return {f.name: f.metadata["help"] for f in fields(cls)}

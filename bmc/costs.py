@@ -1,0 +1,49 @@
+"""What a run cost: bytes communicated and remembered, time per phase, peak memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+MEGABYTE = 1_000_000
+
+
+class Stopwatch:
+    """Wall seconds per phase; time before a resume is carried over."""
+
+    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+        self.seconds = dict(seconds or {})
+
+    @contextmanager
+    def phase(self, name: str, device: torch.device) -> Iterator[None]:
+        """Add the time of the body to phase ``name``; waits for the device's queue."""
+        began = time.perf_counter()
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def peak_host_bytes() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_device_bytes(device: torch.device) -> int:
+    """Return the largest memory allocated on a CUDA device so far; 0 on the CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
+def cost_accuracy(final_mean: float, total_bytes: int) -> float | None:
+    """Return final mean accuracy in per cent per megabyte (10^6 bytes) communicated and kept.
+
+    The paper divides accuracy by total cost without naming the unit; ours is stated.
+    ``None`` where nothing is communicated or kept.
+    """
+    return 100.0 * final_mean / (total_bytes / MEGABYTE) if total_bytes else None

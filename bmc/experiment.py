@@ -1,0 +1,209 @@
+"""One run from stream to results: learn group by group, evaluate, checkpoint, resume."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autods import __version__ as autods_version
+from autods.progress import Progress as Reporter
+from autods.progress import Silent
+from autods.streams import Stream
+from bmc import __version__ as bmc_version
+from bmc import costs, metrics
+from bmc.config import Config
+from bmc.data import TaskTensors, to_tensors
+from bmc.evaluate import evaluate
+from bmc.methods import METHODS, Method
+from bmc.runs import FORMAT, Progress, RunFolder, plain
+
+MATRICES = {"class-il": "class_il", "task-il": "task_il", "dataset-id": "dataset_id"}
+
+
+def run(
+    stream: Stream,
+    method_name: str,
+    config: Config,
+    folder: Path,
+    *,
+    device: torch.device | None = None,
+    resume: bool = False,
+    report: Reporter | None = None,
+    log: Callable[[int, dict[str, float]], None] | None = None,
+) -> Path:
+    """Train one method on a stream and write its run folder.
+
+    A finished run is kept, an interrupted one continues after its last finished group and
+    ends with the same results, both only with ``resume``.
+
+    Parameters
+    ----------
+    stream
+        The stream, in its order.
+    method_name
+        A name of ``bmc.methods.METHODS``.
+    config
+        Hyper-parameters. ``feature_norm`` is set to 1 when the stream is not normalised.
+    folder
+        The run folder.
+    device
+        Where to train; default: the CPU.
+    resume
+        Go on with the run in ``folder``.
+    report
+        Receives progress in tasks.
+    log
+        Called with the number of tasks learned and the scalars of each evaluation.
+
+    Returns
+    -------
+    ``folder``.
+
+    Raises
+    ------
+    RunExists, RunMismatch
+        See `bmc.runs.RunFolder.begin`.
+    """
+    device = device or torch.device("cpu")
+    report = report or Silent()
+    if stream.normalize == "none":
+        config = replace(config, feature_norm=1.0)
+    method_class = METHODS.get(method_name)
+    target = RunFolder(folder)
+    target.begin(_identity(stream, method_name, config, device), resume)
+    if target.results.exists():
+        return folder
+    method = method_class(stream.dim, stream.n_classes, config, device)
+    progress = _restored(target, method, device)
+    tasks = to_tensors(stream, device)
+    _learn_all(method, tasks, progress, target, report, log)
+    target.finish(_results(stream, method, progress), _timing(progress, device))
+    return folder
+
+
+def _restored(target: RunFolder, method: Method, device: torch.device) -> Progress:
+    """Bring a method to where the checkpoint left it."""
+    checkpoint = target.load(device)
+    if checkpoint is None:
+        return Progress()
+    state, progress = checkpoint
+    method.load_state(state)
+    method.steps = progress.counters["steps"]
+    method.seen = progress.counters["seen"]
+    method.communication_bytes = progress.counters["communication_bytes"]
+    return progress
+
+
+def _learn_all(
+    method: Method,
+    tasks: list[TaskTensors],
+    progress: Progress,
+    target: RunFolder,
+    report: Reporter,
+    log: Callable[[int, dict[str, float]], None] | None,
+) -> None:
+    size = method.group_size(len(tasks))
+    watch = costs.Stopwatch(progress.seconds)
+    done = progress.learned[-1] if progress.learned else 0
+    report.start(method.title, len(tasks), "tasks")
+    report.advance(done)
+    for first in range(done, len(tasks), size):
+        group = tasks[first : first + size]
+        with watch.phase("train", method.device):
+            method.learn(group)
+        with watch.phase("evaluate", method.device):
+            row = evaluate(method, tasks)
+        progress.learned.append(group[-1].index + 1)
+        for name, attribute in MATRICES.items():
+            progress.rows.setdefault(name, []).append(plain(getattr(row, attribute)))
+        progress.counters = {
+            "steps": method.steps,
+            "seen": method.seen,
+            "communication_bytes": method.communication_bytes,
+        }
+        progress.seconds = watch.seconds
+        target.save(method.state(), progress)
+        report.advance(len(group))
+        if log is not None:
+            log(
+                progress.learned[-1],
+                {k: float(np.nanmean(getattr(row, v))) for k, v in MATRICES.items()},
+            )
+    report.finish()
+
+
+def _identity(
+    stream: Stream, method_name: str, config: Config, device: torch.device
+) -> dict[str, Any]:
+    """Return all that determines a run's numbers."""
+    return {
+        "format": FORMAT,
+        "method": method_name,
+        "scenario": stream.scenario,
+        "stream": stream.name,
+        "config": config.as_dict(),
+        "provenance": stream.provenance,
+        "device": device.type,
+        "versions": {"autods": autods_version, "bmc": bmc_version, "torch": torch.__version__},
+    }
+
+
+def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, Any]:
+    sizes = [len(task.test) for task in stream.tasks]
+    R = {name: np.array(rows, dtype=np.float64) for name, rows in progress.rows.items()}
+    measured = {
+        name: metrics.summary(R[name], progress.learned, sizes) for name in ("class-il", "task-il")
+    }
+    dataset_id = metrics.final_mean(R["dataset-id"])
+    class_il = measured["class-il"]
+    class_il["dataset_id"] = dataset_id
+    class_il["within_dataset"] = class_il["final_mean"] / dataset_id if dataset_id else np.nan
+    memory, sent = method.memory_bytes(), method.communication_bytes
+    identity = _identity(stream, method.name, method.config, method.device)
+    return identity | {
+        "title": method.title,
+        "protocol": stream.provenance["protocol"],
+        "order_seed": stream.provenance["order_seed"],
+        "run_seed": method.config.seed,
+        "tasks": [
+            {
+                "name": task.name,
+                "dataset": task.dataset,
+                "classes": len(task.class_names),
+                "train": len(task.train),
+                "test": len(task.test),
+            }
+            for task in stream.tasks
+        ],
+        "learned": progress.learned,
+        "R": progress.rows,
+        "metrics": {
+            name: {k: None if np.isnan(v) else float(v) for k, v in values.items()}
+            for name, values in measured.items()
+        },
+        "costs": {
+            "communication_bytes": sent,
+            "memory_bytes": memory,
+            "total_bytes": sent + memory,
+            "cost_accuracy": costs.cost_accuracy(
+                measured[stream.scenario]["final_mean"], sent + memory
+            ),
+            "steps": method.steps,
+        },
+    }
+
+
+def _timing(progress: Progress, device: torch.device) -> dict[str, Any]:
+    seconds = progress.seconds
+    return {
+        "seconds": {**seconds, "total": sum(seconds.values())},
+        "peak_host_bytes": costs.peak_host_bytes(),
+        "peak_device_bytes": costs.peak_device_bytes(device),
+        "machine": {"python": platform.python_version(), "threads": torch.get_num_threads()},
+    }

@@ -1,0 +1,147 @@
+"""What every method is: it learns groups of tasks, scores samples, saves its state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autods.names import Registry
+from bmc.config import Config
+from bmc.data import Shuffled, Split, TaskTensors, steps_for
+from bmc.losses import task_loss
+from bmc.nets import ResidualMLP
+from bmc.seeds import generator
+from bmc.training import Course, train_stacked
+
+
+class Method:
+    """One continual-learning method.
+
+    Parameters
+    ----------
+    dim
+        Width d of the features.
+    n_classes
+        Classes of the whole stream.
+    config
+        Hyper-parameters.
+    device
+        Where the method's tensors live.
+
+    Attributes
+    ----------
+    seen
+        Number of classes met so far; their numbers are ``0 ... seen - 1``.
+    steps
+        Updates of a network made so far.
+    communication_bytes
+        Bytes sent from experts to the centre so far.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        self.dim = dim
+        self.n_classes = n_classes
+        self.config = config
+        self.device = device
+        self.seen = 0
+        self.steps = 0
+        self.communication_bytes = 0
+
+    def group_size(self, n_tasks: int) -> int:
+        """Return how many of the stream's tasks are learned at once."""
+        return 1
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Learn the next group of tasks."""
+        raise NotImplementedError
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Score samples [n, d] against the seen classes: float32 [n, seen]."""
+        raise NotImplementedError
+
+    def memory_bytes(self) -> int:
+        """Bytes kept between tasks beside the network itself."""
+        return 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that is needed to go on, as named tensors."""
+        raise NotImplementedError
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        raise NotImplementedError
+
+
+METHODS: Registry[type[Method]] = Registry("method")
+
+
+class NetMethod(Method):
+    """A method that trains one residual MLP on the current task; plain fine-tuning.
+
+    Subclasses change `loss` (what one batch is trained on) and `end_group`.
+    """
+
+    extra_rows = 0  # rows that `loss` adds to each batch
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.net = ResidualMLP(dim, n_classes, **config.network()).to(device)
+        self.net.reset(generator(config.seed, "initial weights"))
+        self.net.eval()
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Turn stored feature rows [..., d] into what the network reads."""
+        return features.float() * self.config.feature_norm
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Train on the group's training data for ``epochs`` passes."""
+        self.seen = group[-1].stop
+        data = Split(
+            torch.cat([task.train.features for task in group]),
+            torch.cat([task.train.labels for task in group]),
+        )
+        first = group[0].index
+        course = Course(
+            sampler=Shuffled(len(data), generator(self.config.seed, "batches", first)),
+            steps=steps_for(len(data), self.config.epochs, self.config.batch_size),
+            noise=generator(self.config.seed, "dropout", first),
+        )
+        self.begin_group(group)
+
+        def loss(rows: Tensor, keep: Tensor, _: int) -> Tensor:
+            return self.loss(self.inputs(data.features[rows]), data.labels[rows], keep)
+
+        self.steps += train_stacked(self.net, [course], loss, self.config, self.extra_rows)
+        self.end_group(group)
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Prepare for a group; nothing by default."""
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Remember what the method needs of a group; nothing by default."""
+
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+        """Return the loss [1] of one batch: x [1, B, d], labels [1, B], keep [1, B, .]."""
+        logits, _ = self.net(x, keep, slice(0, self.seen))
+        return task_loss(logits, labels)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the logits of the seen classes, float32 [n, seen]."""
+        logits: Tensor = self.net(self.inputs(features)[None], columns=slice(0, self.seen))[0]
+        return logits[0]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the network's parameters and running statistics."""
+        return {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the network."""
+        self.net.load_state_dict(
+            {name[4:]: tensor for name, tensor in state.items() if name.startswith("net.")}
+        )

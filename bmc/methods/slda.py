@@ -1,0 +1,93 @@
+"""Deep SLDA: streaming linear discriminant analysis (arXiv 1909.01520) on frozen features.
+
+The pooled within-class scatter is kept in batch form (Chan's merge), so the result does
+not depend on the order of the samples, which the published recursion does not give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.methods.base import METHODS, Method
+
+
+@METHODS.register("slda")
+class DeepSLDA(Method):
+    """Class means and one shared covariance; closed form, no rehearsal.
+
+    Attributes
+    ----------
+    counts, means
+        float64 [C] and [C, d]: samples and mean feature of each class.
+    scatter
+        float64 [d, d], pooled within-class scatter.
+    """
+
+    name = "slda"
+    title = "Deep SLDA"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.counts = torch.zeros(n_classes, dtype=torch.float64, device=device)
+        self.means = torch.zeros(n_classes, dim, dtype=torch.float64, device=device)
+        self.scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+        self._weight: Tensor | None = None
+        self._bias: Tensor | None = None
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Merge the statistics of the group's training data."""
+        for task in group:
+            self._merge(task.train.features.double(), task.train.labels)
+        self.seen = group[-1].stop
+        self._weight = self._bias = None
+
+    def _merge(self, x: Tensor, labels: Tensor) -> None:
+        counts = torch.bincount(labels, minlength=self.n_classes).double()
+        sums = torch.zeros_like(self.means).index_add_(0, labels, x)
+        means = sums / counts.clamp(min=1)[:, None]
+        centred = x - means[labels]
+        shift = means - self.means  # between what was known of a class and what came
+        weight = self.counts * counts / (self.counts + counts).clamp(min=1)
+        self.scatter += centred.T @ centred + (shift * weight[:, None]).T @ shift
+        self.counts += counts
+        self.means += shift * (counts / self.counts.clamp(min=1))[:, None]
+
+    def _solve(self) -> tuple[Tensor, Tensor]:
+        """W = ((1 - e) S + e I)^-1 mu by Cholesky, b = -mu.w / 2."""
+        if self._weight is None or self._bias is None:
+            e = self.config.shrinkage
+            covariance = self.scatter / (self.counts.sum() - self.seen).clamp(min=1)
+            # the identity is scaled to the mean variance, so e does not depend on units
+            scale = covariance.diagonal().mean().clamp(min=1e-12)
+            eye = torch.eye(self.dim, dtype=torch.float64, device=self.device)
+            factor = torch.linalg.cholesky((1 - e) * covariance + e * scale * eye)
+            mu = self.means[: self.seen]
+            weight = torch.cholesky_solve(mu.T, factor)  # [d, seen]
+            self._weight = weight.float()
+            self._bias = (-0.5 * (mu * weight.T).sum(dim=1)).float()
+        return self._weight, self._bias
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the linear discriminants, float32 [n, seen]."""
+        weight, bias = self._solve()
+        return features.float() @ weight + bias
+
+    def memory_bytes(self) -> int:
+        """Bytes of means, counts and scatter as float32."""
+        return 4 * (self.seen * (self.dim + 1) + self.dim * self.dim)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the statistics."""
+        return {"counts": self.counts, "means": self.means, "scatter": self.scatter}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the statistics."""
+        self.counts = state["counts"].to(self.device)
+        self.means = state["means"].to(self.device)
+        self.scatter = state["scatter"].to(self.device)
+        self._weight = self._bias = None

@@ -1,0 +1,93 @@
+"""Metrics as pure functions of the accuracy matrix R. Nothing here changes its input.
+
+R is float [S, T]: row s holds the accuracy on each of the T tasks after ``learned[s]`` tasks
+were learned (NaN: not measured). Methods that learn one task at a time have S = T and
+``learned = 1 ... T``; methods that learn groups have a row per group. Tasks are numbered in
+the order of the stream, so task j is learned in the first row with ``learned[s] > j``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.float64]
+
+DEFINITIONS = {
+    "final_mean": "mean over tasks j of R[last, j] (task-macro; the paper's headline)",
+    "final_micro": "accuracy over all test samples after the last task",
+    "average_incremental_micro": "mean over rows of the accuracy on all test samples seen so far "
+    "(iCaRL)",
+    "bwt_gem": "mean over tasks j learned before the last row of R[last, j] - R[row of j, j] "
+    "(GEM, arXiv 1706.08840)",
+    "forgetting_chaudhry": "mean over tasks j learned before the last row of "
+    "max over earlier rows l of R[l, j], minus R[last, j]; the last row is not in the maximum "
+    "(arXiv 1801.10112)",
+    "learning_accuracy": "mean over tasks j of R[row of j, j], the row in which j was learned",
+    "worst_task": "minimum over tasks j of R[last, j]",
+    "dataset_id": "share of test samples predicted as a class of the right dataset (task-macro)",
+    "within_dataset": "final_mean / dataset_id: class accuracy once the dataset is right",
+}
+
+
+def final_mean(R: Matrix) -> float:
+    """Mean over tasks of the last row."""
+    return float(np.nanmean(R[-1]))
+
+
+def final_micro(R: Matrix, sizes: Sequence[int]) -> float:
+    """Accuracy over all test samples in the last row; ``sizes`` are the test counts [T]."""
+    return _micro(R[-1], np.asarray(sizes, float))
+
+
+def average_incremental_micro(R: Matrix, sizes: Sequence[int]) -> float:
+    """Mean over rows of the micro accuracy on the tests seen so far (iCaRL)."""
+    return float(np.mean([_micro(row, np.asarray(sizes, float)) for row in R]))
+
+
+def bwt_gem(R: Matrix, learned: Sequence[int]) -> float:
+    """Backward transfer of GEM: last accuracy minus accuracy when learned; NaN for one row."""
+    changes = [R[-1, j] - R[s, j] for j, s in _first_rows(learned) if s < len(R) - 1]
+    return float(np.mean(changes)) if changes else float("nan")
+
+
+def forgetting_chaudhry(R: Matrix, learned: Sequence[int]) -> float:
+    """Forgetting of Chaudhry et al. 2018; the maximum excludes the last row, so it can be < 0."""
+    drops = [np.max(R[s:-1, j]) - R[-1, j] for j, s in _first_rows(learned) if s < len(R) - 1]
+    return float(np.mean(drops)) if drops else float("nan")
+
+
+def learning_accuracy(R: Matrix, learned: Sequence[int]) -> float:
+    """Mean accuracy on each task in the row in which it was learned."""
+    return float(np.mean([R[s, j] for j, s in _first_rows(learned)]))
+
+
+def worst_task(R: Matrix) -> float:
+    """Lowest accuracy of the last row."""
+    return float(np.nanmin(R[-1]))
+
+
+def summary(R: Matrix, learned: Sequence[int], sizes: Sequence[int]) -> dict[str, float]:
+    """Return all metrics that follow from one accuracy matrix, by name."""
+    return {
+        "final_mean": final_mean(R),
+        "final_micro": final_micro(R, sizes),
+        "average_incremental_micro": average_incremental_micro(R, sizes),
+        "bwt_gem": bwt_gem(R, learned),
+        "forgetting_chaudhry": forgetting_chaudhry(R, learned),
+        "learning_accuracy": learning_accuracy(R, learned),
+        "worst_task": worst_task(R),
+    }
+
+
+def _first_rows(learned: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (task j, first row s with learned[s] > j) for every learned task."""
+    rows = np.searchsorted(np.asarray(learned), np.arange(learned[-1]), side="right")
+    return list(enumerate(int(s) for s in rows))
+
+
+def _micro(row: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> float:
+    known = ~np.isnan(row)
+    return float((row[known] * sizes[known]).sum() / sizes[known].sum())

@@ -1,0 +1,157 @@
+"""Groups of like runs: what the tables and figures show, as mean and deviation.
+
+Measures nothing that the runs did not measure themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal, NamedTuple
+
+from autods.errors import UsageError
+from bmc.report.results import SEEDS, Run
+
+REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
+
+
+class Stat(NamedTuple):
+    """Mean and sample standard deviation (``None`` for one value) of ``n`` runs."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def summarise(values: Iterable[float | None]) -> Stat | None:
+    """Return mean and deviation of the values that are known; ``None`` if none is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return Stat(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one method with one configuration, over several orders or seeds.
+
+    Attributes
+    ----------
+    label
+        The method's title, with the settings that tell it from a namesake.
+    style
+        Number of its colour, dash pattern and marker, the same in all figures.
+    reference
+        Whether the method sees all data at once and so does not compete.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    style: int
+    reference: bool
+
+    @property
+    def first(self) -> Run:
+        """The run whose task order per-task figures follow."""
+        return self.runs[0]
+
+    def metric(self, scenario: str, name: str) -> Stat | None:
+        """Summarise one metric over the runs."""
+        return summarise(run.metrics.get(scenario, {}).get(name) for run in self.runs)
+
+    def curve(self, scenario: str) -> list[tuple[int, Stat]]:
+        """Return (tasks learned, mean accuracy over the tasks seen so far) per evaluation."""
+        at: dict[int, list[float]] = {}
+        for run in self.runs:
+            for learned, row in zip(run.learned, run.R.get(scenario, []), strict=False):
+                seen = [value for value in row if value is not None]
+                if seen:
+                    at.setdefault(learned, []).append(fmean(seen))
+        curve = ((n, summarise(at[n])) for n in sorted(at) if len(at[n]) == len(self.runs))
+        return [(n, stat) for n, stat in curve if stat is not None]
+
+    def by_task(self, kind: Literal["final", "forgetting"], scenario: str) -> dict[str, float]:
+        """Return the mean over runs by task name, in the first run's order; unknown left out."""
+        per_run = [getattr(run, kind)(scenario) for run in self.runs]
+        stats = {
+            task.name: summarise(r.get(task.name) for r in per_run) for task in self.first.tasks
+        }
+        return {name: stat.mean for name, stat in stats.items() if stat is not None}
+
+
+def group(runs: Sequence[Run]) -> list[Group]:
+    """Group repeats and rank the groups: best final mean first, references last.
+
+    Raises
+    ------
+    UsageError
+        When there is no run, or the runs cannot stand in one table: they were measured
+        on different streams, or the same run is given twice.
+    """
+    if not runs:
+        raise UsageError("expected at least one run folder, got none; nothing was written.")
+    runs = sorted(runs, key=_sort_key)
+    _check_comparable(runs)
+    setups: dict[str, list[Run]] = {}
+    for run in runs:
+        setups.setdefault(run.setup, []).append(run)
+    labels = _labels([members[0] for members in setups.values()])
+    groups = [
+        Group(labels[setup], tuple(members), 0, members[0].method in REFERENCES)
+        for setup, members in setups.items()
+    ]
+    groups.sort(key=_rank)
+    return [Group(g.label, g.runs, i, g.reference) for i, g in enumerate(groups)]
+
+
+def _sort_key(run: Run) -> tuple[str, float, int, str]:
+    order = -math.inf if run.order_seed is None else run.order_seed
+    return run.setup, order, run.run_seed, run.folder
+
+
+def _rank(group: Group) -> tuple[bool, float, str]:
+    score = group.metric(group.first.scenario, "final_mean")
+    return group.reference, -score.mean if score else math.inf, group.label
+
+
+def _check_comparable(runs: Sequence[Run]) -> None:
+    """Refuse runs of different streams, and repeats that are no repeats."""
+    first = runs[0]
+    tasks = {task.name: task for task in first.tasks}
+    seen: dict[tuple[str, int | None, int], Run] = {}
+    for run in runs:
+        for field in ("stream", "scenario", "protocol"):
+            if getattr(run, field) != getattr(first, field):
+                raise UsageError(
+                    f"runs in one report must share the {field}: {first.folder} has "
+                    f"{getattr(first, field)}, {run.folder} has {getattr(run, field)}; nothing "
+                    "was written. Make one report for each."
+                )
+        if {task.name: task for task in run.tasks} != tasks:
+            raise UsageError(
+                f"runs in one report must share their tasks: those of {first.folder} and "
+                f"{run.folder} differ in name, classes or samples; nothing was written. "
+                "Make one report for each."
+            )
+        key = (run.setup, run.order_seed, run.run_seed)
+        if key in seen:
+            raise UsageError(
+                f"{seen[key].folder} and {run.folder} are the same run (method, configuration, "
+                "order and seed), which would count twice in means and deviations; nothing was "
+                "written. Name one of them."
+            )
+        seen[key] = run
+
+
+def _labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Name each setup by its title, adding the settings in which namesakes differ."""
+    labels = {}
+    for run in runs:
+        others = [r for r in runs if r.title == run.title and r is not run]
+        keys = {k for o in others for k in {*run.config, *o.config} - SEEDS
+                if run.config.get(k) != o.config.get(k)}  # fmt: skip
+        told = ", ".join(f"{key} {run.config.get(key)}" for key in sorted(keys))
+        labels[run.setup] = f"{run.title} ({told})" if told else run.title
+    return labels

@@ -1,0 +1,154 @@
+"""The run folder: configuration, results, checkpoint. Everything is written atomically.
+
+::
+
+    RUN/config.json             what determines the numbers (method, configuration, stream)
+    RUN/checkpoint.safetensors  tensors and progress after the last finished group
+    RUN/results.json            accuracy matrices, metrics, byte costs: identical on every run
+    RUN/timing.json             seconds and peak memory: different on every run
+    RUN/R_class_il.csv, R_task_il.csv, R_dataset_id.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from autods.errors import AutodsError
+from autods.files import atomic, write_json
+
+FORMAT = 1
+
+
+class RunMismatch(AutodsError):
+    """A run folder belongs to another configuration, stream or version."""
+
+
+class RunExists(AutodsError):
+    """A run folder already holds a run, and resuming it was not asked for."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come: what a checkpoint carries beside the tensors.
+
+    Attributes
+    ----------
+    learned
+        Number of tasks learned at each evaluation so far.
+    rows
+        By matrix name, one list of T accuracies per evaluation; ``None`` where unknown.
+    counters
+        Updates made and bytes communicated so far.
+    seconds
+        Wall seconds per phase so far.
+    """
+
+    learned: list[int] = field(default_factory=list)
+    rows: dict[str, list[list[float | None]]] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def results(self) -> Path:
+        """Place of the results; the run is finished when this file exists."""
+        return self.path / "results.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Place of the checkpoint."""
+        return self.path / "checkpoint.safetensors"
+
+    def begin(self, identity: dict[str, Any], resume: bool) -> None:
+        """Write ``config.json``, or check that the run here is the one that is asked for.
+
+        Raises
+        ------
+        RunExists
+            When a run is here and ``resume`` is false.
+        RunMismatch
+            When the run here differs from ``identity``; the message names what differs.
+        """
+        config = self.path / "config.json"
+        if not config.exists():
+            write_json(config, identity)
+            return
+        if not resume:
+            raise RunExists(
+                f"{self.path} already holds a run; it was left as it is. "
+                "Add --resume to complete or reuse it, or choose another --out."
+            )
+        stored = json.loads(config.read_text(encoding="utf-8"))
+        differing = sorted(_differences(stored, json.loads(json.dumps(identity))))
+        if differing:
+            raise RunMismatch(
+                f"{self.path} holds a run that differs in: {'; '.join(differing)}. "
+                "It was left as it is. Choose another --out, or repeat the former settings."
+            )
+
+    def save(self, state: dict[str, Tensor], progress: Progress) -> None:
+        """Replace the checkpoint by one that holds ``state`` and ``progress``."""
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        with atomic(self.checkpoint) as temporary:
+            save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+
+    def load(self, device: torch.device) -> tuple[dict[str, Tensor], Progress] | None:
+        """Return the checkpoint's state and progress; ``None`` when there is none."""
+        from safetensors import safe_open
+
+        if not self.checkpoint.exists():
+            return None
+        with safe_open(self.checkpoint, framework="pt", device=str(device)) as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+        return state, progress
+
+    def finish(self, results: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Write matrices, timing and, last, the results."""
+        names = [task["name"] for task in results["tasks"]]
+        for scenario, rows in results["R"].items():
+            path = self.path / f"R_{scenario.replace('-', '_')}.csv"
+            with atomic(path) as temporary, temporary.open("w", newline="") as handle:
+                writer = csv.writer(handle)
+                writer.writerow(["learned", *names])
+                for learned, row in zip(results["learned"], rows, strict=True):
+                    writer.writerow([learned, *("" if v is None else f"{v:.6f}" for v in row)])
+        write_json(self.path / "timing.json", timing)
+        write_json(self.results, results)
+
+
+def plain(row: npt.NDArray[np.float64]) -> list[float | None]:
+    """Return a list with ``None`` for NaN, as JSON wants."""
+    return [None if np.isnan(value) else float(value) for value in row]
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in old.keys() | new.keys():
+            inner = f"{where}.{key}" if where else key
+            found += _differences(old.get(key), new.get(key), inner)
+        return found
+    return [] if old == new else [f"{where} (was {_short(old)}, now {_short(new)})"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

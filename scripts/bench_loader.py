@@ -1,0 +1,156 @@
+"""Measure shuffled batches from shards against a DataLoader over an LMDB of pickled arrays.
+
+Both deliver float32 [64, 768] tensors and int64 labels of the same samples. The LMDB is what
+the original implementation reads: one pickled float32 array per path, one transaction per
+read. Its workers are started beforehand, both readers run over warm files, and the fastest
+epoch of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from autods.feature_sets import seal_features
+from autods.manifest import StreamItem, StreamSpec
+from autods.root import DataRoot
+from autods.store import ShardData, ShardInfo, write_shard
+from autods.streams import FeatureSet, Stream
+
+ENCODER, NAME, CLASSES = "bench.random", "bench", 100
+SHARD_ROWS = 16_384
+
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+
+class PickledLmdb(Dataset[tuple[np.ndarray, int]]):
+    """Features in an LMDB, one pickled array per path; opened once in every worker."""
+
+    def __init__(self, folder: Path, paths: list[str], labels: list[int]) -> None:
+        self.folder, self.paths, self.labels = folder, paths, labels
+        self.environment: Any = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        if self.environment is None:
+            self.environment = lmdb.open(str(self.folder), readonly=True, lock=False)
+        with self.environment.begin() as transaction:
+            return pickle.loads(transaction.get(self.paths[i].encode())), self.labels[i]
+
+
+def write_lmdb(folder: Path, features: np.ndarray, labels: np.ndarray) -> PickledLmdb:
+    paths = [f"bench/class{y:03d}/image{i:07d}.jpg" for i, y in enumerate(labels)]
+    size = 4 * features.nbytes + (64 << 20)
+    with lmdb.open(str(folder), map_size=size) as env, env.begin(write=True) as transaction:
+        for path, row in zip(paths, features, strict=True):
+            transaction.put(path.encode(), pickle.dumps(row.astype(np.float32)))
+    return PickledLmdb(folder, paths, labels.tolist())
+
+
+def write_shards(root: DataRoot, features: np.ndarray, labels: np.ndarray) -> FeatureSet:
+    count = -(-len(labels) // SHARD_ROWS)
+    hashes = np.random.default_rng(1).permutation(len(labels)).astype(np.uint64)
+    for index in range(count):
+        start, stop = index * SHARD_ROWS, min((index + 1) * SHARD_ROWS, len(labels))
+        info = ShardInfo(
+            dataset=NAME,
+            split="train",
+            default_task="class",
+            class_names={"class": [f"class{i}" for i in range(CLASSES)]},
+            encoder={"model": ENCODER},
+            fingerprint="0" * 64,
+            start=start,
+            stop=stop,
+            index=index,
+            count=count,
+        )
+        rows = slice(start, stop)
+        sample = np.arange(start, stop, dtype=np.int64)
+        data = ShardData(features[rows], {"class": labels[rows]}, sample, hashes[rows])
+        write_shard(root.shard(ENCODER, NAME, "train", index, count), data, info)
+    seal_features(root, ENCODER, NAME)
+    spec = StreamSpec(name=NAME, title=NAME, datasets=[StreamItem(dataset=NAME)])
+    return Stream.open(spec, root, ENCODER).tasks[0].train
+
+
+def best_rate(epoch: Callable[[int], Batches], dim: int, repeats: int) -> float:
+    """Return the samples per second of the fastest of several epochs after a first one."""
+    rates = []
+    for number in range(repeats + 1):
+        began, seen = time.perf_counter(), 0
+        for x, y in epoch(number):  # noqa: B007  # what they are is checked below
+            seen += len(y)
+        rates.append(seen / (time.perf_counter() - began))
+        if x.dtype != torch.float32 or y.dtype != torch.int64 or x.shape[1] != dim:
+            raise SystemExit(f"expected float32 [b, {dim}] and int64, got {x.dtype}, {y.dtype}")
+    return max(rates[1:])
+
+
+def on_disk(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    n, d, b = options.samples, options.dim, options.batch
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(n, d)).astype(np.float32).astype(np.float16)
+    labels = generator.integers(0, CLASSES, n).astype(np.int32)
+    root = DataRoot.open(folder / "root")
+    shards = write_shards(root, features, labels)
+    began = time.perf_counter()
+    shards.features  # noqa: B018  # read and normalise: what a training run does once
+    opened = time.perf_counter() - began
+    pickled = write_lmdb(folder / "lmdb", features, labels)
+    rates = {"shards": best_rate(lambda e: shards.batches(b, (0, e)), d, options.repeats)}
+    for workers in options.workers:
+        loader = DataLoader(
+            pickled, b, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        )
+        name = f"lmdb, {workers} workers"
+        rates[name] = best_rate(lambda _, loader=loader: loader, d, options.repeats)
+    sizes = {"shards": on_disk(root.features(ENCODER, NAME)), "lmdb": on_disk(folder / "lmdb")}
+    return {
+        name: {"samples_per_s": rate, "bytes_per_sample": sizes[name.split(",")[0]] / n}
+        for name, rate in rates.items()
+    } | {"once": {"load_and_normalise_s": opened}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=60_000)
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
+    parser.add_argument("--repeats", type=int, default=5, help="epochs; the fastest counts")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(options, Path(folder))
+    once = results.pop("once")
+    slow = max(r["samples_per_s"] for name, r in results.items() if name != "shards")
+    ratio = results["shards"]["samples_per_s"] / slow
+    if options.json:
+        print(json.dumps({"readers": results, "ratio": ratio, **once}, indent=2))
+        return
+    print(f"{'reader':<16}{'samples/s':>14}{'bytes/sample':>14}")
+    for name, row in results.items():
+        print(f"{name:<16}{row['samples_per_s']:>14,.0f}{row['bytes_per_sample']:>14,.0f}")
+    print(f"shards against the best LMDB reader: {ratio:.1f} times")
+    print(f"once, to load and normalise all shards: {once['load_and_normalise_s']:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

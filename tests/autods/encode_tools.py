@@ -1,0 +1,121 @@
+"""Tiny real parts for the tests of encoding: a model of 20,000 weights, drawn images.
+
+Run as a program it extracts in a process of its own, so that tests can kill it.
+"""
+
+import io
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+
+from autods.encode.encoders import OpenClipEncoder, load_encoder
+from autods.encode.extract import ExtractOutcome, extract_dataset
+from autods.manifest import Manifest
+from autods.progress import PlainProgress, Silent
+from autods.root import DataRoot
+from autods.samples import index_dataset
+
+MODEL = "tiny-test-vit"
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1},
+}
+
+
+def add_model(folder: Path, name: str = MODEL, **changes: object) -> str:
+    """Make open_clip know the tiny model."""
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({**CONFIG, **changes}), "utf-8")
+    open_clip.add_model_config(path)
+    return name
+
+
+def tiny_encoder(folder: Path, seed: int = 0) -> OpenClipEncoder:
+    return load_encoder(add_model(folder), random_weights=seed)
+
+
+def drawn(seed: int, fmt: str = "PNG", mode: str = "RGB") -> bytes:
+    """Return a small image file with a gradient and noise."""
+    noise = np.random.default_rng(seed).integers(0, 90, (24 + seed % 17, 40 - seed % 11, 3))
+    ramp = np.linspace(0, 160, noise.shape[1]).astype(np.int64)[None, :, None]
+    buffer = io.BytesIO()
+    Image.fromarray((noise + ramp).astype(np.uint8)).convert(mode).save(buffer, fmt)
+    return buffer.getvalue()
+
+
+def make_dataset(
+    root: DataRoot, images: Mapping[str, bytes], *, protocols: Mapping[str, object] | None = None
+) -> Manifest:
+    """Place images ``<split>/<class>/<name>`` as a folder of the dataset ``drawn``; index it."""
+    for name, data in images.items():
+        path = root.archive("drawn", "images") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    manifest = drawn_manifest(protocols)
+    index_dataset(manifest, root, Silent())
+    return manifest
+
+
+def drawn_manifest(protocols: Mapping[str, object] | None = None) -> Manifest:
+    return Manifest.model_validate(
+        {
+            "name": "drawn",
+            "title": "Drawn images",
+            "homepage": None,
+            "citation": None,
+            "licence": None,
+            "access": "open",
+            "files": [
+                {
+                    "name": "images",
+                    "checksum": "tree:" + "0" * 64,
+                    "mirrors": [{"kind": "file", "url": "images"}],
+                }
+            ],
+            "layout": {
+                "family": "class-folders",
+                "files": ["images"],
+                "pattern": "{split}/{class}/*",
+                "labels": {"object": "{class}"},
+                "split": "{split}",
+            },
+            "tasks": {"object": {}},
+            "default_task": "object",
+            "splits": protocols or {"clean": {"rule": "official"}},
+        }
+    )
+
+
+def many(n: int) -> dict[str, bytes]:
+    """Return n drawn images: four classes, one image in five for testing."""
+    return {
+        f"{'test' if i % 5 == 4 else 'train'}/class{i % 4}/{i:04d}.png": drawn(i) for i in range(n)
+    }
+
+
+class Slow(PlainProgress):
+    """A line for every batch, and time to be killed in."""
+
+    def advance(self, amount: int) -> None:
+        super().advance(amount)
+        time.sleep(0.005)
+
+
+def extract_here(root: DataRoot, config: Path, workers: int) -> ExtractOutcome:
+    """Extract ``drawn`` in batches of 8 and shards of 40 images, one thread."""
+    torch.set_num_threads(1)
+    sizes = {"batch_size": 8, "shard_size": 40, "workers": workers}
+    progress = Slow(interval=0.0)
+    return extract_dataset(drawn_manifest(), root, tiny_encoder(config), **sizes, progress=progress)
+
+
+if __name__ == "__main__":
+    extract_here(DataRoot.open(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pickle
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autods.containers import MemberReader, open_container
+from autods.errors import ContainerError, UnsafePath
+from autods.root import DataRoot
+
+FILES = {
+    "b/two.jpg": b"second" * 50,
+    "a/one.jpg": b"first",
+    "a/empty.jpg": b"",
+    "notes.txt": b"text",
+    "__MACOSX/a/one.jpg": b"litter",
+    "a/.DS_Store": b"litter",
+}
+KEPT = ["a/empty.jpg", "a/one.jpg", "b/two.jpg", "notes.txt"]
+KINDS = [
+    "x.zip", "deflated.zip", "x.tar", "x.tgz", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "folder",
+]  # fmt: skip
+
+
+def build(folder: Path, kind: str, files: dict[str, bytes] = FILES) -> Path:
+    path = folder / kind
+    if kind == "folder":
+        return make_folder(path, files)
+    if kind.endswith(".zip"):
+        method = zipfile.ZIP_DEFLATED if kind == "deflated.zip" else zipfile.ZIP_STORED
+        return make_zip(path, files, method)
+    suffix = {"tgz": "gz", "tar": ""}.get(kind.rsplit(".", 1)[-1], kind.rsplit(".", 1)[-1])
+    return make_tar(path, files, f"w:{suffix}")
+
+
+def setting(tmp_path: Path, source: Path, name: str | None = None):
+    root = DataRoot(tmp_path / "root")
+    file = name or source.name
+    manifest = manifest_of({file: source}, folders_layout(file))
+    return root, placed(root, manifest, {file: source}), file
+
+
+def opened(tmp_path: Path, source: Path, **options):
+    root, manifest, file = setting(tmp_path, source)
+    return root, manifest, open_container(root, manifest, file, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_lists_the_same_members_and_reads_them_in_place(tmp_path, kind):
+    root, manifest, container = opened(tmp_path, build(tmp_path, kind))
+    members = container.members()
+    assert [member.name for member in members] == KEPT
+    reader = MemberReader(root, manifest.name)
+    for member in members:
+        assert container.read(member.name) == FILES[member.name]
+        assert reader.read(kind, member.name, member.offset, member.size) == FILES[member.name]
+    container.close()
+    reader.close()
+
+
+def test_offsets_of_stored_members_point_at_their_bytes(tmp_path):
+    source = build(tmp_path, "x.zip")
+    _, _, container = opened(tmp_path, source)
+    data = source.read_bytes()
+    for member in container.members():
+        assert data[member.offset : member.offset + member.size] == FILES[member.name]
+
+
+def test_a_plain_file_is_a_container_with_one_member(tmp_path):
+    source = make_folder(tmp_path / "s", {"list.txt": b"1\n2\n"}) / "list.txt"
+    _, _, container = opened(tmp_path, source)
+    assert [(m.name, m.size) for m in container.members()] == [("list.txt", 4)]
+    assert container.read("list.txt") == b"1\n2\n"
+
+
+def test_links_are_not_members(tmp_path):
+    folder = build(tmp_path, "folder")
+    (folder / "link.jpg").symlink_to(folder / "notes.txt")
+    (folder / "linked").symlink_to(folder / "a")
+    tar = tmp_path / "l.tar"
+    with tarfile.open(tar, "w") as archive:
+        archive.add(folder / "notes.txt", "notes.txt")
+        archive.add(folder / "link.jpg", "link.jpg")
+    for source, names in [(folder, KEPT), (tar, ["notes.txt"])]:
+        root = DataRoot(tmp_path / f"root-{source.name}")
+        target = root.archive("things", source.name)
+        target.parent.mkdir(parents=True)
+        target.symlink_to(source)
+        manifest = manifest_of({source.name: source}, folders_layout(source.name))
+        container = open_container(root, manifest, source.name)
+        assert [member.name for member in container.members()] == names
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg", "..\\e.jpg"])
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_an_unsafe_name_is_refused_with_archive_and_member(tmp_path, make, name):
+    source = make(tmp_path / ("x.zip" if make is make_zip else "x.tar"), {name: b"x"})
+    with pytest.raises(UnsafePath) as caught:
+        opened(tmp_path, source)
+    assert name in str(caught.value)
+    assert source.name in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])
+def test_an_archive_cut_anywhere_is_a_container_error(tmp_path, kind):
+    source = build(tmp_path, kind)
+    whole = source.read_bytes()
+    end = len(whole.rstrip(b"\0")) if kind == "x.tar" else len(whole)  # a tar's padding is long
+    for index, cut in enumerate(range(0, end, max(1, end // 12))):
+        source.write_bytes(whole[:cut])
+        with pytest.raises(ContainerError, match=r"damaged|fetch"):
+            opened(tmp_path / str(index), source)
+        leftover = (tmp_path / str(index) / "root").rglob("*.tar")
+        assert [path for path in leftover if "converted" in path.parts] == []
+
+
+def test_a_broken_header_inside_a_tar_is_not_taken_for_its_end(tmp_path):
+    source = make_tar(tmp_path / "x.tar", {f"{i}.jpg": b"x" * 600 for i in range(5)})
+    data = bytearray(source.read_bytes())
+    data[3 * 1536 + 20] ^= 0xFF
+    source.write_bytes(data)
+    with pytest.raises(ContainerError, match="no end of archive"):
+        opened(tmp_path, source)
+
+
+def test_a_web_page_saved_as_an_archive_is_a_container_error(tmp_path):
+    for kind in ("x.zip", "x.tar", "x.tgz", "x.tar.xz"):
+        source = make_folder(tmp_path / "s", {kind: b"<html>quota exceeded</html>"}) / kind
+        with pytest.raises(ContainerError, match=kind.replace(".", r"\.")):
+            opened(tmp_path / kind, source)
+
+
+def test_a_damaged_member_of_a_zip_is_named(tmp_path):
+    source = make_zip(tmp_path / "x.zip", {"a.jpg": os.urandom(3000)}, zipfile.ZIP_DEFLATED)
+    data = bytearray(source.read_bytes())
+    data[35:80] = b"\xff" * 45
+    source.write_bytes(data)
+    _, _, container = opened(tmp_path, source)
+    with pytest.raises(ContainerError, match=r"a\.jpg"):
+        container.read("a.jpg")
+
+
+def test_a_member_that_holds_more_than_its_zip_says_is_refused(tmp_path):
+    """A deflate bomb does not fill the memory: reading stops one byte too far."""
+    source = make_zip(tmp_path / "x.zip", {"a.jpg": b"0" * 10_000_000}, zipfile.ZIP_DEFLATED)
+    root, manifest, container = opened(tmp_path, source)
+    offset = container.members()[0].offset
+    with pytest.raises(ContainerError, match="expected 100 bytes"):
+        MemberReader(root, manifest.name).read("x.zip", "a.jpg", offset, 100)
+
+
+def test_encrypted_and_rarely_compressed_zips_are_refused(tmp_path):
+    rare = make_zip(tmp_path / "rare.zip", {"a.jpg": b"x" * 99}, zipfile.ZIP_BZIP2)
+    with pytest.raises(ContainerError, match="method 12"):
+        opened(tmp_path, rare)
+    secret = make_zip(tmp_path / "secret.zip", {"a.jpg": b"x"})
+    data = secret.read_bytes()
+    at = data.index(b"PK\x01\x02") + 8
+    secret.write_bytes(data[:at] + b"\x01" + data[at + 1 :])
+    with pytest.raises(ContainerError, match="encrypted"):
+        opened(tmp_path, secret)
+
+
+def test_a_streamed_zip_without_sizes_in_its_headers_is_read(tmp_path):
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data) -> int:
+            self.data += data
+            return len(data)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in KEPT:
+            archive.writestr(name, FILES[name])
+    source = tmp_path / "x.zip"
+    source.write_bytes(pipe.data)
+    _, _, container = opened(tmp_path, source)
+    assert {name: container.read(name) for name in KEPT} == {name: FILES[name] for name in KEPT}
+
+
+def test_the_last_of_two_members_with_one_name_counts(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for data in (b"old", b"newer"):
+            info = tarfile.TarInfo("./a.jpg")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    _, _, container = opened(tmp_path, path)
+    assert [member.name for member in container.members()] == ["a.jpg"]
+    assert container.read("a.jpg") == b"newer"
+
+
+def test_missing_files_and_members_and_unknown_kinds_say_what_to_do(tmp_path):
+    source = build(tmp_path, "x.zip")
+    root, manifest, file = setting(tmp_path, source)
+    with pytest.raises(ContainerError, match="was expected"):
+        open_container(root, manifest, file).read("nowhere.jpg")
+    root.archive(manifest.name, file).unlink()
+    with pytest.raises(ContainerError, match="autods fetch things"):
+        open_container(root, manifest, file)
+    with pytest.raises(ContainerError, match="autods fetch"):
+        MemberReader(root, manifest.name).read(file, "a/one.jpg", 40, 5)
+    rar = make_folder(tmp_path / "s", {"x.rar": b"Rar!"}) / "x.rar"
+    with pytest.raises(ContainerError, match="Repack"):
+        opened(tmp_path / "rar", rar)
+
+
+def test_a_file_that_became_shorter_is_noticed(tmp_path):
+    root, manifest, container = opened(tmp_path, build(tmp_path, "x.tar"))
+    last = max(container.members(), key=lambda member: member.offset)
+    path = root.archive(manifest.name, "x.tar")
+    with path.open("rb+") as handle:
+        handle.truncate(last.offset + 1)
+    with pytest.raises(ContainerError, match="ends before"):
+        container.read(last.name)
+
+
+def test_conversion_happens_once_and_again_for_another_checksum(tmp_path):
+    source = build(tmp_path, "x.tgz")
+    root, manifest, file = setting(tmp_path, source)
+    converted = root.converted(manifest.name, "x.tgz.tar")
+    open_container(root, manifest, file)
+    first = converted.stat()
+    open_container(root, manifest, file)
+    assert converted.stat().st_mtime_ns == first.st_mtime_ns
+    other = placed(root, manifest, {file: build(tmp_path, "x.tgz", {"new.jpg": b"new"})})
+    assert [m.name for m in open_container(root, other, file).members()] == ["new.jpg"]
+
+
+@pytest.mark.parametrize("outer", ["x.zip", "deflated.zip", "x.tar", "x.tgz", "folder"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_of_nested_zips_are_read_through_the_outer_container(tmp_path, outer, method):
+    inner = make_zip(tmp_path / "inner.zip", FILES, method).read_bytes()
+    source = build(tmp_path, outer, {"sub/inner.zip": inner, "top.jpg": b"top"})
+    root, manifest, container = opened(tmp_path, source, nested=True)
+    names = [f"sub/inner.zip!/{name}" for name in KEPT]
+    assert [member.name for member in container.members()] == [*names, "top.jpg"]
+    reader = MemberReader(root, manifest.name)
+    for member in container.members():
+        expected = FILES.get(member.name.removeprefix("sub/inner.zip!/"), b"top")
+        assert reader.read(outer, member.name, member.offset, member.size) == expected
+    taken_out = (root.dataset("things") / "converted").rglob("inner.zip")
+    assert len(list(taken_out)) == (outer == "deflated.zip")
+
+
+def _digest(job: tuple[MemberReader, str, str, int, int]) -> bytes:
+    reader, *place = job
+    return b"".join(reader.read(*place) for _ in range(50))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_reader_that_is_open_can_be_given_to_other_processes(tmp_path, method):
+    files = {f"{i}.jpg": bytes([i]) * (1000 + i) for i in range(8)}
+    root, manifest, container = opened(tmp_path, build(tmp_path, "deflated.zip", files))
+    reader = MemberReader(root, manifest.name)
+    jobs = [(reader, "deflated.zip", m.name, m.offset, m.size) for m in container.members()]
+    expected = [_digest(job) for job in jobs]
+    assert pickle.loads(pickle.dumps(reader))._open == {}
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(_digest, jobs) == expected
+
+
+def test_a_reader_can_be_shared_by_threads(tmp_path):
+    files = {f"{i}.jpg": bytes([i]) * (1000 + i) for i in range(8)}
+    root, manifest, container = opened(tmp_path, build(tmp_path, "x.tar", files))
+    reader = MemberReader(root, manifest.name)
+    jobs = [(reader, "x.tar", m.name, m.offset, m.size) for m in container.members()] * 10
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(_digest, jobs)) == [_digest(job) for job in jobs]
+
+
+names = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="/\\\0"), min_size=1, max_size=12)
+    .filter(lambda part: part not in (".", "..", "__MACOSX", ".DS_Store")),
+    min_size=1,
+    max_size=3,
+).map("/".join)  # fmt: skip
+
+
+@given(files=st.dictionaries(names, st.binary(max_size=2000), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_is_packed_is_listed_and_read_back(tmp_path_factory, files):
+    for kind in ("x.zip", "deflated.zip", "x.tgz"):
+        folder = tmp_path_factory.mktemp("p")
+        _, _, container = opened(folder, build(folder, kind, files))
+        assert {m.name: container.read(m.name) for m in container.members()} == files
+        assert [m.name for m in container.members()] == sorted(files)

@@ -1,0 +1,317 @@
+"""Fetching from local files and folders, and what the run does around every source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autods.errors import ChecksumMismatch, FetchError, UsageError
+from autods.fetch import SOURCES, decide, fetch_dataset, missing_files, verify_archives
+from autods.files import hash_tree, write_json
+from autods.manifest import FileEntry, Manifest, Mirror
+from autods.progress import Silent
+from autods.root import DataRoot
+
+CONTENT = b"not really an archive\n" * 1000
+
+
+class Notes(Silent):
+    """Collects what would stay on the terminal."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def manifest(*files: FileEntry) -> Manifest:
+    """Build a manifest of which only the files matter: layouts are tested elsewhere."""
+    return Manifest.model_construct(name="toy", files=list(files))
+
+
+def entry(name: str, checksum: str, *places: tuple[str, object]) -> FileEntry:
+    mirrors = [Mirror(kind=kind, url=str(url)) for kind, url in places]
+    return FileEntry(name=name, checksum=checksum, mirrors=mirrors)
+
+
+def md5(content: bytes) -> str:
+    return "md5:" + hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot(tmp_path / "root")
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    path = tmp_path / "original.bin"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def files_record(root: DataRoot) -> dict[str, dict[str, object]]:
+    return json.loads(root.record("toy").read_text())["files"]
+
+
+def test_a_local_file_is_copied_verified_and_recorded(root: DataRoot, original: Path) -> None:
+    outcome = fetch_dataset(
+        manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent()
+    )
+    target = root.archive("toy", "a.bin")
+    assert target.read_bytes() == CONTENT
+    assert outcome.fetched == ["a.bin"]
+    assert outcome.files[0].size == len(CONTENT)
+    assert files_record(root)["a.bin"] == {
+        "checksum": md5(CONTENT),
+        "size": len(CONTENT),
+        "kind": "file",
+        "url": str(original),
+    }
+    assert sorted(path.name for path in target.parent.iterdir()) == ["a.bin"]
+
+
+def test_editing_the_original_afterwards_does_not_change_the_archive(
+    root: DataRoot, original: Path
+) -> None:
+    fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
+    with original.open("r+b") as handle:
+        handle.write(b"EDITED")
+    assert root.archive("toy", "a.bin").read_bytes() == CONTENT
+
+
+def test_a_folder_is_copied_by_content_and_identified_by_its_tree(
+    root: DataRoot, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    (folder / "cats" / "deep").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "cats" / "deep" / "1.png").write_bytes(b"1")
+    (folder / "0.png").write_bytes(b"0")
+    (folder / "shortcut.png").symlink_to(folder / "0.png")
+    checksum = f"tree:{hash_tree(folder)}"
+    toy = manifest(entry("images", checksum, ("file", folder)))
+    fetch_dataset(toy, root, Silent())
+    target = root.archive("toy", "images")
+    assert (target / "cats" / "deep" / "1.png").read_bytes() == b"1"
+    assert not (target / "shortcut.png").is_symlink()
+    assert files_record(root)["images"]["size"] == 3
+    assert verify_archives(toy, root) == []
+
+
+def test_a_second_run_keeps_what_is_recorded_without_hashing_it(
+    root: DataRoot, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
+    fetch_dataset(toy, root, Silent())
+    original.unlink()
+    monkeypatch.setattr("autods.fetch.digest", lambda *_: pytest.fail("hashed"))
+    notes = Notes()
+    outcome = fetch_dataset(toy, root, notes)
+    assert [file.action for file in outcome.files] == ["keep"]
+    assert outcome.fetched == []
+    assert notes.lines == ["keeping toy/a.bin"]
+
+
+def test_a_right_file_that_nobody_recorded_is_adopted(root: DataRoot, original: Path) -> None:
+    target = root.archive("toy", "a.bin")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(CONTENT)
+    target.with_name("a.bin.part").write_bytes(CONTENT[:9])
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", original.with_name("absent"))))
+    assert missing_files(toy, root) == ["a.bin"]
+    assert fetch_dataset(toy, root, Silent()).files[0].action == "adopt"
+    assert files_record(root)["a.bin"]["url"] is None
+    assert missing_files(toy, root) == []
+    assert [path.name for path in target.parent.iterdir()] == ["a.bin"]
+
+
+def test_a_wrong_file_in_place_is_set_aside_and_fetched(root: DataRoot, original: Path) -> None:
+    target = root.archive("toy", "a.bin")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"something else")
+    (target.parent / "a.bin.json").write_bytes(b"a stranger")
+    notes = Notes()
+    fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, notes)
+    assert target.read_bytes() == CONTENT
+    assert target.with_name("a.bin.bad").read_bytes() == b"something else"
+    assert (target.parent / "a.bin.json").read_bytes() == b"a stranger"
+    assert notes.lines[0] == "setting aside toy/a.bin"
+
+
+def test_a_recorded_file_that_was_cut_short_is_set_aside_and_fetched_again(
+    root: DataRoot, original: Path
+) -> None:
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
+    fetch_dataset(toy, root, Silent())
+    target = root.archive("toy", "a.bin")
+    os.truncate(target, 100)
+    assert fetch_dataset(toy, root, Silent()).fetched == ["a.bin"]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_mismatch_is_set_aside_and_the_next_mirror_is_tried(
+    root: DataRoot, original: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page"
+    page.write_bytes(b"<!DOCTYPE html><p>Quota exceeded")
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", page), ("file", original)))
+    notes = Notes()
+    fetch_dataset(toy, root, notes)
+    assert root.archive("toy", "a.bin").read_bytes() == CONTENT
+    assert root.archive("toy", "a.bin.bad").read_bytes() == page.read_bytes()
+    assert files_record(root)["a.bin"]["url"] == str(original)
+    assert any("a web page" in line for line in notes.lines)
+
+
+def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(
+    root: DataRoot, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    for content in (b"one", b"one", b"other", b"one"):
+        wrong.write_bytes(content)
+        with pytest.raises(ChecksumMismatch) as caught:
+            fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", wrong))), root, Silent())
+        assert md5(CONTENT) in str(caught.value)
+        assert md5(content) in str(caught.value)
+        assert "put the file at" in str(caught.value)
+    folder = root.archive("toy", "a.bin").parent
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "a.bin.bad": b"one",
+        "a.bin.bad2": b"other",
+    }
+
+
+def test_a_failed_file_does_not_cost_the_files_before_it(root: DataRoot, original: Path) -> None:
+    good = entry("a.bin", md5(CONTENT), ("file", original))
+    gone = entry("b.bin", md5(b"b"), ("file", original.with_name("absent")))
+    with pytest.raises(FetchError, match="absent: does not exist"):
+        fetch_dataset(manifest(good, gone), root, Silent())
+    assert missing_files(manifest(good, gone), root) == ["b.bin"]
+
+
+def test_a_part_of_another_content_is_noticed_and_fetched_anew(
+    root: DataRoot, original: Path
+) -> None:
+    part = root.archive("toy", "a.bin.part")
+    part.parent.mkdir(parents=True)
+    for rubbish in (b"x" * 50, b"x" * (len(CONTENT) + 50), b"x" * len(CONTENT)):
+        part.write_bytes(rubbish)
+        toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
+        assert fetch_dataset(toy, root, Silent()).files[0].action == "resume"
+        assert [path.name for path in part.parent.iterdir()] == ["a.bin"]
+        root.archive("toy", "a.bin").unlink()
+
+
+@settings(max_examples=25, deadline=None)
+@given(content=st.binary(max_size=300), cut=st.integers(0, 300))
+def test_any_beginning_of_a_file_is_continued_to_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    root, original = DataRoot(folder / "root"), folder / "original"
+    original.write_bytes(content)
+    part = root.archive("toy", "a.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:cut])
+    fetch_dataset(manifest(entry("a", md5(content), ("file", original))), root, Silent())
+    assert root.archive("toy", "a").read_bytes() == content
+    assert not part.exists()
+
+
+def test_other_keys_of_the_record_stay(root: DataRoot, original: Path) -> None:
+    root.dataset("toy").mkdir(parents=True)
+    write_json(root.record("toy"), {"index": {"train": 3}, "files": {"old": {"checksum": "x"}}})
+    fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
+    record = json.loads(root.record("toy").read_text())
+    assert record["index"] == {"train": 3}
+    assert sorted(record["files"]) == ["a.bin", "old"]
+
+
+def test_a_users_mirror_is_tried_first_below_the_datasets_name(
+    root: DataRoot, original: Path, tmp_path: Path
+) -> None:
+    local = tmp_path / "mirror" / "toy" / "sub" / "a.bin"
+    local.parent.mkdir(parents=True)
+    local.write_bytes(CONTENT)
+    toy = manifest(entry("sub/a.bin", md5(CONTENT), ("file", original)))
+    fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "none"), str(tmp_path / "mirror")])
+    assert files_record(root)["sub/a.bin"]["url"] == str(local)
+
+
+def test_a_mirror_of_an_unknown_scheme_is_refused(root: DataRoot, original: Path) -> None:
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
+    with pytest.raises(UsageError, match="expected http://"):
+        fetch_dataset(toy, root, Silent(), mirrors=["s3://user:secret@bucket"])
+
+
+def test_a_folder_where_a_file_is_expected_is_a_cause_not_a_crash(
+    root: DataRoot, tmp_path: Path, original: Path
+) -> None:
+    file = entry("a.bin", md5(CONTENT), ("file", tmp_path))
+    with pytest.raises(FetchError, match="is a folder, expected a file"):
+        fetch_dataset(manifest(file), root, Silent())
+    folder = entry("images", "tree:" + "0" * 64, ("file", original), ("http", "http://x/y"))
+    with pytest.raises(FetchError, match="is a file, expected a folder") as caught:
+        fetch_dataset(manifest(folder), root, Silent())
+    assert "kind http cannot give what 'tree:' describes" in str(caught.value)
+
+
+def test_a_full_or_closed_disk_is_one_message(root: DataRoot, original: Path) -> None:
+    root.path.write_text("a file where the root should be")
+    with pytest.raises(FetchError, match="correct the permissions"):
+        fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
+
+
+def test_a_damaged_record_is_named(root: DataRoot, original: Path) -> None:
+    root.dataset("toy").mkdir(parents=True)
+    root.record("toy").write_text("{")
+    with pytest.raises(FetchError, match=r"record\.json: expected JSON"):
+        fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
+
+
+def test_verify_hashes_everything_and_names_damage_and_absence(
+    root: DataRoot, original: Path
+) -> None:
+    toy = manifest(
+        entry("a.bin", md5(CONTENT), ("file", original)),
+        entry("b.bin", md5(CONTENT), ("file", original)),
+    )
+    assert [p.split(";")[0] for p in verify_archives(toy, root)] == [
+        "toy/a.bin is not fetched",
+        "toy/b.bin is not fetched",
+    ]
+    fetch_dataset(toy, root, Silent())
+    assert verify_archives(toy, root) == []
+    target = root.archive("toy", "b.bin")
+    target.write_bytes(b"?" + CONTENT[1:])
+    (problem,) = verify_archives(toy, root)
+    assert problem.startswith("toy/b.bin is damaged")
+    assert md5(CONTENT) in problem
+
+
+def test_decision_and_word_come_together(root: DataRoot, original: Path) -> None:
+    file = entry("a.bin", md5(CONTENT), ("file", original))
+    target = root.archive("toy", "a.bin")
+    target.parent.mkdir(parents=True)
+    recorded = {"checksum": md5(CONTENT), "size": len(CONTENT)}
+    assert decide(file, target, recorded) == ("download", "fetching")
+    target.with_name("a.bin.part").touch()
+    assert decide(file, target, None) == ("resume", "resuming")
+    target.write_bytes(CONTENT)
+    assert decide(file, target, recorded) == ("keep", "keeping")
+    assert decide(file, target, {**recorded, "checksum": "md5:old"}) == ("adopt", "found")
+    target.write_bytes(b"")
+    assert decide(file, target, recorded) == ("set aside", "setting aside")
+
+
+def test_every_kind_that_a_manifest_may_name_has_a_source() -> None:
+    kinds = Mirror.model_fields["kind"].annotation.__args__
+    assert SOURCES.names() == sorted(kinds)

@@ -1,0 +1,151 @@
+"""Fetching from git repositories made on the spot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from autods.errors import FetchError
+from autods.fetch import fetch_dataset, verify_archives
+from autods.files import hash_tree
+from autods.manifest import FileEntry, Manifest, Mirror
+from autods.progress import Silent
+from autods.root import DataRoot
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    """Serves a folder and prints nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def toy(commit: str, url: str) -> Manifest:
+    """Build a manifest of which only the file matters."""
+    mirrors = [Mirror(kind="git", url=url)]
+    entry = FileEntry(name="code", checksum=f"git:{commit}", mirrors=mirrors)
+    return Manifest.model_construct(name="toy", files=[entry])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot(tmp_path / "root")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> tuple[Path, str]:
+    """Make a git repository of three commits; return it and its second commit."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    for version in ("first", "second", "third"):
+        (folder / "images").mkdir(exist_ok=True)
+        (folder / "images" / "list.txt").write_bytes(f"{version}\r\nline\n".encode())
+        (folder / "link").unlink(missing_ok=True)
+        (folder / "link").symlink_to("/etc/hostname")
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message", version)
+    return folder, git(folder, "rev-parse", "HEAD~1")
+
+
+def test_git_gives_exactly_the_pinned_commit_as_plain_files(
+    root: DataRoot, repository: tuple[Path, str]
+) -> None:
+    folder, commit = repository
+    manifest = toy(commit, folder.as_uri())
+    fetch_dataset(manifest, root, Silent())
+    target = root.archive("toy", "code")
+    assert (target / "images" / "list.txt").read_bytes() == b"second\r\nline\n"
+    assert (target / "link").read_text() == "/etc/hostname"
+    assert not (target / "link").is_symlink()
+    assert sorted(path.name for path in target.iterdir()) == ["images", "link"]
+    recorded = json.loads(root.record("toy").read_text())["files"]["code"]
+    assert recorded["tree"] == f"tree:{hash_tree(target)}"
+    assert verify_archives(manifest, root) == []
+    (target / "link").write_text("changed")
+    assert "is damaged" in verify_archives(manifest, root)[0]
+
+
+def test_a_server_that_gives_no_single_commits_is_fetched_in_full(
+    root: DataRoot, repository: tuple[Path, str]
+) -> None:
+    folder, commit = repository
+    git(folder, "update-server-info")  # a repository of plain files: no shallow fetch
+    handler = partial(SilentHandler, directory=str(folder / ".git"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        fetch_dataset(toy(commit, url), root, Silent())
+        server.shutdown()
+    assert (root.archive("toy", "code") / "images" / "list.txt").read_bytes()[:6] == b"second"
+
+
+def test_git_variables_of_the_caller_do_not_lead_it_elsewhere(
+    root: DataRoot, repository: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, commit = repository
+    config = tmp_path / "gitconfig"
+    config.write_text("[core]\n\tautocrlf = true\n[init]\n\tdefaultBranch = other\n")
+    monkeypatch.setenv("GIT_DIR", str(folder / ".git"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    before = hash_tree(folder)
+    fetch_dataset(toy(commit, folder.as_uri()), root, Silent())
+    target = root.archive("toy", "code") / "images" / "list.txt"
+    assert target.read_bytes() == b"second\r\nline\n"
+    assert hash_tree(folder) == before
+
+
+def test_an_unknown_commit_and_an_unknown_repository_are_told_apart(
+    root: DataRoot, repository: tuple[Path, str]
+) -> None:
+    folder, _ = repository
+    with pytest.raises(FetchError, match=r"commit 1{40} is not there"):
+        fetch_dataset(toy("1" * 40, folder.as_uri()), root, Silent())
+    with pytest.raises(FetchError, match=r"not appear to be a git repository|not exist"):
+        fetch_dataset(toy("1" * 40, (folder / "nowhere").as_uri()), root, Silent())
+    assert not root.archive("toy", "code").exists()
+
+
+def test_a_git_folder_that_nobody_recorded_is_set_aside(
+    root: DataRoot, repository: tuple[Path, str]
+) -> None:
+    folder, commit = repository
+    target = root.archive("toy", "code")
+    target.mkdir(parents=True)
+    (target / "mine").write_text("mine")
+    manifest = toy(commit, folder.as_uri())
+    fetch_dataset(manifest, root, Silent())
+    assert (target.with_name("code.bad") / "mine").read_text() == "mine"
+    assert (target / "images").is_dir()
+
+
+def test_without_git_the_message_says_what_to_install(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FetchError, match="install the package 'git'"):
+        fetch_dataset(toy("1" * 40, "https://example.org/x"), root, Silent())
+
+
+def test_a_url_that_would_run_a_command_is_not_followed(root: DataRoot, tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    with pytest.raises(FetchError, match="not allowed"):
+        fetch_dataset(toy("1" * 40, f"ext::touch {witness}"), root, Silent())
+    assert not witness.exists()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from archives import REPOSITORY, folders_layout, make_zip, manifest_of
+
+from autods.errors import ManifestError
+from autods.manifest import Catalogue, Manifest, load
+
+EXAMPLES = REPOSITORY / "docs" / "examples" / "manifests"
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    source = make_zip(tmp_path / "a.zip", {"cat/1.jpg": b"x"})
+    content = manifest_of({"a.zip": source}, folders_layout("a.zip")).model_dump(
+        mode="json", by_alias=True
+    )
+    target = tmp_path / "things.yaml"
+    target.write_text(yaml.safe_dump({**content, **changes}, sort_keys=False), "utf-8")
+    return target
+
+
+def message(path: Path) -> str:
+    with pytest.raises(ManifestError) as caught:
+        load(path, Manifest)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["flowers", "grocery", "omniglot", "tinyimagenet"])
+def test_shipped_and_example_manifests_load(name):
+    manifest = Catalogue([EXAMPLES]).dataset(name)
+    assert manifest.name == name
+    assert all(entry.mirrors for entry in manifest.files)
+
+
+def test_a_manifest_survives_being_written_and_read_again(tmp_path):
+    for name in ("flowers", "tinyimagenet", "grocery", "omniglot"):
+        manifest = Catalogue([EXAMPLES]).dataset(name)
+        again = Manifest.model_validate(manifest.model_dump(mode="json", by_alias=True))
+        assert again.fingerprint() == manifest.fingerprint()
+
+
+def test_an_unknown_layout_family_is_answered_with_the_nearest_name(tmp_path):
+    text = message(written(tmp_path, layout={**folders_layout("a.zip"), "family": "class-folder"}))
+    assert "unknown layout family 'class-folder'; did you mean class-folders" in text
+    assert re.search(r"things\.yaml:\d+: layout", text)
+
+
+def test_an_unknown_family_of_a_part_is_answered_too(tmp_path):
+    parts = [{**folders_layout("a.zip"), "family": "list-file"}]
+    text = message(written(tmp_path, layout={"family": "combined", "parts": parts}))
+    assert "did you mean list-files" in text
+
+
+@pytest.mark.parametrize(
+    "layout", [None, "class-folders", {}, {"family": None}, {"family": "combined", "parts": "x"}]
+)
+def test_a_layout_of_the_wrong_shape_is_a_manifest_error(tmp_path, layout):
+    assert "layout" in message(written(tmp_path, layout=layout))
+
+
+def test_a_wrong_key_inside_a_layout_is_named_with_its_line(tmp_path):
+    path = written(tmp_path, layout=folders_layout("a.zip", patern="{class}"))
+    text = message(path)
+    line = next(i for i, t in enumerate(path.read_text().splitlines(), 1) if "patern" in t)
+    assert f"things.yaml:{line}: layout.class-folders.patern: unknown key" in text
+
+
+def test_a_template_with_a_field_that_the_pattern_does_not_take_is_refused(tmp_path):
+    text = message(written(tmp_path, layout=folders_layout("a.zip", "{kind}/*")))
+    assert "field '{class}' is not known; expected one of kind" in text
+
+
+def test_a_pattern_with_a_bad_field_name_is_refused(tmp_path):
+    assert "Class" in message(written(tmp_path, layout=folders_layout("a.zip", "{Class}/*")))
+
+
+def test_a_layout_that_reads_a_file_the_manifest_lacks_is_refused(tmp_path):
+    assert "'b.zip' is not among files" in message(
+        written(tmp_path, layout=folders_layout("b.zip"))
+    )

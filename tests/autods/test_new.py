@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from archives import make_folder, placed
+
+from autods.errors import LayoutError, UsageError
+from autods.manifest import Catalogue
+from autods.new import new_manifest
+from autods.progress import Silent
+from autods.root import DataRoot
+from autods.samples import IndexSummary, index_dataset
+
+
+def images(tmp_path: Path, *places: str, each: int = 10) -> Path:
+    files = {f"{place}/{i}.png": f"{place}{i}".encode() for place in places for i in range(each)}
+    return make_folder(tmp_path / "pictures", files)
+
+
+def summary(tmp_path: Path, folder: Path) -> IndexSummary:
+    new_manifest("mine", folder, tmp_path / "manifests")
+    manifest = Catalogue([tmp_path / "manifests"]).dataset("mine")
+    assert Path(manifest.files[0].mirrors[0].url) == folder.resolve()
+    root = DataRoot(tmp_path / "root")
+    assert placed(root, manifest, {"images": folder}).fingerprint() == manifest.fingerprint()
+    return index_dataset(manifest, root, Silent())
+
+
+def test_class_folders_get_a_seeded_fifth_as_test(tmp_path):
+    found = summary(tmp_path, images(tmp_path, "cat", "dog/deep/er"))
+    assert found.counts == {"clean": {"train": 14, "dev": 2, "test": 4, "unused": 0}}
+    assert found.classes == {"class": 2}
+
+
+def test_train_and_test_folders_are_official_splits(tmp_path):
+    found = summary(tmp_path, images(tmp_path, "Train/cat", "Train/dog", "test/cat", "test/dog"))
+    assert found.counts == {"clean": {"train": 18, "dev": 2, "test": 20, "unused": 0}}
+
+
+def test_a_val_folder_becomes_dev_when_there_is_a_test_folder(tmp_path):
+    found = summary(tmp_path, images(tmp_path, "train/cat", "valid/cat", "test/cat"))
+    assert found.counts == {"clean": {"train": 10, "dev": 10, "test": 10, "unused": 0}}
+
+
+def test_without_a_test_folder_train_and_val_are_divided_anew(tmp_path):
+    found = summary(tmp_path, images(tmp_path, "train/cat", "val/cat"))
+    assert found.counts["clean"]["test"] == 4
+    assert found.classes == {"class": 1}
+
+
+def test_a_folder_of_classes_one_of_which_is_called_test_has_no_official_split(tmp_path):
+    found = summary(tmp_path, images(tmp_path, "test", "exam"))
+    assert found.classes == {"class": 2}
+
+
+def test_the_same_folder_gives_the_same_manifest(tmp_path):
+    folder = images(tmp_path, "cat", "dog")
+    texts = [
+        new_manifest("mine", folder, tmp_path / out).read_text().replace(out, "")
+        for out in ("one", "two")
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_mistakes_are_answered_and_nothing_is_written(tmp_path):
+    folder = images(tmp_path, "cat")
+    out = tmp_path / "manifests"
+    with pytest.raises(UsageError, match="lower-case"):
+        new_manifest("My Pictures", folder, out)
+    with pytest.raises(UsageError, match="expected a folder"):
+        new_manifest("mine", folder / "nowhere", out)
+    with pytest.raises(LayoutError, match="class folders"):
+        new_manifest("mine", folder / "cat", out)
+    assert not out.exists()
+    target = new_manifest("mine", folder, out)
+    text = target.read_text()
+    with pytest.raises(UsageError, match="exists already"):
+        new_manifest("mine", folder, out)
+    assert target.read_text() == text

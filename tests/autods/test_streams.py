@@ -1,0 +1,365 @@
+"""Streams over stored features: numbering, order, protocol, normalisation, batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autods.assemble import resolve
+from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
+from autods.feature_sets import open_features, seal_features
+from autods.import_features import import_npz_folder
+from autods.manifest import StreamItem, StreamSpec
+from autods.root import DataRoot
+from autods.store import ShardData, ShardInfo, write_shard
+from autods.streams import FeatureSet, Stream, Task, l2_normalize
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
+ENCODER = "tiny.a"
+SIZES = {"birds": 5, "cars": 3, "fish": 11}
+
+
+def write_split(
+    root: DataRoot,
+    name: str,
+    split: str,
+    labels: list[int],
+    hashes: list[int],
+    *,
+    start: int = 0,
+    classes: int | None = None,
+    encoder: dict[str, object] | None = None,
+    paper: list[int] | None = None,
+) -> None:
+    """Write one shard; feature k of a row tells its hash and its label."""
+    y = np.array(labels, np.int32)
+    h = np.array(hashes, np.uint64)
+    features = np.stack([h, y + 1, np.ones(len(y))], axis=1).astype(np.float16)
+    names = [f"{name}-{i}" for i in range(classes or max(labels) + 1)]
+    info = ShardInfo(
+        dataset=name,
+        split=split,
+        default_task="class",
+        class_names={"class": names, "half": ["low", "high"]},
+        encoder=encoder or {"model": "tiny", "weights_sha256": "ab"},
+        fingerprint="cd" * 32,
+        start=0,
+        stop=len(y),
+        index=0,
+        count=1,
+    )
+    tasks = {"class": y, "half": (y > len(names) // 2).astype(np.int32)}
+    splits = {"paper": np.array(paper, np.uint8)} if paper is not None else {}
+    sample = np.arange(start, start + len(y), dtype=np.int64)
+    data = ShardData(features, tasks, sample, h, splits)
+    write_shard(root.shard(ENCODER, name, split, 0, 1), data, info)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
+    """Three datasets of 5, 3 and 11 classes without duplicates."""
+    root = DataRoot.open(tmp_path_factory.mktemp("root"))
+    first = 1
+    for name, classes in SIZES.items():
+        start = 0
+        for split, each in (("train", 6), ("dev", 2), ("test", 3)):
+            labels = [(7 * i) % classes for i in range(classes * each)]
+            hashes = list(range(first, first + len(labels)))
+            write_split(root, name, split, labels, hashes, start=start)
+            first, start = first + len(labels), start + len(labels)
+        seal_features(root, ENCODER, name)
+    return root
+
+
+def content(task: Task) -> set[tuple[str, str, float]]:
+    """Return (split, class name, hash) of every row: what must not depend on the order."""
+    rows = set()
+    for split in ("train", "dev", "test"):
+        part: FeatureSet = getattr(task, split)
+        for x, y in zip(part.features, part.labels, strict=True):
+            rows.add((split, task.class_names[y - task.class_offset], float(x[0])))
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.integers(0, 2**31), cut=st.none() | st.integers(1, 12))
+def test_labels_are_a_bijection_and_an_order_only_permutes_the_tasks(
+    root: DataRoot, order: int, cut: int | None
+) -> None:
+    options = {"classes_per_task": cut, "normalize": "none"}
+    plain = Stream.open("all", root, ENCODER, **options)
+    mixed = Stream.open("all", root, ENCODER, order=order, **options)
+    for stream in (plain, mixed):
+        numbers = np.concatenate([np.unique(task.test.labels) for task in stream.tasks])
+        assert numbers.tolist() == list(range(sum(SIZES.values()))) == list(range(stream.n_classes))
+        for index, task in enumerate(stream.tasks):
+            assert task.index == index
+            own = range(task.class_offset, task.class_offset + len(task.class_names))
+            for part in (task.train, task.dev, task.test):
+                assert set(part.labels.tolist()) <= set(own)
+                assert part.labels.dtype == np.int64 and part.features.dtype == np.float16
+    assert {t.name: content(t) for t in plain.tasks} == {t.name: content(t) for t in mixed.tasks}
+    assert mixed.provenance["order"] == [task.name for task in mixed.tasks]
+    assert mixed.provenance["order_seed"] == order
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    train=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=1, max_size=20),
+    dev=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=8),
+    test=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=8),
+)
+def test_under_clean_no_image_is_learned_twice_or_tested(
+    tmp_path_factory: pytest.TempPathFactory,
+    train: list[tuple[int, int]],
+    dev: list[tuple[int, int]],
+    test: list[tuple[int, int]],
+) -> None:
+    root = DataRoot.open(tmp_path_factory.mktemp("clean"))
+    start = 0
+    for split, rows in (("train", train), ("dev", dev), ("test", test)):
+        labels, hashes = [y for y, _ in rows], [h for _, h in rows]
+        write_split(root, "pets", split, labels, hashes, start=start, classes=3)
+        start += len(rows)
+    seal_features(root, ENCODER, "pets")
+    stream = Stream.open("pets", root, ENCODER, normalize="none")
+    task = stream.tasks[0]
+    tested = task.test.features[:, 0].tolist()
+    learned = [*task.train.features[:, 0], *task.dev.features[:, 0]]
+    assert len(tested) == len(test)
+    assert not set(learned) & set(tested)
+    assert len(set(learned)) == len(learned)
+    labels_of: dict[int, set[int]] = {}
+    for y, h in [*train, *dev]:
+        labels_of.setdefault(h, set()).add(y)
+    sound = {h for h, labels in labels_of.items() if len(labels) == 1} - {h for _, h in test}
+    assert set(learned) == sound
+    removed = stream.provenance["duplicates_removed"].get("pets", {})
+    assert len(learned) + sum(removed.values()) == len(train) + len(dev)
+    paper = Stream.open("pets", root, ENCODER, protocol="paper").tasks[0]
+    assert [len(paper.train), len(paper.dev)] == [len(train), len(dev)]
+
+
+def test_removed_duplicates_are_counted_by_reason(tmp_path: Path) -> None:
+    root = DataRoot.open(tmp_path)
+    write_split(root, "pets", "train", [0, 0, 1, 0, 1, 1], [1, 1, 2, 3, 3, 9], classes=2)
+    write_split(root, "pets", "dev", [1, 1], [2, 4], start=6, classes=2)
+    write_split(root, "pets", "test", [0, 0], [9, 9], start=8, classes=2)
+    seal_features(root, ENCODER, "pets")
+    stream = Stream.open("pets", root, ENCODER, normalize="none")
+    assert stream.provenance["duplicates_removed"] == {
+        "pets": {"in_test": 1, "contradictory": 2, "repeated": 2}
+    }
+    assert stream.tasks[0].train.features[:, 0].tolist() == [1, 2]
+    assert stream.tasks[0].dev.features[:, 0].tolist() == [4]
+    assert stream.provenance["counts"] == {"train": 2, "dev": 1, "test": 2}
+
+
+def test_protocol_paper_uses_the_splits_stored_for_it(tmp_path: Path) -> None:
+    root = DataRoot.open(tmp_path)
+    write_split(root, "pets", "train", [0, 1, 0], [1, 2, 3], classes=2, paper=[1, 3, 0])
+    write_split(root, "pets", "extra", [1], [4], start=3, classes=2, paper=[2])
+    seal_features(root, ENCODER, "pets")
+    task = Stream.open("pets", root, ENCODER, protocol="paper", normalize="none").tasks[0]
+    hashes = [part.features[:, 0].tolist() for part in (task.train, task.dev, task.test)]
+    assert hashes == [[1], [4], [2]]
+    clean = Stream.open("pets", root, ENCODER, normalize="none").tasks[0]
+    assert [len(clean.train), len(clean.dev), len(clean.test)] == [3, 0, 0]
+
+
+def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> None:
+    items = [StreamItem(dataset="fish", classes_per_task=4), StreamItem(dataset="birds")]
+    spec = StreamSpec(name="mine", title="mine", datasets=items)
+    stream = Stream.open(spec, root, ENCODER)
+    names = ["fish[0:4]", "fish[4:8]", "fish[8:11]", "birds"]
+    assert [task.name for task in stream.tasks] == names
+    assert [len(task.class_names) for task in stream.tasks] == [4, 4, 3, 5]
+    assert stream.tasks[1].class_names == ["fish-4", "fish-5", "fish-6", "fish-7"]
+    assert [task.class_offset for task in stream.tasks] == [0, 4, 8, 11]
+    assert stream.describe()[2] == {
+        "task": "fish[8:11]",
+        "dataset": "fish",
+        "classes": 3,
+        "train": 18,
+        "dev": 6,
+        "test": 9,
+    }
+
+
+def test_another_labelling_of_a_dataset_can_be_streamed(root: DataRoot) -> None:
+    items = [StreamItem(dataset="fish"), StreamItem(dataset="fish", task="half")]
+    spec = StreamSpec(name="two", title="two", datasets=items)
+    stream = Stream.open(spec, root, ENCODER)
+    assert [task.name for task in stream.tasks] == ["fish", "fish/half"]
+    assert stream.tasks[1].class_names == ["low", "high"]
+    wrong = StreamSpec(name="x", title="x", datasets=[StreamItem(dataset="fish", task="halve")])
+    with pytest.raises(UnknownName, match="did you mean half"):
+        Stream.open(wrong, root, ENCODER)
+
+
+def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root: DataRoot) -> None:
+    order = ["cars", "fish[6:11]", "birds", "fish[0:6]"]
+    stream = Stream.open("all", root, ENCODER, order=order, classes_per_task=6)
+    assert [task.name for task in stream.tasks] == order
+    by_dataset = Stream.open("all", root, ENCODER, order=["fish", "cars", "birds"])
+    assert [task.dataset for task in by_dataset.tasks] == ["fish", "cars", "birds"]
+    assert [task.name for task in Stream.open("all", root, ENCODER, max_tasks=2).tasks] == [
+        "birds",
+        "cars",
+    ]
+    with pytest.raises(UsageError, match="leaves out birds"):
+        Stream.open("all", root, ENCODER, order=["fish", "cars"])
+    with pytest.raises(UsageError, match="names a task twice"):
+        Stream.open("all", root, ENCODER, order=["fish", "cars", "birds", "fish"])
+
+
+def test_names_resolve_to_lists_globs_and_files(root: DataRoot, tmp_path: Path) -> None:
+    def datasets(name: str) -> list[str]:
+        return [item.dataset for item in resolve(name, root, ENCODER).datasets]
+
+    assert datasets("all") == datasets("*") == ["birds", "cars", "fish"]
+    assert datasets("[bf]*") == ["birds", "fish"]
+    assert datasets("fish, birds") == ["fish", "birds"]
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\ntitle: mine\ndatasets:\n  - cars\n", encoding="utf-8")
+    assert datasets(str(path)) == ["cars"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "named"),
+    [
+        ("fishes", {}, UnknownName, "unknown stream 'fishes'; did you mean fish"),
+        ("fish,brids", {}, UnknownName, "unknown dataset 'brids'; did you mean birds"),
+        ("zzz*", {}, FeaturesMissing, "match 'zzz"),
+        ("fish", {"encoder": "tiny.b"}, UnknownName, r"tiny\.b'; did you mean tiny\.a"),
+        ("fish,fish", {}, UsageError, "'fish' stands twice"),
+        ("fish", {"scenario": "class_il"}, UnknownName, "did you mean class-il"),
+        ("fish", {"protocol": "papers"}, UnknownName, "did you mean paper"),
+        ("fish", {"normalize": "l3"}, UnknownName, "did you mean l2"),
+        ("fish", {"order": "random"}, UsageError, "'paper', a seed or a list"),
+        ("fish", {"order": -1}, UsageError, "expected a seed from 0 on, got -1"),
+        ("fish", {"order": ["fihs"]}, UnknownName, "did you mean fish"),
+        ("fish", {"max_tasks": 0}, UsageError, "max_tasks: expected a positive"),
+    ],
+)
+def test_a_wrong_request_is_answered_by_name(
+    root: DataRoot, name: str, options: dict[str, object], error: type, named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        Stream.open(name, root, **{"encoder": ENCODER, **options})
+
+
+def test_features_of_two_encoders_do_not_make_a_stream(tmp_path: Path) -> None:
+    root = DataRoot.open(tmp_path)
+    write_split(root, "a", "train", [0], [1])
+    write_split(root, "b", "train", [0], [2], encoder={"model": "tiny", "weights_sha256": "ff"})
+    for name in ("a", "b"):
+        seal_features(root, ENCODER, name)
+    with pytest.raises(FeatureMismatch, match=r"'a' and 'b'.*weights_sha256 is ab and ff"):
+        Stream.open("all", root, ENCODER)
+
+
+def test_l2_gives_unit_rows_and_keeps_zero_rows() -> None:
+    features = np.random.default_rng(0).normal(size=(100, 300)).astype(np.float16) * 40
+    features[3] = 0
+    scaled = l2_normalize(features, block=7)
+    assert scaled.dtype == np.float16
+    lengths = np.linalg.norm(scaled.astype(np.float64), axis=1)
+    assert lengths[3] == 0
+    assert np.abs(np.delete(lengths, 3) - 1).max() < 1e-3
+    exact = features.astype(np.float64)
+    cosine = (exact * scaled).sum(1)[:3] / np.linalg.norm(exact, axis=1)[:3]
+    assert np.abs(cosine / lengths[:3] - 1).max() < 1e-6
+
+
+def test_unnormalised_neighbouring_rows_are_the_mapped_file_itself(root: DataRoot) -> None:
+    stream = Stream.open("fish", root, ENCODER, normalize="none")
+    assert isinstance(stream.tasks[0].train.features, np.memmap)
+    assert not stream.tasks[0].train.features.flags.owndata
+
+
+def test_features_are_read_when_a_task_is_used_and_then_kept(root: DataRoot) -> None:
+    stream = Stream.open("all", root, ENCODER)
+    assert stream.dim == 3
+    assert all("features" not in vars(task.train) for task in stream.tasks)
+    assert stream.tasks[0].train.features is stream.tasks[0].train.features
+
+
+def test_the_fingerprint_changes_with_all_that_changes_the_numbers(root: DataRoot) -> None:
+    def fingerprint(name: str = "all", **options: object) -> str:
+        return str(Stream.open(name, root, ENCODER, **options).provenance["fingerprint"])
+
+    base = fingerprint()
+    assert fingerprint() == base == fingerprint("*")
+    others = [
+        fingerprint(order=["fish", "cars", "birds"]),
+        fingerprint(protocol="paper"),
+        fingerprint(normalize="none"),
+        fingerprint("birds,cars"),
+        fingerprint(classes_per_task=3),
+    ]
+    assert base not in others and len(set(others)) == len(others)
+    assert fingerprint("birds,cars") == fingerprint(max_tasks=2)  # the same numbers
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(0, 1500), batch=st.integers(1, 700), seed=st.integers(0, 2**32))
+def test_an_epoch_of_batches_holds_every_sample_exactly_once(n: int, batch: int, seed: int) -> None:
+    features = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
+    part = FeatureSet(features, np.arange(n))
+    batches = list(part.batches(batch, seed))
+    assert [len(y) for _, y in batches[:-1]] == [batch] * (len(batches) - 1)
+    assert sum(len(y) for _, y in batches) == n
+    for x, y in batches:
+        assert x.dtype == torch.float32 and y.dtype == torch.int64
+        assert torch.equal(x, torch.from_numpy(features)[y])
+    seen = [i for _, y in batches for i in y.tolist()]
+    assert sorted(seen) == list(range(n))
+    again = [i for _, y in part.batches(batch, seed) for i in y.tolist()]
+    assert seen == again
+
+
+def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root: DataRoot) -> None:
+    part = Stream.open("fish", root, ENCODER, normalize="none").tasks[0].train
+    before = np.array(part.features)
+    orders = []
+    for epoch in (0, 1):
+        for x, y in part.batches(8, (5, epoch), torch.float64):
+            assert x.dtype == torch.float64
+            assert torch.equal(x[:, 1].long() - 1, y)
+            x.zero_()
+            orders.append(y.tolist())
+    assert orders[: len(orders) // 2] != orders[len(orders) // 2 :]
+    assert np.array_equal(part.features, before)
+
+
+def test_a_stream_can_be_made_by_hand() -> None:
+    part = FeatureSet(np.zeros((4, 7), np.float32), np.zeros(4, np.int64))
+    task = Task("t", "d", 0, ["only"], 0, part, part, part)
+    stream = Stream("mine", "class-il", [task], "none", {})
+    assert (stream.n_classes, stream.dim, len(part)) == (1, 7, 4)
+    assert stream.describe()[0]["train"] == 4
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real features are not here")
+def test_the_real_features_make_a_stream_of_small_tasks(tmp_path: Path) -> None:
+    root, encoder = DataRoot.open(tmp_path), "mobilenetv2.imagenet"
+    import_npz_folder(SHARED, root, encoder, pad_to=1280)
+    stream = Stream.open("all", root, encoder, classes_per_task=12)
+    assert (len(stream.tasks), stream.n_classes, stream.dim) == (32, 353, 1280)
+    assert stream.provenance["counts"] == {"train": 15423, "dev": 1714, "test": 6270}
+    with np.load(SHARED / "grocery.npz", allow_pickle=False) as file:
+        names, x, y = file["class_names"], file["x_val"], file["y_val"]
+    task = next(task for task in stream.tasks if task.name == "grocery[24:36]")
+    assert task.class_names == names[24:36].tolist()
+    mine = (y >= 24) & (y < 36)
+    assert np.array_equal(task.test.labels - task.class_offset, y[mine] - 24)
+    assert np.array_equal(task.test.features, l2_normalize(x[mine]))
+    learned = np.concatenate([np.unique(t.train.labels) for t in stream.tasks])
+    assert learned.tolist() == list(range(353))
+    assert open_features(root, encoder, "grocery").info.origin["file"] == "grocery.npz"

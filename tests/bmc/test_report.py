@@ -1,0 +1,525 @@
+"""The report is built from result files as runs write them, and read in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from urllib.parse import unquote
+
+import pytest
+from chromium import EXECUTABLE, Page
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from autods.errors import UsageError
+from bmc.report import build_report, group, load, results_csv, results_table
+from bmc.report.by_task import heat_map
+from bmc.report.page import compare
+from bmc.report.results import Run
+from bmc.report.svg import count_ticks, spread
+
+TITLES = {
+    "bmc": "BMC", "slda": "Deep SLDA", "er": "Experience replay",
+    "finetune": "Fine-tuning", "joint": "Joint training",
+}  # fmt: skip
+START = {"bmc": 0.8, "slda": 0.82, "er": 0.75, "finetune": 0.95, "joint": 0.85}
+LOSS = {"bmc": 0.006, "slda": 0.002, "er": 0.022, "finetune": 0.9, "joint": 0.0}  # per later task
+
+
+def task_names(count: int) -> list[str]:
+    words = ["aircraft", "apparel", "aptos2019", "cub", "kvasircapsule", "places365", "zalando"]
+    return [words[i] if i < len(words) else f"{words[i % 7]}-{i}" for i in range(count)]
+
+
+def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **changes) -> dict:
+    """Results as a run writes them: accuracies fall from START by LOSS for each later task."""
+    draw = random.Random(f"{method}{order_seed}")
+    names = task_names(tasks)
+    difficulty = {name: random.Random(name).uniform(0.6, 1.15) for name in names}
+    if order_seed is not None:
+        random.Random(order_seed).shuffle(names)
+    learned = {"bmc": [*range(8, tasks, 8), tasks], "joint": [tasks]}.get(
+        method, list(range(1, tasks + 1))
+    )
+    matrices: dict[str, list] = {"class-il": [], "task-il": [], "dataset-id": []}
+    for n in learned:
+        rows: dict[str, list] = {scenario: [None] * tasks for scenario in matrices}
+        for j, name in enumerate(names[:n]):
+            kept = max(0.004, (1 - LOSS[method]) ** (n - 1 - j)) * draw.uniform(0.93, 1.03)
+            within = min(0.99, START[method] * difficulty[name] * (0.8 + 0.2 * kept))
+            found = min(1.0, kept * (1 - 0.002 * n))
+            rows["class-il"][j] = round(within * found, 6)
+            rows["task-il"][j] = round(within, 6)
+            rows["dataset-id"][j] = round(found, 6)
+        for scenario, row in rows.items():
+            matrices[scenario].append(row)
+    final = {scenario: fmean(rows[-1]) for scenario, rows in matrices.items()}
+
+    def metrics(scenario: str) -> dict:
+        many = len(learned) > 1
+        return {
+            "final_mean": final[scenario], "final_micro": final[scenario] * 0.98,
+            "average_incremental_micro": final[scenario] * 1.1 if many else None,
+            "bwt_gem": -0.1 if many else None,
+            "forgetting_chaudhry": START[method] - final[scenario] if many else None,
+            "learning_accuracy": START[method], "worst_task": min(matrices[scenario][-1]),
+            "within_dataset": final["class-il"] / final["dataset-id"],
+        }  # fmt: skip
+
+    sent = 8_380_416 if method == "bmc" else 0
+    kept_bytes = {"bmc": 2_064_000, "er": 2_064_000, "slda": 6_918_144}.get(method, 0)
+    total = {"bmc": 80.0, "slda": 4.1, "er": 131.0, "finetune": 102.4, "joint": 98.2}[method]
+    results = {
+        "format": 1, "method": method, "title": TITLES[method], "stream": "synthetic",
+        "scenario": "class-il", "protocol": "clean", "order_seed": order_seed, "run_seed": 0,
+        "tasks": [
+            {"name": n, "dataset": n, "classes": len(n) * 4, "train": len(n) * 60, "test": 90}
+            for n in names
+        ],
+        "learned": learned, "R": matrices,
+        "metrics": {
+            "class-il": {**metrics("class-il"), "dataset_id": final["dataset-id"]},
+            "task-il": metrics("task-il"),
+        },
+        "costs": {
+            "communication_bytes": sent, "memory_bytes": kept_bytes,
+            "total_bytes": sent + kept_bytes,
+            "cost_accuracy": final["class-il"] * 1e8 / (sent + kept_bytes)
+            if sent + kept_bytes else None,
+            "seconds": {"train": total * 0.7, "consolidate": 0.0, "evaluate": total * 0.3,
+                        "total": total},
+            "relative_time": total / 102.4, "peak_host_bytes": 812_000_000,
+            "peak_device_bytes": 0, "steps": 12345,
+        },
+        "config": {"epochs": 10, "memory": 2000, "experts": 8, "seed": 0},
+        "provenance": {
+            "stream": {"fingerprint": "6b1f" * 16, "scale": 0.01},
+            "encoder": {"model": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"},
+        },
+        "versions": {"bmc": "0.1.0", "torch": "2.9.1"},
+    }  # fmt: skip
+    return {**results, **changes}
+
+
+def write(folder: Path, results: dict) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory) -> list[Path]:
+    """Five methods, 71 tasks, three orders."""
+    root = tmp_path_factory.mktemp("runs")
+    return [
+        write(root / f"{m}-{seed}", make_results(m, order_seed=seed))
+        for m in TITLES for seed in (1, 2, 3)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def full_page(full_size, tmp_path_factory) -> Path:
+    return build_report(full_size, tmp_path_factory.mktemp("page") / "report.html")
+
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Outline(HTMLParser):
+    """Checks that every element is closed in order; collects attributes and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> at line {self.getpos()[0]} closes another element"
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def outline(full_page) -> Outline:
+    return Outline(read(full_page))
+
+
+def test_the_page_is_well_formed_and_asks_for_nothing_outside_itself(full_page, outline):
+    page = read(full_page)
+    for tag, attributes in outline.elements:
+        assert tag not in {"script", "iframe", "object", "img"}
+        for name in ("href", "src", "srcset", "data", "xlink:href", "action"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:")), f"<{tag} {name}={value[:60]}>"
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_every_link_inside_the_page_has_its_target(outline):
+    elements = outline.elements
+    names = [a["id"] for _, a in elements if "id" in a]
+    assert len(names) == len(set(names))
+    links = {a["href"][1:] for t, a in elements if t == "a" and a["href"].startswith("#")}
+    labels = {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a}
+    assert links | labels <= set(names)
+
+
+def test_every_drawing_is_described_and_every_scrolling_table_takes_the_keyboard(outline):
+    elements = outline.elements
+    drawings = [a for t, a in elements if t == "svg" and a.get("aria-hidden") != "true"]
+    assert len(drawings) >= 4 + 3 + 5 * 2
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 20 for a in drawings)
+    scrolling = [a for _, a in elements if "scroll" in (a.get("class") or "").split()]
+    assert scrolling
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolling)
+
+
+def test_the_page_names_all_methods_all_tasks_and_the_winner_first(outline):
+    for title in TITLES.values():
+        assert title in outline.text
+    for name in task_names(71):
+        assert f"{name} " in outline.text
+    first = outline.text.index("Deep SLDA ranks first")
+    assert first < outline.text.index("followed by BMC (")
+    assert "Joint training reaches" in outline.text
+
+
+def test_names_from_outside_are_escaped(tmp_path):
+    nasty = make_results("er", tasks=3, title='Replay <b>&"bold"', stream="<i>s</i>")
+    nasty["tasks"][0]["name"] = "<script>alert(1)</script>"
+    nasty["config"]["note"] = "</code><script>"
+    page = build_report([write(tmp_path / "a<b>", nasty)], tmp_path / "report.html")
+    outline = Outline(read(page))
+    assert not {"script", "b>", "i"} & {tag for tag, _ in outline.elements}
+    assert "1 <script>alert(1)</script>" in outline.text
+    assert 'Replay <b>&"bold"' in outline.text
+
+
+def test_runs_in_any_order_in_any_process_give_the_same_bytes(full_size, full_page, tmp_path):
+    again = build_report(full_size[::-1], tmp_path / "again.html")
+    assert again.read_bytes() == full_page.read_bytes()
+    code = (
+        "import sys; from pathlib import Path; from bmc.report import build_report\n"
+        "build_report([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))"
+    )
+    other = tmp_path / "other.html"
+    subprocess.run(
+        [sys.executable, "-c", code, str(other), *map(str, full_size)],
+        env={**os.environ, "PYTHONHASHSEED": "7"}, check=True,
+    )  # fmt: skip
+    assert other.read_bytes() == full_page.read_bytes()
+
+
+def test_the_accuracy_matrix_can_be_taken_from_the_page_as_csv(outline):
+    links = {a["download"]: a["href"] for t, a in outline.elements if t == "a" and "download" in a}
+    content = unquote(links["R-bmc-1-class-il.csv"].partition(",")[2])
+    rows = list(csv.reader(io.StringIO(content)))
+    expected = make_results("bmc", order_seed=1)
+    assert rows[0] == ["tasks_learned", *(t["name"] for t in expected["tasks"])]
+    assert [int(row[0]) for row in rows[1:]] == expected["learned"]
+    values = [[float(v) if v else None for v in row[1:]] for row in rows[1:]]
+    assert values == expected["R"]["class-il"]
+    assert len(links) == 1 + 15 * 3
+
+
+def printed(runs: list[Run], width: int = 100) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), no_color=True)
+    console.print(results_table(runs))
+    return console.file.getvalue().rstrip().splitlines()
+
+
+def test_the_terminal_table_stays_whole_at_100_columns_without_colour(full_size):
+    lines = printed([load(folder) for folder in full_size])
+    assert max(map(len, lines)) <= 100
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "n = 3 runs" in text
+    rows = {
+        title: next(line for line in lines if line.startswith(title)) for title in TITLES.values()
+    }
+    assert re.search(r"54\.\d±0\.\d\* ", rows["Deep SLDA"])
+    assert rows["BMC"].split()[-3:] == ["8.38", "80.0", "78"]
+    assert "†" in rows["Joint training"]
+    assert "*" not in rows["Joint training"]
+
+
+def test_values_that_print_alike_share_the_mark():
+    runs = []
+    for i, title in enumerate(("A", "B", "C")):
+        results = {**make_results("er", tasks=3, title=title), "method": title}
+        results["metrics"]["class-il"]["final_mean"] = 0.50001 + i * 0.0001 - (i == 2) * 0.1
+        runs.append(Run.model_validate(results))
+    lines = printed(runs)
+    marked = [line.split()[1] for line in lines if line[:2] in ("A ", "B ", "C ")]
+    assert marked == ["50.0*", "50.0*", "40.0"]
+
+
+def test_csv_holds_mean_deviation_and_number_of_runs_in_stored_units(full_size):
+    rows = list(csv.DictReader(io.StringIO(results_csv([load(f) for f in full_size]))))
+    row = next(r for r in rows if r["method"] == "bmc")
+    finals = [
+        make_results("bmc", order_seed=s)["metrics"]["class-il"]["final_mean"] for s in (1, 2, 3)
+    ]
+    assert row["runs"] == "3"
+    assert float(row["class_il_final_mean_mean"]) == pytest.approx(fmean(finals))
+    assert float(row["class_il_final_mean_sd"]) == pytest.approx(stdev(finals))
+    assert row["communication_bytes_mean"] == "8380416"
+    joint = next(r for r in rows if r["method"] == "joint")
+    assert joint["class_il_forgetting_chaudhry_mean"] == ""
+
+
+def test_references_stand_last_though_their_accuracy_is_the_highest(full_size):
+    groups = group([load(folder) for folder in full_size])
+    assert [g.label for g in groups] == [
+        "Deep SLDA", "BMC", "Experience replay", "Fine-tuning", "Joint training",
+    ]  # fmt: skip
+    assert [g.style for g in groups] == list(range(5))
+
+
+def test_settings_tell_two_runs_of_one_method_apart():
+    small = Run.model_validate(make_results("er", tasks=3))
+    config = {**small.config, "memory": 4000}
+    large = Run.model_validate(make_results("er", tasks=3, config=config))
+    labels = [g.label for g in group([small, large])]
+    assert sorted(labels) == ["Experience replay (memory 2000)", "Experience replay (memory 4000)"]
+
+
+def test_repeats_differ_in_seed_and_order_only():
+    repeats = []
+    for seed in (0, 1):
+        results = make_results("er", tasks=3, order_seed=seed, run_seed=seed)
+        results["config"]["seed"] = seed
+        repeats.append(Run.model_validate(results))
+    (only,) = group(repeats)
+    assert only.label == "Experience replay"
+    assert only.metric("class-il", "final_mean").n == 2
+
+
+def three_tasks(rows: list[list[float | None]]) -> Run:
+    return Run.model_validate({**make_results("er", tasks=3), "R": {"class-il": rows}})
+
+
+def test_forgetting_by_task_leaves_the_last_row_out_of_the_maximum():
+    run = three_tasks([[0.8, None, None], [0.6, 0.9, None], [0.85, 0.95, 0.7]])
+    drops = run.forgetting("class-il")
+    assert [drops[t.name] for t in run.tasks] == [pytest.approx(-0.05), pytest.approx(-0.05), None]
+    (g,) = group([run])
+    assert fmean(g.by_task("forgetting", "class-il").values()) == pytest.approx(-0.05)
+
+
+def test_the_learning_curve_is_the_mean_over_tasks_learned_so_far():
+    (g,) = group([three_tasks([[0.8, None, None], [0.6, 0.9, None], [0.85, 0.95, 0.7]])])
+    curve = {learned: stat.mean for learned, stat in g.curve("class-il")}
+    assert curve == {n: pytest.approx(v) for n, v in {1: 0.8, 2: 0.75, 3: 2.5 / 3}.items()}
+
+
+def test_results_of_tasks_are_averaged_by_name_whatever_their_place_in_the_order():
+    one, two = make_results("er", tasks=2), make_results("er", tasks=2, run_seed=1)
+    two["tasks"].reverse()
+    one["R"] = {"class-il": [[0.5, None], [0.2, 0.6]]}
+    two["R"] = {"class-il": [[0.9, None], [0.8, 0.4]]}
+    (g,) = group([Run.model_validate(one), Run.model_validate(two)])
+    first, second = (t["name"] for t in one["tasks"])
+    expected = {first: pytest.approx(0.3), second: pytest.approx(0.7)}
+    assert g.by_task("final", "class-il") == expected
+
+
+def test_the_heat_map_has_one_cell_for_each_measured_accuracy(full_size):
+    for g in group([load(folder) for folder in full_size]):
+        cells = re.findall(r"M[\d.]+ [\d.]+h", heat_map(g, "class-il"))
+        known = sum(v is not None for row in g.first.R["class-il"] for v in row)
+        assert len(cells) == known
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 9])
+def test_short_streams_and_single_runs_make_a_page(tasks, tmp_path):
+    for method in TITLES:
+        folder = write(tmp_path / method, make_results(method, tasks=tasks))
+        Outline(read(build_report([folder], tmp_path / "report.html")))
+
+
+def test_a_run_without_optional_numbers_makes_a_page(tmp_path):
+    results = make_results("er", tasks=3, metrics={}, versions={}, provenance={}, config={})
+    results["costs"].update(
+        cost_accuracy=None, relative_time=None, peak_device_bytes=None, total_bytes=0
+    )
+    results["R"] = {"class-il": [[None] * 3] * 3}
+    page = build_report([write(tmp_path / "run", results)], tmp_path / "report.html")
+    assert "No accuracy was measured" in Outline(read(page)).text
+
+
+def test_settings_are_written_once_where_all_runs_agree():
+    rows = compare([("a", {"x": {"y": 1}, "z": 2}), ("b", {"x": {"y": 1}, "z": [3, 4]})])
+    assert rows == [("x.y", [("", "1")]), ("z", [("a", "2"), ("b", "3, 4")])]
+
+
+def change(**changes) -> dict:
+    return {**make_results("er", tasks=3), **changes}
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        (change(format=2), "field format"),
+        (change(R={"class-il": [[0.1, 0.2, 0.3]]}), "3 rows of 3 numbers"),
+        (change(R={"class-il": [[1.5, None, None]] * 3}), "fractions between 0 and 1"),
+        (change(R={"task-il": []}), "no accuracies for the run's own scenario"),
+        (change(learned=[2, 1, 3]), "learned must increase"),
+        (change(tasks=[]), "tasks must be given"),
+        ([1, 2], "not such JSON"),
+    ],
+)
+def test_results_that_cannot_be_understood_are_refused_by_file_and_field(results, said, tmp_path):
+    folder = write(tmp_path / "run", results)
+    with pytest.raises(UsageError, match=re.escape(said)) as caught:
+        build_report([folder], tmp_path / "report.html")
+    assert "results.json" in str(caught.value)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_unfinished_or_damaged_run_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UsageError, match=r"has no results\.json"):
+        build_report([tmp_path / "run"], tmp_path / "report.html")
+    (tmp_path / "run" / "results.json").write_text('{"format": 1, "met', encoding="utf-8")
+    with pytest.raises(UsageError, match="not such JSON"):
+        build_report([tmp_path / "run"], tmp_path / "report.html")
+    with pytest.raises(UsageError, match="at least one run"):
+        build_report([], tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (change(), "are the same run"),
+        (change(stream="stream71", run_seed=1), "must share the stream"),
+        (change(protocol="paper", run_seed=1), "must share the protocol"),
+        ({**make_results("er", tasks=4), "run_seed": 1}, "must share their tasks"),
+    ],
+)
+def test_runs_that_cannot_stand_in_one_table_are_refused(other, said, tmp_path):
+    folders = [write(tmp_path / "one", change()), write(tmp_path / "two", other)]
+    with pytest.raises(UsageError, match=said):
+        build_report(folders, tmp_path / "report.html")
+
+
+@given(st.integers(1, 5000))
+def test_axis_labels_are_few_and_include_both_ends(total):
+    ticks = count_ticks(total)
+    assert ticks[0] == 1
+    assert ticks[-1] == total
+    assert len(ticks) <= 10
+    assert all(a < b for a, b in pairwise(ticks))
+
+
+@given(st.lists(st.floats(12, 286), min_size=1, max_size=15))
+def test_labels_never_overlap_nor_leave_the_drawing(wanted):
+    placed = spread(wanted, 15, 12, 286)
+    assert all(b - a >= 15 - 1e-6 for a, b in pairwise(sorted(placed)))
+    assert all(12 - 1e-6 <= row <= 286 + 1e-6 for row in placed)
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    assert [placed[i] for i in order] == sorted(placed)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Page]:
+    if EXECUTABLE is None:
+        pytest.skip("no Chromium is installed")
+    with Page(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+def test_the_browser_reports_errors_and_sideways_scrolling(browser, tmp_path):
+    bad = tmp_path / "bad.html"
+    bad.write_text("<div style='width:2000px'>x</div><script>console.error('no')</script>")
+    browser.open(bad, 390)
+    assert max(browser.evaluate(WIDTHS)) > 390
+    assert len(browser.problems) > 0
+    browser.problems.clear()
+
+
+OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"
+WIDTHS = "[document.documentElement.scrollWidth, window.innerWidth]"
+SHOWN = "[...document.querySelectorAll('svg.{}')].filter(s => s.clientWidth > 0).length"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(320, False), (390, True), (820, False), (1280, True)])
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(
+    browser, full_page, width, dark
+):
+    browser.open(full_page, width, dark=dark)
+    browser.evaluate(OPEN_ALL)
+    assert max(browser.evaluate(WIDTHS)) <= width
+    assert browser.problems == []
+    assert all(url.startswith(("file:", "data:")) for url in browser.requests)
+    wide = width >= 1120
+    assert browser.evaluate(SHOWN.format("wide")) == (2 if wide else 0)
+    assert browser.evaluate(SHOWN.format("narrow")) == (0 if wide else 2)
+
+
+def test_a_phone_shows_text_in_drawings_at_a_readable_size(browser, full_page):
+    browser.open(full_page, 390)
+    smallest = browser.evaluate(
+        "Math.min(...[...document.querySelectorAll('svg text')].filter(t => t.getClientRects()"
+        ".length).map(t => t.getScreenCTM().a * parseFloat(getComputedStyle(t).fontSize)))"
+    )
+    assert smallest >= 10
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_and_curves_stand_out_from_the_background(browser, full_page, dark):
+    browser.open(full_page, 1280, dark=dark)
+    colours = browser.evaluate(
+        "(() => { const s = getComputedStyle(document.documentElement); const get = n => "
+        "s.getPropertyValue('--' + n).trim(); const all = {}; for (const n of ['ground', 'ink', "
+        "'soft', 'link', 'ref', ...Array.from({length: 8}, (_, i) => 'm' + i)]) all[n] = get(n); "
+        "return all })()"
+    )
+    ground = luminance(colours.pop("ground"))
+    for name, colour in colours.items():
+        light, low = sorted((ground, luminance(colour)), reverse=True)
+        needed = 4.5 if name in ("ink", "soft", "link") else 3.0
+        assert (light + 0.05) / (low + 0.05) >= needed, name
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rgb or #rrggbb, as the contrast rules of the web define it."""
+    digits = colour.lstrip("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
