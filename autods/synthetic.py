@@ -63,6 +63,19 @@ def synthetic_stream(
     ------
     UnknownName, UsageError
         When an option is not one of those that exist or lies outside its range.
+
+    Notes
+    -----
+    Calibrated at the default size, 10 epochs for networks, mean over tasks in per cent:
+
+    ==============  =========  =========  ==========
+    seeds 0, 1, 2   class-il   task-il    dataset-id
+    ==============  =========  =========  ==========
+    nearest mean    64 ... 67  81 ... 82  75 ... 78
+    joint MLP       70 ... 71  82 ... 83  82 ... 83
+    Deep SLDA       75 ... 76  86         84 ... 86
+    fine-tuning     1          25         1
+    ==============  =========  =========  ==========
     """
     _check(scale=scale, seed=seed, tasks=tasks, classes=classes, dim=dim)
     for kind, value, known in (
@@ -168,6 +181,7 @@ def _provenance(
     text = json.dumps({**parameters, "tasks": names}, sort_keys=True)
     return {
         "stream": "synthetic",
+        "protocol": "clean",  # every sample is generated once: there is nothing to clean
         "parameters": parameters,
         "seed": source.seed,
         "normalize": source.normalize,

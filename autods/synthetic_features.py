@@ -63,7 +63,7 @@ def published_shape() -> StreamShape:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the features are made; the defaults are calibrated (docs of `synthetic_stream`).
+    """How the features are made; the defaults are calibrated (see `autods.synthetic`).
 
     A row is ``mean + (group + domain + class + mode + nuisance) @ basis + noise``. All terms
     but the first and the last live in ``rank`` directions shared by all tasks, of which the

@@ -35,8 +35,10 @@ def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
         config = Config(**{f.name: values.pop(f.name) for f in fields(Config)})
         command(**values, config=config)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + options
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     own_hints = get_type_hints(command, include_extras=True)
-    wrapper.__annotations__ = {p.name: own_hints.get(p.name, p.annotation) for p in parameters}
+    parameters = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[p.name]) for p in own
+    ] + options
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper

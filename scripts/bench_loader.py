@@ -2,8 +2,8 @@
 
 Both deliver float32 [64, 768] tensors and int64 labels of the same samples. The LMDB is what
 the original implementation reads: one pickled float32 array per path, one transaction per
-read. Its workers are started beforehand, both readers run over warm files, and the fastest
-epoch of each counts.
+read. Its workers are started beforehand, both readers run over warm files, take turns, and
+the fastest round of each counts.
 """
 
 from __future__ import annotations
@@ -86,17 +86,16 @@ def write_shards(root: DataRoot, features: np.ndarray, labels: np.ndarray) -> Fe
     return Stream.open(spec, root, ENCODER).tasks[0].train
 
 
-def best_rate(epoch: Callable[[int], Batches], dim: int, repeats: int) -> float:
-    """Return the samples per second of the fastest of several epochs after a first one."""
-    rates = []
-    for number in range(repeats + 1):
-        began, seen = time.perf_counter(), 0
+def rate(epoch: Callable[[int], Batches], dim: int, seconds: float) -> float:
+    """Return the samples per second of whole epochs that take ``seconds`` or longer."""
+    began, seen, number = time.perf_counter(), 0, 0
+    while time.perf_counter() - began < seconds:
         for x, y in epoch(number):  # noqa: B007  # what they are is checked below
             seen += len(y)
-        rates.append(seen / (time.perf_counter() - began))
-        if x.dtype != torch.float32 or y.dtype != torch.int64 or x.shape[1] != dim:
-            raise SystemExit(f"expected float32 [b, {dim}] and int64, got {x.dtype}, {y.dtype}")
-    return max(rates[1:])
+        number += 1
+    if x.dtype != torch.float32 or y.dtype != torch.int64 or x.shape[1] != dim:
+        raise SystemExit(f"expected float32 [b, {dim}] and int64, got {x.dtype}, {y.dtype}")
+    return seen / (time.perf_counter() - began)
 
 
 def on_disk(folder: Path) -> int:
@@ -114,13 +113,20 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, fl
     shards.features  # noqa: B018  # read and normalise: what a training run does once
     opened = time.perf_counter() - began
     pickled = write_lmdb(folder / "lmdb", features, labels)
-    rates = {"shards": best_rate(lambda e: shards.batches(b, (0, e)), d, options.repeats)}
+    readers: dict[str, Callable[[int], Batches]] = {
+        "shards": lambda epoch: shards.batches(b, (0, epoch))
+    }
     for workers in options.workers:
         loader = DataLoader(
             pickled, b, shuffle=True, num_workers=workers, persistent_workers=workers > 0
         )
-        name = f"lmdb, {workers} workers"
-        rates[name] = best_rate(lambda _, loader=loader: loader, d, options.repeats)
+        readers[f"lmdb, {workers} workers"] = lambda _, loader=loader: loader
+    # The first round warms up. Readers take turns, so that all meet the same machine.
+    rounds = [
+        {name: rate(epoch, d, options.seconds) for name, epoch in readers.items()}
+        for _ in range(options.rounds + 1)
+    ][1:]
+    rates = {name: max(one[name] for one in rounds) for name in readers}
     sizes = {"shards": on_disk(root.features(ENCODER, NAME)), "lmdb": on_disk(folder / "lmdb")}
     return {
         name: {"samples_per_s": rate, "bytes_per_sample": sizes[name.split(",")[0]] / n}
@@ -134,7 +140,8 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
-    parser.add_argument("--repeats", type=int, default=5, help="epochs; the fastest counts")
+    parser.add_argument("--rounds", type=int, default=5, help="the fastest of them counts")
+    parser.add_argument("--seconds", type=float, default=1.0, help="per reader and round")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -186,6 +186,8 @@ def _download(
             got = _arrive(mirror, part, entry, progress)
         except MirrorFailed as error:
             causes.append(shown(f"{mirror.url}: {error}"))
+            if part.is_dir():  # half a folder cannot be continued
+                remove(part)
         else:
             if got == entry.checksum:
                 record_file(root, dataset, entry, part, mirror)
@@ -223,7 +225,7 @@ def _arrive(mirror: Mirror, part: Path, entry: FileEntry, progress: Progress) ->
 
 def _no_mirror(dataset: str, entry: FileEntry, causes: list[str], target: Path) -> str:
     part = _part(target)
-    kept = "Nothing of it is in use."
+    kept = "No archive was changed."
     if part.is_file() and size_of(part):
         kept = f"Kept: {size_of(part):,} bytes in {part}, which will be continued."
     by_hand = ""
@@ -231,7 +233,7 @@ def _no_mirror(dataset: str, entry: FileEntry, causes: list[str], target: Path) 
         by_hand = f", or put the file at {target} yourself (it is checked there)"
     lines = [f"{dataset}/{entry.name}: expected {entry.checksum}, no mirror gave it:"]
     lines += [f"  {cause}" for cause in causes]
-    lines += [f"{kept} Run the same command again later, name another mirror{by_hand}."]
+    lines += [f"{kept} Run the same command again later, add a --mirror{by_hand}."]
     return "\n".join(lines)
 
 

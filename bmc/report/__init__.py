@@ -2,7 +2,7 @@
 
 from bmc.report.groups import Group, group
 from bmc.report.page import build_report
-from bmc.report.results import Run, load
+from bmc.report.results import Run, load_runs
 from bmc.report.tables import results_csv, results_table
 
-__all__ = ["Group", "Run", "build_report", "group", "load", "results_csv", "results_table"]
+__all__ = ["Group", "Run", "build_report", "group", "load_runs", "results_csv", "results_table"]

@@ -195,12 +195,12 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def times(groups: Sequence[Group], width: int = 380) -> Markup:
-    """Draw wall time relative to sequential fine-tuning (else in seconds) as bars."""
+    """Draw learning time relative to sequential fine-tuning (else in seconds) as bars."""
     relative = any(r.costs.relative_time is not None for g in groups for r in g.runs)
     rows = []
     for g in groups:
         values = [
-            r.costs.relative_time if relative else r.costs.seconds["total"] for r in g.runs
+            r.costs.relative_time if relative else r.costs.learning_seconds for r in g.runs
         ]  # fmt: skip
         known = [v for v in values if v is not None]
         if known:
@@ -218,8 +218,8 @@ def times(groups: Sequence[Group], width: int = 380) -> Markup:
             ),
         ]
         if relative:
-            parts.append(svg.line(scale, top + 15, scale, top + 37, "mark"))
+            parts.append(svg.line(scale, top + 17, scale, top + 35, "mark"))
         said.append(f"{g.label}: {shown}")
         top += 48
-    what = "Wall time relative to fine-tuning. " if relative else "Wall time. "
+    what = "Learning time relative to fine-tuning. " if relative else "Learning time. "
     return svg.figure(width, top, what + "; ".join(said), parts)

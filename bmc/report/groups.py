@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from autods.errors import UsageError
-from bmc.report.results import SEEDS, Run
+from bmc.report.results import SEEDS, Run, TaskInfo
 
 REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
 
@@ -117,10 +117,14 @@ def _rank(group: Group) -> tuple[bool, float, str]:
 
 
 def _check_comparable(runs: Sequence[Run]) -> None:
-    """Refuse runs of different streams, and repeats that are no repeats."""
+    """Refuse runs of different streams, and repeats that are no repeats.
+
+    Orders that are cut after some tasks hold different tasks; a task that two runs share
+    must be the same in both.
+    """
     first = runs[0]
-    tasks = {task.name: task for task in first.tasks}
-    seen: dict[tuple[str, int | None, int], Run] = {}
+    tasks: dict[str, TaskInfo] = {}
+    seen: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         for field in ("stream", "scenario", "protocol"):
             if getattr(run, field) != getattr(first, field):
@@ -129,13 +133,14 @@ def _check_comparable(runs: Sequence[Run]) -> None:
                     f"{getattr(first, field)}, {run.folder} has {getattr(run, field)}; nothing "
                     "was written. Make one report for each."
                 )
-        if {task.name: task for task in run.tasks} != tasks:
+        known = all(tasks.setdefault(task.name, task) == task for task in run.tasks)
+        if len(run.tasks) != len(first.tasks) or not known:
             raise UsageError(
                 f"runs in one report must share their tasks: those of {first.folder} and "
-                f"{run.folder} differ in name, classes or samples; nothing was written. "
+                f"{run.folder} differ in number, classes or samples; nothing was written. "
                 "Make one report for each."
             )
-        key = (run.setup, run.order_seed, run.run_seed)
+        key = (run.setup, " ".join(task.name for task in run.tasks), run.run_seed)
         if key in seen:
             raise UsageError(
                 f"{seen[key].folder} and {run.folder} are the same run (method, configuration, "

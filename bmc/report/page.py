@@ -10,7 +10,7 @@ from urllib.parse import quote
 from autods.files import atomic
 from bmc.report import by_task, figures, tables
 from bmc.report.groups import Group, group
-from bmc.report.results import Run, load
+from bmc.report.results import Run, load_runs
 
 WIDE, NARROW = 570, 380  # pixel widths of the learning curves: beside each other, on a phone
 
@@ -31,7 +31,7 @@ def build_report(run_dirs: Sequence[Path], out: Path) -> Path:
     Parameters
     ----------
     run_dirs
-        Run folders, each with a ``results.json``, all on one stream.
+        Run folders, each with ``results.json`` and ``timing.json``, all on one stream.
     out
         The file to write.
 
@@ -47,7 +47,7 @@ def build_report(run_dirs: Sequence[Path], out: Path) -> Path:
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    runs = [load(folder) for folder in run_dirs]
+    runs = load_runs(run_dirs)
     environment = Environment(
         loader=PackageLoader("bmc.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -72,6 +72,7 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
         "classes": sum(task.classes for task in first.tasks),
         "train": sum(task.train for task in first.tasks),
         "test": sum(task.test for task in first.tasks),
+        "same_tasks": len({frozenset(task.name for task in run.tasks) for run in runs}) == 1,
         "runs": runs,
         "orders": list({run.order: run for run in runs}.values()),
         "verdict": _verdict(groups, scenario),
@@ -111,8 +112,10 @@ def _verdict(groups: Sequence[Group], scenario: str) -> dict[str, Any]:
     """Say who won, who came second, and what the references reached."""
     column = next(c for c in tables.COLUMNS if c.key == f"{scenario.replace('-', '_')}_final_mean")
     scored = [
-        (g, column.text(stat)) for g in groups if (stat := g.metric(scenario, "final_mean"))
-    ]  # fmt: skip
+        (g, column.text(stat, "\N{NO-BREAK SPACE}"))
+        for g in groups
+        if (stat := g.metric(scenario, "final_mean"))
+    ]
     ranked = [entry for entry in scored if not entry[0].reference]
     return {
         "ranked": ranked,

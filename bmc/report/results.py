@@ -1,8 +1,9 @@
-"""One finished run as its ``results.json`` describes it: read, check, look up."""
+"""Finished runs as ``results.json`` and ``timing.json`` describe them: read, check, look up."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from autods.errors import UsageError
 
+BASE_OF_TIME = "finetune"  # the method whose time is 100 %
 SEEDS = frozenset({"seed", "run_seed", "order_seed"})  # runs that differ in these only are repeats
 
 
@@ -24,7 +26,15 @@ class TaskInfo(BaseModel):
 
 
 class Costs(BaseModel):
-    """What a run cost, in bytes and seconds."""
+    """What a run cost; times and peaks (``timing.json``) may be unknown.
+
+    Attributes
+    ----------
+    seconds
+        Wall time per phase, and ``total``.
+    relative_time
+        Learning time over that of fine-tuning; set when runs are read together.
+    """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -32,17 +42,17 @@ class Costs(BaseModel):
     memory_bytes: int
     total_bytes: int
     cost_accuracy: float | None
-    seconds: dict[str, float]
-    relative_time: float | None
-    peak_host_bytes: int | None
-    peak_device_bytes: int | None
     steps: int
+    seconds: dict[str, float] = {}
+    relative_time: float | None = None
+    peak_host_bytes: int | None = None
+    peak_device_bytes: int | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Costs:
-        if "total" not in self.seconds:
-            raise ValueError("seconds holds no 'total'")
-        return self
+    @property
+    def learning_seconds(self) -> float | None:
+        """Wall time without evaluation, which methods do at different numbers of tasks."""
+        total = self.seconds.get("total")
+        return None if total is None else total - self.seconds.get("evaluate", 0.0)
 
 
 class Run(BaseModel):
@@ -76,6 +86,7 @@ class Run(BaseModel):
     config: dict[str, Any]
     provenance: dict[str, Any]
     versions: dict[str, Any]
+    device: str = ""
     folder: str = ""
 
     @model_validator(mode="after")
@@ -130,32 +141,67 @@ class Run(BaseModel):
         return result
 
 
-def load(folder: Path) -> Run:
-    """Read the results of one run folder.
+def load_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read finished runs, each folder once, and set their times in relation.
+
+    The relative time of a run is its learning time over that of the fine-tuning run with
+    the same order, seed, epochs and device; unknown where no such run is among them.
 
     Raises
     ------
     UsageError
-        When the folder holds no finished run, or its results cannot be understood.
+        When a folder holds no finished run, or its results cannot be understood.
     """
+    runs = [_load(folder) for folder in dict.fromkeys(path.resolve() for path in folders)]
+    base = {_pace(run): run.costs.learning_seconds for run in runs if run.method == BASE_OF_TIME}
+    timed = []
+    for run in runs:
+        own, other = run.costs.learning_seconds, base.get(_pace(run))
+        relative = own / other if own is not None and other else None
+        costs = run.costs.model_copy(update={"relative_time": relative})
+        timed.append(run.model_copy(update={"costs": costs}))
+    return timed
+
+
+def _pace(run: Run) -> tuple[object, ...]:
+    """Return what two runs must share for their times to be compared."""
+    names = tuple(task.name for task in run.tasks)
+    return run.stream, names, run.run_seed, run.config.get("epochs"), run.device
+
+
+def _load(folder: Path) -> Run:
     path = folder / "results.json"
     if not path.is_file():
         raise UsageError(
             f"expected a finished run in {folder}, but it has no results.json; nothing was "
             "written. Finish the run with --resume, or name another folder."
         )
+    fields, timing = _read_object(path), {}
+    if (folder / "timing.json").is_file():
+        timing = _read_object(folder / "timing.json")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Run.model_validate({**fields, "folder": folder.resolve().name})
+        costs = {**fields.get("costs", {}), **timing}
+        return Run.model_validate({**fields, "costs": costs, "folder": folder.name})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
         raise UsageError(
-            f"{path}, field {where}: {first['msg']}; nothing was written. "
+            f"{path}{' or timing.json' if timing else ''}, field {where}: {first['msg']}; "
+            "nothing was written. "
             "Was it written by another version? Run the method again."
         ) from None
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"expected the results of a run in {path}, but it is not such JSON ({error}); nothing "
-            "was written. Run the method again."
-        ) from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        reason = str(error)
+    else:
+        if isinstance(fields, dict):
+            return fields
+        reason = f"it holds a {type(fields).__name__}"
+    raise UsageError(
+        f"expected a JSON object in {path}, but: {reason}; nothing was written. "
+        "Run the method again."
+    )

@@ -248,14 +248,30 @@ def test_a_content_that_changed_is_never_glued_to_the_old_beginning(
     assert server.log == [("/a.bin", "bytes=1000-", '"old"')]
 
 
-@pytest.mark.parametrize("total", [len(CONTENT), len(OTHER)])
+@pytest.mark.parametrize(("tag", "total"), [('"old"', len(CONTENT)), ('"one"', len(OTHER))])
 def test_a_server_that_ignores_if_range_is_seen_through(
-    root: DataRoot, server: Server, total: int
+    root: DataRoot, server: Server, tag: str, total: int
 ) -> None:
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            lines.append(text)
+
+    lines: list[str] = []
     server.ignores_if_range = True
-    begin(root, OTHER[:1000], url=server.url(), validator='"old"', total=total)
-    assert fetched(root, toy(server.url())) == CONTENT
+    begin(root, OTHER[:1000], url=server.url(), validator=tag, total=total)
+    assert fetched(root, toy(server.url()), Notes()) == CONTENT
     assert server.ranges_asked() == ["bytes=1000-", None]
+    assert "the content has changed" in lines[1]
+
+
+def test_an_error_page_does_not_take_the_place_of_what_has_arrived(
+    root: DataRoot, server: Server
+) -> None:
+    server.content["/page"], server.ranges = b"<html>come back tomorrow", False
+    begin(root, CONTENT[:1000])
+    with pytest.raises(FetchError, match="offers 24 bytes, expected 300,000"):
+        fetch_dataset(toy(server.url("/page"), size=len(CONTENT)), root, Silent())
+    assert root.archive("toy", "a.bin.part").read_bytes() == CONTENT[:1000]
 
 
 def test_a_wrong_content_range_is_not_written_into_the_part(root: DataRoot, server: Server) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from autods.errors import UsageError
-from bmc.report import build_report, group, load, results_csv, results_table
+from bmc.report import build_report, group, load_runs, results_csv, results_table
 from bmc.report.by_task import heat_map
 from bmc.report.page import compare
 from bmc.report.results import Run
@@ -80,7 +80,7 @@ def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **
 
     sent = 8_380_416 if method == "bmc" else 0
     kept_bytes = {"bmc": 2_064_000, "er": 2_064_000, "slda": 6_918_144}.get(method, 0)
-    total = {"bmc": 80.0, "slda": 4.1, "er": 131.0, "finetune": 102.4, "joint": 98.2}[method]
+    learning = {"bmc": 80.0, "slda": 4.1, "er": 131.0, "finetune": 102.4, "joint": 98.2}[method]
     results = {
         "format": 1, "method": method, "title": TITLES[method], "stream": "synthetic",
         "scenario": "class-il", "protocol": "clean", "order_seed": order_seed, "run_seed": 0,
@@ -98,10 +98,12 @@ def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **
             "total_bytes": sent + kept_bytes,
             "cost_accuracy": final["class-il"] * 1e8 / (sent + kept_bytes)
             if sent + kept_bytes else None,
-            "seconds": {"train": total * 0.7, "consolidate": 0.0, "evaluate": total * 0.3,
-                        "total": total},
-            "relative_time": total / 102.4, "peak_host_bytes": 812_000_000,
-            "peak_device_bytes": 0, "steps": 12345,
+            "steps": 12345,
+        },
+        "timing": {
+            "seconds": {"train": learning, "evaluate": 30.0, "total": learning + 30.0},
+            "peak_host_bytes": 812_000_000, "peak_device_bytes": 0,
+            "machine": {"python": "3.11.2", "threads": 2},
         },
         "config": {"epochs": 10, "memory": 2000, "experts": 8, "seed": 0},
         "provenance": {
@@ -114,7 +116,12 @@ def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **
 
 
 def write(folder: Path, results: dict) -> Path:
+    """Write a run folder as `bmc.runs` does: times apart from what is reproducible."""
     folder.mkdir(parents=True)
+    if isinstance(results, dict) and "timing" in results:
+        timing = results["timing"]
+        results = {key: value for key, value in results.items() if key != "timing"}
+        (folder / "timing.json").write_text(json.dumps(timing), encoding="utf-8")
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     return folder
 
@@ -215,7 +222,7 @@ def test_the_page_names_all_methods_all_tasks_and_the_winner_first(outline):
         assert f"{name} " in outline.text
     first = outline.text.index("Deep SLDA ranks first")
     assert first < outline.text.index("followed by BMC (")
-    assert "Joint training reaches" in outline.text
+    assert "Joint training, which sees all data at once, reaches" in outline.text
 
 
 def test_names_from_outside_are_escaped(tmp_path):
@@ -263,7 +270,7 @@ def printed(runs: list[Run], width: int = 100) -> list[str]:
 
 
 def test_the_terminal_table_stays_whole_at_100_columns_without_colour(full_size):
-    lines = printed([load(folder) for folder in full_size])
+    lines = printed(load_runs(full_size))
     assert max(map(len, lines)) <= 100
     text = "\n".join(lines)
     assert "…" not in text
@@ -289,7 +296,7 @@ def test_values_that_print_alike_share_the_mark():
 
 
 def test_csv_holds_mean_deviation_and_number_of_runs_in_stored_units(full_size):
-    rows = list(csv.DictReader(io.StringIO(results_csv([load(f) for f in full_size]))))
+    rows = list(csv.DictReader(io.StringIO(results_csv(load_runs(full_size)))))
     row = next(r for r in rows if r["method"] == "bmc")
     finals = [
         make_results("bmc", order_seed=s)["metrics"]["class-il"]["final_mean"] for s in (1, 2, 3)
@@ -303,11 +310,29 @@ def test_csv_holds_mean_deviation_and_number_of_runs_in_stored_units(full_size):
 
 
 def test_references_stand_last_though_their_accuracy_is_the_highest(full_size):
-    groups = group([load(folder) for folder in full_size])
+    groups = group(load_runs(full_size))
     assert [g.label for g in groups] == [
         "Deep SLDA", "BMC", "Experience replay", "Fine-tuning", "Joint training",
     ]  # fmt: skip
     assert [g.style for g in groups] == list(range(5))
+
+
+def test_relative_time_compares_learning_with_fine_tuning_of_the_same_order_and_seed(tmp_path):
+    folders = []
+    for method, seed, learning in [("bmc", 1, 30.0), ("finetune", 1, 40.0), ("finetune", 2, 20.0),
+                                   ("bmc", 3, 5.0)]:  # fmt: skip
+        results = make_results(method, tasks=9, order_seed=seed)
+        results["timing"]["seconds"] = {"train": learning, "evaluate": 7.0, "total": learning + 7}
+        folders.append(write(tmp_path / f"{method}-{seed}", results))
+    relative = {run.folder: run.costs.relative_time for run in load_runs(folders)}
+    assert relative == {
+        "bmc-1": pytest.approx(0.75), "finetune-1": 1, "finetune-2": 1, "bmc-3": None,
+    }  # fmt: skip
+
+
+def test_a_folder_named_twice_counts_once(tmp_path):
+    folder = write(tmp_path / "run", make_results("er", tasks=3))
+    assert len(load_runs([folder, tmp_path / "." / "run"])) == 1
 
 
 def test_settings_tell_two_runs_of_one_method_apart():
@@ -359,7 +384,7 @@ def test_results_of_tasks_are_averaged_by_name_whatever_their_place_in_the_order
 
 
 def test_the_heat_map_has_one_cell_for_each_measured_accuracy(full_size):
-    for g in group([load(folder) for folder in full_size]):
+    for g in group(load_runs(full_size)):
         cells = re.findall(r"M[\d.]+ [\d.]+h", heat_map(g, "class-il"))
         known = sum(v is not None for row in g.first.R["class-il"] for v in row)
         assert len(cells) == known
@@ -374,9 +399,8 @@ def test_short_streams_and_single_runs_make_a_page(tasks, tmp_path):
 
 def test_a_run_without_optional_numbers_makes_a_page(tmp_path):
     results = make_results("er", tasks=3, metrics={}, versions={}, provenance={}, config={})
-    results["costs"].update(
-        cost_accuracy=None, relative_time=None, peak_device_bytes=None, total_bytes=0
-    )
+    results["costs"].update(cost_accuracy=None, total_bytes=0)
+    del results["timing"]
     results["R"] = {"class-il": [[None] * 3] * 3}
     page = build_report([write(tmp_path / "run", results)], tmp_path / "report.html")
     assert "No accuracy was measured" in Outline(read(page)).text
@@ -400,7 +424,7 @@ def change(**changes) -> dict:
         (change(R={"task-il": []}), "no accuracies for the run's own scenario"),
         (change(learned=[2, 1, 3]), "learned must increase"),
         (change(tasks=[]), "tasks must be given"),
-        ([1, 2], "not such JSON"),
+        ([1, 2], "it holds a list"),
     ],
 )
 def test_results_that_cannot_be_understood_are_refused_by_file_and_field(results, said, tmp_path):
@@ -416,10 +440,24 @@ def test_an_unfinished_or_damaged_run_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"has no results\.json"):
         build_report([tmp_path / "run"], tmp_path / "report.html")
     (tmp_path / "run" / "results.json").write_text('{"format": 1, "met', encoding="utf-8")
-    with pytest.raises(UsageError, match="not such JSON"):
+    with pytest.raises(UsageError, match="expected a JSON object"):
         build_report([tmp_path / "run"], tmp_path / "report.html")
     with pytest.raises(UsageError, match="at least one run"):
         build_report([], tmp_path / "report.html")
+
+
+def renamed(field: str, value: object) -> dict:
+    results = make_results("er", tasks=3)
+    results["tasks"][0][field] = value
+    return results
+
+
+def test_orders_cut_after_some_tasks_may_hold_other_tasks(tmp_path):
+    one, two = make_results("er", tasks=3), renamed("name", "only-here")
+    folders = [write(tmp_path / "one", one), write(tmp_path / "two", two)]
+    text = Outline(read(build_report(folders, tmp_path / "report.html"))).text
+    assert "which ones depends on the order" in text
+    assert "only-here" in text
 
 
 @pytest.mark.parametrize(
@@ -429,6 +467,7 @@ def test_an_unfinished_or_damaged_run_is_refused(tmp_path):
         (change(stream="stream71", run_seed=1), "must share the stream"),
         (change(protocol="paper", run_seed=1), "must share the protocol"),
         ({**make_results("er", tasks=4), "run_seed": 1}, "must share their tasks"),
+        ({**renamed("train", 7), "run_seed": 1}, "must share their tasks"),
     ],
 )
 def test_runs_that_cannot_stand_in_one_table_are_refused(other, said, tmp_path):

@@ -1,0 +1,140 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small import small_config, small_stream
+
+from bmc import experiment
+from bmc.runs import RunExists, RunMismatch
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from small import small_config, small_stream
+from bmc.experiment import run
+print("ready", flush=True)
+run(small_stream(), {method!r}, small_config(experts=2, epochs=6), Path({folder!r}), resume=True)
+"""
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a run except the times, which differ on every run."""
+    skip = {"timing.json", "checkpoint.safetensors"}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in skip}
+
+
+def child(method: str, folder: Path) -> subprocess.Popen[str]:
+    code = CHILD.format(tests=str(Path(__file__).parent), method=method, folder=str(folder))
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ}
+    )
+
+
+@pytest.mark.parametrize("method", ["bmc", "er"])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(method, tmp_path):
+    undisturbed = child(method, tmp_path / "undisturbed")
+    assert undisturbed.wait(timeout=120) == 0
+    began = time.monotonic()
+    seconds = json.loads((tmp_path / "undisturbed" / "timing.json").read_text())["seconds"]["total"]
+    rng, kills, folder = random.Random(0), 0, tmp_path / "killed"
+    while time.monotonic() - began < 100:
+        process = child(method, folder)
+        assert process.stdout is not None
+        process.stdout.readline()  # imports are done, the run begins
+        try:
+            process.wait(timeout=rng.uniform(0.05, 0.9) * max(seconds, 0.5))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            if kills >= 4:
+                assert child(method, folder).wait(timeout=100) == 0
+                break
+    assert kills >= 1
+    assert tree(folder) == tree(tmp_path / "undisturbed")
+
+
+def test_a_resumed_run_starts_after_its_last_finished_group(tmp_path, monkeypatch):
+    stream, config, learned = small_stream(), small_config(experts=2), []
+
+    def evaluate(method, tasks):
+        if len(learned) == 2:
+            raise KeyboardInterrupt
+        learned.append(method.seen)
+        return original(method, tasks)
+
+    original = experiment.evaluate
+    monkeypatch.setattr(experiment, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(stream, "bmc", config, tmp_path)
+    monkeypatch.setattr(experiment, "evaluate", original)
+    reports = []
+
+    class Reporter(experiment.Silent):
+        def advance(self, amount: int) -> None:
+            reports.append(amount)
+
+    experiment.run(stream, "bmc", config, tmp_path, resume=True, report=Reporter())
+    assert reports == [4, 2]
+
+
+def test_a_run_that_is_already_there_is_not_overwritten_by_accident(tmp_path):
+    experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(RunExists, match=r"--resume"):
+        experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("stream", "config", "named"),
+    [
+        (small_stream(2), small_config(seed=5), "config.seed"),
+        (small_stream(2, order=1), small_config(), "provenance"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused_and_names_them(tmp_path, stream, config, named):
+    experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(RunMismatch, match=named):
+        experiment.run(stream, "slda", config, tmp_path, resume=True)
+    assert tree(tmp_path) == before
+
+
+def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
+    experiment.run(small_stream(), "bmc", small_config(experts=4), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["learned"] == [4, 6]
+    assert [len(row) for row in results["R"]["class-il"]] == [6, 6]
+    assert results["R"]["class-il"][0][4:] == [None, None]
+    final = results["metrics"]["class-il"]
+    assert final["final_mean"] == pytest.approx(sum(results["R"]["class-il"][-1]) / 6)
+    assert final["dataset_id"] * final["within_dataset"] == pytest.approx(final["final_mean"])
+    cost = results["costs"]
+    assert cost["total_bytes"] == cost["communication_bytes"] + cost["memory_bytes"]
+    assert cost["cost_accuracy"] == pytest.approx(
+        100 * final["final_mean"] / (cost["total_bytes"] / 1e6)
+    )
+    assert results["provenance"]["fingerprint"]
+    assert (tmp_path / "R_class_il.csv").read_text().splitlines()[0].startswith("learned,aircraft")
+    timing = json.loads((tmp_path / "timing.json").read_text())
+    assert set(timing["seconds"]) == {"train", "evaluate", "total"}
+
+
+def test_features_that_are_not_normalised_are_not_rescaled(tmp_path):
+    from dataclasses import replace
+
+    stream = replace(small_stream(2), normalize="none")
+    experiment.run(stream, "slda", small_config(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())["config"]
+    assert config["feature_norm"] == 1.0
