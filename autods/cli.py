@@ -181,19 +181,26 @@ def verify(
     manifests: Manifests = None,
 ) -> None:
     """Check archives, index and features of what is under the root; exit 1 on any problem."""
+    from autods.feature_sets import list_encoders, list_features
     from autods.fetch import verify_archives
     from autods.samples import verify_index
     from autods.verify import verify_features
 
     catalogue, data_root = _catalogue(manifests), _root(root)
-    fetched = _fetched(catalogue, data_root)
+    stored = {n for e in list_encoders(data_root) for n in list_features(data_root, e)}
+    recorded = {name for name in catalogue.datasets() if data_root.record(name).exists()}
+    for name in names or []:
+        if name not in stored | recorded:
+            catalogue.path(name)
+            raise UsageError(f"nothing of '{name}' is here yet; run `autods fetch {name}` first.")
     problems = []
-    for name in fetched if names is None else [n for n in names if n in fetched]:
+    for name in sorted(recorded if names is None else recorded & set(names)):
         manifest = catalogue.dataset(name)
         problems += verify_archives(manifest, data_root)
         if data_root.samples(name).exists():
             problems += verify_index(manifest, data_root)
-    problems += verify_features(data_root, encoder, names or [])
+    if names is None or stored & set(names):
+        problems += verify_features(data_root, encoder, sorted(stored & set(names or ())))
     for problem in problems:
         print(problem)
     if problems:
@@ -283,8 +290,11 @@ def _chosen(
 
 
 def _fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
-    """List the datasets with a manifest whose archives are under the root."""
-    return [name for name in catalogue.datasets() if root.record(name).exists()]
+    """List the datasets with a manifest whose files are all under the root."""
+    from autods.fetch import missing_files
+
+    recorded = [name for name in catalogue.datasets() if root.record(name).exists()]
+    return [name for name in recorded if not missing_files(catalogue.dataset(name), root)]
 
 
 def _device(text: str) -> str:

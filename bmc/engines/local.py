@@ -17,7 +17,7 @@ from bmc.training import Course, train_stacked
 
 
 def train_experts(
-    base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config, buffer_size: int
+    base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
 ) -> tuple[list[Samples], int]:
     """Train one expert per task from the base model and sample each expert's buffer.
 
@@ -32,8 +32,6 @@ def train_experts(
         The tasks of the group.
     config
         Hyper-parameters.
-    buffer_size
-        Samples in each buffer.
 
     Returns
     -------
@@ -66,10 +64,7 @@ def train_experts(
         for task in ordered
     ]
     steps = train_stacked(bank, courses, loss, config)
-    by_index = {
-        task.index: _sample_buffer(bank, k, task, config, buffer_size)
-        for k, task in enumerate(ordered)
-    }
+    by_index = {task.index: _sample_buffer(bank, k, task, config) for k, task in enumerate(ordered)}
     return [by_index[task.index] for task in tasks], steps
 
 
@@ -97,12 +92,10 @@ def _absent_classes(tasks: Sequence[TaskTensors], device: torch.device) -> Tenso
     return torch.arange(int(counts.max()), device=device)[None, None] >= counts[:, None, None]
 
 
-def _sample_buffer(
-    bank: ResidualMLP, k: int, task: TaskTensors, config: Config, buffer_size: int
-) -> Samples:
+def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config) -> Samples:
     """Choose a class-balanced buffer B_k of (x, y, phi(x)) with expert k."""
     draws = generator(config.seed, "buffer", task.index)
-    rows = balanced_choice(buffer_size, draws, task.train.labels)
+    rows = balanced_choice(config.buffer, draws, task.train.labels)
     features = task.train.features[rows]
     with torch.no_grad():
         phi = bank.single(k).features(features.float()[None] * config.feature_norm)[1]

@@ -43,14 +43,9 @@ class BatchModelConsolidation(NetMethod):
         """Return k; the last group may be smaller and is consolidated all the same."""
         return min(self.config.experts, n_tasks)
 
-    @property
-    def buffer_size(self) -> int:
-        """Samples that each expert sends."""
-        return self.config.buffer or max(1, self.config.memory // self.config.experts)
-
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""
-        buffers, steps = train_experts(self.net, group, self.config, self.buffer_size)
+        buffers, steps = train_experts(self.net, group, self.config)
         self.steps += steps
         self.communication_bytes += sum(buffer.nbytes() for buffer in buffers)
         self.seen = group[-1].stop

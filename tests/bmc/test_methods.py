@@ -75,14 +75,14 @@ def test_slda_equals_linear_discriminant_analysis_of_scikit_learn():
 
 
 def alone(task: TaskTensors, base, config):
-    return train_experts(base, [task], config, config.buffer)[0][0]
+    return train_experts(base, [task], config)[0][0]
 
 
 def test_an_expert_does_not_depend_on_the_experts_it_trains_beside():
     config = small_config()
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     group = tensors(STREAM)[:4]
-    together, steps = train_experts(base, group, config, config.buffer)
+    together, steps = train_experts(base, group, config)
     assert steps == sum(-(-len(task.train) * config.epochs // config.batch_size) for task in group)
     for task, buffer in zip(group, together, strict=True):
         single = alone(task, base, config)
@@ -96,7 +96,7 @@ def test_the_base_model_is_not_changed_by_its_experts():
     config = small_config()
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    train_experts(base, tensors(STREAM)[:3], config, config.buffer)
+    train_experts(base, tensors(STREAM)[:3], config)
     assert all(torch.equal(before[name], tensor) for name, tensor in base.state_dict().items())
 
 

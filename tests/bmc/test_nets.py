@@ -11,7 +11,7 @@ def stacked(copies=3):
     net.reset(generator)
     with torch.no_grad():
         for parameter in net.parameters():  # make the copies differ
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return net
 
 
