@@ -105,20 +105,21 @@ def index(
     rows: list[dict[str, Any]] = []
 
     def one(name: str) -> None:
-        found = index_dataset(catalogue.dataset(name), data_root, progress)
+        manifest = catalogue.dataset(name)
+        found = index_dataset(manifest, data_root, progress)
         counts = found.counts["clean"]
         rows.append(
             {
                 "dataset": name,
                 "action": found.action,
                 "samples": found.samples,
-                "classes": next(iter(found.classes.values())),
+                "classes": found.classes[manifest.default_task],
                 **counts,
             }
         )
 
-    chosen = names or (catalogue.datasets() if everything else _fetched(catalogue, data_root))
-    _each(chosen, one, then=lambda: print_table("Index (protocol clean)", rows))
+    chosen = _chosen_here(names, everything, catalogue, data_root)
+    _each(chosen, one, then=lambda: print_table("Index (protocol clean)", rows) if rows else None)
 
 
 @app.command()
@@ -145,9 +146,7 @@ def extract(
     from autods.samples import index_dataset
 
     catalogue, data_root, progress = _catalogue(manifests), _root(root), console_progress()
-    chosen = names or (catalogue.datasets() if everything else _fetched(catalogue, data_root))
-    for name in chosen:
-        catalogue.path(name)
+    chosen = _chosen_here(names, everything, catalogue, data_root)
 
     from autods.encode.encoders import load_encoder
     from autods.encode.extract import extract_dataset
@@ -289,6 +288,20 @@ def _chosen(
     return names or catalogue.datasets()
 
 
+def _chosen_here(
+    names: list[str] | None, everything: bool, catalogue: Catalogue, root: DataRoot
+) -> list[str]:
+    """Choose the datasets of a command that works on what is fetched already."""
+    if names and everything:
+        raise UsageError("expected names of datasets or --all, got both; nothing was done.")
+    for name in names or []:
+        catalogue.path(name)
+    chosen = names or (catalogue.datasets() if everything else _fetched(catalogue, root))
+    if not chosen:
+        raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
+    return chosen
+
+
 def _fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
     """List the datasets with a manifest whose files are all under the root."""
     from autods.fetch import missing_files
@@ -309,8 +322,6 @@ def _each(
     names: list[str], action: Callable[[str], object], then: Callable[[], None] | None = None
 ) -> None:
     """Do something with each dataset; one that fails does not stop the others."""
-    if not names:
-        raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
     failed = []
     for name in names:
         try:

@@ -25,8 +25,6 @@ app = typer.Typer(
     help="Train continual-learning methods on feature streams, and report the results.",
 )
 
-SCENARIOS = ("class-il", "task-il")
-
 
 @app.command()
 @with_config_options
@@ -210,6 +208,7 @@ def _open(
     max_tasks: int | None,
 ) -> Stream:
     from autods.manifest import Catalogue
+    from autods.names import unknown
     from autods.root import DataRoot
     from autods.streams import Stream
     from autods.synthetic import synthetic_stream
@@ -219,7 +218,11 @@ def _open(
         return synthetic_stream(
             **size, seed=stream_seed, order=order, scenario=scenario, tasks=max_tasks
         )
+    catalogue = Catalogue(manifests or ())
     if not encoder:
+        known = {*catalogue.streams(), *catalogue.datasets(), "synthetic"}
+        if name.isidentifier() and name not in known | {"all"}:
+            raise unknown("stream", name, known)
         raise UsageError(
             f"--encoder is needed to open stream '{name}'; expected the name of a feature set, "
             "for example ViT-B-32.laion2b_s34b_b79k. `autods status` lists what is there."
@@ -231,7 +234,7 @@ def _open(
         scenario=scenario,
         protocol=protocol,
         order=order,
-        catalogue=Catalogue(manifests or ()),
+        catalogue=catalogue,
         classes_per_task=classes_per_task,
         max_tasks=max_tasks,
     )

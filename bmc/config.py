@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from autods.errors import UsageError
+
 
 def option(default: Any, text: str) -> Any:
     """Declare a field with the sentence that documentation and ``--help`` show."""
@@ -33,6 +35,23 @@ class Config:
     consolidation_epochs: int = option(10, "BMC: passes over memory and buffers per group.")
     shrinkage: float = option(0.1, "Deep SLDA: share of the identity in the covariance.")
     seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.type == "int" and f.name != "seed":
+                self._check(f.name, getattr(self, f.name) >= 1, "1 or more")
+        for name in ("learning_rate", "feature_norm"):
+            self._check(name, getattr(self, name) > 0, "a number above 0")
+        for name in ("weight_decay", "lam", "alpha", "beta", "seed"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+        self._check("shrinkage", 0 < self.shrinkage <= 1, "above 0 and at most 1")
+
+    def _check(self, name: str, right: bool, expected: str) -> None:
+        if not right:
+            raise UsageError(
+                f"{name}: expected {expected}, got {getattr(self, name)}; nothing was run."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plain values by field name."""

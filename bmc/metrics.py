@@ -42,8 +42,13 @@ def final_micro(R: Matrix, sizes: Sequence[int]) -> float:
     return _micro(R[-1], np.asarray(sizes, float))
 
 
-def average_incremental_micro(R: Matrix, sizes: Sequence[int]) -> float:
-    """Mean over rows of the micro accuracy on the tests seen so far (iCaRL)."""
+def average_incremental_micro(R: Matrix, learned: Sequence[int], sizes: Sequence[int]) -> float:
+    """Mean over rows of the micro accuracy on the tests seen so far (iCaRL).
+
+    NaN when several tasks were learned at once and measured once: nothing was incremental.
+    """
+    if len(R) == 1 and learned[0] > 1:
+        return float("nan")
     return float(np.mean([_micro(row, np.asarray(sizes, float)) for row in R]))
 
 
@@ -74,7 +79,7 @@ def summary(R: Matrix, learned: Sequence[int], sizes: Sequence[int]) -> dict[str
     return {
         "final_mean": final_mean(R),
         "final_micro": final_micro(R, sizes),
-        "average_incremental_micro": average_incremental_micro(R, sizes),
+        "average_incremental_micro": average_incremental_micro(R, learned, sizes),
         "bwt_gem": bwt_gem(R, learned),
         "forgetting_chaudhry": forgetting_chaudhry(R, learned),
         "learning_accuracy": learning_accuracy(R, learned),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import REPOSITORY, SHARED, placed
+from archives import REPOSITORY, placed
+from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
 
 from autods.containers import MemberReader
 from autods.manifest import Catalogue, Manifest
@@ -18,7 +18,6 @@ from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples, verify_index
 
-RAW = SHARED / "data" / "raw"
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
 
 
@@ -26,41 +25,18 @@ pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside 
 def archives(tmp_path_factory) -> Path:
     """Return a folder with the archives of all four datasets."""
     out = tmp_path_factory.mktemp("archives")
-    with tarfile.open(out / "17flowers.tgz", "w:gz", compresslevel=1) as archive:
-        archive.add(RAW / "flowers17" / "jpg", "jpg")
-    write_datasplits(out / "datasplits.mat")
-    zip_folder(out / "tiny-imagenet-200.zip", RAW / "tinyimagenet")
+    publish_flowers(out)
+    publish_tinyimagenet(out)
     with zipfile.ZipFile(out / "nested.zip", "w") as archive:
-        small = RAW / "omniglot" / "python"
-        archive.write(small / "images_background_small1.zip", "python/images_background_small1.zip")
         archive.write(
-            small / "images_background_small2.zip",
+            OMNIGLOT / "images_background_small1.zip", "python/images_background_small1.zip"
+        )
+        archive.write(
+            OMNIGLOT / "images_background_small2.zip",
             "python/images_background_small2.zip",
             zipfile.ZIP_DEFLATED,
         )
     return out
-
-
-def zip_folder(target: Path, folder: Path) -> None:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder).as_posix())
-
-
-def write_datasplits(target: Path) -> None:
-    """Write a datasplits.mat over the images that exist: 12 / 6 / 6 of each 24."""
-    from scipy.io import savemat
-
-    numbers = sorted(int(p.stem[-4:]) for p in (RAW / "flowers17" / "jpg").glob("*.jpg"))
-    parts: dict[str, list[int]] = {"trn": [], "val": [], "tst": []}
-    for position, number in enumerate(numbers):
-        parts[("trn", "trn", "val", "tst")[position % 4]].append(number)
-    variables = {
-        f"{name}{k}": np.array([values], dtype=np.uint16)
-        for name, values in parts.items()
-        for k in (1, 2, 3)
-    }
-    savemat(target, variables)
 
 
 def catalogue() -> Catalogue:
@@ -155,7 +131,7 @@ def test_grocery_has_two_label_sets_from_its_lists(tmp_path):
 
 
 def omniglot_files() -> dict[str, Path]:
-    return {f"images_background_small{i}.zip": RAW / "omniglot" / "python" for i in (1, 2)}
+    return {f"images_background_small{i}.zip": OMNIGLOT for i in (1, 2)}
 
 
 def test_omniglot_zips_are_the_published_ones_and_keep_alphabet_and_character(tmp_path):

@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,14 +19,20 @@ def test_every_registered_method_is_called_as_it_calls_itself():
 
 
 # class-il and task-il final mean accuracy on the small stream, in per cent
-GOLDEN = {"bmc": (0, 0), "er": (0, 0), "finetune": (0, 0), "joint": (0, 0), "slda": (0, 0)}
+GOLDEN = {
+    "bmc": (65.4, 67.9),
+    "er": (62.7, 74.8),
+    "finetune": (13.3, 67.6),
+    "joint": (74.4, 80.1),
+    "slda": (95.6, 95.6),
+}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_methods_reach_their_golden_numbers(name):
     row = evaluate(learned(name, STREAM, small_config()), tensors(STREAM))
     # CPUs differ in the last bits of a sum, which training amplifies to a few samples of the
-    # 180; the closed form does not amplify
+    # 198; the closed form does not amplify
     tolerance = 0.2 if name == "slda" else 4.0
     assert 100 * row.class_il.mean() == pytest.approx(GOLDEN[name][0], abs=tolerance)
     assert 100 * row.task_il.mean() == pytest.approx(GOLDEN[name][1], abs=tolerance)
@@ -47,10 +53,10 @@ def test_slda_does_not_depend_on_the_order_or_the_batching_of_samples():
     for task in tensors(STREAM):
         order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(0))
         for rows in torch.split(order, 17):
-            part = dataclasses.replace(
+            part = replace(
                 task.train, features=task.train.features[rows], labels=task.train.labels[rows]
             )
-            twin.learn([dataclasses.replace(task, train=part)])
+            twin.learn([replace(task, train=part)])
     for name, value in whole.state().items():
         torch.testing.assert_close(twin.state()[name], value, rtol=1e-9, atol=1e-9)
 
@@ -78,18 +84,32 @@ def alone(task: TaskTensors, base, config):
     return train_experts(base, [task], config)[0][0]
 
 
-def test_an_expert_does_not_depend_on_the_experts_it_trains_beside():
+def test_an_expert_is_the_same_to_the_bit_whichever_experts_it_trains_beside():
     config = small_config()
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
-    group = tensors(STREAM)[:4]
+    group = [task for task in tensors(STREAM) if task.n_classes == 3]  # heads of equal width
     together, steps = train_experts(base, group, config)
+    assert len(group) == 3
     assert steps == sum(-(-len(task.train) * config.epochs // config.batch_size) for task in group)
     for task, buffer in zip(group, together, strict=True):
         single = alone(task, base, config)
+        for name, tensor in single.state("").items():
+            assert torch.equal(tensor, buffer.state("")[name])
+
+
+def test_an_expert_hardly_depends_on_the_wider_heads_of_others():
+    config = small_config()
+    base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
+    group = tensors(STREAM)[:4]  # 16, 3, 3 and 5 classes
+    for task, buffer in zip(group, train_experts(base, group, config)[0], strict=True):
+        single = alone(task, base, config)
         assert torch.equal(single.features, buffer.features)
         assert torch.equal(single.labels, buffer.labels)
-        # stored phi is float16; sums of a batched product may differ in the last bit of float32
-        torch.testing.assert_close(single.phi, buffer.phi, rtol=5e-3, atol=5e-3)
+        # a wider head sums gradients in another order, and updates amplify the last bits; that
+        # must stay far below what other noise changes
+        other = train_experts(base, [task], replace(config, dropout=0.0))[0][0].phi.float()
+        own = single.phi.float()
+        assert (own - buffer.phi.float()).abs().mean() < 0.01 * (own - other).abs().mean()
 
 
 def test_the_base_model_is_not_changed_by_its_experts():

@@ -17,7 +17,9 @@ def test_means_are_those_of_the_last_row_and_of_the_rows_seen_so_far():
     assert metrics.final_mean(WORKED) == pytest.approx((0.85 + 0.95 + 0.70) / 3)
     assert metrics.final_micro(WORKED, [1, 1, 2]) == pytest.approx((0.85 + 0.95 + 1.4) / 4)
     rows = [0.80, (0.60 + 0.90) / 2, (0.85 + 0.95 + 1.4) / 4]
-    assert metrics.average_incremental_micro(WORKED, [1, 1, 2]) == pytest.approx(np.mean(rows))
+    assert metrics.average_incremental_micro(WORKED, [1, 2, 3], [1, 1, 2]) == pytest.approx(
+        np.mean(rows)
+    )
     assert metrics.learning_accuracy(WORKED, [1, 2, 3]) == pytest.approx((0.8 + 0.9 + 0.7) / 3)
     assert metrics.worst_task(WORKED) == pytest.approx(0.70)
 
@@ -33,6 +35,7 @@ def test_one_evaluation_has_no_forgetting_to_speak_of():
     R = np.array([[0.5, 0.7]])
     assert np.isnan(metrics.bwt_gem(R, [2]))
     assert np.isnan(metrics.forgetting_chaudhry(R, [2]))
+    assert np.isnan(metrics.average_incremental_micro(R, [2], [1, 1]))
 
 
 @given(st.integers(2, 7), st.integers(0, 2**32 - 1))

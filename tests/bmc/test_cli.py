@@ -1,0 +1,95 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
+
+
+def bmc_stream(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from bmc.cli import main; main()", *map(str, arguments)],
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "AUTODS_ROOT": str(cwd / "root")},
+        check=False,
+    )
+
+
+def test_run_prints_a_table_and_writes_a_report_and_resumes_without_repeating(tmp_path):
+    command = ["run", "--scenario", "class-il", "--method", "bmc,er,slda", *SMALL]
+    done = bmc_stream(*command, "--order", "0,1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Deep SLDA" in done.stdout
+    report = Path(done.stdout.split("Report: ")[1].strip())
+    assert report.read_text().startswith("<!doctype html>")
+    folders = sorted(p.parent.name for p in tmp_path.rglob("results.json"))
+    assert folders == [f"{m}-order-{o}-seed-0" for m in ("bmc", "er", "slda") for o in (0, 1)]
+
+    again = bmc_stream(*command, "--order", "0,1", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "--resume" in again.stderr
+    resumed = bmc_stream(*command, "--order", "0,1", "--resume", "--json", cwd=tmp_path)
+    assert resumed.returncode == 0
+    runs = json.loads(resumed.stdout)
+    assert len(runs) == 6
+    assert runs[0]["R"]["class-il"]
+
+    listed = bmc_stream("runs", cwd=tmp_path)
+    assert listed.stdout.count("finished") == 6
+    reported = bmc_stream("report", "runs", "--out", "again.html", cwd=tmp_path)
+    assert reported.returncode == 0
+    assert (tmp_path / "again.html").read_bytes() == report.read_bytes()
+
+
+def test_task_il_is_the_headline_when_asked_for(tmp_path):
+    done = bmc_stream(
+        "run", "--scenario", "task-il", "--method", "slda", *SMALL, "--json", cwd=tmp_path
+    )
+    assert json.loads(done.stdout)[0]["scenario"] == "task-il"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "bcm"], "unknown method 'bcm'; did you mean bmc"),
+        (["--stream", "syntetic"], "did you mean synthetic"),
+        (["--scenario", "class-li"], "did you mean class-il"),
+        (["--stream", "flowers", "--encoder", "ViT-B-32.openai"], "autods extract flowers"),
+        (["--stream", "flowers"], "--encoder is needed"),
+        (["--order", "seed"], "--order: expected 'paper' or seeds"),
+        (["--device", "gpu"], "--device: expected auto"),
+        (["--max-tasks", "0"], "tasks"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--dropout", "1.5"], "dropout"),
+        (["--learning-rate", "-1"], "learning_rate"),
+    ],
+)
+def test_wrong_usage_gets_one_message_no_traceback_and_exit_code_2_or_1(
+    tmp_path, arguments, message
+):
+    done = bmc_stream("run", "--scenario", "class-il", *SMALL, *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("results.json"))
+
+
+def test_methods_lists_every_method_with_its_sentence(tmp_path):
+    done = bmc_stream("methods", cwd=tmp_path)
+    assert done.returncode == 0
+    for name in ("bmc", "er", "finetune", "joint", "slda"):
+        assert name in done.stdout
+
+
+def test_every_option_of_the_configuration_stands_in_the_help(tmp_path):
+    from bmc.config import Config
+
+    shown = bmc_stream("run", "--help", cwd=tmp_path).stdout
+    for name in Config().as_dict():
+        assert f"--{name.replace('_', '-')}"[:14] in shown
