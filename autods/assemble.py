@@ -24,6 +24,7 @@ from autods.feature_sets import (
 )
 from autods.manifest import PROTOCOLS, Catalogue, StreamItem, StreamSpec
 from autods.names import unknown
+from autods.orders import Order, ordered
 from autods.root import DataRoot
 from autods.store import CODES
 from autods.streams import SCENARIOS, FeatureSet, StoredFeatureSet, Stream, Task, l2_normalize
@@ -66,7 +67,7 @@ def assemble(
     *,
     scenario: str,
     protocol: str,
-    order: str | int | Sequence[str],
+    order: Order,
     normalize: str,
     catalogue: Catalogue | None,
     classes_per_task: int | None,
@@ -214,31 +215,13 @@ def _cut(source: _Source, classes_per_task: int | None) -> list[_Plan]:
     ]
 
 
-def _ordered(plans: list[_Plan], order: str | int | Sequence[str]) -> list[_Plan]:
+def _ordered(plans: list[_Plan], order: Order) -> list[_Plan]:
     names = [plan.name for plan in plans]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"task '{twice}' stands twice in the stream; name every dataset once.")
-    if order == "paper":
-        return plans
-    if isinstance(order, int):
-        if order < 0:
-            raise UsageError(f"order: expected a seed from 0 on, got {order}")
-        generator = np.random.Generator(np.random.PCG64(order))
-        return [plans[i] for i in generator.permutation(len(plans))]
-    if isinstance(order, str):
-        raise UsageError(f"order: expected 'paper', a seed or a list of names, got '{order}'")
-    chosen: list[_Plan] = []
-    for name in order:
-        found = [plan for plan in plans if name in (plan.name, plan.source.name)]
-        if not found:
-            raise unknown("task in the order", name, {*names, *(p.source.name for p in plans)})
-        chosen.extend(found)
-    left = sorted(set(names) - {plan.name for plan in chosen})
-    if left or len(chosen) > len(plans):
-        what = f"it leaves out {', '.join(left[:5])}" if left else "it names a task twice"
-        raise UsageError(f"order: expected every task exactly once; {what}. Correct --order.")
-    return chosen
+    datasets = [plan.source.name for plan in plans]
+    return [plans[i] for i in ordered(names, datasets, order)]
 
 
 def _numbered(plans: list[_Plan], normalize: str) -> list[Task]:
@@ -284,7 +267,7 @@ def _provenance(
     sources: list[_Source],
     *,
     protocol: str,
-    order: str | int | Sequence[str],
+    order: Order,
     normalize: str,
 ) -> dict[str, Any]:
     """Describe where the numbers come from; ``fingerprint`` changes when they do."""

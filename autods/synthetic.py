@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from autods import __version__
 from autods.errors import UsageError
 from autods.names import unknown
+from autods.orders import Order, ordered
 from autods.streams import SCENARIOS, StoredFeatureSet, Stream, Task
 from autods.synthetic_features import DEFAULT_SCALE, SPLITS, SyntheticFeatures, published_shape
 
@@ -31,7 +29,7 @@ def synthetic_stream(
     tasks: int | None = None,
     classes: int | None = None,
     dim: int = 512,
-    order: str | int | Sequence[str] = "paper",
+    order: Order = "paper",
     scenario: str = "class-il",
     normalize: str = "l2",
 ) -> Stream:
@@ -87,7 +85,8 @@ def synthetic_stream(
     source = SyntheticFeatures(
         seed=seed, scale=scale, classes=classes, dim=dim, normalize=normalize
     )
-    chosen = _ordered([dataset.name for dataset in source.shape.datasets], order)[:tasks]
+    names = [dataset.name for dataset in source.shape.datasets]
+    chosen = ordered(names, names, order)[:tasks]
     made = _tasks(source, chosen)
     return Stream(
         name="synthetic",
@@ -127,29 +126,6 @@ def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
     return tasks
 
 
-def _ordered(names: list[str], order: str | int | Sequence[str]) -> list[int]:
-    """Return published positions in the order wanted."""
-    if isinstance(order, int) and order >= 0:
-        generator = np.random.Generator(np.random.PCG64(order))
-        return [int(i) for i in generator.permutation(len(names))]
-    if order == "paper":
-        return list(range(len(names)))
-    if isinstance(order, str | int):
-        raise UsageError(
-            f"order: expected 'paper', a seed (0 or more) or a list of names, got '{order}'; "
-            "nothing was generated. Correct --order."
-        )
-    for name in order:
-        if name not in names:
-            raise unknown("task in the order", name, names)
-    if sorted(order) != sorted(names):
-        raise UsageError(
-            f"order: expected each of the {len(names)} tasks exactly once, got {len(order)} "
-            f"names of {len(set(order))} tasks; nothing was generated. Correct --order."
-        )
-    return [names.index(name) for name in order]
-
-
 def _check(*, scale: float, seed: int, tasks: int | None, classes: int | None, dim: int) -> None:
     shape = published_shape()
     n_tasks = len(shape.datasets)
@@ -172,9 +148,7 @@ def _check(*, scale: float, seed: int, tasks: int | None, classes: int | None, d
         )
 
 
-def _provenance(
-    source: SyntheticFeatures, tasks: list[Task], order: str | int | Sequence[str]
-) -> dict[str, Any]:
+def _provenance(source: SyntheticFeatures, tasks: list[Task], order: Order) -> dict[str, Any]:
     """Describe where the numbers come from; ``fingerprint`` changes when they do."""
     parameters = source.parameters()
     names = [task.name for task in tasks]

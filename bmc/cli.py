@@ -71,13 +71,19 @@ def run(
 
     names, chosen = _methods(method), _device(device)
     folder = out or Path("runs") / f"{_plain(stream)}-{scenario}"
-    finished = []
+    finished: list[Path] = []
+    known: dict[tuple[str, ...], str | int] = {}
     for one_order in _orders(order):
         opened = _open(
             stream, scenario, encoder, root, manifests, protocol, one_order,
             classes_per_task=classes_per_task, max_tasks=max_tasks,
             scale=scale, stream_seed=stream_seed,
         )  # fmt: skip
+        sequence = tuple(task.name for task in opened.tasks)
+        if sequence in known:  # few tasks have few orders
+            typer.echo(f"Order {one_order} is order {known[sequence]} again; skipped.", err=True)
+            continue
+        known[sequence] = one_order
         for name in names:
             path = folder / f"{name}-order-{one_order}-seed-{config.seed}"
             log = tensorboard_log(path) if tensorboard else None
