@@ -204,7 +204,8 @@ def verify(
         print(problem)
     if problems:
         raise AutodsError(f"{len(problems)} problem(s) found; nothing was changed.")
-    print(f"No problem found under {data_root.path}.")
+    looked = "No problem found" if recorded | stored else "Nothing to verify yet"
+    print(f"{looked} under {data_root.path}.")
 
 
 @app.command("import-features")
@@ -240,9 +241,9 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
     rows = [
         {
             "dataset": name,
-            "fetched": "yes" if name in fetched else "no",
-            "indexed": "yes" if data_root.samples(name).exists() else "no",
-            "features": ", ".join(e for e, names in features.items() if name in names) or "none",
+            "fetched": name in fetched,
+            "indexed": data_root.samples(name).exists(),
+            "features": [e for e, names in features.items() if name in names],
         }
         for name in sorted({*fetched, *(name for found in features.values() for name in found)})
     ]

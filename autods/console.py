@@ -51,7 +51,7 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     keys = list(rows[0]) if rows else []
     for key in keys:
-        numeric = all(isinstance(row[key], int | float | None) for row in rows)
+        numeric = all(type(row[key]) in (int, float, type(None)) for row in rows)
         table.add_column(key, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row[key]) for key in keys))
@@ -61,4 +61,8 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "?"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -134,7 +134,7 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
             write_json(root.record(manifest.name), record)
     entry = record["index"]
     warnings = _warnings(entry, manifest.expected, manifest.default_task)
-    for text in warnings:
+    for text in warnings if action == "indexed" else []:
         progress.note(f"{manifest.name}: warning: {text}")
     return IndexSummary(
         dataset=manifest.name,

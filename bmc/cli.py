@@ -171,6 +171,8 @@ def _methods(text: str) -> list[str]:
     from bmc.methods import METHODS
 
     names = METHODS.names() if text == "all" else [part for part in text.split(",") if part]
+    if not names:
+        raise UsageError(f"--method: expected names such as bmc,er or 'all'; got '{text}'.")
     for name in names:
         METHODS.get(name)
     return names

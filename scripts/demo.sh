@@ -35,7 +35,7 @@ autods extract "${datasets[@]}" --model ViT-B-32 "${weights[@]}"
 autods verify
 encoder=$(autods status --json | python -c '
 import json, sys
-print(json.load(sys.stdin)["datasets"][0]["features"])')
+print(json.load(sys.stdin)["datasets"][0]["features"][0])')
 
 step "3. The four datasets as one class-incremental stream"
 bmc-stream run --scenario class-il --stream digits,shapes,glyphs,textures \

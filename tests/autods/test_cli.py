@@ -54,7 +54,7 @@ def test_a_folder_of_images_becomes_a_fetched_and_indexed_dataset(tmp_path):
         assert done.returncode == 0, done.stderr
     status = autods("status", "--json", "--manifests", manifests, root=root)
     assert json.loads(status.stdout)["datasets"] == [
-        {"dataset": "pets", "fetched": "yes", "indexed": "yes", "features": "none"}
+        {"dataset": "pets", "fetched": True, "indexed": True, "features": []}
     ]
     shown = autods("info", "pets", "--manifests", manifests, "--json", root=root)
     assert json.loads(shown.stdout)["layout"]["family"] == "class-folders"
