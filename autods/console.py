@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,7 @@ def run_app(app: typer.Typer) -> NoReturn:
 
     0: everything asked for was done; 2: wrong usage; 1: anything else; 130: interrupted.
     """
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except AutodsError as error:
@@ -28,9 +30,17 @@ def run_app(app: typer.Typer) -> NoReturn:
             "Mend the cause (space, permission, path) and run the same command again.",
             1,
         )
-    except KeyboardInterrupt:
+    except Interrupted:
         _fail("interrupted; finished work is kept. Run the same command again to go on.", 130)
     sys.exit(0)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. Not `KeyboardInterrupt`, which typer would end without our message."""
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise Interrupted
 
 
 def _fail(message: str, code: int) -> NoReturn:

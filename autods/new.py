@@ -97,8 +97,13 @@ def _official_splits(folder: Path) -> dict[str, list[str]]:
     names = _folders(folder)
     known = {"train": TRAIN, "dev": DEV, "test": TEST}
     splits = {s: [n for n in names if n.lower() in usual] for s, usual in known.items()}
-    whole = sum(map(len, splits.values())) == len(names)
-    return splits if whole and splits["train"] else {}
+    others = [name for name in names if not any(name in found for found in splits.values())]
+    if splits["train"] and splits["test"] and others:
+        raise LayoutError(
+            f"{folder}: expected train and test folders only, or class folders only; found "
+            f"{', '.join(others[:5])} beside them; nothing was written. Move them elsewhere."
+        )
+    return splits if splits["train"] and not others else {}
 
 
 def _check_classes(folder: Path, splits: dict[str, list[str]]) -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from autods.errors import UnsafePath
+from autods.errors import UnsafePath, UsageError
 
 
 def default_root() -> Path:
@@ -39,7 +39,10 @@ class DataRoot:
     @classmethod
     def open(cls, path: str | Path | None = None) -> DataRoot:
         """Return the root at ``path``, or the default one."""
-        return cls((Path(path) if path is not None else default_root()).expanduser().resolve())
+        place = (Path(path) if path is not None else default_root()).expanduser().resolve()
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"data root {place} is a file; expected a folder. Correct --root.")
+        return cls(place)
 
     def dataset(self, name: str) -> Path:
         """Return the folder of one dataset."""

@@ -49,13 +49,13 @@ def run(
         str, typer.Option(help="'paper', or seeds of task orders, comma-separated.")
     ] = "paper",
     classes_per_task: Annotated[
-        int | None, typer.Option(help="Cut datasets into tasks of about so many classes.")
+        int | None, typer.Option(min=1, help="Cut datasets into tasks of about so many classes.")
     ] = None,
-    max_tasks: Annotated[int | None, typer.Option(help="Keep only the first tasks.")] = None,
+    max_tasks: Annotated[int | None, typer.Option(min=1, help="Keep only the first tasks.")] = None,
     scale: Annotated[
         float | None, typer.Option(help="synthetic: samples per published sample.")
     ] = None,
-    stream_seed: Annotated[int, typer.Option(help="synthetic: seed of the data.")] = 0,
+    stream_seed: Annotated[int, typer.Option(min=0, help="synthetic: seed of the data.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the runs; default runs/STREAM-SCENARIO.")
@@ -182,7 +182,7 @@ def _orders(text: str) -> list[str | int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if parts == ["paper"]:
         return ["paper"]
-    if parts and all(part.isdigit() for part in parts):
+    if parts and all(part.isdecimal() and part.isascii() for part in parts):
         return [int(part) for part in parts]
     raise UsageError(f"--order: expected 'paper' or seeds such as 0,1,2; got '{text}'.")
 
@@ -196,6 +196,8 @@ def _device(text: str) -> torch.device:
         device = torch.device(text)
     except RuntimeError:
         raise UsageError(f"--device: expected auto, cpu, cuda or cuda:N; got '{text}'.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device: expected auto, cpu, cuda or cuda:N; got '{text}'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {text}: this machine offers no CUDA device; try --device cpu.")
     return device
@@ -215,17 +217,21 @@ def _open(
     classes_per_task: int | None,
     max_tasks: int | None,
 ) -> Stream:
-    from autods.manifest import Catalogue
+    from autods.manifest import PROTOCOLS, Catalogue
     from autods.names import unknown
     from autods.root import DataRoot
     from autods.streams import Stream
     from autods.synthetic import synthetic_stream
 
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
     if name == "synthetic":
+        _refuse(name, {"--encoder": encoder, "--classes-per-task": classes_per_task})
         size: dict[str, Any] = {} if scale is None else {"scale": scale}
         return synthetic_stream(
             **size, seed=stream_seed, order=order, scenario=scenario, tasks=max_tasks
         )
+    _refuse(name, {"--scale": scale, "--stream-seed": stream_seed})
     catalogue = Catalogue(manifests or ())
     if not encoder:
         known = {*catalogue.streams(), *catalogue.datasets(), "synthetic"}
@@ -246,6 +252,13 @@ def _open(
         classes_per_task=classes_per_task,
         max_tasks=max_tasks,
     )
+
+
+def _refuse(stream: str, options: dict[str, Any]) -> None:
+    """Raise `UsageError` for options that a stream has no use for, rather than ignore them."""
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise UsageError(f"stream '{stream}' has no use for {', '.join(given)}; leave it out.")
 
 
 def _plain(name: str) -> str:

@@ -32,14 +32,18 @@ class Config:
     lam: float = option(0.1, "BMC: weight of the stability loss, lambda.")
     alpha: float = option(1.0, "BMC: weight of the task loss in consolidation.")
     beta: float = option(0.1, "BMC: weight of the batched distillation loss.")
-    consolidation_epochs: int = option(10, "BMC: passes over memory and buffers per group.")
+    consolidation_epochs: int = option(10, "BMC: draws per group, in sizes of memory and buffers.")
     shrinkage: float = option(0.1, "Deep SLDA: share of the identity in the covariance.")
+    evaluate_on: str = option("test", "Split that is measured: test, or dev for tuning.")
     seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.")
 
     def __post_init__(self) -> None:
         for f in fields(self):
             if f.type == "int" and f.name != "seed":
                 self._check(f.name, getattr(self, f.name) >= 1, "1 or more")
+        # batch normalisation over one row would only return its bias
+        self._check("batch_size", self.batch_size >= 2, "2 or more")
+        self._check("evaluate_on", self.evaluate_on in ("test", "dev"), "test or dev")
         for name in ("learning_rate", "feature_norm"):
             self._check(name, getattr(self, name) > 0, "a number above 0")
         for name in ("weight_decay", "lam", "alpha", "beta", "seed"):
@@ -60,8 +64,3 @@ class Config:
     def network(self) -> dict[str, Any]:
         """Return the keyword arguments of the network."""
         return {"hidden": self.hidden, "width": self.width, "dropout": self.dropout}
-
-    @classmethod
-    def help_texts(cls) -> dict[str, str]:
-        """Return the sentence of each field."""
-        return {f.name: f.metadata["help"] for f in fields(cls)}

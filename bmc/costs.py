@@ -35,8 +35,14 @@ def peak_host_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def reset_peak(device: torch.device) -> None:
+    """Start a new measurement of `peak_device_bytes`. That of the host cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_device_bytes(device: torch.device) -> int:
-    """Return the largest memory allocated on a CUDA device so far; 0 on the CPU."""
+    """Return the largest memory allocated on a CUDA device since `reset_peak`; 0 on the CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 

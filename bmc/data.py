@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autods.errors import UsageError
 from autods.streams import FeatureSet, Stream
 
 
@@ -41,7 +42,20 @@ class TaskTensors:
 
 
 def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
-    """Copy a stream to a device, task by task; features keep their stored precision."""
+    """Copy a stream to a device, task by task; features keep their stored precision.
+
+    Raises
+    ------
+    UsageError
+        When a task has no training or no test samples.
+    """
+    for task in stream.tasks:
+        for name in ("train", "test"):
+            if len(getattr(task, name)) == 0:
+                raise UsageError(
+                    f"task '{task.name}' has no {name} samples, so it cannot be learned or "
+                    "measured; nothing was run. Leave it out of the stream, or mend its splits."
+                )
 
     def split(part: FeatureSet) -> Split:
         features = torch.from_numpy(part.features.copy())
@@ -97,6 +111,11 @@ class Balanced:
     def take(self, count: int) -> Tensor:
         """Return ``count`` row numbers, int64 [count]."""
         return torch.multinomial(self.weights, count, replacement=True, generator=self.generator)
+
+
+def network_input(features: Tensor, norm: float) -> Tensor:
+    """Turn stored rows [..., d] of length 1 into what the networks read: float32, length norm."""
+    return features.float() * norm
 
 
 def steps_for(rows: int, epochs: int, batch_size: int) -> int:

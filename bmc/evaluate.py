@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bmc.data import TaskTensors
+from bmc.data import Split, TaskTensors
 from bmc.methods.base import Method
 
 CHUNK = 8192  # rows scored at once; bounds memory at CHUNK x classes
@@ -37,7 +37,10 @@ class Row:
 
 @torch.no_grad()
 def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
-    """Measure a method on the test split of all tasks whose classes it has seen."""
+    """Measure a method on all tasks whose classes it has seen.
+
+    The split is ``config.evaluate_on``; a task without samples of it counts as not measured.
+    """
     rows = np.full((3, len(tasks)), np.nan)
     seen = [task for task in tasks if task.stop <= method.seen]
     datasets = {name: i for i, name in enumerate(dict.fromkeys(task.dataset for task in seen))}
@@ -46,11 +49,14 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     ).to(method.device)
     for task in seen:
         correct = torch.zeros(3, dtype=torch.int64, device=method.device)
-        for first in range(0, len(task.test), CHUNK):
+        data: Split = getattr(task, method.config.evaluate_on)
+        if len(data) == 0:
+            continue
+        for first in range(0, len(data), CHUNK):
             part = slice(first, first + CHUNK)
-            scores = method.scores(task.test.features[part])
-            correct += _count(scores, task.test.labels[part], task, dataset_of_class)
-        rows[:, task.index] = correct.cpu().numpy() / len(task.test)
+            scores = method.scores(data.features[part])
+            correct += _count(scores, data.labels[part], task, dataset_of_class)
+        rows[:, task.index] = correct.cpu().numpy() / len(data)
     return Row(*rows)
 
 

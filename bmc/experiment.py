@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from autods import __version__ as autods_version
+from autods.files import locked
 from autods.progress import Progress as Reporter
 from autods.progress import Silent
 from autods.streams import Stream
@@ -23,6 +24,7 @@ from bmc.evaluate import evaluate
 from bmc.methods import METHODS, Method
 from bmc.runs import FORMAT, Progress, RunFolder, plain
 
+LOCK_SECONDS = 2.0  # a run is long: say at once that it is busy
 MATRICES = {"class-il": "class_il", "task-il": "task_il", "dataset-id": "dataset_id"}
 
 
@@ -69,6 +71,12 @@ def run(
     ------
     RunExists, RunMismatch
         See `bmc.runs.RunFolder.begin`.
+    CheckpointError
+        When a checkpoint cannot be written, or the one that is there is damaged.
+    Busy
+        When another process works on this run.
+    UsageError
+        When a task of the stream has no training or no test samples.
     """
     device = device or torch.device("cpu")
     report = report or Silent()
@@ -76,14 +84,15 @@ def run(
         config = replace(config, feature_norm=1.0)
     method_class = METHODS.get(method_name)
     target = RunFolder(folder)
-    target.begin(_identity(stream, method_name, config, device), resume)
-    if target.results.exists():
-        return folder
-    method = method_class(stream.dim, stream.n_classes, config, device)
-    progress = _restored(target, method, device)
     tasks = to_tensors(stream, device)
-    _learn_all(method, tasks, progress, target, report, log)
-    target.finish(_results(stream, method, progress), _timing(progress, device))
+    with locked(folder / "run", timeout=LOCK_SECONDS):
+        target.begin(_identity(stream, method_name, config, device), resume)
+        if not target.results.exists():
+            method = method_class(stream.dim, stream.n_classes, config, device)
+            progress = _restored(target, method, device)
+            costs.reset_peak(device)
+            _learn_all(method, tasks, progress, target, report, log)
+            target.finish(_results(stream, method, progress), _timing(progress, device))
     return folder
 
 
@@ -155,7 +164,7 @@ def _identity(
 
 
 def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, Any]:
-    sizes = [len(task.test) for task in stream.tasks]
+    sizes = [len(getattr(task, method.config.evaluate_on)) for task in stream.tasks]
     R = {name: np.array(rows, dtype=np.float64) for name, rows in progress.rows.items()}
     measured = {
         name: metrics.summary(R[name], progress.learned, sizes) for name in ("class-il", "task-il")

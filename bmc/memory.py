@@ -132,8 +132,8 @@ class Reservoir:
         return self.features[rows], self.labels[rows]
 
     def nbytes(self) -> int:
-        """Bytes of the stored samples (labels counted as 4 bytes, task numbers as 4)."""
-        return len(self) * (self.features.shape[1] * self.features.element_size() + 8)
+        """Bytes of the stored samples, labels counted as 4 bytes each."""
+        return len(self) * (self.features.shape[1] * self.features.element_size() + 4)
 
     def state(self) -> dict[str, Tensor]:
         """Return the stored samples and the number offered, for a checkpoint."""

@@ -36,6 +36,10 @@ class RunExists(AutodsError):
     """A run folder already holds a run, and resuming it was not asked for."""
 
 
+class CheckpointError(AutodsError):
+    """A checkpoint could not be written, or what stands on disk is not one."""
+
+
 @dataclass
 class Progress:
     """How far a run has come: what a checkpoint carries beside the tensors.
@@ -85,6 +89,8 @@ class RunFolder:
             When the run here differs from ``identity``; the message names what differs.
         """
         config = self.path / "config.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise RunMismatch(f"{self.path} is a file; expected a folder. Choose another --out.")
         if not config.exists():
             write_json(config, identity)
             return
@@ -93,7 +99,10 @@ class RunFolder:
                 f"{self.path} already holds a run; it was left as it is. "
                 "Add --resume to complete or reuse it, or choose another --out."
             )
-        stored = json.loads(config.read_text(encoding="utf-8"))
+        try:
+            stored = json.loads(config.read_text(encoding="utf-8"))
+        except ValueError:
+            raise self._damaged(config) from None
         differing = sorted(_differences(stored, json.loads(json.dumps(identity))))
         if differing:
             raise RunMismatch(
@@ -103,22 +112,38 @@ class RunFolder:
 
     def save(self, state: dict[str, Tensor], progress: Progress) -> None:
         """Replace the checkpoint by one that holds ``state`` and ``progress``."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        with atomic(self.checkpoint) as temporary:
-            save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+        try:
+            with atomic(self.checkpoint) as temporary:
+                save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+        except SafetensorError as error:  # a full disk is told in this way
+            raise CheckpointError(
+                f"{self.checkpoint} could not be written: {error}. The checkpoint before it is "
+                "untouched. Free space, then run the same command with --resume."
+            ) from None
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], Progress] | None:
         """Return the checkpoint's state and progress; ``None`` when there is none."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         if not self.checkpoint.exists():
             return None
-        with safe_open(self.checkpoint, framework="pt", device=str(device)) as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+        try:
+            with safe_open(self.checkpoint, framework="pt", device=str(device)) as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                progress = Progress(**json.loads(file.metadata()["progress"]))
+        except (SafetensorError, TypeError, ValueError, KeyError):
+            raise self._damaged(self.checkpoint) from None
         return state, progress
+
+    def _damaged(self, path: Path) -> CheckpointError:
+        return CheckpointError(
+            f"{path} is damaged: it is not what this program wrote. Nothing was changed. "
+            f"Move {self.path} away and run the command again, or choose another --out."
+        )
 
     def finish(self, results: dict[str, Any], timing: dict[str, Any]) -> None:
         """Write matrices, timing and, last, the results."""

@@ -13,7 +13,7 @@ import torch
 
 
 def derive(seed: int, *keys: int | str) -> int:
-    """Return a 63-bit seed for the stream named by ``keys`` under ``seed``."""
+    """Return a seed for the stream named by ``keys`` under ``seed``."""
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
     state = np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))

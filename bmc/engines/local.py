@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, TaskTensors, steps_for
+from bmc.data import Shuffled, TaskTensors, network_input, steps_for
 from bmc.losses import expert_loss, feature_distance, task_loss
 from bmc.memory import Samples, balanced_choice
 from bmc.nets import ResidualMLP
@@ -17,7 +17,10 @@ from bmc.training import Course, train_stacked
 
 
 def train_experts(
-    base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
+    base: ResidualMLP,
+    tasks: Sequence[TaskTensors],
+    config: Config,
+    widest: int | None = None,
 ) -> tuple[list[Samples], int]:
     """Train one expert per task from the base model and sample each expert's buffer.
 
@@ -32,22 +35,27 @@ def train_experts(
         The tasks of the group.
     config
         Hyper-parameters.
+    widest
+        Outputs of each expert's head; default: the most classes of ``tasks``. An engine that
+        trains the experts of one group apart gives all of them the group's, and gets the
+        same bits.
 
     Returns
     -------
     One buffer per task, in the order of ``tasks``, and the number of updates made.
     """
     ordered = sorted(tasks, key=lambda task: -len(task.train))  # stable: ties keep their order
-    bank = _expert_bank(base, ordered, config)
+    widest = widest or max(task.n_classes for task in tasks)
+    bank = _expert_bank(base, ordered, config, widest)
     features = torch.cat([task.train.features for task in ordered])
     labels = torch.cat([task.train.labels - task.start for task in ordered])
     sizes = torch.tensor([len(task.train) for task in ordered])
     first_row = (torch.cumsum(sizes, 0) - sizes)[:, None].to(labels.device)  # [K, 1]
-    absent = _absent_classes(ordered, labels.device)  # [K, 1, largest slice]
+    absent = _absent_classes(ordered, widest, labels.device)  # [K, 1, widest]
 
     def loss(rows: Tensor, keep: Tensor, m: int) -> Tensor:
         rows = rows + first_row[:m]
-        x = features[rows].float() * config.feature_norm  # [m, B, d]
+        x = network_input(features[rows], config.feature_norm)  # [m, B, d]
         with torch.no_grad():
             flat = base.features(x.flatten(0, 1)[None])[1]
             teacher = [phi.view(m, -1, phi.shape[-1]) for phi in flat]
@@ -68,9 +76,10 @@ def train_experts(
     return [by_index[task.index] for task in tasks], steps
 
 
-def _expert_bank(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> ResidualMLP:
+def _expert_bank(
+    base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config, widest: int
+) -> ResidualMLP:
     """Stack one copy of the base model per task, each with its own slice of the head."""
-    widest = max(task.n_classes for task in tasks)
     dim = base.project.weight.shape[1]
     bank = ResidualMLP(dim, widest, len(tasks), **config.network())
     bank.to(base.head.weight.device)
@@ -86,10 +95,10 @@ def _expert_bank(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
     return bank
 
 
-def _absent_classes(tasks: Sequence[TaskTensors], device: torch.device) -> Tensor:
-    """Mark the outputs that exist only for experts with more classes, bool [K, 1, widest]."""
+def _absent_classes(tasks: Sequence[TaskTensors], widest: int, device: torch.device) -> Tensor:
+    """Mark the outputs that a task has no class for, bool [K, 1, widest]."""
     counts = torch.tensor([task.n_classes for task in tasks], device=device)
-    return torch.arange(int(counts.max()), device=device)[None, None] >= counts[:, None, None]
+    return torch.arange(widest, device=device)[None, None] >= counts[:, None, None]
 
 
 def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config) -> Samples:
@@ -98,7 +107,7 @@ def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config)
     rows = balanced_choice(config.buffer, draws, task.train.labels)
     features = task.train.features[rows]
     with torch.no_grad():
-        phi = bank.single(k).features(features.float()[None] * config.feature_norm)[1]
+        phi = bank.single(k).features(network_input(features, config.feature_norm)[None])[1]
     return Samples(
         features=features.half(),
         labels=task.train.labels[rows],

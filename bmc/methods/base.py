@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autods.names import Registry
 from bmc.config import Config
-from bmc.data import Shuffled, Split, TaskTensors, steps_for
+from bmc.data import Shuffled, Split, TaskTensors, network_input, steps_for
 from bmc.losses import task_loss
 from bmc.nets import ResidualMLP
 from bmc.seeds import generator
@@ -97,7 +97,7 @@ class NetMethod(Method):
 
     def inputs(self, features: Tensor) -> Tensor:
         """Turn stored feature rows [..., d] into what the network reads."""
-        return features.float() * self.config.feature_norm
+        return network_input(features, self.config.feature_norm)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Train on the group's training data for ``epochs`` passes."""

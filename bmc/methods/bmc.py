@@ -59,9 +59,10 @@ class BatchModelConsolidation(NetMethod):
     def _consolidate(self, data: Samples, index: int) -> None:
         """Train the next base model with L_base = alpha L_T + beta L_bmc on D.
 
-        L_bmc = sum over experts of E_D[L_bd(base'(x), expert_i(x))]: every sample of D
-        carries the phi of its own expert, and tasks are drawn equally often, so the mean
-        over a batch is that sum up to the constant number of experts, which beta absorbs.
+        L_bmc = sum over experts of E_D[L_bd(base'(x), expert_i(x))]. Every sample of D carries
+        the phi of the expert that stored it, and every task of D is drawn equally often. We
+        take the mean over the batch, which is the sum over the group's k experts divided by k:
+        beta here is k times the poster's, and does not change with the size of a last group.
         """
         config = self.config
         course = Course(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, NetMethod
 
 
@@ -11,7 +17,28 @@ class Joint(NetMethod):
 
     name = "joint"
     title = "Joint training"
+    _kept = 0
 
     def group_size(self, n_tasks: int) -> int:
         """All tasks form one group."""
         return n_tasks
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Count the data that had to be kept to train on it all."""
+        self._kept = sum(
+            task.train.features.numel() * task.train.features.element_size() + 4 * len(task.train)
+            for task in group
+        )
+
+    def memory_bytes(self) -> int:
+        """Bytes of all training data, labels counted as 4 bytes each."""
+        return self._kept
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the network and the bytes kept."""
+        return super().state() | {"kept": torch.tensor([self._kept])}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the network and the bytes kept."""
+        super().load_state(state)
+        self._kept = int(state["kept"])

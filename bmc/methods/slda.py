@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bmc.config import Config
 from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, Method
+
+BLOCK = 8192  # rows merged at once; bounds the float64 copies
 
 
 @METHODS.register("slda")
@@ -40,25 +43,32 @@ class DeepSLDA(Method):
         self._bias: Tensor | None = None
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Merge the statistics of the group's training data."""
+        """Merge the statistics of the group's training data, a block of rows at a time."""
         for task in group:
-            self._merge(task.train.features.double(), task.train.labels)
+            classes = slice(task.start, task.stop)
+            for first in range(0, len(task.train), BLOCK):
+                rows = slice(first, first + BLOCK)
+                x = task.train.features[rows].double()  # [n, d]
+                self._merge(x, task.train.labels[rows] - task.start, classes)
         self.seen = group[-1].stop
         self._weight = self._bias = None
 
-    def _merge(self, x: Tensor, labels: Tensor) -> None:
-        counts = torch.bincount(labels, minlength=self.n_classes).double()
-        sums = torch.zeros_like(self.means).index_add_(0, labels, x)
-        means = sums / counts.clamp(min=1)[:, None]
+    def _merge(self, x: Tensor, labels: Tensor, classes: slice) -> None:
+        # a product, not index_add_: sums in a fixed order on CUDA too
+        members = functional.one_hot(labels, classes.stop - classes.start).double()  # [n, c]
+        counts = members.sum(dim=0)
+        means = members.T @ x / counts.clamp(min=1)[:, None]
         centred = x - means[labels]
-        shift = means - self.means  # between what was known of a class and what came
-        weight = self.counts * counts / (self.counts + counts).clamp(min=1)
+        known = self.counts[classes]  # a view: it changes with self.counts below
+        total = (known + counts).clamp(min=1)
+        shift = means - self.means[classes]  # between what was known of a class and what came
+        weight = known * counts / total
         self.scatter += centred.T @ centred + (shift * weight[:, None]).T @ shift
-        self.counts += counts
-        self.means += shift * (counts / self.counts.clamp(min=1))[:, None]
+        self.counts[classes] += counts
+        self.means[classes] += shift * (counts / total)[:, None]
 
     def _solve(self) -> tuple[Tensor, Tensor]:
-        """W = ((1 - e) S + e I)^-1 mu by Cholesky, b = -mu.w / 2."""
+        """W = ((1 - e) S + e s I)^-1 mu by Cholesky, s the mean variance; b = -mu.w / 2."""
         if self._weight is None or self._bias is None:
             e = self.config.shrinkage
             covariance = self.scatter / (self.counts.sum() - self.seen).clamp(min=1)
@@ -78,8 +88,8 @@ class DeepSLDA(Method):
         return features.float() @ weight + bias
 
     def memory_bytes(self) -> int:
-        """Bytes of means, counts and scatter as float32."""
-        return 4 * (self.seen * (self.dim + 1) + self.dim * self.dim)
+        """Bytes of means, counts and scatter, all float64."""
+        return 8 * (self.seen * (self.dim + 1) + self.dim * self.dim)
 
     def state(self) -> dict[str, Tensor]:
         """Return the statistics."""

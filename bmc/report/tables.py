@@ -115,7 +115,12 @@ COLUMNS = [
         "total_seconds", "time with evaluation", Unit("s", 1, 1), lambda c: c.seconds.get("total")
     ),
     _cost("steps", "updates", Unit("", 1, 0), lambda c: c.steps),
-    _cost("peak_host_bytes", "peak host memory", Unit("MB", MB, 0), lambda c: c.peak_host_bytes),
+    _cost(
+        "peak_host_bytes",
+        "peak host memory (process so far)",
+        Unit("MB", MB, 0),
+        lambda c: c.peak_host_bytes,
+    ),
     _cost(
         "peak_device_bytes", "peak device memory", Unit("MB", MB, 0), lambda c: c.peak_device_bytes
     ),

@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,13 @@ def test_task_il_is_the_headline_when_asked_for(tmp_path):
         (["--stream", "flowers"], "--encoder is needed"),
         (["--order", "seed"], "--order: expected 'paper' or seeds"),
         (["--device", "gpu"], "--device: expected auto"),
-        (["--max-tasks", "0"], "tasks"),
+        (["--max-tasks", "0"], "--max-tasks"),
+        (["--order", "²"], "--order: expected 'paper' or seeds"),
+        (["--device", "meta"], "--device: expected auto"),
+        (["--protocol", "clena"], "did you mean clean"),
+        (["--classes-per-task", "3"], "has no use for --classes-per-task"),
+        (["--stream", "flowers", "--scale", "0.1"], "has no use for --scale"),
+        (["--method", ","], "--method: expected names"),
         (["--batch-size", "0"], "batch_size"),
         (["--dropout", "1.5"], "dropout"),
         (["--learning-rate", "-1"], "learning_rate"),
@@ -93,3 +101,25 @@ def test_every_option_of_the_configuration_stands_in_the_help(tmp_path):
     shown = bmc_stream("run", "--help", cwd=tmp_path).stdout
     for name in Config().as_dict():
         assert f"--{name.replace('_', '-')}"[:14] in shown
+
+
+def test_ctrl_c_says_what_is_kept_and_resume_goes_on(tmp_path):
+    command = [sys.executable, "-u", "-c", "from bmc.cli import main; main()"]
+    run = ["run", "--scenario", "class-il", "--method", "finetune", "--out", "out"]
+    child = subprocess.Popen([*command, *run], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "interrupted; finished work is kept" in told
+    assert "Traceback" not in told
+
+
+def test_tensorboard_events_are_written_when_asked_for(tmp_path):
+    done = bmc_stream(
+        "run", "--scenario", "class-il", "--method", "slda", *SMALL, "--tensorboard", cwd=tmp_path
+    )
+    assert done.returncode == 0
+    assert list(tmp_path.rglob("events.out.tfevents*"))

@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small import small_config, small_stream
 
+from autods.errors import Busy, UsageError
+from autods.files import locked
+from autods.streams import FeatureSet
 from bmc import experiment
-from bmc.runs import RunExists, RunMismatch
+from bmc.runs import CheckpointError, RunExists, RunMismatch
 
 CHILD = """
 import sys
@@ -132,9 +136,68 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
 
 
 def test_features_that_are_not_normalised_are_not_rescaled(tmp_path):
-    from dataclasses import replace
-
     stream = replace(small_stream(2), normalize="none")
     experiment.run(stream, "slda", small_config(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())["config"]
     assert config["feature_norm"] == 1.0
+
+
+def test_a_task_without_training_or_test_samples_is_refused_before_anything_runs(tmp_path):
+    stream = small_stream(2)
+    for part in ("train", "test"):
+        first = stream.tasks[0]
+        empty = FeatureSet(first.train.features[:0], first.train.labels[:0])
+        broken = replace(stream, tasks=[replace(first, **{part: empty}), stream.tasks[1]])
+        with pytest.raises(UsageError, match=f"task 'aircraft' has no {part} samples"):
+            experiment.run(broken, "slda", small_config(), tmp_path / part)
+        assert not (tmp_path / part).exists()
+
+
+def test_tuning_measures_development_data_and_says_so(tmp_path):
+    experiment.run(small_stream(2), "slda", small_config(), tmp_path / "test")
+    experiment.run(small_stream(2), "slda", small_config(evaluate_on="dev"), tmp_path / "dev")
+    values = {
+        part: json.loads((tmp_path / part / "results.json").read_text()) for part in ("test", "dev")
+    }
+    assert values["test"]["R"] != values["dev"]["R"]
+    assert values["dev"]["config"]["evaluate_on"] == "dev"
+
+
+@pytest.mark.parametrize("file", ["checkpoint.safetensors", "config.json"])
+def test_a_damaged_file_of_a_run_is_named_and_left(tmp_path, file):
+    experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    (tmp_path / "results.json").unlink()
+    damaged = (tmp_path / file).read_bytes()[:40]
+    (tmp_path / file).write_bytes(damaged)
+    with pytest.raises(CheckpointError, match=f"{file} is damaged"):
+        experiment.run(small_stream(2), "slda", small_config(), tmp_path, resume=True)
+    assert (tmp_path / file).read_bytes() == damaged
+
+
+FULL_DISK = """
+import resource, sys
+sys.path.insert(0, {tests!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+from autods.console import run_app
+from pathlib import Path
+from small import small_config, small_stream
+from bmc.experiment import run
+run_app(lambda: run(small_stream(2), "finetune", small_config(), Path({folder!r})))
+"""
+
+
+def test_a_full_disk_ends_a_run_with_one_message_and_it_can_be_resumed(tmp_path):
+    code = FULL_DISK.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "full"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert "--resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    experiment.run(small_stream(2), "finetune", small_config(), tmp_path / "full", resume=True)
+    experiment.run(small_stream(2), "finetune", small_config(), tmp_path / "whole")
+    assert tree(tmp_path / "full") == tree(tmp_path / "whole")
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(Busy, match="is being written by process"):
+        experiment.run(small_stream(2), "slda", small_config(), tmp_path)

@@ -4,9 +4,10 @@ import pytest
 import torch
 from small import CPU, learned, small_config, small_stream, tensors
 
-from bmc.data import TaskTensors
+from bmc.data import Balanced, TaskTensors
 from bmc.engines.local import train_experts
 from bmc.evaluate import evaluate
+from bmc.memory import concatenate
 from bmc.methods import METHODS
 
 STREAM = small_stream()
@@ -97,19 +98,14 @@ def test_an_expert_is_the_same_to_the_bit_whichever_experts_it_trains_beside():
             assert torch.equal(tensor, buffer.state("")[name])
 
 
-def test_an_expert_hardly_depends_on_the_wider_heads_of_others():
+def test_an_expert_trained_apart_with_the_heads_of_its_group_is_the_same_to_the_bit():
     config = small_config()
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     group = tensors(STREAM)[:4]  # 16, 3, 3 and 5 classes
     for task, buffer in zip(group, train_experts(base, group, config)[0], strict=True):
-        single = alone(task, base, config)
-        assert torch.equal(single.features, buffer.features)
-        assert torch.equal(single.labels, buffer.labels)
-        # a wider head sums gradients in another order, and updates amplify the last bits; that
-        # must stay far below what other noise changes
-        other = train_experts(base, [task], replace(config, dropout=0.0))[0][0].phi.float()
-        own = single.phi.float()
-        assert (own - buffer.phi.float()).abs().mean() < 0.01 * (own - other).abs().mean()
+        single = train_experts(base, [task], config, widest=16)[0][0]
+        for name, tensor in single.state("").items():
+            assert torch.equal(tensor, buffer.state("")[name])
 
 
 def test_the_base_model_is_not_changed_by_its_experts():
@@ -154,3 +150,57 @@ def test_replay_shows_only_samples_of_former_tasks():
     assert method.reservoir.labels[: len(method.reservoir)].max() < first.stop
     method.learn([second])
     assert method.reservoir.seen == len(first.train) + len(second.train)
+
+
+def consolidated(beta: float, permuted: bool) -> float:
+    """Distance between stored phi and that of a base model consolidated on it."""
+    config = small_config(beta=beta, consolidation_epochs=60, dropout=0.0)
+    method = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU)
+    group = tensors(STREAM)[:3]
+    data = concatenate(train_experts(method.net, group, config)[0])
+    method.seen = group[-1].stop
+    given = data if not permuted else replace(data, phi=data.phi.flip(0))
+    method._consolidate(given, 0)
+    with torch.no_grad():
+        phi = torch.cat(method.net.features(method.inputs(data.features)[None])[1], dim=-1)[0]
+    return (phi - data.phi.float()).norm(dim=1).mean().item()
+
+
+def test_distillation_brings_the_base_model_to_the_experts_features_of_the_same_samples():
+    free, distilled = consolidated(0.0, False), consolidated(3.0, False)
+    wrong_samples = consolidated(3.0, True)
+    assert distilled < 0.6 * free
+    assert distilled < 0.8 * wrong_samples
+
+
+def test_balanced_draws_see_every_task_equally_often():
+    tasks = torch.tensor([0] * 900 + [1] * 10 + [2] * 90)
+    rows = Balanced(tasks, torch.Generator().manual_seed(0)).take(9000)
+    counts = torch.bincount(tasks[rows])
+    # 9,000 draws of probability 1/3: standard deviation 45; 4.5 of them either way
+    assert ((counts - 3000).abs() < 200).all()
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_method_restored_from_its_state_goes_on_to_the_same_bits(name):
+    config, tasks = small_config(experts=3), tensors(STREAM)
+    first = METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, CPU)
+    first.learn(tasks[:3])
+    second = METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, CPU)
+    second.load_state({key: tensor.clone() for key, tensor in first.state().items()})
+    for method in (first, second):
+        method.learn(tasks[3:])
+    for key, tensor in first.state().items():
+        assert torch.equal(tensor, second.state()[key]), key
+    x = tasks[0].test.features
+    assert torch.equal(first.scores(x), second.scores(x))
+    assert first.memory_bytes() == second.memory_bytes()
+
+
+def test_bytes_of_memory_are_those_of_what_is_kept():
+    d, n = STREAM.dim, sum(len(task.train) for task in tensors(STREAM))
+    kept = {name: learned(name, STREAM, small_config()).memory_bytes() for name in GOLDEN}
+    assert kept["finetune"] == 0
+    assert kept["er"] == 60 * (2 * d + 4)
+    assert kept["joint"] == n * (2 * d + 4)
+    assert kept["slda"] == 8 * (STREAM.n_classes * (d + 1) + d * d)
