@@ -187,13 +187,16 @@ def verify(
 
     catalogue, data_root = _catalogue(manifests), _root(root)
     stored = {n for e in list_encoders(data_root) for n in list_features(data_root, e)}
-    recorded = {name for name in catalogue.datasets() if data_root.record(name).exists()}
+    recorded = set(data_root.datasets())
     for name in names or []:
         if name not in stored | recorded:
             catalogue.path(name)
             raise UsageError(f"nothing of '{name}' is here yet; run `autods fetch {name}` first.")
     problems = []
     for name in sorted(recorded if names is None else recorded & set(names)):
+        if name not in catalogue.datasets():
+            problems.append(f"{name}: not checked: no manifest is known; add --manifests FOLDER.")
+            continue
         manifest = catalogue.dataset(name)
         problems += verify_archives(manifest, data_root)
         if data_root.samples(name).exists():
@@ -241,11 +244,13 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
     rows = [
         {
             "dataset": name,
-            "fetched": name in fetched,
+            "fetched": name in fetched if name in catalogue.datasets() else None,
             "indexed": data_root.samples(name).exists(),
             "features": [e for e, names in features.items() if name in names],
         }
-        for name in sorted({*fetched, *(name for found in features.values() for name in found)})
+        for name in sorted(
+            {*data_root.datasets(), *(n for found in features.values() for n in found)}
+        )
     ]
     if json:
         print_json({"root": str(data_root.path), "datasets": rows})
@@ -307,7 +312,7 @@ def _fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
     """List the datasets with a manifest whose files are all under the root."""
     from autods.fetch import missing_files
 
-    recorded = [name for name in catalogue.datasets() if root.record(name).exists()]
+    recorded = [name for name in root.datasets() if name in catalogue.datasets()]
     return [name for name in recorded if not missing_files(catalogue.dataset(name), root)]
 
 

@@ -44,6 +44,10 @@ class DataRoot:
             raise UsageError(f"data root {place} is a file; expected a folder. Correct --root.")
         return cls(place)
 
+    def datasets(self) -> list[str]:
+        """List the datasets of which something was fetched, sorted."""
+        return sorted(path.parent.name for path in self.path.glob("datasets/*/record.json"))
+
     def dataset(self, name: str) -> Path:
         """Return the folder of one dataset."""
         return self.path / "datasets" / name

@@ -109,3 +109,31 @@ def test_a_wrong_manifest_names_file_line_field_and_what_was_expected(tmp_path):
     assert f"{path}:{line}: colour: unknown key" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
+
+
+def test_verify_does_not_pass_over_a_dataset_whose_manifest_it_does_not_know(tmp_path):
+    root, manifests = tmp_path / "root", tmp_path / "manifests"
+    autods("new", "pets", "--folder", images(tmp_path / "pets"), "--out", manifests, root=root)
+    autods("fetch", "pets", "--manifests", manifests, root=root)
+    done = autods("verify", root=root)
+    assert done.returncode == 1
+    assert "pets: not checked: no manifest is known; add --manifests" in done.stdout
+    status = json.loads(autods("status", "--json", root=root).stdout)["datasets"]
+    assert [(row["dataset"], row["fetched"]) for row in status] == [("pets", None)]
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "root").write_text("not a folder")
+    done = autods("status", root=tmp_path / "root")
+    assert done.returncode == 2
+    assert "is a file; expected a folder" in done.stderr
+
+
+def test_folders_beside_train_and_test_are_not_mixed_into_classes(tmp_path):
+    for part in ("train", "test", "other"):
+        images(tmp_path / "pets" / part)
+    out = tmp_path / "manifests"
+    done = autods("new", "pets", "--folder", tmp_path / "pets", "--out", out, root=tmp_path)
+    assert done.returncode == 1
+    assert "found other beside them" in done.stderr
+    assert not out.exists()
