@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autods import __version__
-from autods.errors import FeatureMismatch, FeaturesMissing, UsageError
+from autods.catalogue import Catalogue
+from autods.errors import FeaturesMissing, UsageError
 from autods.feature_sets import (
     StoredFeatures,
     describe_features,
@@ -22,11 +23,12 @@ from autods.feature_sets import (
     list_features,
     open_features,
 )
-from autods.manifest import PROTOCOLS, Catalogue, StreamItem, StreamSpec
+from autods.manifest import PROTOCOLS, StreamItem, StreamSpec
 from autods.names import unknown
 from autods.orders import Order, ordered
 from autods.root import DataRoot
 from autods.store import CODES
+from autods.stream_checks import check_current, check_filled, check_one_encoder, check_protocol
 from autods.streams import SCENARIOS, FeatureSet, StoredFeatureSet, Stream, Task, l2_normalize
 
 NORMALISATIONS = ("l2", "none")
@@ -82,7 +84,10 @@ def assemble(
             raise UsageError(f"{option}: expected a positive number, got {value}")
     spec = resolve(name_or_spec, root, encoder, catalogue)
     sources = [_open_source(item, root, encoder, protocol) for item in spec.datasets]
-    _check_one_encoder(sources)
+    features = [source.stored for source in sources]
+    check_current(features, catalogue or Catalogue())
+    check_one_encoder(features)
+    check_protocol(features, protocol)
     plans = [
         plan
         for item, source in zip(spec.datasets, sources, strict=True)
@@ -90,6 +95,7 @@ def assemble(
     ]
     plans = _ordered(plans, order)[:max_tasks]
     tasks = _numbered(plans, normalize)
+    check_filled(tasks)
     return Stream(
         name=spec.name,
         scenario=scenario,
@@ -183,24 +189,6 @@ def _remove_duplicates(
         "contradictory": int(contradictory.sum()),
         "repeated": int(repeated.sum()),
     }
-
-
-def _check_one_encoder(sources: Sequence[_Source]) -> None:
-    """Refuse features of different encoders in one stream.
-
-    Batch size and versions of libraries may differ: they change last bits, not the meaning.
-    """
-    first = sources[0].stored
-    for other in (source.stored for source in sources[1:]):
-        one = {**first.info.encoder, "dimensions": first.dim}
-        two = {**other.info.encoder, "dimensions": other.dim}
-        keys = {k for k in one.keys() | two.keys() if not k.endswith(("batch_size", "version"))}
-        if key := min((k for k in keys if one.get(k) != two.get(k)), default=None):
-            raise FeatureMismatch(
-                f"features of '{first.dataset}' and '{other.dataset}' by '{first.encoder}' are "
-                f"not of one encoder: {key} is {one.get(key)!s:.80} and {two.get(key)!s:.80}; "
-                "nothing was opened. Extract one of the two again, or leave it out."
-            )
 
 
 def _cut(source: _Source, classes_per_task: int | None) -> list[_Plan]:

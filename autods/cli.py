@@ -13,7 +13,7 @@ from autods.console import print_json, print_table, run_app
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
-    from autods.manifest import Catalogue
+    from autods.catalogue import Catalogue
     from autods.root import DataRoot
 
 app = typer.Typer(
@@ -279,7 +279,7 @@ def _root(path: Path | None) -> DataRoot:
 
 
 def _catalogue(folders: list[Path] | None) -> Catalogue:
-    from autods.manifest import Catalogue
+    from autods.catalogue import Catalogue
 
     return Catalogue(folders or ())
 

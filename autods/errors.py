@@ -44,6 +44,10 @@ class ContainerError(AutodsError):
     """An archive is missing, damaged, or of a kind that cannot be read."""
 
 
+class DamagedMember(ContainerError):
+    """The data of one member is damaged; the rest of its archive can be read."""
+
+
 class LayoutError(AutodsError):
     """An archive is readable but is not laid out as its manifest says."""
 

@@ -116,7 +116,7 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     if not record_path.is_file():
         raise _missing(root, encoder, dataset)
     try:
-        expected = json.loads(record_path.read_text(encoding="utf-8"))["shards"]
+        expected = dict(json.loads(record_path.read_text(encoding="utf-8"))["shards"])
     except (ValueError, KeyError, TypeError):
         raise StoreError(broken(record_path, "is not the record of a feature set")) from None
     stored = read_all_shards(root, encoder, dataset)
@@ -160,6 +160,7 @@ def describe_features(stored: StoredFeatures) -> dict[str, Any]:
         "dataset": stored.dataset,
         "encoder": dict(info.encoder),
         "fingerprint": info.fingerprint,
+        "samples_sha256": info.samples_sha256,
         "dim": stored.dim,
         "default_task": info.default_task,
         "classes": {task: len(names) for task, names in info.class_names.items()},
@@ -215,6 +216,7 @@ def _source(shard: Shard) -> dict[str, Any]:
     return {
         "dataset": info.dataset,
         "manifest sha256": info.fingerprint,
+        "sample index sha256": info.samples_sha256,
         "class names": info.class_names,
         "default task": info.default_task,
         "hashed": info.hashed,

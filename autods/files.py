@@ -59,7 +59,8 @@ def hash_tree(folder: Path) -> str:
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     for name in sorted(files):
         if files[name].is_file():
-            digest.update(f"{name}\0{hash_file(files[name], 'sha256')}\n".encode())
+            line = f"{name}\0{hash_file(files[name], 'sha256')}\n"
+            digest.update(line.encode(errors="surrogateescape"))  # a name's bytes as they are
     return digest.hexdigest()
 
 
@@ -76,18 +77,19 @@ def locked(path: Path, timeout: float = 600.0) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(path.name + ".lock")
+    lock = FileLock(path.with_name(path.name + ".lock"), timeout=timeout)
     holder = path.with_name(path.name + ".holder")
     try:
-        with FileLock(lock, timeout=timeout):
-            holder.write_text(f"process {os.getpid()} on {os.uname().nodename}", encoding="utf-8")
-            try:
-                yield
-            finally:
-                holder.unlink(missing_ok=True)
-    except Timeout:
+        lock.acquire()
+    except Timeout:  # only here: a `Timeout` of the body is about another lock
         name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
         raise Busy(
             f"{path} is being written by {name}; waited {timeout:.0f} s; nothing was changed. "
             "Wait until it has finished, then run the same command again."
         ) from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {os.uname().nodename}", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

@@ -24,7 +24,7 @@ from autods.manifest import NAME
 from autods.progress import Progress, Silent
 from autods.root import DataRoot
 from autods.splits import hold_out
-from autods.store import ShardData, ShardInfo, write_shard
+from autods.store import ShardData, ShardInfo, read_shard, write_shard
 
 ENCODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TASK = "class"  # imported features have one labelling
@@ -171,21 +171,28 @@ def _is_current(
     root: DataRoot, encoder: str, name: str, fingerprint: str, origin: dict[str, Any]
 ) -> bool:
     """Tell whether this import stands finished; refuse to overwrite anything else."""
-    if name not in list_features(root, encoder):
-        return False
-    info = open_features(root, encoder, name).info
+    folder = root.features(encoder, name)
+    for path in sorted(folder.glob("*.h5")):
+        if difference := _difference(read_shard(path).info, fingerprint, origin):
+            raise FeatureMismatch(
+                f"{folder}: holds other features of '{name}': {path.name}: {difference}; they "
+                "were kept, this file was not imported. Move that folder away, or import under "
+                "another encoder name."
+            )
+    finished = name in list_features(root, encoder)
+    if finished:
+        open_features(root, encoder, name)  # raises when a shard is missing
+    return finished
+
+
+def _difference(info: ShardInfo, fingerprint: str, origin: dict[str, Any]) -> str:
+    """Say in what a shard is not of this import; empty if it is."""
+    if info.hashed != "features":
+        return "extracted from images"
     if info.fingerprint != fingerprint:
-        difference = f"made of sha256 {info.fingerprint[:12]}, now {fingerprint[:12]}"
-    else:
-        changed = [key for key in origin if info.origin.get(key) != origin[key]]
-        if not changed:
-            return True
-        difference = ", ".join(f"{k} was {info.origin.get(k)}, now {origin[k]}" for k in changed)
-    raise FeatureMismatch(
-        f"{root.features(encoder, name)}: holds other features of '{name}': {difference}; they "
-        "were kept, nothing was imported. Move that folder away, or import under another "
-        "encoder name."
-    )
+        return f"made of sha256 {info.fingerprint[:12]}, now {fingerprint[:12]}"
+    changed = [key for key in origin if info.origin.get(key) != origin[key]]
+    return ", ".join(f"{key} was {info.origin.get(key)}, now {origin[key]}" for key in changed)
 
 
 def _load(path: Path) -> _Source:
@@ -212,8 +219,9 @@ def _load(path: Path) -> _Source:
     for split, (features, _) in parts.items():
         if features.shape[1] != dim:
             raise _wrong(path, f"x of {split}", f"{dim} columns as x_train", features.shape[1])
-    if not len(parts["train"][1]):
-        raise _wrong(path, "x_train", "at least one row", 0)
+    for part in ("train", *tests):
+        if not len(arrays[f"x_{part}"]):
+            raise _wrong(path, f"x_{part}", "at least one row", 0)
     return _Source(parts, classes, dim)
 
 
@@ -269,6 +277,7 @@ def _info(
         class_names={TASK: source.class_names},
         encoder={"model": encoder, "pretrained": None, "imported": True},
         fingerprint=fingerprint,
+        samples_sha256="",
         start=0,
         stop=0,
         index=0,

@@ -107,7 +107,8 @@ def assign_splits(
             splits[np.isin(given, getattr(rule, split)) & labelled] = split
     else:
         splits[labelled] = "train"
-        _move(splits, labels, "test", rule.test_fraction or 0.0, rule.seed)
+        # Every class is tested as long as it can spare a sample; dev may lack small ones.
+        _move(splits, labels, "test", rule.test_fraction or 0.0, rule.seed, at_least=1)
     if not (rule.rule == "official" and rule.dev):
         _move(splits, labels, "dev", rule.dev_fraction, rule.seed)
     return splits
@@ -125,9 +126,10 @@ def _move(
     name: str,
     fraction: float,
     seed: int,
+    at_least: int = 0,
 ) -> None:
     train = np.flatnonzero(splits == "train")
-    splits[train[hold_out(labels[train], fraction, seed)]] = name
+    splits[train[hold_out(labels[train], fraction, seed, at_least)]] = name
 
 
 def _check_names(protocol: str, rule: SplitRule, official: Sequence[str | None]) -> None:

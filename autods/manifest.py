@@ -1,33 +1,32 @@
-"""Typed manifests of datasets and streams, and where they are found.
+"""Typed manifests of datasets and streams.
 
 A dataset is data: one YAML file checked against `Manifest`. How its archives are
 read is code, one layout family per file in `autods.layouts`. Unknown keys are
-refused; unknown facts are ``null``, never a guess.
+refused; unknown facts are ``null``, never a guess. Where the files are found and how
+their errors are told is `autods.catalogue`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from autods.errors import ManifestError, UnsafePath
+from autods.errors import UnsafePath
 from autods.layouts import AnyLayout
 from autods.names import unknown
 from autods.root import inside
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git:[0-9a-f]{40}|tree:[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # becomes the name of columns and arrays
 PROTOCOLS = ("clean", "paper")
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
 Protocol = Literal["clean", "paper"]
 
 
@@ -97,6 +96,15 @@ class TaskSpec(_Strict):
             raise ValueError("keys 'index' expects a list of class names in 'classes'")
         return self
 
+    @field_validator("classes")
+    @classmethod
+    def _different_names(
+        cls, value: list[str] | ClassTable | None
+    ) -> list[str] | ClassTable | None:
+        if isinstance(value, list) and (again := _repeated(value)):
+            raise ValueError(f"expected each class once, got '{again}' twice")
+        return value
+
 
 class SplitRule(_Strict):
     """How one protocol divides a dataset into train, dev and test.
@@ -118,6 +126,15 @@ class SplitRule(_Strict):
     def _random_needs_fraction(self) -> SplitRule:
         if (self.rule == "random") != (self.test_fraction is not None):
             raise ValueError("'test_fraction' is expected with rule 'random', and only there")
+        return self
+
+    @model_validator(mode="after")
+    def _one_split_per_name(self) -> SplitRule:
+        of: dict[str, str] = {}
+        for split in ("train", "dev", "test"):
+            for name in getattr(self, split) if self.rule == "official" else []:
+                if of.setdefault(name, split) != split:
+                    raise ValueError(f"official split '{name}' is given to {of[name]} and {split}")
         return self
 
 
@@ -157,6 +174,36 @@ class Manifest(_Strict):
             raise ValueError("expected lower-case letters, digits, '_' and '-'")
         return value
 
+    @field_validator("tasks")
+    @classmethod
+    def _plain_tasks(cls, value: dict[str, TaskSpec]) -> dict[str, TaskSpec]:
+        for task in value:
+            if not TASK.fullmatch(task):
+                raise ValueError(
+                    f"expected a task name of letters, digits, '_', '-' and '.', got '{task}'"
+                )
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _different_files(cls, value: list[FileEntry]) -> list[FileEntry]:
+        names = {Path(entry.name): entry.name for entry in value}
+        if again := _repeated([Path(entry.name) for entry in value]):
+            raise ValueError(f"expected each file once, got '{names[again]}' again")
+        return value
+
+    @model_validator(mode="after")
+    def _tasks_are_labelled(self) -> Manifest:
+        labelled = self.layout.labelled()
+        for task in labelled:
+            if task not in self.tasks:
+                raise ValueError(f"layout: labels: {unknown('task', task, self.tasks)}")
+        for task in self.tasks:
+            if task not in labelled:
+                given = ", ".join(labelled)
+                raise ValueError(f"task '{task}' gets no labels: the layout gives those of {given}")
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         if self.default_task not in self.tasks:
@@ -172,13 +219,14 @@ class Manifest(_Strict):
 
     def fingerprint(self) -> str:
         """Return the sha256 of what determines index and features (not of mirrors or texts)."""
+        # Defaults are left out, so that a new optional field does not change old fingerprints.
         core = {
             "name": self.name,
             "files": {entry.name: entry.checksum for entry in self.files},
-            "layout": self.layout.model_dump(mode="json"),
-            "tasks": {name: task.model_dump(mode="json") for name, task in self.tasks.items()},
+            "layout": _stated(self.layout),
+            "tasks": {name: _stated(task) for name, task in self.tasks.items()},
             "default_task": self.default_task,
-            "splits": {name: rule.model_dump(mode="json") for name, rule in self.splits.items()},
+            "splits": {name: _stated(rule) for name, rule in self.splits.items()},
         }
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
@@ -207,136 +255,15 @@ class StreamSpec(_Strict):
         return [{"dataset": item} if isinstance(item, str) else item for item in value]
 
 
-class Catalogue:
-    """All manifests and streams that can be named.
-
-    Parameters
-    ----------
-    folders
-        Further folders, searched after the shipped ones; a name found later wins, so
-        that a user can correct a shipped manifest. Each holds ``*.yaml`` manifests
-        directly or in ``datasets/``, and streams in ``streams/``.
-    """
-
-    def __init__(self, folders: Iterable[Path] = ()) -> None:
-        extra = [Path(p) for p in os.environ.get("AUTODS_MANIFESTS", "").split(os.pathsep) if p]
-        self._datasets: dict[str, Path] = {}
-        self._streams: dict[str, Path] = {}
-        for folder in [shipped_manifests(), *extra, *folders]:
-            if not folder.is_dir():
-                raise ManifestError(
-                    f"manifest folder {folder} does not exist; nothing was read. "
-                    "Correct --manifests or AUTODS_MANIFESTS."
-                )
-            for path in sorted([*folder.glob("*.yaml"), *folder.glob("datasets/*.yaml")]):
-                self._datasets[path.stem] = path
-            for path in sorted(folder.glob("streams/*.yaml")):
-                self._streams[path.stem] = path
-
-    def datasets(self) -> list[str]:
-        """List the names of all datasets, sorted."""
-        return sorted(self._datasets)
-
-    def streams(self) -> list[str]:
-        """List the names of all streams that are defined by a file, sorted."""
-        return sorted(self._streams)
-
-    def path(self, name: str) -> Path:
-        """Return the file of a dataset's manifest; raise `UnknownName` otherwise."""
-        if name not in self._datasets:
-            raise unknown("dataset", name, self._datasets)
-        return self._datasets[name]
-
-    def dataset(self, name: str) -> Manifest:
-        """Load one manifest. Local mirrors are resolved against the manifest's folder."""
-        path = self.path(name)
-        manifest = load(path, Manifest)
-        if manifest.name != path.stem:
-            raise ManifestError(
-                f"{path}: name: expected '{path.stem}' as the file is called, got "
-                f"'{manifest.name}'; the manifest was not used. Rename one of the two."
-            )
-        return manifest.model_copy(
-            update={"files": [_resolved(entry, path.parent) for entry in manifest.files]}
-        )
-
-    def stream(self, name: str) -> StreamSpec:
-        """Load a stream by name, by YAML path, or from comma-separated dataset names."""
-        if name.endswith((".yaml", ".yml")):
-            return load(Path(name), StreamSpec)
-        if name in self._streams:
-            return load(self._streams[name], StreamSpec)
-        parts = [part for part in name.split(",") if part]
-        if len(parts) > 1 or name in self._datasets:
-            for part in parts:
-                self.path(part)
-            items = [StreamItem(dataset=part) for part in parts]
-            return StreamSpec(name=name, title=f"Datasets {name}", datasets=items)
-        raise unknown("stream", name, [*self._streams, *self._datasets, "synthetic"])
+def _repeated(values: list[T]) -> T | None:
+    """Return the first value that stands there twice, ``None`` if there is none."""
+    seen: set[T] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
-def shipped_manifests() -> Path:
-    """Return the folder of manifests inside the wheel, or of the checkout."""
-    packaged = Path(__file__).parent / "_manifests"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "manifests"
-
-
-def load(path: Path, model: type[ModelT]) -> ModelT:
-    """Read and validate one YAML file.
-
-    Raises
-    ------
-    ManifestError
-        With the file, the line, the field, what was expected and what came.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return model.model_validate(yaml.safe_load(text))
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read: {error.strerror}; nothing was used."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: not valid YAML: {error}; nothing was used.") from None
-    except ValidationError as error:
-        lines = [_explain(path, node, problem) for problem in error.errors()]
-        raise ManifestError("\n".join([*lines, "The manifest was not used."])) from None
-
-
-def _explain(path: Path, node: yaml.Node | None, problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-    line = _line(node, problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    got = ""
-    if problem["type"] == "extra_forbidden":
-        message = "unknown key"
-    elif problem["type"] == "missing":
-        message = "required key is missing"
-    elif isinstance(problem["input"], str | int | float):
-        got = f", got '{problem['input']}'"
-    return f"{path}:{line}: {field}: {message}{got}"
-
-
-def _line(node: yaml.Node | None, location: Iterable[int | str]) -> int:
-    """Return the line (1-based) of the innermost node on the way to a location."""
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == str(part)]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            found = node.value[part : part + 1]
-        else:
-            found = []
-        if found:  # a location also names the family of a layout, which is no node
-            node = found[0]
-    return node.start_mark.line + 1 if node is not None else 1
-
-
-def _resolved(entry: FileEntry, folder: Path) -> FileEntry:
-    mirrors = [
-        m.model_copy(update={"url": str((folder / Path(m.url).expanduser()).resolve())})
-        if m.kind == "file"
-        else m
-        for m in entry.mirrors
-    ]
-    return entry.model_copy(update={"mirrors": mirrors})
+def _stated(part: BaseModel) -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude_defaults=True)

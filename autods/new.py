@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
+from autods.catalogue import load
+from autods.containers.base import printable
 from autods.errors import LayoutError, UsageError
 from autods.files import atomic, hash_tree
 from autods.layouts.base import is_image
-from autods.manifest import NAME, Manifest, load
+from autods.manifest import NAME, Manifest
 
 TRAIN, DEV, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
 TEST_FRACTION = 0.2  # drawn, stratified, where the folder has no test part
@@ -38,10 +40,11 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
     UsageError
         When the name or folder is wrong, or the manifest exists already.
     LayoutError
-        When there are no class folders with images.
+        When there are no class folders with images, or a name is not UTF-8.
     """
     target = out_dir / f"{name}.yaml"
     _check(name, folder, target)
+    _check_names(folder)
     splits = _official_splits(folder)
     pattern = "{split}/{class}/**" if splits else "{class}/**"
     layout = {
@@ -90,6 +93,14 @@ def _check(name: str, folder: Path, target: Path) -> None:
         raise UsageError(
             f"{target} exists already and was left as it is. Delete it or choose another name."
         )
+
+
+def _check_names(folder: Path) -> None:
+    for path in [folder.resolve(), *folder.rglob("*")]:
+        if (readable := printable(str(path))) != str(path):
+            raise LayoutError(
+                f"'{readable}': expected names in UTF-8; nothing was written. Rename it."
+            )
 
 
 def _official_splits(folder: Path) -> dict[str, list[str]]:

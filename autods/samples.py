@@ -17,7 +17,8 @@ import numpy.typing as npt
 from autods import __version__
 from autods.collect import FORMAT, KEY, collect, members_by_name, opened, sample_table
 from autods.containers import NESTED, Member, MemberReader
-from autods.errors import AutodsError, IndexMissing
+from autods.errors import AutodsError, ContainerError, IndexMissing
+from autods.fetch.records import missing_files, read_record
 from autods.files import atomic, hash_file, locked, write_json
 from autods.manifest import Expected, Manifest
 from autods.progress import Progress, Silent
@@ -119,14 +120,16 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
     Raises
     ------
     ContainerError, UnsafePath
-        When an archive is missing, damaged or dangerous.
+        When an archive is not the one that was fetched and verified for this manifest, or
+        is damaged or dangerous.
     LayoutError
         When an archive is not laid out as the manifest says.
     Busy
         When another process works on this dataset.
     """
     with locked(root.record(manifest.name)):
-        record = _record(root, manifest.name)
+        _check_fetched(manifest, root)
+        record = read_record(root, manifest.name)
         action: Literal["indexed", "kept"] = "kept"
         if not _is_current(manifest, root, record.get("index", {})):
             action = "indexed"
@@ -190,7 +193,7 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
     try:
         with locked(root.record(manifest.name)):
             index = load_samples(root, manifest.name, manifest)
-            recorded = _record(root, manifest.name).get("index", {}).get("sha256")
+            recorded = read_record(root, manifest.name).get("index", {}).get("sha256")
             with opened(manifest, root, Silent()) as containers:
                 members = {name: members_by_name(c) for name, c in containers.items()}
     except AutodsError as error:
@@ -254,10 +257,15 @@ def _is_current(manifest: Manifest, root: DataRoot, entry: dict[str, Any]) -> bo
     )
 
 
-def _record(root: DataRoot, name: str) -> dict[str, Any]:
-    path = root.record(name)
-    record: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return record
+def _check_fetched(manifest: Manifest, root: DataRoot) -> None:
+    """Refuse archives that fetch has not verified by the checksums of this very manifest."""
+    if missing := missing_files(manifest, root):
+        folder = root.dataset(manifest.name) / "archives"
+        raise ContainerError(
+            f"{folder}: expected the files of the manifest, fetched and verified; not so: "
+            f"{', '.join(missing)}; nothing was indexed. Run 'autods fetch {manifest.name}' first "
+            "(it keeps or checks what is there already)."
+        )
 
 
 def _warnings(entry: dict[str, Any], expected: Expected, task: str) -> list[str]:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 
-def hold_out(labels: npt.NDArray[Any], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def hold_out(
+    labels: npt.NDArray[Any], fraction: float, seed: int, at_least: int = 0
+) -> npt.NDArray[np.bool_]:
     """Choose a stratified part of the samples, leaving at least one of each class.
 
     Every class gives its share, rounded up or down so that the whole comes out as near to
@@ -20,6 +22,8 @@ def hold_out(labels: npt.NDArray[Any], fraction: float, seed: int) -> npt.NDArra
         Integer class numbers, [n]; any values.
     fraction
         Share to hold out, 0 <= fraction < 1.
+    at_least
+        Samples that every class gives even when its share is less.
     seed
         Seed of the draw. The same labels in the same order give the same result.
 
@@ -35,7 +39,7 @@ def hold_out(labels: npt.NDArray[Any], fraction: float, seed: int) -> npt.NDArra
     sizes = np.unique(labels, return_counts=True)[1]  # [C]
     ends = np.cumsum(sizes)
     quota = np.diff(np.floor(ends * fraction + 0.5).astype(np.int64), prepend=0)
-    quota = np.minimum(quota, sizes - 1)
+    quota = np.minimum(np.maximum(quota, at_least), sizes - 1)
     place = np.arange(len(labels)) - np.repeat(ends - sizes, sizes)  # rank within its class
     mask = np.zeros(len(labels), dtype=np.bool_)
     mask[by_class[place < np.repeat(quota, sizes)]] = True

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from autods.errors import StoreError
 from autods.files import atomic
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "dev", "test", "extra")  # extra: unused by protocol clean, used by another
 CODES = {"train": 1, "dev": 2, "test": 3}  # membership in ``splits/<protocol>``; 0 is unused
 SHARD_NAME = re.compile(r"(train|dev|test|extra)-(\d{5})-of-(\d{5})\.h5")
@@ -68,6 +68,8 @@ class ShardInfo:
         Provenance of the encoder: model, pretrained tag, weights sha256, preprocessing ...
     fingerprint
         sha256 of the manifest, or of the source file of imported features.
+    samples_sha256
+        Digest of the sample index (`autods.encode.plan.digest_samples`); empty for imports.
     start, stop
         Range of the shard within its split, counted before unreadable images are skipped.
     index, count
@@ -86,6 +88,7 @@ class ShardInfo:
     class_names: Mapping[str, Sequence[str]]
     encoder: Mapping[str, Any]
     fingerprint: str
+    samples_sha256: str
     start: int
     stop: int
     index: int
@@ -110,29 +113,12 @@ def write_shard(path: Path, data: ShardData, info: ShardInfo) -> None:
     ------
     ValueError
         When the arrays do not have the lengths and dtypes of `ShardData`.
+    OSError
+        When the disk is full or cannot be written; no file is left.
     """
-    arrays = _arrays(data, info)
-    # v110 keeps attributes above 64 KiB (class names); alignment suits memory maps.
-    with (
-        atomic(path) as temporary,
-        h5py.File(
-            temporary,
-            "w",
-            libver=("v110", "v110"),
-            locking=False,
-            alignment_threshold=1,
-            alignment_interval=64,
-        ) as file,
-    ):
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array, track_times=False)
-        for key, value in asdict(info).items():
-            plain = isinstance(value, str | int)
-            file.attrs[key] = value if plain else json.dumps(value, sort_keys=True)
-        file.attrs["format"] = FORMAT
-        file.attrs["normalisation"] = "none"
-        file.flush()
-        file.attrs["complete"] = True
+    image = _image(_arrays(data, info), info)
+    with atomic(path) as temporary:
+        temporary.write_bytes(image)
 
 
 def read_shard(path: Path) -> Shard:
@@ -189,6 +175,33 @@ def _arrays(data: ShardData, info: ShardInfo) -> dict[str, Array]:
     return {name: np.ascontiguousarray(array, dtype) for name, (array, dtype) in arrays.items()}
 
 
+def _image(arrays: Mapping[str, Array], info: ShardInfo) -> bytes:
+    """Return the bytes of the file.
+
+    Made in memory: on a full disk HDF5 can neither write nor close, and takes the process down.
+    """
+    # v110 keeps attributes above 64 KiB (class names); alignment suits memory maps.
+    with h5py.File(
+        "shard",
+        "w",
+        driver="core",
+        backing_store=False,
+        libver=("v110", "v110"),
+        alignment_threshold=1,
+        alignment_interval=64,
+    ) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, track_times=False)
+        for key, value in asdict(info).items():
+            plain = isinstance(value, str | int)
+            file.attrs[key] = value if plain else json.dumps(value, sort_keys=True)
+        file.attrs["format"] = FORMAT
+        file.attrs["normalisation"] = "none"
+        file.attrs["complete"] = True
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
 def _check_whole(path: Path, file: h5py.File) -> None:
     version = file.attrs.get("format")
     if version is not None and version != FORMAT:
@@ -209,6 +222,7 @@ def _info(file: h5py.File) -> ShardInfo:
         class_names=json.loads(attrs["class_names"]),
         encoder=json.loads(attrs["encoder"]),
         fingerprint=str(attrs["fingerprint"]),
+        samples_sha256=str(attrs["samples_sha256"]),
         start=int(attrs["start"]),
         stop=int(attrs["stop"]),
         index=int(attrs["index"]),

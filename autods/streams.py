@@ -17,7 +17,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-    from autods.manifest import Catalogue, StreamSpec
+    from autods.catalogue import Catalogue
+    from autods.manifest import StreamSpec
     from autods.root import DataRoot
 
 SCENARIOS = ("class-il", "task-il")

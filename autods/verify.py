@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from autods.encode.plan import digest_samples
 from autods.errors import AutodsError
 from autods.feature_sets import StoredFeatures, describe_features, read_all_shards
 from autods.names import unknown
@@ -149,6 +150,11 @@ def _index(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
             f"{index.fingerprint[:12]}."
         )
         return
+    if (today := digest_samples(index)) != info.samples_sha256:
+        yield (
+            f"{where}: made from sample index {info.samples_sha256[:12]}, the one that is here is "
+            f"{today[:12]}: a sample, split or label has changed."
+        )
     ids = np.concatenate([shard.sample for shard in stored.shards])
     if len(ids) and ids.max() >= len(index):
         yield f"{where}: sample {ids.max()} is not in the index of {len(index)} samples."

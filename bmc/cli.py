@@ -217,7 +217,8 @@ def _open(
     classes_per_task: int | None,
     max_tasks: int | None,
 ) -> Stream:
-    from autods.manifest import PROTOCOLS, Catalogue
+    from autods.catalogue import Catalogue
+    from autods.manifest import PROTOCOLS
     from autods.names import unknown
     from autods.root import DataRoot
     from autods.streams import Stream

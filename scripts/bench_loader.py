@@ -72,6 +72,7 @@ def write_shards(root: DataRoot, features: np.ndarray, labels: np.ndarray) -> Fe
             class_names={"class": [f"class{i}" for i in range(CLASSES)]},
             encoder={"model": ENCODER},
             fingerprint="0" * 64,
+            samples_sha256="",
             start=start,
             stop=stop,
             index=index,

@@ -53,6 +53,8 @@ def plain_name(archive: Path, name: str) -> str | None:
     ------
     UnsafePath
         When the name is absolute or contains ``..``; names archive and member.
+    ContainerError
+        When the name is not UTF-8: the index could not hold it.
     """
     try:
         inside(archive, name)
@@ -61,9 +63,19 @@ def plain_name(archive: Path, name: str) -> str | None:
             f"{archive}: member '{name}' would leave the archive's folder; expected a relative "
             "path without '..'; nothing of the archive was used. Do not trust this archive."
         ) from None
+    if (readable := printable(name)) != name:
+        raise ContainerError(
+            f"{archive}: member '{readable}': expected a name in UTF-8; nothing was indexed. "
+            "Rename the file where it comes from and correct the checksum in the manifest."
+        )
     name = name.removeprefix("./")
     parts = name.split("/")
     return None if "__MACOSX" in parts or parts[-1] == ".DS_Store" else name
+
+
+def printable(name: str) -> str:
+    r"""Return a file name with ``\xe9`` for each byte that is not UTF-8; others unchanged."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def damaged(archive: Path, cause: object) -> ContainerError:

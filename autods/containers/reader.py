@@ -10,7 +10,7 @@ from typing import Any
 
 from autods.containers.base import NESTED, damaged
 from autods.containers.kinds import is_compressed_tar
-from autods.errors import ContainerError
+from autods.errors import ContainerError, DamagedMember
 from autods.root import DataRoot, inside
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
@@ -54,8 +54,9 @@ class MemberReader:
         Raises
         ------
         ContainerError
-            When the file is missing, shorter than the index says, or this member's
-            compressed data is damaged.
+            When the file is missing or shorter than the index says.
+        DamagedMember
+            When only this member's compressed data is damaged.
         """
         if offset == -1:
             path = inside(container_path(self.root, self.dataset, container), member)
@@ -68,7 +69,12 @@ class MemberReader:
             if offset >= 0:
                 return _exactly(descriptor, offset, size)
             return _inflated(descriptor, -2 - offset, size)
-        except (EOFError, zlib.error, OSError) as error:
+        except zlib.error as error:
+            raise DamagedMember(
+                f"{path}: member '{member}' cannot be decompressed: {error}; nothing was changed. "
+                "If this happens to many members, delete the file, then fetch and index again."
+            ) from None
+        except (EOFError, OSError) as error:
             raise ContainerError(
                 f"{path}: member '{member}' cannot be read: {error}; nothing was changed. If "
                 "this happens to many members, delete the file, then fetch and index again."
@@ -135,7 +141,7 @@ def _inflated(descriptor: int, header: int, size: int) -> bytes:
         parts.append(engine.decompress(block, size - length + 1))
         length += len(parts[-1])
     if length != size:
-        raise EOFError(f"expected {size} bytes after decompression, got {length} or more")
+        raise zlib.error(f"expected {size} bytes after decompression, got {length} or more")
     return b"".join(parts)
 
 

@@ -26,25 +26,29 @@ def list_tar(path: Path, shown: Path | None = None) -> list[Member]:
     Raises
     ------
     ContainerError
-        When the tar does not end with its end-of-archive block: the standard library
-        takes a broken header for the end, which would lose images silently.
+        When there is neither an end-of-archive block nor the end of the file after the
+        last member: the standard library takes a broken header for the end, which would
+        lose images silently.
     """
     shown = shown or path
+    members, reached, size = [], 0, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as archive:
-            members = [
-                Member(name, info.offset_data, info.size)
-                for info in archive
-                if info.isreg() and not info.issparse()
-                if (name := plain_name(shown, info.name)) is not None
-            ]
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # it keeps 1 kB of each
+                reached = info.offset_data + (info.size if info.isreg() else 0)
+                name = plain_name(shown, _unicode(info.name))
+                if info.isreg() and not info.issparse() and name is not None:
+                    members.append(Member(name, info.offset_data, info.size))
             end = archive.offset
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if members and reached == size:  # not even padding after the last member
+            return members
         raise damaged(shown, error) from None
     with path.open("rb") as handle:
         handle.seek(end)
         last = handle.read(tarfile.BLOCKSIZE)
-    if last != bytes(tarfile.BLOCKSIZE):
+    if last != bytes(tarfile.BLOCKSIZE) and end != size:
         raise damaged(shown, f"no member and no end of archive at byte {end}")
     return members
 
@@ -79,6 +83,15 @@ def decompress_tar(source: Path, target: Path, module: str, progress: Progress) 
         ) from None
     finally:
         progress.finish()
+
+
+def _unicode(name: str) -> str:
+    """Return a name that is not UTF-8 as Latin-1, which is what old archives mostly are."""
+    data = name.encode(errors="surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _read(packed: BinaryIO, source: Path) -> bytes:

@@ -53,7 +53,8 @@ class Encoder(Protocol):
         Width d of the features.
     provenance
         What determines the features, as plain JSON: model, pretrained, weights_sha256,
-        quick_gelu, preprocessing, precision, open_clip.
+        quick_gelu, preprocessing, precision; and what can change their last bits: open_clip,
+        torch, device.
     """
 
     @property
@@ -158,6 +159,8 @@ def load_encoder(
         "preprocessing": preprocessing,
         "precision": precision,
         "open_clip": open_clip.__version__,
+        "torch": str(torch.__version__),
+        "device": place.type,
     }
     return OpenClipEncoder(
         name=name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from autods.containers import MemberReader
 from autods.encode.encoders import Encoder
 from autods.encode.loader import Decoded, Place, decoded_batches
-from autods.encode.plan import ShardPlan, check_kept, plan_shards, split_codes
+from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
 from autods.errors import EncoderError, TooManyUnreadable, UsageError
 from autods.feature_sets import seal_features
 from autods.files import locked
@@ -92,7 +93,7 @@ def extract_dataset(
         As soon as more than 0.5 % of its images are known to be unreadable. Finished
         shards stay, the feature set is not sealed.
     FeatureMismatch
-        When features of another encoder, manifest or shard size are there.
+        When features of another encoder, manifest, index or shard size are there.
     Busy
         When another process extracts the same.
     """
@@ -109,7 +110,7 @@ def extract_dataset(
         found = {plan.path: read_shard(plan.path) for plan in plans if plan.path.exists()}
         run = _Run(root, samples, encoder, _kept_batch_size(found, batch_size, progress), workers)
         folder = root.features(encoder.name, manifest.name)
-        check_kept(folder, plans, found, run.provenance, samples.fingerprint)
+        check_kept(folder, plans, found, run.provenance, samples.fingerprint, run.samples_sha256)
         todo = [plan for plan in plans if plan.path not in found]
         run.extract(todo, found, progress)
         stored = seal_features(root, encoder.name, manifest.name)
@@ -135,6 +136,14 @@ class _Run:
     encoder: Encoder
     batch_size: int
     workers: int
+
+    @cached_property
+    def samples_sha256(self) -> str:
+        return digest_samples(self.samples)
+
+    @cached_property
+    def codes(self) -> dict[str, npt.NDArray[np.uint8]]:
+        return split_codes(self.samples)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -203,7 +212,7 @@ class _Run:
             labels={task: self.samples.labels(task)[rows] for task in self.samples.classes},
             sample=rows,
             content_hash=np.concatenate([np.empty(0, np.uint64), *hashes]),
-            splits=split_codes(self.samples, rows),
+            splits={protocol: codes[rows] for protocol, codes in self.codes.items()},
         )
         write_shard(plan.path, data, self.info(plan, skipped))
         unreadable += skipped
@@ -229,6 +238,7 @@ class _Run:
             class_names=self.samples.classes,
             encoder=self.provenance,
             fingerprint=self.samples.fingerprint,
+            samples_sha256=self.samples_sha256,
             start=plan.start,
             stop=plan.stop,
             index=plan.index,
@@ -258,8 +268,9 @@ def _check_unreadable(dataset: str, unreadable: Sequence[Unreadable], total: int
     raise TooManyUnreadable(
         f"dataset '{dataset}': expected at most {1 / ONE_IN:.1%} of {total:,} images to be "
         f"unreadable, got {len(unreadable):,} when the run stopped: {first}. Finished shards are "
-        "kept, the feature set is not complete and no stream will use it. Check the archives "
-        f"with `autods verify {dataset}`, fetch and index them again, and run the same command."
+        "kept, the feature set is not complete and no stream will use it. If `autods verify "
+        f"{dataset}` finds the archives damaged, fetch them again. If the published images are "
+        "broken, take them out of the source, make its manifest anew, and fetch again."
     )
 
 

@@ -52,14 +52,19 @@ def decode(data: bytes, transform: Callable[[Image.Image], object]) -> Pixels:
     Raises
     ------
     Unreadable
-        For truncated, damaged, empty or unknown files, and decompression bombs.
+        For truncated, damaged, empty or unknown files, and decompression bombs. Not for want
+        of memory, and not for errors of ``transform``: they are not the image's fault.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on metadata, one per image
+        return np.asarray(transform(_loaded(data)), dtype=np.float32)
+
+
+def _loaded(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on metadata, one per image
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                return np.asarray(transform(_eight_bits(image)), dtype=np.float32)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image.load()
+        return _eight_bits(image)
     except UnidentifiedImageError:
         what = (
             "is empty" if not data else "is not an image of a known format, or its head is damaged"

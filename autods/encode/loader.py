@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from autods.containers import MemberReader
 from autods.encode.images import Unreadable, content_hash, decode
-from autods.errors import AutodsError, EncoderError
+from autods.errors import AutodsError, DamagedMember, EncoderError
 
 Place = tuple[str, str, int, int]  # container, member, offset, size: columns of the sample index
 
@@ -69,11 +69,20 @@ def decode_batch(
     """Read and decode the images at ``places``; unreadable ones are told apart, not raised."""
     pixels, kept, hashes, unreadable = [], [], [], []
     for position, place in enumerate(places):
-        data = reader.read(*place)
         try:
+            data = reader.read(*place)
             pixels.append(decode(data, transform))
+        except DamagedMember:
+            unreadable.append((position, "its compressed data in the archive is damaged"))
         except Unreadable as reason:
             unreadable.append((position, str(reason)))
+        except (MemoryError, RuntimeError) as error:  # torch: "can't allocate memory"
+            cause = str(error) or "out of memory"
+            raise EncoderError(
+                f"{place[0]}/{place[1]}: its preprocessing failed: {cause}; the "
+                "image was not judged, finished shards are kept. Run the same command again with "
+                "more free memory or fewer --workers."
+            ) from None
         else:
             kept.append(position)
             hashes.append(content_hash(data))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,16 +66,29 @@ def plan_shards(
     return plans
 
 
-def split_codes(
-    samples: SampleIndex, rows: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[np.uint8]]:
-    """Return protocol to uint8 [n], the `CODES` of rows, for all protocols but clean."""
+def split_codes(samples: SampleIndex) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return protocol to uint8 [N], the `CODES` of all samples, for all protocols but clean."""
     codes = {}
     for protocol in samples.protocols:
         if protocol != "clean":
-            names = samples.splits(protocol)[rows]
+            names = samples.splits(protocol)
             codes[protocol] = np.array([CODES.get(name, 0) for name in names], np.uint8)
     return codes
+
+
+def digest_samples(samples: SampleIndex) -> str:
+    """Return the sha256 of what features take from the sample index.
+
+    These are the classes, and the path, splits and labels of every sample in the order of
+    ids. Where and how the bytes lie in an archive is left out.
+    """
+    head = [samples.dataset, samples.default_task, samples.classes, samples.protocols, len(samples)]
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for column in ["path", *(f"split_{protocol}" for protocol in samples.protocols)]:
+        digest.update("\0".join(samples.table[column].to_pylist()).encode())
+    for task in sorted(samples.classes):
+        digest.update(samples.labels(task).astype("<i4").tobytes())
+    return digest.hexdigest()
 
 
 def check_kept(
@@ -82,6 +97,7 @@ def check_kept(
     found: Mapping[Path, Shard],
     provenance: Mapping[str, Any],
     fingerprint: str,
+    samples_sha256: str,
 ) -> None:
     """Refuse a folder that holds shards of another extraction.
 
@@ -91,21 +107,21 @@ def check_kept(
         That of the feature set.
     found
         The planned shards that are there.
-    provenance, fingerprint
-        Of the encoder, and of the manifest.
+    provenance, fingerprint, samples_sha256
+        Of the encoder, of the manifest, and of the sample index.
 
     Raises
     ------
     FeatureMismatch
-        When any shard is not one of ``plans``, or was made with another encoder or
-        manifest.
+        When any shard is not one of ``plans``, or was made with another encoder,
+        manifest or index.
     """
     names = {plan.path.name for plan in plans}
     strangers = sorted(p.name for p in folder.glob("*.h5") if p.name not in names)
     if strangers:
         raise _mismatch(folder, strangers[0], "shard", f"one of {_range(plans)}", strangers[0])
-    # A finished set is what it is, whatever version of open_clip made it; new shards
-    # must be made exactly as those beside them.
+    # A finished set is what it is, whatever device and versions made it; new shards must
+    # be made exactly as those beside them.
     keys = provenance.keys() if len(found) < len(plans) else DECISIVE
     for plan in plans:
         if (shard := found.get(plan.path)) is None:
@@ -113,6 +129,7 @@ def check_kept(
         info = shard.info
         pairs = [(f"encoder's {key}", provenance[key], info.encoder.get(key)) for key in keys]
         pairs.append(("manifest sha256", fingerprint, info.fingerprint))
+        pairs.append(("sample index sha256", samples_sha256, info.samples_sha256))
         pairs.append(("rows", (plan.start, plan.stop), (info.start, info.stop)))
         for what, expected, got in pairs:
             if expected != got:

@@ -26,7 +26,13 @@ from autods.fetch.base import (
     shown,
     size_of,
 )
-from autods.fetch.records import missing_files, record_file, recorded_files, verify_archives
+from autods.fetch.records import (
+    is_recorded,
+    missing_files,
+    record_file,
+    recorded_files,
+    verify_archives,
+)
 from autods.files import locked
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.progress import Progress
@@ -134,8 +140,7 @@ def decide(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> t
         it is not hashed again; `verify_archives` does that.
     """
     if target.exists():
-        same = recorded is not None and recorded["checksum"] == entry.checksum
-        if same and recorded and (target.is_dir() or size_of(target) == recorded["size"]):
+        if is_recorded(entry, target, recorded):
             return "keep", "keeping"
         if digest(target, entry.checksum) == entry.checksum:
             return "adopt", "found"

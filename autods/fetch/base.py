@@ -6,6 +6,7 @@ verifies, records and moves. One file per kind registers itself in `SOURCES`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -198,6 +199,16 @@ def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size if path.exists() else 0
+
+
+def listing(folder: Path) -> str:
+    """Return the sha256 over the names and sizes of all files below a folder."""
+    lines = sorted(
+        f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\n"
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def remove(path: Path) -> None:

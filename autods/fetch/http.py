@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 15.0
 SILENT_SECONDS = 60.0  # a connection without one byte for this long counts as dropped
+SMALLER = 0.5  # of the bytes of a part: a whole content below that is another one
 MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 # ``identity``: the bytes as published, not a transfer compression of them.
 HEADERS = {"User-Agent": f"autods/{__version__}", "Accept-Encoding": "identity"}
@@ -67,10 +68,9 @@ def _attempt(
         headers["If-Range"] = before.validator
     with client.stream("GET", url, headers=headers) as response:
         now = Seen(shown(url), _validator(response), _total(response))
+        if offset:
+            _check_worth(response, offset, now.total, entry)
         start = _start(response, offset, before, now, part)
-        if offset and not start and entry.size and now.total not in (None, entry.size):
-            # An error page, say: not worth the bytes that have arrived.
-            raise MirrorFailed(f"offers {now.total:,} bytes, expected {entry.size:,}")
         if not start or start != now.total:  # else the part is already whole
             receive(_raw(response), part, entry, progress, seen=now, at=start)
 
@@ -83,6 +83,21 @@ def _raw(response: httpx.Response) -> Iterator[bytes]:
         yield from response.iter_raw()
     except httpx.HTTPError as error:
         raise _explained(error) from None
+
+
+def _check_worth(
+    response: httpx.Response, offset: int, total: int | None, entry: FileEntry
+) -> None:
+    """Refuse an answer that is not worth the bytes that have arrived: an error page, say."""
+    if response.status_code not in (200, 206, 416):
+        return
+    page = response.headers.get("Content-Type", "").lower().startswith("text/html")
+    if response.status_code == 200 and entry.size and total not in (None, entry.size):
+        raise MirrorFailed(f"offers {total:,} bytes, expected {entry.size:,}")
+    if page and response.status_code != 416 and not entry.name.endswith((".html", ".htm")):
+        raise MirrorFailed("offers a web page: perhaps a login or a quota notice")
+    if not entry.size and total is not None and total < offset * SMALLER:
+        raise MirrorFailed(f"offers only {total:,} bytes in all, {offset:,} have arrived already")
 
 
 def _start(response: httpx.Response, offset: int, before: Seen, now: Seen, part: Path) -> int:

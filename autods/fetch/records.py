@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autods.errors import FetchError
-from autods.fetch.base import digest, shown, size_of
+from autods.fetch.base import digest, listing, shown, size_of
 from autods.files import write_json
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.root import DataRoot
@@ -28,26 +28,36 @@ def record_file(
         "kind": mirror.kind if mirror else None,
         "url": shown(mirror.url) if mirror else None,
     }
+    if arrived.is_dir():
+        value["listing"] = listing(arrived)
     if entry.checksum.startswith("git:"):
         value["tree"] = digest(arrived, entry.checksum)
-    record = _read(root, dataset)
+    record = read_record(root, dataset)
     record["files"] = {**record.get("files", {}), entry.name: value}
     write_json(root.record(dataset), record)
 
 
 def recorded_files(root: DataRoot, dataset: str) -> dict[str, dict[str, Any]]:
     """Return file name to what is recorded of it: checksum, size, kind and url it came from."""
-    return dict(_read(root, dataset).get("files", {}))
+    return dict(read_record(root, dataset).get("files", {}))
+
+
+def is_recorded(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> bool:
+    """Tell whether ``target`` is, by names and sizes, what was verified; nothing is hashed."""
+    if recorded is None or recorded.get("checksum") != entry.checksum or not target.exists():
+        return False
+    if target.is_dir():
+        return recorded.get("listing") == listing(target)
+    return recorded.get("size") == size_of(target)
 
 
 def missing_files(manifest: Manifest, root: DataRoot) -> list[str]:
-    """Return the names of the files that are not fetched yet; nothing is hashed."""
+    """Return the names of the files that are not fetched yet, see `is_recorded`."""
     recorded = recorded_files(root, manifest.name)
     return [
         entry.name
         for entry in manifest.files
-        if recorded.get(entry.name, {}).get("checksum") != entry.checksum
-        or not root.archive(manifest.name, entry.name).exists()
+        if not is_recorded(entry, root.archive(manifest.name, entry.name), recorded.get(entry.name))
     ]
 
 
@@ -71,13 +81,24 @@ def verify_archives(manifest: Manifest, root: DataRoot) -> list[str]:
     return problems
 
 
-def _read(root: DataRoot, dataset: str) -> dict[str, Any]:
+def read_record(root: DataRoot, dataset: str) -> dict[str, Any]:
+    """Return the whole record of a dataset, ``{}`` if there is none.
+
+    Raises
+    ------
+    FetchError
+        When the file is not such a record; says how it is made again.
+    """
     path = root.record(dataset)
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(record, dict) or any(
+            not isinstance(record.get(key, {}), dict) for key in ("files", "index")
+        ):
+            raise ValueError("JSON of another shape")
     except ValueError as error:
         raise FetchError(
             f"{path}: expected JSON, got: {error}; no archive was changed. Move it away and run "
             f"'autods fetch {dataset}': the archives are checked and recorded again."
         ) from None
-    return dict(record)
+    return record

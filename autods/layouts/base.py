@@ -48,6 +48,10 @@ class Layout(BaseModel):
         """Return the manifest files that this layout reads."""
         raise NotImplementedError
 
+    def labelled(self) -> list[str]:
+        """Return the tasks that this layout gives labels of."""
+        raise NotImplementedError
+
     def nested_files(self) -> list[str]:
         """Return those of `files` whose inner zips are opened too (`autods.containers`)."""
         return []

@@ -54,6 +54,10 @@ class PathLabels(Layout):
         """Return the manifest files that this layout reads."""
         return list(self.in_files)
 
+    def labelled(self) -> list[str]:
+        """Return the tasks that this layout gives labels of."""
+        return list(self.labels)
+
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image whose path matches."""
         pattern = compile_pattern(self.pattern)

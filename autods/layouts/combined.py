@@ -30,6 +30,10 @@ class Combined(Layout):
         """Return the manifest files that any part reads."""
         return list(dict.fromkeys(name for part in self.parts for name in part.files()))
 
+    def labelled(self) -> list[str]:
+        """Return the tasks that this layout gives labels of."""
+        return list(dict.fromkeys(task for part in self.parts for task in part.labelled()))
+
     def nested_files(self) -> list[str]:
         """Return the files whose inner zips any part reads."""
         return list(dict.fromkeys(name for part in self.parts for name in part.nested_files()))

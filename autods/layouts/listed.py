@@ -30,6 +30,10 @@ class ListedSamples(Layout):
     path: str
     labels: dict[str, str] = Field(min_length=1)
 
+    def labelled(self) -> list[str]:
+        """Return the tasks that this layout gives labels of."""
+        return list(self.labels)
+
     def samples(
         self,
         container: Container,

@@ -95,6 +95,10 @@ class Numbered(Layout):
             raise ValueError("expected a pattern with the one field '{number}'")
         return value
 
+    def labelled(self) -> list[str]:
+        """Return the tasks that this layout gives labels of."""
+        return list(self.tasks)
+
     def files(self) -> list[str]:
         """Return the manifest files that this layout reads."""
         names = [self.splits.file] if self.splits else []

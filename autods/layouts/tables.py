@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from autods.containers import Container
 from autods.errors import LayoutError
 
+BLANKS = " \t\r\n"  # around a cell; other white space may be part of a name
+
 
 class TextFile(BaseModel):
     """A text file of a dataset: a manifest file itself, or a member inside one."""
@@ -73,7 +75,7 @@ def rows(
                     f"{table.shown}: line {line}: expected {columns} columns, got {len(cells)}: "
                     f"{cells}; nothing was indexed. Correct the columns in the manifest."
                 )
-            yield Row(line, [cell.strip() for cell in cells])
+            yield Row(line, [cell.strip(BLANKS) for cell in cells])
     except csv.Error as error:
         raise LayoutError(
             f"{table.shown}: expected a table of delimited text, got {error}; nothing was "
@@ -85,8 +87,9 @@ def _split(
     text: str, delimiter: str | None, columns: int | None
 ) -> Iterator[tuple[int, list[str]]]:
     if delimiter is None:
-        for line, content in enumerate(text.splitlines(), start=1):
-            yield line, content.split(None, (columns or 0) - 1)
+        # Bytes divide at ASCII blanks only, str also at others, which may be part of a name.
+        for line, content in enumerate(text.encode().split(b"\n"), start=1):
+            yield line, [c.decode() for c in content.split(None, (columns or 0) - 1)]
         return
     # Quotes mean something in comma-separated files only; a tab-separated one has stray quotes.
     reader = csv.reader(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autods.fetch.records import record_file
 from autods.files import hash_file, hash_tree
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.root import DataRoot
@@ -49,7 +50,7 @@ def checksum(path: Path) -> str:
 
 
 def placed(root: DataRoot, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
-    """Put archives where fetch would put them; return the manifest with their checksums."""
+    """Put archives where fetch would and record them; return the manifest with their checksums."""
     entries = []
     for name, source in files.items():
         target = root.archive(manifest.name, name)
@@ -60,6 +61,7 @@ def placed(root: DataRoot, manifest: Manifest, files: Mapping[str, Path]) -> Man
             shutil.copyfile(source, target)
         mirror = Mirror(kind="file", url=str(source))
         entries.append(FileEntry(name=name, checksum=checksum(source), mirrors=[mirror]))
+        record_file(root, manifest.name, entries[-1], target, mirror=None)
     return manifest.model_copy(update={"files": entries})
 
 

@@ -1,10 +1,12 @@
 """Tiny real parts for the tests of encoding: a model of 20,000 weights, drawn images.
 
-Run as a program it extracts in a process of its own, so that tests can kill it.
+Run as a program it extracts in a process of its own, so that tests can kill it, or give
+it a limit on the size of files, which acts as a full disk does.
 """
 
 import io
 import json
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -13,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+import typer
 from PIL import Image
 
+from autods.console import run_app
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
+from autods.fetch.records import record_file
 from autods.manifest import Manifest
 from autods.progress import PlainProgress, Silent
 from autods.root import DataRoot
@@ -60,6 +65,7 @@ def make_dataset(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     manifest = drawn_manifest(protocols)
+    record_file(root, "drawn", manifest.files[0], root.archive("drawn", "images"), None)
     index_dataset(manifest, root, Silent())
     return manifest
 
@@ -117,5 +123,15 @@ def extract_here(root: DataRoot, config: Path, workers: int) -> ExtractOutcome:
     return extract_dataset(drawn_manifest(), root, tiny_encoder(config), **sizes, progress=progress)
 
 
+def main(root: str, config: str, workers: str, limit: str = "") -> None:
+    """Extract as the command line does: errors end as its errors do."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(lambda: extract_here(DataRoot.open(root), Path(config), int(workers)))
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    sys.argv[1:] = []
+    run_app(app)
+
+
 if __name__ == "__main__":
-    extract_here(DataRoot.open(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(*sys.argv[1:])

@@ -133,6 +133,39 @@ def test_a_broken_header_inside_a_tar_is_not_taken_for_its_end(tmp_path):
         opened(tmp_path, source)
 
 
+@pytest.mark.parametrize("padding", [True, False])
+def test_a_tar_that_ends_with_its_last_member_is_read(tmp_path, padding):
+    files = {f"{i}.jpg": bytes([i]) * 600 for i in range(5)}
+    source = make_tar(tmp_path / "x.tar", files)
+    size = 5 * 1536 if padding else 4 * 1536 + 512 + 600
+    os.truncate(source, size)
+    _, _, container = opened(tmp_path, source)
+    assert {m.name: container.read(m.name) for m in container.members()} == files
+    os.truncate(source, size - 425)
+    with pytest.raises(ContainerError, match="damaged or incomplete"):
+        opened(tmp_path / "cut", source)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_names_in_a_tar_that_are_not_utf_8_are_taken_as_latin_1(tmp_path, mode):
+    source = make_tar(tmp_path / ("x.tar" if mode == "w" else "x.tgz"), {}, mode)
+    with tarfile.open(source, mode, encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
+        info = tarfile.TarInfo("caf\xe9/1.jpg")
+        info.size = 1
+        archive.addfile(info, io.BytesIO(b"x"))
+    _, _, container = opened(tmp_path, source)
+    assert [member.name for member in container.members()] == ["caf\xe9/1.jpg"]
+    assert container.read("caf\xe9/1.jpg") == b"x"
+
+
+def test_a_name_in_a_folder_that_is_not_utf_8_is_one_message(tmp_path):
+    source = make_folder(tmp_path / "things", {"cat/1.jpg": b"1"})
+    (source / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    with pytest.raises(ContainerError, match=r"things: .*'caf\\xe9\.jpg'.* UTF-8") as caught:
+        opened(tmp_path, source)
+    str(caught.value).encode()
+
+
 def test_a_web_page_saved_as_an_archive_is_a_container_error(tmp_path):
     for kind in ("x.zip", "x.tar", "x.tgz", "x.tar.xz"):
         source = make_folder(tmp_path / "s", {kind: b"<html>quota exceeded</html>"}) / kind

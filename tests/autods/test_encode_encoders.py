@@ -63,6 +63,8 @@ def test_an_encoder_says_all_that_determines_its_features(tmp_path):
         "preprocessing",
         "precision",
         "open_clip",
+        "torch",
+        "device",
     }
     assert encoder.provenance["preprocessing"]["size"] == [32, 32]
     assert encoder.provenance["preprocessing"]["interpolation"] == "bicubic"

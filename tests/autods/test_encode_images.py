@@ -74,6 +74,23 @@ def test_a_decompression_bomb_is_unreadable_and_not_unpacked(monkeypatch):
         decode(saved(Image.new("L", (100, 100)), "PNG"), as_array)
 
 
+def no_memory(*_: object) -> None:
+    raise MemoryError
+
+
+def failing(_: Image.Image) -> None:
+    raise RuntimeError("can't allocate memory")
+
+
+def test_want_of_memory_and_a_failing_preprocessing_are_not_the_images_fault(monkeypatch):
+    with pytest.raises(RuntimeError, match="allocate"):
+        decode(drawn(1), failing)
+    monkeypatch.setattr(Image.Image, "convert", no_memory)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_memory)
+    with pytest.raises(MemoryError):
+        decode(drawn(1), as_array)
+
+
 def test_a_file_that_would_start_another_program_is_not_opened():
     data = saved(Image.new("RGB", (8, 8)), "EPS")
     with pytest.raises(Unreadable, match="known format"):

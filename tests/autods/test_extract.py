@@ -1,17 +1,22 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import encode_tools
 import numpy as np
 import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from archives import folders_layout, make_zip, manifest_of, placed
 from encode_tools import drawn, make_dataset, many, tiny_encoder
 from PIL import Image
 from torch.utils.data import dataloader
@@ -37,8 +42,9 @@ from autods.files import hash_tree, locked
 from autods.manifest import Manifest
 from autods.progress import Silent
 from autods.root import DataRoot
-from autods.samples import load_samples
+from autods.samples import SampleIndex, index_dataset, load_samples
 from autods.store import read_shard
+from autods.verify import verify_features
 
 
 class Lines(Silent):
@@ -190,6 +196,59 @@ def test_a_truncated_image_is_recorded_and_skipped(root, encoder):
     assert recorded == [[sample, path, reason]]
 
 
+def zipped(root: DataRoot, folder: Path, n: int) -> tuple[Manifest, dict[str, int]]:
+    """Index n images of a deflated zip; return where the data of each member begins, too."""
+    files = {f"{i % 2}/{i:04d}.bmp": drawn(i % 9, "BMP") for i in range(n)}
+    source = make_zip(folder / "a.zip", files, zipfile.ZIP_DEFLATED)
+    manifest = manifest_of({"a.zip": source}, folders_layout("a.zip"), "drawn")
+    manifest = placed(root, manifest, {"a.zip": source})
+    index_dataset(manifest, root, Silent())
+    with zipfile.ZipFile(source) as archive:
+        infos = archive.infolist()
+    return manifest, {i.filename: i.header_offset + 30 + len(i.filename) for i in infos}
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 20, b"\x03\x00"], ids=["no deflate", "too short"])
+def test_a_damaged_member_of_an_archive_is_recorded_and_skipped(root, encoder, tmp_path, damage):
+    manifest, places = zipped(root, tmp_path, 201)
+    with root.archive("drawn", "a.zip").open("rb+") as file:
+        file.seek(places["1/0007.bmp"])
+        file.write(damage)
+    outcome = run(manifest, root, encoder)
+    ((_, path, reason),) = outcome.unreadable
+    assert outcome.images == 200 and path == "a.zip/1/0007.bmp"
+    assert "compress" in reason and str(root.path) not in reason
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_archive_that_was_cut_off_stays_an_error(root, encoder, tmp_path, workers):
+    manifest, places = zipped(root, tmp_path, 201)
+    os.truncate(root.archive("drawn", "a.zip"), places["0/0100.bmp"])
+    with pytest.raises(ContainerError, match=r"a\.zip"):
+        run(manifest, root, encoder, workers=workers)
+
+
+class Greedy:
+    """A transform that finds no memory, as torch says it."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __call__(self, image):
+        raise self.error("DefaultCPUAllocator: can't allocate memory")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_want_of_memory_stops_the_run_and_condemns_no_image(root, error, workers):
+    make_dataset(root, many(8))
+    index = load_samples(root, "drawn")
+    batches = [[index.locate(i) for i in range(4)]]
+    with pytest.raises(EncoderError, match=r"0004\.png.*can't allocate.*was not judged") as caught:
+        list(decoded_batches(MemberReader(root, "drawn"), Greedy(error), batches, workers))
+    assert "Traceback" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("bad", "passes"), [(1, True), (2, False)])
 def test_more_than_one_unreadable_image_in_200_is_an_error(root, encoder, bad, passes):
     images = many(200)
@@ -264,6 +323,46 @@ def test_shards_of_another_manifest_are_never_mixed(root, encoder):
     assert changed.fingerprint() in str(caught.value)
 
 
+def test_an_index_with_other_labels_or_splits_does_not_go_with_the_shards_that_are_there(
+    root, encoder
+):
+    manifest = make_dataset(root, many(60))
+    run(manifest, root, encoder)
+    before = tree(root, encoder)
+    path = root.samples("drawn")
+    table = pq.read_table(path)
+    for column, change in [("label_object", 0), ("split_clean", "test")]:
+        values = table[column].to_pylist()
+        values[7] = change if values[7] != change else type(change)(1)
+        at = table.column_names.index(column)
+        other = table.set_column(at, table.schema.field(at), pa.array(values, table[column].type))
+        pq.write_table(other, path)
+        with pytest.raises(FeatureMismatch, match=r"sample index sha256|shard|rows"):
+            run(manifest, root, encoder)
+        assert tree(root, encoder) == before
+        assert any("sample index" in problem for problem in verify_features(root))
+    # Where the bytes lie in the archive may change.
+    at = table.column_names.index("offset")
+    moved = table.set_column(at, "offset", pa.array([5] * len(table), pa.int64()))
+    pq.write_table(moved, path)
+    assert run(manifest, root, encoder).written == 0
+
+
+def test_the_columns_of_the_index_are_converted_once_and_not_for_every_shard(
+    root, encoder, monkeypatch
+):
+    asked = []
+    official = {"rule": "official"}
+    manifest = make_dataset(root, many(60), protocols={"clean": official, "paper": official})
+    splits = SampleIndex.splits
+    monkeypatch.setattr(SampleIndex, "splits", lambda s, p="clean": asked.append(p) or splits(s, p))
+    run(manifest, root, encoder, shard_size=1000)
+    few = len(asked)
+    shutil.rmtree(root.features(encoder.name, "drawn"))
+    run(manifest, root, encoder, shard_size=5)
+    assert len(asked) == 2 * few
+
+
 def test_shards_of_another_size_are_never_mixed(root, encoder):
     manifest = make_dataset(root, many(60))
     run(manifest, root, encoder)
@@ -282,6 +381,20 @@ def test_a_newer_open_clip_keeps_a_finished_set_and_does_not_add_to_an_unfinishe
     root.shard(encoder.name, "drawn", "test", 0, 1).unlink()
     with pytest.raises(FeatureMismatch, match=r"open_clip 99\.0"):
         run(manifest, root, newer)
+
+
+@pytest.mark.parametrize("key", ["device", "torch"])
+def test_a_run_goes_on_only_on_the_kind_of_device_and_the_torch_it_began_with(root, encoder, key):
+    manifest = make_dataset(root, many(60))
+    run(manifest, root, encoder)
+    assert encoder.provenance["device"] == "cpu"
+    assert encoder.provenance["torch"] == torch.__version__
+    changed = {**encoder.provenance, key: "other"}
+    elsewhere = OpenClipEncoder(**{**vars(encoder), "provenance": changed})
+    assert run(manifest, root, elsewhere).written == 0
+    root.shard(encoder.name, "drawn", "test", 0, 1).unlink()
+    with pytest.raises(FeatureMismatch, match=f"encoder's {key} other, got"):
+        run(manifest, root, elsewhere)
 
 
 def test_a_damaged_shard_is_named_and_left_alone(root, encoder):
@@ -424,6 +537,23 @@ def test_a_run_killed_with_its_workers_alive_goes_on_at_once(root, tmp_path):
     ):
         time.sleep(0.05)
     assert helpers and not left  # nor did one stay behind
+
+
+def test_a_full_disk_is_one_message_and_the_next_run_completes_to_the_same_bytes(root, tmp_path):
+    make_dataset(root, many(240))
+    command = [sys.executable, encode_tools.__file__, str(root.path), str(tmp_path), "0"]
+    full = subprocess.run([*command, "6000"], stderr=subprocess.PIPE, text=True, check=False)
+    assert full.returncode == 1
+    assert "Traceback" not in full.stderr and full.stderr.count("error:") == 1
+    assert "the system refused: File too large" in full.stderr
+    folder = root.features(f"{encode_tools.MODEL}.random-0", "drawn")
+    assert not list(folder.glob("*.tmp")) and not list(folder.glob("record.json"))
+    assert all(read_shard(path) for path in folder.glob("*.h5"))
+    encode_tools.extract_here(root, tmp_path, 0)
+    calm = DataRoot.open(tmp_path / "calm")
+    make_dataset(calm, many(240))
+    encode_tools.extract_here(calm, tmp_path, 0)
+    assert hash_tree(folder) == hash_tree(calm.features(folder.parent.name, "drawn"))
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(root, tmp_path):

@@ -61,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
             said = first if server.honest else 0
             headers["Content-Range"] = f"bytes {said}-{len(body) - 1}/{len(body)}"
             body, status = body[first:], 206
+        if self.path == "/page":
+            headers["Content-Type"] = server.kind
         if server.length:
             headers["Content-Length"] = str(len(body))
         else:
@@ -88,6 +90,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content: dict[str, bytes] = {"/a.bin": CONTENT}
         self.etag: str | None = '"one"'
+        self.kind = "text/plain"  # of /page
         self.ranges = self.honest = self.length = True
         self.ignores_if_range = False
         self.drops: list[int | None] = []  # bytes after which each answer breaks off
@@ -272,6 +275,26 @@ def test_an_error_page_does_not_take_the_place_of_what_has_arrived(
     with pytest.raises(FetchError, match="offers 24 bytes, expected 300,000"):
         fetch_dataset(toy(server.url("/page"), size=len(CONTENT)), root, Silent())
     assert root.archive("toy", "a.bin.part").read_bytes() == CONTENT[:1000]
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "cause"),
+    [
+        ("text/html; charset=utf-8", b"<html>log in" * 500, "offers a web page"),
+        ("application/octet-stream", b"come back tomorrow", "offers only 18 bytes in all"),
+    ],
+)
+def test_without_a_size_a_page_does_not_take_the_place_of_what_has_arrived_either(
+    root: DataRoot, server: Server, kind: str, page: bytes, cause: str
+) -> None:
+    server.content["/page"], server.ranges, server.kind = page, False, kind
+    begin(root, CONTENT[:1000])
+    with pytest.raises(FetchError, match=cause):
+        fetch_dataset(toy(server.url("/page")), root, Silent())
+    assert root.archive("toy", "a.bin.part").read_bytes() == CONTENT[:1000]
+    server.ranges = True
+    assert fetched(root, toy(server.url("/page"), server.url())) == CONTENT
+    assert server.ranges_asked()[-1] == "bytes=1000-"
 
 
 def test_a_wrong_content_range_is_not_written_into_the_part(root: DataRoot, server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from autods.feature_sets import open_features
 from autods.import_features import import_npz_folder
 from autods.root import DataRoot
 from autods.splits import hold_out
+from autods.store import write_shard
 from autods.verify import verify_features
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
@@ -122,6 +124,25 @@ def test_changed_files_and_settings_are_a_mismatch_that_keeps_what_stands(tmp_pa
     assert tree(root) == before
 
 
+def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path: Path) -> None:
+    folder = save(tmp_path / "in", "birds")
+    root, other = DataRoot.open(tmp_path / "root"), DataRoot.open(tmp_path / "other")
+    import_npz_folder(folder, other, ENCODER, seed=1)
+    stored = open_features(other, ENCODER, "birds").shards
+    for name, changes in [
+        ("train-00000-of-00001.h5", {"hashed": "image", "origin": {}}),
+        ("train-00000-of-00007.h5", {"hashed": "image", "origin": {}, "count": 7}),
+        ("train-00000-of-00001.h5", {}),  # of an import with another seed
+    ]:
+        path = root.features(ENCODER, "birds") / name
+        write_shard(path, stored[0], replace(stored[0].info, **changes))
+        before = tree(root)
+        with pytest.raises(FeatureMismatch, match=f"{name}.*Move that folder away"):
+            import_npz_folder(folder, root, ENCODER)
+        assert tree(root) == before
+        path.unlink()
+
+
 def test_narrow_features_are_padded_only_when_asked(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", "a")
     save(folder, "b", **arrays(d=4))
@@ -215,3 +236,14 @@ def test_real_features_are_imported_whole(tmp_path: Path) -> None:
     assert [len(stored.rows(s)) for s in ("train", "dev", "test")] == [976, 108, 272]
     assert open_features(root, ENCODER, "clip_animehero2").dim == 1280
     assert verify_features(root, ENCODER) == []
+
+
+def test_a_test_part_without_rows_is_refused_and_named(tmp_path: Path) -> None:
+    x, y = np.ones((4, 3), np.float16), np.arange(4, dtype=np.int32) % 2
+    names = np.array(["a", "b"])
+    folder = tmp_path / "npz"
+    folder.mkdir()
+    np.savez(folder / "a.npz", x_train=x, y_train=y, x_val=x[:0], y_val=y[:0], class_names=names)
+    with pytest.raises(LayoutError, match=r"a\.npz.*x_val.*at least one row"):
+        import_npz_folder(folder, DataRoot.open(tmp_path / "root"), "m.t")
+    assert not list((tmp_path / "root").rglob("*.h5"))

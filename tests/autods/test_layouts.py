@@ -8,10 +8,11 @@ import pytest
 from archives import folders_layout, make_folder, make_zip, manifest_of, placed
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from autods.collect import opened
 from autods.errors import LayoutError
-from autods.layouts import RawSample
+from autods.layouts import AnyLayout, RawSample
 from autods.layouts.patterns import compile_pattern, fill
 from autods.manifest import Manifest
 from autods.progress import Silent
@@ -24,7 +25,8 @@ def read(
     tmp_path: Path, files: dict[str, dict[str, bytes] | bytes], layout: dict[str, Any]
 ) -> list[RawSample]:
     """Run a layout over zips (dict of members) and plain files (bytes)."""
-    root, manifest = prepared(tmp_path, files, layout)
+    tasks = TypeAdapter(AnyLayout).validate_python(layout).labelled()
+    root, manifest = prepared(tmp_path, files, layout, tasks={task: {} for task in tasks})
     with opened(manifest, root, Silent()) as containers:
         return sorted(manifest.layout.read(containers), key=lambda s: (s.file, s.member))
 
@@ -155,6 +157,22 @@ def test_in_lists_divided_by_blanks_the_last_column_takes_the_rest(tmp_path):
     }
     files = {"a.zip": images("0034309.jpg"), "list.txt": b"0034309 F/A-18 Hornet\n"}
     assert found(read(tmp_path, files, layout)) == [("0034309.jpg", "F/A-18 Hornet", None)]
+
+
+def test_only_line_feeds_end_a_line_and_only_blanks_divide_it(tmp_path):
+    layout = {
+        "family": "list-files",
+        "file": "a.zip",
+        "lists": [{"file": "list.txt"}],
+        "columns": ["id", "name", "rest"],
+        "path": "{id}.jpg",
+        "labels": {"class": "{name}", "rest": "{rest}"},
+    }
+    lines = "1 b\x85c\u2028d x\x0cy\r\n2\t e\xa0f  z\x1cz"
+    files = {"a.zip": images("1.jpg", "2.jpg"), "list.txt": lines.encode()}
+    samples = read(tmp_path, files, layout)
+    assert [s.labels["class"] for s in samples] == ["b\x85c\u2028d", "e\xa0f"]
+    assert [s.labels["rest"] for s in samples] == ["x\x0cy", "z\x1cz"]
 
 
 CSV = {

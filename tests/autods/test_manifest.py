@@ -8,8 +8,9 @@ import pytest
 import yaml
 from archives import REPOSITORY, folders_layout, make_zip, manifest_of
 
+from autods.catalogue import Catalogue, load
 from autods.errors import ManifestError
-from autods.manifest import Catalogue, Manifest, load
+from autods.manifest import Manifest, TaskSpec
 
 EXAMPLES = REPOSITORY / "docs" / "examples" / "manifests"
 
@@ -83,3 +84,59 @@ def test_a_layout_that_reads_a_file_the_manifest_lacks_is_refused(tmp_path):
     assert "'b.zip' is not among files" in message(
         written(tmp_path, layout=folders_layout("b.zip"))
     )
+
+
+def test_a_new_optional_field_changes_no_fingerprint_until_it_is_used(tmp_path):
+    class Wider(TaskSpec):
+        hint: str | None = None
+
+    old = load(written(tmp_path), Manifest)
+    new = old.model_copy(update={"tasks": {"class": Wider()}})
+    used = old.model_copy(update={"tasks": {"class": Wider(hint="x")}})
+    assert old.fingerprint() == new.fingerprint() != used.fingerprint()
+
+
+@pytest.mark.parametrize("other", ["dev", "test"])
+def test_a_split_name_in_two_splits_of_one_rule_is_refused(tmp_path, other):
+    rule = {"rule": "official", "train": ["a", "b"], "test": ["c"], other: ["b"]}
+    text = message(written(tmp_path, splits={"clean": rule}))
+    assert f"'b' is given to train and {other}" in text
+    assert re.search(r"things\.yaml:\d+: splits\.clean", text)
+
+
+def test_class_names_that_occur_twice_are_refused(tmp_path):
+    tasks = {"class": {"classes": ["cat", "dog", "cat"]}}
+    assert "each class once, got 'cat' twice" in message(written(tmp_path, tasks=tasks))
+
+
+@pytest.mark.parametrize("again", ["a.zip", "./a.zip"])
+def test_two_files_of_one_name_are_refused(tmp_path, again):
+    files = yaml.safe_load(written(tmp_path).read_text())["files"]
+    text = message(written(tmp_path, files=[*files, {**files[0], "name": again}]))
+    assert f"each file once, got '{again}' again" in text
+
+
+@pytest.mark.parametrize("task", ["a/b", "", "two words", "..", "größe", "a\n"])
+def test_a_task_name_that_is_not_plain_is_refused(tmp_path, task):
+    layout = folders_layout("a.zip", labels={task: "{class}"})
+    path = written(tmp_path, layout=layout, tasks={task: {}}, default_task=task)
+    assert "expected a task name of letters, digits, '_', '-' and '.'" in message(path)
+
+
+def test_a_task_that_no_image_gets_is_refused(tmp_path):
+    text = message(written(tmp_path, tasks={"class": {}, "family": {}}))
+    assert "task 'family' gets no labels: the layout gives those of class" in text
+
+
+@pytest.mark.parametrize("family", ["class-folders", "combined"])
+def test_labels_of_a_task_that_is_not_declared_are_answered_with_the_nearest_name(tmp_path, family):
+    layout = folders_layout("a.zip", labels={"class": "{class}", "clas": "{class}"})
+    if family == "combined":
+        layout = {"family": "combined", "parts": [layout]}
+    assert "unknown task 'clas'; did you mean class" in message(written(tmp_path, layout=layout))
+
+
+def test_a_manifest_that_is_not_utf_8_is_one_message(tmp_path):
+    path = written(tmp_path)
+    path.write_bytes(b"name: caf\xe9\n")
+    assert "things.yaml: expected UTF-8 text" in message(path)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from archives import make_folder, placed
 
+from autods.catalogue import Catalogue
 from autods.errors import LayoutError, UsageError
-from autods.manifest import Catalogue
 from autods.new import new_manifest
 from autods.progress import Silent
 from autods.root import DataRoot
@@ -61,6 +62,18 @@ def test_the_same_folder_gives_the_same_manifest(tmp_path):
         for out in ("one", "two")
     ]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("place", [b"caf\xe9/1.jpg", b"cat/caf\xe9.jpg"])
+def test_a_name_that_is_not_utf_8_is_one_message(tmp_path, place):
+    folder = images(tmp_path, "cat")
+    target = folder / os.fsdecode(place)
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"x")
+    with pytest.raises(LayoutError, match=r"'.*caf\\xe9.*expected names in UTF-8") as caught:
+        new_manifest("mine", folder, tmp_path / "manifests")
+    str(caught.value).encode()
+    assert not (tmp_path / "manifests").exists()
 
 
 def test_mistakes_are_answered_and_nothing_is_written(tmp_path):

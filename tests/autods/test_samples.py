@@ -16,7 +16,9 @@ from archives import checksum, folders_layout, make_folder, make_tar, make_zip, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autods.errors import ContainerError, IndexMissing, LayoutError
+from autods.containers import MemberReader
+from autods.errors import ContainerError, FetchError, IndexMissing, LayoutError
+from autods.fetch import fetch_dataset
 from autods.files import hash_file
 from autods.labels import assign_splits
 from autods.manifest import Manifest, SplitRule
@@ -171,10 +173,10 @@ def test_counts_that_differ_from_the_expected_ones_are_warnings(tmp_path):
 
 def test_the_record_keeps_what_fetch_wrote_and_says_what_was_indexed(tmp_path):
     root, manifest = setting(tmp_path)
-    root.record("things").write_text('{"files": {"a.zip": {"size": 1}}}')
+    fetched = json.loads(root.record("things").read_text())["files"]
     index_dataset(manifest, root, Silent())
     record = json.loads(root.record("things").read_text())
-    assert record["files"] == {"a.zip": {"size": 1}}
+    assert record["files"] == fetched != {}
     entry = record["index"]
     assert entry["manifest"] == manifest.fingerprint()
     assert entry["sha256"] == hash_file(root.samples("things"), "sha256")
@@ -194,6 +196,69 @@ def test_an_index_is_kept_until_manifest_or_files_change(tmp_path):
     root.archive("things", "a.zip").unlink()
     with pytest.raises(ContainerError, match="autods fetch"):
         index_dataset(other, root, Silent())
+
+
+def test_an_archive_of_an_older_manifest_is_never_indexed_under_the_new_one(tmp_path):
+    old, new = (
+        make_tar(tmp_path / name / "a.tgz", {"cat/1.jpg": name.encode()}, "w:gz")
+        for name in ("old", "new")
+    )
+    root, layout = DataRoot(tmp_path / "root"), folders_layout("a.tgz")
+    index_dataset(placed(root, manifest_of({"a.tgz": old}, layout), {"a.tgz": old}), root, Silent())
+    before = tree(root.path)
+    manifest = manifest_of({"a.tgz": new}, layout)
+    with pytest.raises(ContainerError, match=r"a\.tgz.*Run 'autods fetch things'"):
+        index_dataset(manifest, root, Silent())
+    assert tree(root.path) == before
+    fetch_dataset(manifest, root, Silent())
+    index_dataset(manifest, root, Silent())
+    place = load_samples(root, "things", manifest).locate(0)
+    assert MemberReader(root, "things").read(*place) == b"new"
+
+
+def test_an_archive_put_there_by_hand_is_indexed_once_fetch_has_checked_it(tmp_path):
+    source = make_zip(tmp_path / "a.zip", MEMBERS)
+    root = DataRoot(tmp_path / "root")
+    manifest = manifest_of({"a.zip": source}, BY_FOLDER)
+    make_zip(root.archive("things", "a.zip"), MEMBERS)
+    with pytest.raises(ContainerError, match="autods fetch things"):
+        index_dataset(manifest, root, Silent())
+    assert fetch_dataset(manifest, root, Silent()).files[0].action == "adopt"
+    assert index_dataset(manifest, root, Silent()).samples == len(MEMBERS)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"files": 3}', '{"index": []}', "\xff"])
+def test_a_broken_record_is_one_message(tmp_path, content):
+    root, manifest = setting(tmp_path)
+    root.record("things").write_bytes(content.encode("latin-1"))
+    with pytest.raises(FetchError, match=r"record\.json: expected .*Move it away"):
+        index_dataset(manifest, root, Silent())
+    root.record("things").unlink()
+    fetch_dataset(manifest, root, Silent())
+    assert index_dataset(manifest, root, Silent()).action == "indexed"
+
+
+@pytest.mark.parametrize("damage", ["lose", "rename", "cut"])
+def test_damage_to_a_file_of_a_folder_is_seen_by_index_and_cured_by_fetch(tmp_path, damage):
+    source = make_folder(tmp_path / "source", MEMBERS)
+    root = DataRoot(tmp_path / "root")
+    manifest = manifest_of({"a": source}, {**BY_FOLDER, "files": ["a"]})
+    fetch_dataset(manifest, root, Silent())
+    index_dataset(manifest, root, Silent())
+    good = tree(root.path)
+    one = root.archive("things", "a") / "test" / "cat" / "0.jpg"
+    {
+        "lose": one.unlink,
+        "rename": lambda: one.rename(f"{one}x"),
+        "cut": lambda: one.write_bytes(b""),
+    }[damage]()
+    left = tree(root.archive("things", "a"))
+    with pytest.raises(ContainerError, match="autods fetch things"):
+        index_dataset(manifest, root, Silent())
+    assert fetch_dataset(manifest, root, Silent()).files[0].action == "download"
+    assert index_dataset(manifest, root, Silent()).action == "kept"
+    assert tree(root.archive("things", "a.bad")) == left
+    assert {k: v for k, v in tree(root.path).items() if "a.bad/" not in k} == good
 
 
 def test_a_deleted_conversion_is_made_again(tmp_path):
@@ -241,6 +306,8 @@ def test_a_random_split_keeps_every_class_in_train_and_uses_every_label(labels, 
     splits = assign_splits("clean", rule, [None] * len(labels), numbers)
     assert ((splits == "") == (numbers < 0)).all()
     assert set(numbers[splits == "train"]) == set(numbers) - {-1}
+    several = {n for n in set(labels) - {-1} if labels.count(n) > 1}
+    assert set(numbers[splits == "test"]) == several
     again = assign_splits("clean", rule, ["x"] * len(labels), numbers)
     assert (again == splits).all()
     if dev == 0.0:

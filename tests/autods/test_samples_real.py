@@ -12,8 +12,9 @@ import pytest
 from archives import REPOSITORY, placed
 from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
 
+from autods.catalogue import Catalogue
 from autods.containers import MemberReader
-from autods.manifest import Catalogue, Manifest
+from autods.manifest import Manifest
 from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples, verify_index

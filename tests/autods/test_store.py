@@ -40,6 +40,7 @@ def info(n: int, **changes: object) -> ShardInfo:
         class_names=NAMES,
         encoder={"model": "tiny", "weights_sha256": "ab" * 32},
         fingerprint="cd" * 32,
+        samples_sha256="ef" * 32,
         start=0,
         stop=n,
         index=0,
@@ -140,7 +141,7 @@ def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path: Path) -> None
     write_shard(path, data(4), info(4))
     with h5py.File(path, "r+") as file:
         file.attrs["format"] = 9
-    with pytest.raises(StoreError, match="expected format version 1, got 9"):
+    with pytest.raises(StoreError, match="expected format version 2, got 9"):
         read_shard(path)
 
 

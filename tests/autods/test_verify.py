@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from archives import folders_layout, make_zip, manifest_of, placed
 
+from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
 from autods.feature_sets import seal_features
 from autods.progress import Silent
@@ -31,6 +32,7 @@ def write_set(root: DataRoot, name: str = "pets") -> None:
             class_names={"kind": ["cat", "dog"]},
             encoder={"model": "tiny"},
             fingerprint="cd" * 32,
+            samples_sha256="ef" * 32,
             start=0,
             stop=n,
             index=0,
@@ -176,6 +178,7 @@ def indexed(tmp_path: Path) -> tuple[DataRoot, SampleIndex]:
             class_names=index.classes,
             encoder={"model": "tiny"},
             fingerprint=index.fingerprint,
+            samples_sha256=digest_samples(index),
             start=0,
             stop=len(rows),
             index=0,

@@ -1,0 +1,160 @@
+"""Where manifests and streams are found, and what is said of a file that is wrong.
+
+What a manifest holds is in `autods.manifest`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from autods.errors import ManifestError
+from autods.manifest import FileEntry, Manifest, StreamItem, StreamSpec
+from autods.names import unknown
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class Catalogue:
+    """All manifests and streams that can be named.
+
+    Parameters
+    ----------
+    folders
+        Further folders, searched after the shipped ones; a name found later wins, so
+        that a user can correct a shipped manifest. Each holds ``*.yaml`` manifests
+        directly or in ``datasets/``, and streams in ``streams/``.
+    """
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        extra = [Path(p) for p in os.environ.get("AUTODS_MANIFESTS", "").split(os.pathsep) if p]
+        self._datasets: dict[str, Path] = {}
+        self._streams: dict[str, Path] = {}
+        for folder in [shipped_manifests(), *extra, *folders]:
+            if not folder.is_dir():
+                raise ManifestError(
+                    f"manifest folder {folder} does not exist; nothing was read. "
+                    "Correct --manifests or AUTODS_MANIFESTS."
+                )
+            for path in sorted([*folder.glob("*.yaml"), *folder.glob("datasets/*.yaml")]):
+                self._datasets[path.stem] = path
+            for path in sorted(folder.glob("streams/*.yaml")):
+                self._streams[path.stem] = path
+
+    def datasets(self) -> list[str]:
+        """List the names of all datasets, sorted."""
+        return sorted(self._datasets)
+
+    def streams(self) -> list[str]:
+        """List the names of all streams that are defined by a file, sorted."""
+        return sorted(self._streams)
+
+    def path(self, name: str) -> Path:
+        """Return the file of a dataset's manifest; raise `UnknownName` otherwise."""
+        if name not in self._datasets:
+            raise unknown("dataset", name, self._datasets)
+        return self._datasets[name]
+
+    def dataset(self, name: str) -> Manifest:
+        """Load one manifest. Local mirrors are resolved against the manifest's folder."""
+        path = self.path(name)
+        manifest = load(path, Manifest)
+        if manifest.name != path.stem:
+            raise ManifestError(
+                f"{path}: name: expected '{path.stem}' as the file is called, got "
+                f"'{manifest.name}'; the manifest was not used. Rename one of the two."
+            )
+        return manifest.model_copy(
+            update={"files": [_resolved(entry, path.parent) for entry in manifest.files]}
+        )
+
+    def stream(self, name: str) -> StreamSpec:
+        """Load a stream by name, by YAML path, or from comma-separated dataset names."""
+        if name.endswith((".yaml", ".yml")):
+            return load(Path(name), StreamSpec)
+        if name in self._streams:
+            return load(self._streams[name], StreamSpec)
+        parts = [part for part in name.split(",") if part]
+        if len(parts) > 1 or name in self._datasets:
+            for part in parts:
+                self.path(part)
+            items = [StreamItem(dataset=part) for part in parts]
+            return StreamSpec(name=name, title=f"Datasets {name}", datasets=items)
+        raise unknown("stream", name, [*self._streams, *self._datasets, "synthetic"])
+
+
+def shipped_manifests() -> Path:
+    """Return the folder of manifests inside the wheel, or of the checkout."""
+    packaged = Path(__file__).parent / "_manifests"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "manifests"
+
+
+def load(path: Path, model: type[ModelT]) -> ModelT:
+    """Read and validate one YAML file.
+
+    Raises
+    ------
+    ManifestError
+        With the file, the line, the field, what was expected and what came.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return model.model_validate(yaml.safe_load(text))
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: cannot be read: {error.strerror}; nothing was used."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at position "
+            f"{error.start}; nothing was used. Save the file as UTF-8."
+        ) from None
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: not valid YAML: {error}; nothing was used.") from None
+    except ValidationError as error:
+        lines = [_explain(path, node, problem) for problem in error.errors()]
+        raise ManifestError("\n".join([*lines, "The manifest was not used."])) from None
+
+
+def _explain(path: Path, node: yaml.Node | None, problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+    line = _line(node, problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    got = ""
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif problem["type"] == "missing":
+        message = "required key is missing"
+    elif isinstance(problem["input"], str | int | float):
+        got = f", got '{problem['input']}'"
+    return f"{path}:{line}: {field}: {message}{got}"
+
+
+def _line(node: yaml.Node | None, location: Iterable[int | str]) -> int:
+    """Return the line (1-based) of the innermost node on the way to a location."""
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [value for key, value in node.value if key.value == str(part)]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            found = node.value[part : part + 1]
+        else:
+            found = []
+        if found:  # a location also names the family of a layout, which is no node
+            node = found[0]
+    return node.start_mark.line + 1 if node is not None else 1
+
+
+def _resolved(entry: FileEntry, folder: Path) -> FileEntry:
+    mirrors = [
+        m.model_copy(update={"url": str((folder / Path(m.url).expanduser()).resolve())})
+        if m.kind == "file"
+        else m
+        for m in entry.mirrors
+    ]
+    return entry.model_copy(update={"mirrors": mirrors})

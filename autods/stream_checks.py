@@ -1,0 +1,72 @@
+"""What must hold of stored features and tasks before they are opened as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from autods.catalogue import Catalogue
+from autods.errors import FeatureMismatch, UsageError
+from autods.feature_sets import StoredFeatures
+from autods.streams import Task
+
+# Of an encoder's provenance: may differ from dataset to dataset of a stream, for they change
+# last bits and not the meaning. Within one dataset they agree.
+INFORMATIONAL = frozenset({"batch_size", "device", "open_clip", "torch"})
+
+
+def check_current(features: Iterable[StoredFeatures], catalogue: Catalogue) -> None:
+    """Raise `FeatureMismatch` for features of images whose manifest has changed since."""
+    for stored in features:
+        info, name = stored.info, stored.dataset
+        if info.hashed != "image" or name not in catalogue.datasets():
+            continue
+        today = catalogue.dataset(name).fingerprint()
+        if info.fingerprint != today:
+            raise FeatureMismatch(
+                f"features of '{name}' by '{stored.encoder}' were made from manifest "
+                f"{info.fingerprint[:12]}, {catalogue.path(name)} is now {today[:12]}; nothing "
+                f"was opened. Move the folder {stored.shards[0].path.parent} away and run `autods "
+                f"index {name}` and `autods extract {name}` again, or name the folder of the "
+                "manifest they were made from with --manifests."
+            )
+
+
+def check_one_encoder(features: Sequence[StoredFeatures]) -> None:
+    """Raise `FeatureMismatch` for features of different encoders in one stream."""
+    first = features[0]
+    for other in features[1:]:
+        one = {**first.info.encoder, "dimensions": first.dim}
+        two = {**other.info.encoder, "dimensions": other.dim}
+        keys = (one.keys() | two.keys()) - INFORMATIONAL
+        if key := min((k for k in keys if one.get(k) != two.get(k)), default=None):
+            raise FeatureMismatch(
+                f"features of '{first.dataset}' and '{other.dataset}' by '{first.encoder}' are "
+                f"not of one encoder: {key} is {one.get(key)!s:.80} and {two.get(key)!s:.80}; "
+                "nothing was opened. Extract one of the two again, or leave it out."
+            )
+
+
+def check_protocol(features: Iterable[StoredFeatures], protocol: str) -> None:
+    """Raise `UsageError` where a protocol other than clean does not divide a dataset."""
+    names = [
+        f"'{stored.dataset}'"
+        for stored in features
+        if protocol != "clean" and not all(protocol in shard.splits for shard in stored.shards)
+    ]
+    if names:
+        raise UsageError(
+            f"there are no splits of {', '.join(names)} for protocol '{protocol}': expected a "
+            "rule in the manifest they were extracted by; nothing was opened. Use protocol "
+            "clean, or leave them out."
+        )
+
+
+def check_filled(tasks: Iterable[Task]) -> None:
+    """Raise `UsageError` for a task with nothing to learn from or nothing to be tested on."""
+    for task in tasks:
+        for split, part in (("train", task.train), ("test", task.test)):
+            if not len(part):
+                raise UsageError(
+                    f"task '{task.name}' has no sample in its {split} split; nothing was opened. "
+                    f"Correct the splits in the manifest of '{task.dataset}', or leave it out."
+                )

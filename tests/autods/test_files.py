@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from filelock import Timeout
+
+from autods.errors import Busy
+from autods.files import hash_tree, locked
+
+
+def test_a_lock_that_is_held_is_answered_with_its_holder(tmp_path):
+    with (
+        locked(tmp_path / "record"),
+        pytest.raises(Busy, match=f"written by process {os.getpid()} on"),
+        locked(tmp_path / "record", timeout=0.05),
+    ):
+        pytest.fail("got the lock")
+    assert not (tmp_path / "record.holder").exists()
+    with locked(tmp_path / "record", timeout=0.05):
+        pass
+
+
+def test_a_timeout_of_another_lock_inside_the_body_is_not_taken_for_this_one(tmp_path):
+    with pytest.raises(Timeout), locked(tmp_path / "record"):
+        raise Timeout("other.lock")
+
+
+def test_a_tree_with_a_name_that_is_not_utf_8_has_a_hash_that_depends_on_the_name(tmp_path):
+    digests = set()
+    for name in (b"caf\xe9.jpg", b"caf\xe8.jpg"):
+        path = tmp_path / os.fsdecode(name)
+        path.write_bytes(b"x")
+        digests.add(hash_tree(tmp_path))
+        path.unlink()
+    assert len(digests) == 2
