@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autods.containers import Container, Member, open_container
+from autods.containers import Container, open_container
 from autods.errors import LayoutError
 from autods.labels import TaskLabels, assign_splits, needed_files, number_labels
 from autods.layouts.base import RawSample
@@ -44,11 +44,6 @@ def opened(
             container.close()
 
 
-def members_by_name(container: Container) -> dict[str, Member]:
-    """Return member name to member."""
-    return {member.name: member for member in container.members()}
-
-
 def collect(
     manifest: Manifest, containers: Mapping[str, Container], progress: Progress
 ) -> list[RawSample]:
@@ -62,19 +57,22 @@ def collect(
     LayoutError
         When two records of one image contradict each other.
     """
-    merged: dict[str, RawSample] = {}
+    merged: dict[str, dict[str, RawSample]] = {}  # file, member: no new text for each sample
     count = 0
     progress.start(f"indexing {manifest.name}", None, "images")
     try:
         for count, sample in enumerate(manifest.layout.read(containers), start=1):
-            path = f"{sample.file}/{sample.member}"
-            merged[path] = _merge(merged[path], sample) if path in merged else sample
+            of_file = merged.setdefault(sample.file, {})
+            first = of_file.get(sample.member)
+            of_file[sample.member] = sample if first is None else _merge(first, sample)
             if count % STEP == 0:
                 progress.advance(STEP)
         progress.advance(count % STEP)
     finally:
         progress.finish()
-    return [merged[path] for path in sorted(merged)]
+    samples = [sample for of_file in merged.values() for sample in of_file.values()]
+    samples.sort(key=lambda sample: f"{sample.file}/{sample.member}")
+    return samples
 
 
 def sample_table(
@@ -82,18 +80,20 @@ def sample_table(
 ) -> pa.Table:
     """Build the table of a sample index, see `autods.samples.SampleIndex`."""
     import pyarrow as pa
+    from pyarrow import compute
 
     tasks = {
         task: number_labels(task, spec, samples, containers)
         for task, spec in manifest.tasks.items()
     }
-    members = {name: members_by_name(container) for name, container in containers.items()}
-    places = [members[sample.file][sample.member] for sample in samples]
+    places = [containers[sample.file].find(sample.member) for sample in samples]
+    files = pa.array([sample.file for sample in samples], pa.string())
+    members = pa.array([sample.member for sample in samples], pa.string())
     columns: dict[str, pa.Array] = {
         "sample": pa.array(np.arange(len(samples), dtype=np.int64)),
-        "path": pa.array([f"{s.file}/{s.member}" for s in samples], pa.string()),
-        "container": pa.array([s.file for s in samples], pa.string()),
-        "member": pa.array([s.member for s in samples], pa.string()),
+        "path": compute.binary_join_element_wise(files, members, "/"),
+        "container": files,
+        "member": members,
         "offset": pa.array([place.offset for place in places], pa.int64()),
         "size": pa.array([place.size for place in places], pa.int64()),
     }

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods import __version__
-from autods.collect import FORMAT, KEY, collect, members_by_name, opened, sample_table
+from autods.collect import FORMAT, KEY, collect, opened, sample_table
 from autods.containers import NESTED, Member, MemberReader
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "dev", "test")
+BATCH = 10_000  # rows made into Python objects at once
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,10 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
             index = load_samples(root, manifest.name, manifest)
             recorded = read_record(root, manifest.name).get("index", {}).get("sha256")
             with opened(manifest, root, Silent()) as containers:
-                members = {name: members_by_name(c) for name, c in containers.items()}
+                members = {
+                    file: {member.name: member for member in container.members()}
+                    for file, container in containers.items()
+                }
     except AutodsError as error:
         return [str(error)]
     problems = []
@@ -240,8 +244,11 @@ def _counts(table: pa.Table, protocol: str) -> dict[str, int]:
 def _containers(manifest: Manifest, root: DataRoot, table: pa.Table) -> list[str]:
     """List the files and folders that hold the samples, relative to the dataset's folder."""
     reader = MemberReader(root, manifest.name)
-    columns = zip(table["container"].to_pylist(), table["member"].to_pylist(), strict=True)
-    outer = {(file, m.partition(NESTED)[0] if NESTED in m else "") for file, m in columns}
+    outer = {
+        (file, member.partition(NESTED)[0] if NESTED in member else "")
+        for batch in table.select(["container", "member"]).to_batches(max_chunksize=BATCH)
+        for file, member in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    }
     paths = {reader.path(file, inner + NESTED if inner else "") for file, inner in outer}
     return sorted(p.relative_to(root.dataset(manifest.name)).as_posix() for p in paths)
 

@@ -12,7 +12,7 @@ from autods.root import inside
 NESTED = "!/"  # stands between the name of a nested zip and the path inside it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are millions
 class Member:
     """One file inside a container.
 
@@ -38,6 +38,9 @@ class Container(Protocol):
 
     def members(self) -> list[Member]:
         """Return all files, sorted by name; no folders, no links."""
+
+    def find(self, name: str) -> Member:
+        """Return one member by its name; raise `ContainerError` if absent."""
 
     def read(self, name: str) -> bytes:
         """Return the content of one member; raise `ContainerError` if absent or damaged."""

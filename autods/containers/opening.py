@@ -26,20 +26,24 @@ class Listed:
         self._reader = reader
         self._file = file
         # A name that occurs twice stands for its last entry, as unpacking would leave it.
-        self._by_name = {member.name: member for member in members}
+        self._by_name = {member.name: member for member in sorted(members, key=_name)}
 
     def members(self) -> list[Member]:
         """Return all files, sorted by name; no folders, no links."""
-        return [self._by_name[name] for name in sorted(self._by_name)]
+        return list(self._by_name.values())
 
-    def read(self, name: str) -> bytes:
-        """Return the content of one member; raise `ContainerError` if absent or damaged."""
+    def find(self, name: str) -> Member:
+        """Return one member by its name; raise `ContainerError` if absent."""
         if name not in self._by_name:
             raise ContainerError(
                 f"{self._file}: member '{name}' was expected but is not among its "
                 f"{len(self._by_name)} members; nothing was changed. Correct the manifest."
             )
-        member = self._by_name[name]
+        return self._by_name[name]
+
+    def read(self, name: str) -> bytes:
+        """Return the content of one member; raise `ContainerError` if absent or damaged."""
+        member = self.find(name)
         return self._reader.read(self._file, name, member.offset, member.size)
 
     def close(self) -> None:
@@ -96,6 +100,10 @@ def open_container(
         inner = _nested(root, manifest.name, file, checksum, outer)
         members = [m for m in members if not _is_zip(m.name)] + list(inner)
     return Listed(reader, file, members)
+
+
+def _name(member: Member) -> str:
+    return member.name
 
 
 def _list(path: Path, file: str) -> list[Member]:

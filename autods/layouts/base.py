@@ -17,7 +17,7 @@ from autods.containers import Container
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are millions
 class RawSample:
     """One image as a layout family finds it.
 
@@ -72,6 +72,17 @@ class Layout(BaseModel):
             file, line or member, and what was expected.
         """
         raise NotImplementedError
+
+
+class Shared:
+    """Gives equal labels as one object: there are few of them and millions of samples."""
+
+    def __init__(self) -> None:
+        self._labels: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def __call__(self, labels: dict[str, str]) -> dict[str, str]:
+        """Return the first of all labels that were equal to these (of the same tasks)."""
+        return self._labels.setdefault(tuple(labels.values()), labels)
 
 
 def is_image(member: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from sys import intern
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from autods.containers import Container
 from autods.errors import LayoutError
-from autods.layouts.base import Layout, RawSample, is_image
+from autods.layouts.base import Layout, RawSample, Shared, is_image
 from autods.layouts.patterns import check_fields, compile_pattern, fields, fill
 
 
@@ -61,6 +62,7 @@ class PathLabels(Layout):
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image whose path matches."""
         pattern = compile_pattern(self.pattern)
+        shared = Shared()
         unwanted = [compile_pattern(text) for text in self.exclude]
         for file in self.in_files:
             names = [member.name for member in containers[file].members()]
@@ -71,8 +73,8 @@ class PathLabels(Layout):
                     continue
                 matched += 1
                 values = found.groupdict()
-                labels = {task: fill(text, values) for task, text in self.labels.items()}
-                split = None if self.split is None else fill(self.split, values)
+                labels = shared({task: fill(text, values) for task, text in self.labels.items()})
+                split = None if self.split is None else intern(fill(self.split, values))
                 yield RawSample(file, name, labels, split)
             if not matched:
                 near = f"such as '{names[len(names) // 2]}'" if names else "the file is empty"

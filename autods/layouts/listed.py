@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import intern
 
 from pydantic import Field
 
 from autods.containers import Container
-from autods.errors import LayoutError
-from autods.layouts.base import Layout, RawSample
+from autods.errors import ContainerError, LayoutError
+from autods.layouts.base import Layout, RawSample, Shared
 from autods.layouts.patterns import fill
 from autods.layouts.tables import Row, TextFile
 
@@ -49,21 +50,22 @@ class ListedSamples(Layout):
         LayoutError
             When an image is missing, or there is no row at all.
         """
-        members = {member.name for member in container.members()}
+        shared = Shared()
         empty = True
         for row in found:
             empty = False
             values = dict(zip(columns, row.cells, strict=True))
-            member = fill(self.path, values)
-            if member not in members:
+            name = fill(self.path, values)
+            try:
+                member = container.find(name)
+            except ContainerError:
                 raise LayoutError(
-                    f"{table.shown}: line {row.line}: expected image '{member}' in {self.file}, "
+                    f"{table.shown}: line {row.line}: expected image '{name}' in {self.file}, "
                     "which has no such member; nothing was indexed. Correct 'path' in the manifest."
-                )
-            labels = {task: fill(text, values) for task, text in self.labels.items()}
-            yield RawSample(
-                self.file, member, labels, None if split is None else fill(split, values)
-            )
+                ) from None
+            labels = shared({task: fill(text, values) for task, text in self.labels.items()})
+            part = None if split is None else intern(fill(split, values))
+            yield RawSample(self.file, member.name, labels, part)
         if empty:
             raise LayoutError(
                 f"{table.shown}: expected at least one row, got none; nothing was indexed. "
