@@ -61,30 +61,43 @@ def write_lmdb(folder: Path, features: np.ndarray, labels: np.ndarray) -> Pickle
 
 
 def write_shards(root: DataRoot, features: np.ndarray, labels: np.ndarray) -> FeatureSet:
-    count = -(-len(labels) // SHARD_ROWS)
     hashes = np.random.default_rng(1).permutation(len(labels)).astype(np.uint64)
+    count = -(-len(labels) // SHARD_ROWS)
     for index in range(count):
-        start, stop = index * SHARD_ROWS, min((index + 1) * SHARD_ROWS, len(labels))
-        info = ShardInfo(
-            dataset=NAME,
-            split="train",
-            default_task="class",
-            class_names={"class": [f"class{i}" for i in range(CLASSES)]},
-            encoder={"model": ENCODER},
-            fingerprint="0" * 64,
-            samples_sha256="",
-            start=start,
-            stop=stop,
-            index=index,
-            count=count,
+        rows = slice(index * SHARD_ROWS, min((index + 1) * SHARD_ROWS, len(labels)))
+        data = ShardData(
+            features[rows],
+            {"class": labels[rows]},
+            np.arange(rows.start, rows.stop, dtype=np.int64),
+            hashes[rows],
         )
-        rows = slice(start, stop)
-        sample = np.arange(start, stop, dtype=np.int64)
-        data = ShardData(features[rows], {"class": labels[rows]}, sample, hashes[rows])
+        info = shard_info("train", rows.start, rows.stop, index, count)
         write_shard(root.shard(ENCODER, NAME, "train", index, count), data, info)
+    # a stream wants something to test on; it is not read here
+    n = len(labels)
+    one = ShardData(
+        features[:1], {"class": labels[:1]}, np.array([n]), np.array([n], dtype=np.uint64)
+    )
+    write_shard(root.shard(ENCODER, NAME, "test", 0, 1), one, shard_info("test", 0, 1, 0, 1))
     seal_features(root, ENCODER, NAME)
     spec = StreamSpec(name=NAME, title=NAME, datasets=[StreamItem(dataset=NAME)])
     return Stream.open(spec, root, ENCODER).tasks[0].train
+
+
+def shard_info(split: str, start: int, stop: int, index: int, count: int) -> ShardInfo:
+    return ShardInfo(
+        dataset=NAME,
+        split=split,
+        default_task="class",
+        class_names={"class": [f"class{i}" for i in range(CLASSES)]},
+        encoder={"model": ENCODER},
+        fingerprint="0" * 64,
+        samples_sha256="",
+        start=start,
+        stop=stop,
+        index=index,
+        count=count,
+    )
 
 
 def rate(epoch: Callable[[int], Batches], dim: int, seconds: float) -> float:
