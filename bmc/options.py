@@ -39,6 +39,7 @@ def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[p.name]) for p in own
     ] + options
+    # typer reads the options from this attribute, which function types do not declare
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper

@@ -45,6 +45,7 @@ class Slice(io.RawIOBase):
         self._at = base + offset
         return self._at
 
+    # the base class takes any buffer; zipfile passes these two
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill the buffer as far as the window reaches."""
         self._handle.seek(self._start + self._at)

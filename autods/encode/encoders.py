@@ -96,6 +96,7 @@ class OpenClipEncoder:
         )
         with torch.inference_mode(), exact:
             images = batch.to(device=self.device, dtype=self.dtype)  # [n, 3, h, w]
+            # open_clip models have no common typed base with encode_image
             features = self.model.encode_image(images)  # type: ignore[operator]  # [n, d]
             return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
 
@@ -185,7 +186,7 @@ def _build(weights: Weights) -> torch.nn.Module:
                 f"{f'{error}'.strip().splitlines()[0][:200]}; nothing was done. Install what is "
                 "missing, or choose another model."
             ) from None
-    return net.eval()  # type: ignore[no-any-return]
+    return net.eval()  # type: ignore[no-any-return]  # open_clip is untyped
 
 
 def _placed(
@@ -223,7 +224,7 @@ def _preprocessing(weights: Weights, net: torch.nn.Module) -> dict[str, Any]:
             for tag in fitting_tags(weights.model)
         ]
         found = every[0] if every and all(one == every[0] for one in every) else default
-    return {**found, "size": net.visual.image_size}  # type: ignore[union-attr]
+    return {**found, "size": net.visual.image_size}  # type: ignore[union-attr]  # untyped
 
 
 def _device(name: str) -> torch.device:
