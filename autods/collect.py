@@ -12,7 +12,14 @@ import numpy as np
 
 from autods.containers import Container, open_container
 from autods.errors import LayoutError
-from autods.labels import TaskLabels, assign_splits, needed_files, number_labels
+from autods.labels import (
+    TaskLabels,
+    assign_splits,
+    group_numbers,
+    needed_files,
+    number_labels,
+    strata,
+)
 from autods.layouts.base import RawSample
 from autods.manifest import Manifest
 from autods.progress import Progress
@@ -31,12 +38,17 @@ def opened(
     manifest: Manifest, root: DataRoot, progress: Progress
 ) -> Iterator[dict[str, Container]]:
     """Open every file that indexing reads; close all of them at the end."""
-    nested = manifest.layout.nested_files()
+    nested, arrays = manifest.layout.nested_files(), manifest.layout.arrays()
     containers: dict[str, Container] = {}
     try:
         for file in needed_files(manifest):
             containers[file] = open_container(
-                root, manifest, file, nested=file in nested, progress=progress
+                root,
+                manifest,
+                file,
+                nested=nested.get(file, ()),
+                arrays=arrays.get(file, ()),
+                progress=progress,
             )
         yield containers
     finally:
@@ -98,9 +110,9 @@ def sample_table(
         "size": pa.array([place.size for place in places], pa.int64()),
     }
     official = [sample.split for sample in samples]
-    stratify_by = tasks[manifest.default_task].numbers
+    (numbers, owners), groups = strata(manifest.default_task, tasks), group_numbers(samples)
     for protocol, rule in sorted(manifest.splits.items()):
-        splits = assign_splits(protocol, rule, official, stratify_by)
+        splits = assign_splits(protocol, rule, official, numbers, owners, groups)
         columns[f"split_{protocol}"] = pa.array(splits, pa.string())
     for task, labels in tasks.items():
         columns[f"label_{task}"] = pa.array(labels.numbers)
@@ -123,6 +135,7 @@ def _merge(first: RawSample, second: RawSample) -> RawSample:
     pairs: Iterable[tuple[str, str | None, str | None]] = [
         *((f"task '{t}'", first.labels.get(t), key) for t, key in second.labels.items()),
         ("official split", first.split, second.split),
+        ("group", first.group, second.group),
     ]
     for what, one, two in pairs:
         if one is not None and two is not None and one != two:
@@ -130,5 +143,9 @@ def _merge(first: RawSample, second: RawSample) -> RawSample:
                 f"{first.file}/{first.member}: {what}: expected one value, got '{one}' and "
                 f"'{two}'; nothing was indexed. Correct the layout in the manifest."
             )
-    split = first.split if second.split is None else second.split
-    return replace(first, labels={**first.labels, **second.labels}, split=split)
+    return replace(
+        first,
+        labels={**first.labels, **second.labels},
+        split=first.split if second.split is None else second.split,
+        group=first.group if second.group is None else second.group,
+    )

@@ -33,11 +33,77 @@ class UnsafePath(AutodsError):
 
 
 class FetchError(AutodsError):
-    """A file could not be fetched from any of its mirrors."""
+    """Files of a dataset could not be fetched from any of their mirrors.
+
+    Attributes
+    ----------
+    cause
+        One or two words for tables; each subclass has its own.
+    next_step
+        One sentence: what the user does next.
+    url
+        Where the next step is done, ``""`` if nowhere in particular.
+    """
+
+    cause = "failed"
+    usual_step = "Run the same command again later, or add a --mirror that has the file."
+
+    def __init__(self, message: str, next_step: str = "", url: str = "") -> None:
+        super().__init__(message)
+        self.next_step = next_step or self.usual_step
+        self.url = url
+
+
+class CredentialsMissing(FetchError):
+    """A host gives the file only to those who show a token, and there is none that it takes."""
+
+    cause = "needs credentials"
+    usual_step = "Get a token from the host and put it where its own tools look for it."
+
+
+class RulesNotAccepted(FetchError):
+    """A host or a licence wants its rules accepted first; ``url`` says where."""
+
+    cause = "needs acceptance"
+    usual_step = "Accept the rules on the page of the dataset, then run the same command again."
+
+
+class QuotaExceeded(FetchError):
+    """A host has given the file too often, or answered us too often, and wants a pause."""
+
+    cause = "quota"
+    usual_step = "Run the same command again in a day: the host's download quota is used up."
 
 
 class ChecksumMismatch(FetchError):
     """A file arrived whole but is not the file the manifest describes."""
+
+    cause = "corrupt"
+    usual_step = "Its mirrors hold another file: add a --mirror that has the published one."
+
+
+class DiskFull(FetchError):
+    """The disk, or the user's share of it, holds no more."""
+
+    cause = "disk full"
+    usual_step = "Free space or choose another --root, then run the same command again."
+
+
+class Unreachable(FetchError):
+    """A host could not be reached, or its connections broke off again and again."""
+
+    cause = "unreachable"
+    usual_step = "Check the network ('autods doctor'), then run the same command again."
+
+
+class LinkGone(FetchError):
+    """The host answers, but the file is not there any more."""
+
+    cause = "gone"
+    usual_step = (
+        "Look for the file on the homepage ('autods info NAME') and hand it over with "
+        "'autods import NAME FILE', or add a --mirror that has it."
+    )
 
 
 class ContainerError(AutodsError):
@@ -46,6 +112,14 @@ class ContainerError(AutodsError):
 
 class DamagedMember(ContainerError):
     """The data of one member is damaged; the rest of its archive can be read."""
+
+
+class ToolMissing(ContainerError):
+    """An archive can only be unpacked by a system tool, and none of them is installed."""
+
+
+class UnsafePickle(AutodsError):
+    """A pickle asks for code where only data is expected."""
 
 
 class LayoutError(AutodsError):

@@ -17,7 +17,7 @@ from autods.errors import LayoutError
 from autods.layouts.base import RawSample
 from autods.layouts.tables import TextFile, rows
 from autods.manifest import ClassTable, Manifest, SplitRule, TaskSpec
-from autods.splits import hold_out
+from autods.splits import hold_out, hold_out_groups
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,73 @@ def number_labels(
     Raises
     ------
     LayoutError
-        For a label key that is not in the list or table; names the image.
+        For a label key that is not in the list, mapping or table; names the image.
     """
     keys = [sample.labels.get(task) for sample in samples]
     found = {key for key in keys if key is not None}
-    if isinstance(spec.classes, ClassTable):
-        table = _class_table(spec.classes, containers[spec.classes.file])
-        order = [key for key in table if key in found]
-        names = _distinct([table[key] for key in order], order)
-    elif spec.classes is None:
-        order = names = sorted(found)
-    else:
-        names = list(spec.classes)
-        order = [str(i) for i in range(len(names))] if spec.keys == "index" else names
-    number = {key: i for i, key in enumerate(order)}
+    names, number = _numbering(spec, found, containers)
     if strange := found - number.keys():
         sample = next(s for s in samples if s.labels.get(task) in strange)
         raise LayoutError(
             f"{sample.file}/{sample.member}: task '{task}': label '{sample.labels[task]}' is not "
-            f"among the {len(names)} classes the manifest names ({', '.join(order[:5])}, ...); "
-            "nothing was indexed. Correct 'classes' or 'labels' in the manifest."
+            f"among the {len(number)} the manifest knows ({', '.join(list(number)[:5])}, ...); "
+            "nothing was indexed. Correct 'classes', 'keys' or 'labels' in the manifest."
         )
     return TaskLabels(names, np.array([-1 if k is None else number[k] for k in keys], np.int32))
+
+
+def _numbering(
+    spec: TaskSpec, found: set[str], containers: Mapping[str, Container]
+) -> tuple[list[str], dict[str, int]]:
+    """Return the class names in order, and label key to class number."""
+    if isinstance(spec.classes, ClassTable):
+        table = class_table(spec.classes, containers[spec.classes.file])
+        order = [key for key in table if key in found]
+        names = _distinct([table[key] for key in order], order)
+        return names, {key: i for i, key in enumerate(order)}
+    given = spec.names()
+    if given is None:
+        numeric = all(key.isdecimal() for key in found)
+        given = sorted(found, key=lambda key: (int(key), key) if numeric else (0, key))
+    if isinstance(spec.keys, dict):
+        return given, {key: given.index(name) for key, name in spec.keys.items()}
+    keys = [str(i) for i in range(len(given))] if spec.keys == "index" else given
+    return given, {key: i for i, key in enumerate(keys)}
+
+
+def strata(
+    default: str, tasks: Mapping[str, TaskLabels]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return what splits are stratified by.
+
+    Returns
+    -------
+    numbers
+        int32 [n], the class of the default task; where a sample has none (it belongs to a
+        task with images of its own), that of the first task that labels it. -1: no label.
+    owners
+        int32 [n], which task that is. Each task's images are divided on their own, so the
+        split of one does not depend on the others.
+    """
+    names = [default, *(name for name in tasks if name != default)]
+    numbers = np.full(len(tasks[default].numbers), -1, np.int32)
+    owners = np.zeros_like(numbers)
+    for owner, name in enumerate(names):
+        mine = (numbers < 0) & (tasks[name].numbers >= 0)
+        numbers[mine], owners[mine] = tasks[name].numbers[mine], owner
+    return numbers, owners
+
+
+def group_numbers(samples: Sequence[RawSample]) -> npt.NDArray[np.int64]:
+    """Return the number of each sample's group, int64 [n]; without one, a group of its own."""
+    known: dict[str, int] = {}
+    return np.array(
+        [
+            -1 - position if s.group is None else known.setdefault(s.group, len(known))
+            for position, s in enumerate(samples)
+        ],
+        np.int64,
+    )
 
 
 def assign_splits(
@@ -79,6 +124,8 @@ def assign_splits(
     rule: SplitRule,
     official: Sequence[str | None],
     labels: npt.NDArray[np.int32],
+    owners: npt.NDArray[np.int32],
+    groups: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.object_]:
     """Divide the samples by one protocol's rule.
 
@@ -86,8 +133,10 @@ def assign_splits(
     ----------
     official
         Split names as the layout gave them, one per sample.
-    labels
-        Class numbers of the default task, int32 [n]; samples with -1 are not used.
+    labels, owners
+        What is stratified by, int32 [n], see `strata`; samples with -1 are not used.
+    groups
+        Group of each sample, int64 [n], for rules with ``grouped``.
 
     Returns
     -------
@@ -100,17 +149,30 @@ def assign_splits(
     """
     splits = np.full(len(labels), "", dtype=object)
     labelled = labels >= 0
+
+    def move(name: str, fraction: float, at_least: int = 0) -> None:
+        for owner in np.unique(owners[splits == "train"]):
+            train = np.flatnonzero((splits == "train") & (owners == owner))
+            if rule.grouped:
+                mask = hold_out_groups(labels[train], groups[train], fraction, rule.seed, at_least)
+            else:
+                mask = hold_out(labels[train], fraction, rule.seed, at_least)
+            splits[train[mask]] = name
+
     if rule.rule == "official":
         _check_names(protocol, rule, official)
         given = np.array(["" if name is None else name for name in official], dtype=object)
         for split in ("train", "dev", "test"):
             splits[np.isin(given, getattr(rule, split)) & labelled] = split
+        if rule.grouped:
+            tested = np.isin(groups, groups[splits == "test"])
+            splits[tested & (splits != "test")] = ""
     else:
         splits[labelled] = "train"
         # Every class is tested as long as it can spare a sample; dev may lack small ones.
-        _move(splits, labels, "test", rule.test_fraction or 0.0, rule.seed, at_least=1)
+        move("test", rule.test_fraction or 0.0, at_least=1)
     if not (rule.rule == "official" and rule.dev):
-        _move(splits, labels, "dev", rule.dev_fraction, rule.seed)
+        move("dev", rule.dev_fraction)
     return splits
 
 
@@ -118,18 +180,6 @@ def needed_files(manifest: Manifest) -> list[str]:
     """Return the files that indexing opens: of the layout and of the class tables."""
     tables = [t.classes.file for t in manifest.tasks.values() if isinstance(t.classes, ClassTable)]
     return list(dict.fromkeys([*manifest.layout.files(), *tables]))
-
-
-def _move(
-    splits: npt.NDArray[np.object_],
-    labels: npt.NDArray[np.int32],
-    name: str,
-    fraction: float,
-    seed: int,
-    at_least: int = 0,
-) -> None:
-    train = np.flatnonzero(splits == "train")
-    splits[train[hold_out(labels[train], fraction, seed, at_least)]] = name
 
 
 def _check_names(protocol: str, rule: SplitRule, official: Sequence[str | None]) -> None:
@@ -143,12 +193,25 @@ def _check_names(protocol: str, rule: SplitRule, official: Sequence[str | None])
             )
 
 
-def _class_table(spec: ClassTable, container: Container) -> dict[str, str]:
-    """Return key to class name in the order of the rows."""
+def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
+    """Return label key to class name in the order of the rows.
+
+    Raises
+    ------
+    LayoutError
+        When the table is not as the manifest says; names file and line.
+    """
     table = TextFile(file=spec.file, member=spec.member)
+    if spec.variable is not None:
+        from autods.arrayfiles import read_names
+
+        listed = read_names(table.data(container), table.shown, spec.variable, spec.format)
+        return {str(number): name for number, name in enumerate(listed, start=spec.first)}
     names: dict[str, str] = {}
-    for position, row in enumerate(rows(table, container, spec.delimiter, None)):
-        if max(spec.key, spec.name) >= len(row.cells):
+    width = max(spec.key, spec.name) + 1
+    found = rows(table, container, spec.delimiter, width if spec.delimiter is None else None)
+    for position, row in enumerate(found):
+        if width > len(row.cells):
             raise LayoutError(
                 f"{table.shown}: line {row.line}: expected columns {spec.key} and {spec.name} "
                 f"(counted from 0), got {len(row.cells)} columns; nothing was indexed. Correct "
@@ -156,13 +219,24 @@ def _class_table(spec: ClassTable, container: Container) -> dict[str, str]:
             )
         if position == 0 and spec.header:
             continue
-        key, name = row.cells[spec.key], row.cells[spec.name]
+        key, name = _shifted(row.cells[spec.key], spec, table, row.line), row.cells[spec.name]
         if names.setdefault(key, name) != name:
             raise LayoutError(
                 f"{table.shown}: line {row.line}: expected one class name for key '{key}', got "
                 f"'{names[key]}' and '{name}'; nothing was indexed. Correct the manifest."
             )
     return names
+
+
+def _shifted(key: str, spec: ClassTable, table: TextFile, line: int) -> str:
+    if not spec.key_offset:
+        return key
+    if not key.isdecimal():
+        raise LayoutError(
+            f"{table.shown}: line {line}: expected a number as key, got '{key}'; nothing was "
+            "indexed. Correct 'classes' in the manifest."
+        )
+    return str(int(key) + spec.key_offset)
 
 
 def _distinct(names: list[str], keys: list[str]) -> list[str]:

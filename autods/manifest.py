@@ -14,86 +14,81 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from autods.errors import UnsafePath
 from autods.layouts import AnyLayout
 from autods.names import unknown
-from autods.root import inside
+from autods.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
 
-CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git:[0-9a-f]{40}|tree:[0-9a-f]{64}")
+__all__ = [
+    "PROTOCOLS",
+    "Acceptance",
+    "ClassTable",
+    "Expected",
+    "FileEntry",
+    "Manifest",
+    "Mirror",
+    "Protocol",
+    "SplitRule",
+    "StreamItem",
+    "StreamSpec",
+    "TaskSpec",
+]
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # becomes the name of columns and arrays
+TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*(?<! )")  # becomes the name of columns and arrays
 PROTOCOLS = ("clean", "paper")
 
 T = TypeVar("T")
 Protocol = Literal["clean", "paper"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ClassTable(Strict):
+    """A table inside the archive that maps a layout's label keys to class names.
 
-
-class Mirror(_Strict):
-    """One place a file can be fetched from. Mirrors are tried in order."""
-
-    kind: Literal["http", "ftp", "git", "file"]
-    url: str  # http(s)://, ftp://, a git remote, or a local path (absolute or beside the manifest)
-
-
-class FileEntry(_Strict):
-    """One file of a dataset as published: an archive, a list, or a folder of images."""
-
-    name: str
-    checksum: str  # md5:, sha256:, git:<commit>, or tree:<sha256 of a folder, see files.hash_tree>
-    size: int | None = None  # bytes
-    mirrors: list[Mirror] = Field(min_length=1)
-
-    @field_validator("checksum")
-    @classmethod
-    def _known_algorithm(cls, value: str) -> str:
-        if not CHECKSUM.fullmatch(value):
-            raise ValueError(
-                "expected md5:<32 hex>, sha256:<64 hex>, git:<40 hex> or tree:<64 hex>"
-            )
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        try:
-            inside(Path("archives"), value)
-        except UnsafePath:
-            raise ValueError("expected a relative path without '..'") from None
-        return value
-
-
-class ClassTable(_Strict):
-    """A table inside the archive that maps a layout's label keys to class names."""
+    Without ``variable`` it is a text table; with it, a list of names in a MATLAB or
+    pickle file, whose positions from ``first`` on are the keys.
+    """
 
     file: str  # the manifest file that holds the table
     member: str | None = None  # its path inside that container; None: the file is the table
-    delimiter: str = ","
+    delimiter: str | None = ","  # None: white space, the last needed column takes the rest
     header: bool = False
     key: int = 0  # column of the key
     name: int = 1  # column of the class name
+    key_offset: int = 0  # added to a key that is a number
+    variable: str | None = None
+    format: ArrayFormat | None = None  # None: by the suffix
+    first: int = 0
 
 
-class TaskSpec(_Strict):
+class TaskSpec(Strict):
     """One labelling of a dataset.
 
-    ``classes`` is the ordered list of class names, or a table in the archive, or
-    ``null``: the sorted names found in the archive over all splits. ``keys`` says
-    whether the layout's labels are names of that list or positions in it.
+    Attributes
+    ----------
+    classes
+        The ordered list of class names, or a table in the archive, or ``null``: the names
+        found in the archive over all splits, sorted (as numbers, if all are whole numbers).
+    keys
+        What the layout's labels are: ``name``, class names or keys of the table; ``index``,
+        positions in ``classes``; or a mapping from each label to its class name, which gives
+        the order too where ``classes`` is ``null``.
     """
 
     classes: list[str] | ClassTable | None = None
-    keys: Literal["name", "index"] = "name"
+    keys: Literal["name", "index"] | dict[str, str] = "name"
 
     @model_validator(mode="after")
-    def _index_needs_names(self) -> TaskSpec:
+    def _keys_fit_classes(self) -> TaskSpec:
         if self.keys == "index" and not isinstance(self.classes, list):
             raise ValueError("keys 'index' expects a list of class names in 'classes'")
+        if isinstance(self.keys, dict):
+            if isinstance(self.classes, ClassTable):
+                raise ValueError("keys: a mapping expects a list of names in 'classes', or null")
+            for key, name in self.keys.items():
+                if self.classes is not None and name not in self.classes:
+                    raise ValueError(f"keys: {key}: {unknown('class', name, self.classes)}")
         return self
 
     @field_validator("classes")
@@ -105,22 +100,31 @@ class TaskSpec(_Strict):
             raise ValueError(f"expected each class once, got '{again}' twice")
         return value
 
+    def names(self) -> list[str] | None:
+        """Return the class names in order, ``None`` if only the archive tells them."""
+        if isinstance(self.classes, list):
+            return list(self.classes)
+        return list(dict.fromkeys(self.keys.values())) if isinstance(self.keys, dict) else None
 
-class SplitRule(_Strict):
+
+class SplitRule(Strict):
     """How one protocol divides a dataset into train, dev and test.
 
     ``official`` maps the split names that the layout yields; ``random`` draws a
     stratified test set. ``dev_fraction`` of train is held out, stratified, unless
-    ``dev`` names official splits. Everything random is seeded by ``seed``.
+    ``dev`` names official splits. Everything random is seeded by ``seed``. With
+    ``grouped`` the images of a group (see the layout) stay together: draws take whole
+    groups, and images of train and dev whose group is also in test are left out.
     """
 
     rule: Literal["official", "random"]
-    train: list[str] = ["train"]
-    dev: list[str] = []
-    test: list[str] = ["test"]
+    train: list[str] = Field(default=["train"])
+    dev: list[str] = Field(default=[])
+    test: list[str] = Field(default=["test"])
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     dev_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     seed: int = 0
+    grouped: bool = False
 
     @model_validator(mode="after")
     def _random_needs_fraction(self) -> SplitRule:
@@ -138,19 +142,36 @@ class SplitRule(_Strict):
         return self
 
 
-class Expected(_Strict):
-    """Counts as published under protocol clean, where known, and who says so.
+class Expected(Strict):
+    """Counts of the default task's images as published, where known, and who says so.
 
-    ``train`` counts train and dev together.
+    Attributes
+    ----------
+    classes
+        Number of classes.
+    total
+        Images that protocol clean divides, without second copies.
+    train, test
+        Images under protocol clean; ``train`` counts train and dev together.
+    published_train, published_test
+        Images of train and validation in the published run, see protocol paper.
+    per_class
+        Class name to its number of images in all splits.
+    source
+        Who says so.
     """
 
+    classes: int | None = None
+    total: int | None = None
     train: int | None = None
     test: int | None = None
-    classes: int | None = None
+    published_train: int | None = None
+    published_test: int | None = None
+    per_class: dict[str, int] = Field(default={})
     source: str | None = None
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """One dataset: where it comes from, how it is laid out, labelled and split."""
 
     name: str
@@ -165,7 +186,8 @@ class Manifest(_Strict):
     default_task: str
     splits: dict[Protocol, SplitRule]
     expected: Expected = Expected()
-    quirks: list[str] = []
+    quirks: list[str] = Field(default=[])
+    acceptance: Acceptance | None = None
 
     @field_validator("name")
     @classmethod
@@ -180,7 +202,8 @@ class Manifest(_Strict):
         for task in value:
             if not TASK.fullmatch(task):
                 raise ValueError(
-                    f"expected a task name of letters, digits, '_', '-' and '.', got '{task}'"
+                    f"expected a task name of letters, digits, '_', '-', '.' and blanks between "
+                    f"them, got '{task}'"
                 )
         return value
 
@@ -231,7 +254,7 @@ class Manifest(_Strict):
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
-class StreamItem(_Strict):
+class StreamItem(Strict):
     """One dataset of a stream; cut into tasks of about ``classes_per_task`` classes if given."""
 
     dataset: str
@@ -239,7 +262,7 @@ class StreamItem(_Strict):
     classes_per_task: Annotated[int, Field(ge=1)] | None = None
 
 
-class StreamSpec(_Strict):
+class StreamSpec(Strict):
     """A stream: datasets in their published order."""
 
     name: str

@@ -68,5 +68,7 @@ def check_filled(tasks: Iterable[Task]) -> None:
             if not len(part):
                 raise UsageError(
                     f"task '{task.name}' has no sample in its {split} split; nothing was opened. "
-                    f"Correct the splits in the manifest of '{task.dataset}', or leave it out."
+                    f"Correct the splits in the manifest of '{task.dataset}', or leave it out; "
+                    f"if its images are of another label set than the default one, extract them "
+                    "with --all-tasks."
                 )

@@ -159,12 +159,17 @@ def _index(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
     if len(ids) and ids.max() >= len(index):
         yield f"{where}: sample {ids.max()} is not in the index of {len(index)} samples."
         return
+    # Features of the default task only, or of the images that other tasks have, too.
+    only_default = bool((stored.labels(info.default_task) >= 0).all())
     for split in CODES:
         shards = [shard for shard in stored.shards if shard.info.split == split]
         skipped = [int(row[0]) for shard in shards for row in shard.info.unreadable]
         present = np.concatenate([np.array(skipped, np.int64), *(s.sample for s in shards)])
-        missing = np.setdiff1d(index.rows(split), present)
-        foreign = np.setdiff1d(present, index.rows(split))
+        rows = index.rows(split)
+        if only_default:
+            rows = rows[index.labels()[rows] >= 0]
+        missing = np.setdiff1d(rows, present)
+        foreign = np.setdiff1d(present, rows)
         if len(missing) or len(foreign):
             yield (
                 f"{where}: {split}: {len(missing)} samples of the index are missing, "

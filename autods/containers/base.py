@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from autods.errors import ContainerError, UnsafePath
 from autods.root import inside
 
-NESTED = "!/"  # stands between the name of a nested zip and the path inside it
+NESTED = "!/"  # stands between the name of an inner archive and the path inside it
 
 
 @dataclass(frozen=True, slots=True)  # there are millions
@@ -19,11 +19,12 @@ class Member:
     Attributes
     ----------
     name
-        POSIX path inside the container; ``inner.zip!/path`` inside a nested zip.
+        POSIX path inside the container; ``inner.zip!/path`` inside an inner archive.
     offset
-        Where the bytes are: >= 0, stored plainly at this byte of the container file;
-        -1, a file of its own (the container is a folder); <= -2, deflated in a zip
-        whose local header for this member is at byte ``-2 - offset``.
+        Where the bytes are: -1, a file of its own (the container is a folder); >= 0, stored
+        plainly; <= -2, deflated in a zip. ``offset`` or ``-2 - offset`` is then the place
+        (`autods.containers.places`) times 2**56 plus the byte of the member's content or, if
+        deflated, of its local header, counted from the start of the file at that place.
     size
         Size in bytes of the member itself, uncompressed.
     """
@@ -34,7 +35,7 @@ class Member:
 
 
 class Container(Protocol):
-    """A folder, zip, tar or single file whose members are read in place."""
+    """A folder, archive or single file whose members are read in place."""
 
     def members(self) -> list[Member]:
         """Return all files, sorted by name; no folders, no links."""
@@ -44,6 +45,15 @@ class Container(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return the content of one member; raise `ContainerError` if absent or damaged."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked.
+
+        Raises
+        ------
+        ContainerError
+            When the member is absent or damaged.
+        """
 
     def close(self) -> None:
         """Release file handles."""
@@ -86,4 +96,12 @@ def damaged(archive: Path, cause: object) -> ContainerError:
     return ContainerError(
         f"{archive} is damaged or incomplete: {cause}; it was left as it is and nothing was "
         "indexed from it. Delete it and fetch the dataset again."
+    )
+
+
+def unwritable(target: Path, error: OSError) -> ContainerError:
+    """Build the error for a converted copy that the disk does not take."""
+    return ContainerError(
+        f"{target} could not be written: {error.strerror or error}; the archives are untouched. "
+        "Make room on the disk or correct permissions, then run the same command again."
     )

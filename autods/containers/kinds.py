@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-COMPRESSED_TARS = {
-    ".tar.gz": "gzip",
-    ".tgz": "gzip",
-    ".tar.bz2": "bz2",
-    ".tbz2": "bz2",
-    ".tar.xz": "lzma",
-    ".txz": "lzma",
-}  # suffix to the standard library's module that opens it
-UNREADABLE = (".rar", ".7z", ".gz", ".bz2", ".xz", ".zst")
+from dataclasses import dataclass
+
+MODULES = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # suffix to the module that opens it
+SHORT = {".tgz": ".gz", ".tbz2": ".bz2", ".tbz": ".bz2", ".txz": ".xz"}
+SYSTEM = {".rar": "rar", ".7z": "7z"}  # archives that need a system tool
 
 
-def compression(file: str) -> str | None:
-    """Return the module that decompresses a compressed tar, ``None`` for other files."""
-    lowered = file.lower()
-    return next((m for suffix, m in COMPRESSED_TARS.items() if lowered.endswith(suffix)), None)
+@dataclass(frozen=True)
+class Kind:
+    """What is inside a file.
+
+    Attributes
+    ----------
+    archive
+        ``zip``, ``tar``, ``rar``, ``7z``; or ``""``, a single file.
+    module
+        Standard module that decompresses the whole: ``gzip``, ``bz2``, ``lzma``; or ``""``.
+    """
+
+    archive: str = ""
+    module: str = ""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the file is one compressed file, not an archive."""
+        return bool(self.module) and not self.archive
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether members are read from an uncompressed tar that is made once.
+
+        Zips are too if they hold deflate64 data, which their name does not tell.
+        """
+        return bool(self.module) or self.archive in SYSTEM.values()
 
 
-def is_compressed_tar(file: str) -> bool:
-    """Tell whether a file is read through its once-made uncompressed copy."""
-    return compression(file) is not None
+def kind_of(name: str) -> Kind:
+    """Return what a file name (in any case) stands for; by itself a plain file."""
+    lowered = name.lower()
+    for short, suffix in SHORT.items():
+        if lowered.endswith(short):
+            return Kind("tar", MODULES[suffix])
+    for suffix, module in MODULES.items():
+        if lowered.endswith(suffix):
+            return Kind("tar" if lowered.endswith(".tar" + suffix) else "", module)
+    for suffix, archive in {".zip": "zip", ".tar": "tar", **SYSTEM}.items():
+        if lowered.endswith(suffix):
+            return Kind(archive)
+    return Kind()
+
+
+def unpacked_name(name: str) -> str:
+    """Return the name of a compressed file without its suffix."""
+    return name[: name.rindex(".")]

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from autods.containers.base import NESTED, Container, Member, damaged, plain_name
-from autods.containers.kinds import UNREADABLE, compression
-from autods.containers.reader import MemberReader, container_path, inner_path
+from autods.arrayspecs import ArrayImages
+from autods.containers.base import Container, Member, damaged, plain_name
+from autods.containers.convert import converting, decompress, made_once, unpack
+from autods.containers.kinds import Kind, kind_of, unpacked_name
+from autods.containers.nested import InnerArchives, inner_archive_names
+from autods.containers.places import Place, place_path
+from autods.containers.reader import MemberReader
+from autods.containers.tars import list_tar
+from autods.containers.zips import NeedsConversion, list_zip
 from autods.errors import ContainerError
-from autods.files import atomic
+from autods.files import BLOCK
 from autods.progress import Progress, Silent
 from autods.root import DataRoot
 
 if TYPE_CHECKING:
     from autods.manifest import Manifest
+
+UNREADABLE = (".zst", ".lzma", ".z", ".lz")  # compressed files that would pass for plain ones
 
 
 class Listed:
@@ -33,7 +43,12 @@ class Listed:
         return list(self._by_name.values())
 
     def find(self, name: str) -> Member:
-        """Return one member by its name; raise `ContainerError` if absent."""
+        """Return one member by its name; raise `ContainerError` if absent.
+
+        A single compressed file is found by its own name too: ``x.csv.gz`` is ``x.csv``.
+        """
+        if name not in self._by_name and name == self._file and kind_of(name).is_single:
+            name = unpacked_name(name)
         if name not in self._by_name:
             raise ContainerError(
                 f"{self._file}: member '{name}' was expected but is not among its "
@@ -44,7 +59,19 @@ class Listed:
     def read(self, name: str) -> bytes:
         """Return the content of one member; raise `ContainerError` if absent or damaged."""
         member = self.find(name)
-        return self._reader.read(self._file, name, member.offset, member.size)
+        return self._reader.read(self._file, member.name, member.offset, member.size)
+
+    def open(self, name: str) -> BinaryIO:
+        """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked."""
+        member = self.find(name)
+        handle = self._reader.open(self._file, member.name, member.offset, member.size)
+        if not member.name.lower().endswith(".gz"):
+            return handle
+        with handle, gzip.open(handle, "rb") as packed:
+            try:
+                return self._reader.unpacked(iter(lambda: packed.read(BLOCK), b""))
+            except (EOFError, OSError, zlib.error) as error:
+                raise damaged(Path(self._file, member.name), error) from None
 
     def close(self) -> None:
         """Release file handles."""
@@ -56,21 +83,26 @@ def open_container(
     manifest: Manifest,
     file: str,
     *,
-    nested: bool = False,
+    nested: Sequence[str] = (),
+    arrays: Sequence[ArrayImages] = (),
     progress: Progress | None = None,
 ) -> Container:
     """Open one file of a dataset and list its members.
 
-    A compressed tar is first converted into an uncompressed one beside the archives;
-    that is done once, and again only when the manifest's checksum has changed. Call
-    this under the dataset's lock.
+    What cannot be read in place (compressed tars, rar, 7z, deflate64, single compressed
+    files, arrays) is first converted into an uncompressed tar beside the archives; that is
+    done once, and again only when the manifest's checksum has changed. Call this under
+    the dataset's lock.
 
     Parameters
     ----------
     file
         Name of one of the manifest's files.
     nested
-        Also list what is inside the container's own zip files, as ``inner.zip!/path``.
+        Patterns of members that are archives and are opened too: what they hold are
+        members ``inner.zip!/path`` in their stead.
+    arrays
+        Arrays of images in this file, whose images are members too.
 
     Raises
     ------
@@ -78,6 +110,8 @@ def open_container(
         When the file is missing, damaged or of a kind that cannot be read.
     UnsafePath
         When a member's name is absolute or contains ``..``.
+    LayoutError
+        When an array is not as ``arrays`` says.
     """
     source = root.archive(manifest.name, file)
     if not source.exists():
@@ -85,45 +119,61 @@ def open_container(
             f"{source} is missing; nothing was changed. Run 'autods fetch {manifest.name}' first."
         )
     checksum = next(entry.checksum for entry in manifest.files if entry.name == file)
-    path = container_path(root, manifest.name, file)
     progress = progress or Silent()
-    if path != source and not _made_from(path, checksum):
-        from autods.containers.tars import decompress_tar
-
-        _stamp(path).unlink(missing_ok=True)
-        decompress_tar(source, path, compression(file) or "", progress)
-        _write_stamp(path, checksum)
-    members = _list(path, file)
     reader = MemberReader(root, manifest.name)
+    # An array file that is compressed by itself is unpacked while its images are converted.
+    kind = Kind() if arrays and kind_of(file).is_single else kind_of(file)
+    members = _members(reader, source, file, kind, checksum, progress)
     if nested:
-        outer = Listed(reader, file, members)
-        inner = _nested(root, manifest.name, file, checksum, outer)
-        members = [m for m in members if not _is_zip(m.name)] + list(inner)
+        inner = InnerArchives(reader, file, checksum, progress)
+        names = set(inner_archive_names([member.name for member in members], nested))
+        outer = [member for member in members if member.name in names]
+        members = [member for member in members if member.name not in names]
+        for archive in Listed(reader, file, outer).members():  # each name once
+            members += inner.members(archive)
+    if arrays:
+        from autods.containers.arrays import array_members
+
+        container = Listed(reader, file, members)
+        members += array_members(root, manifest.name, file, container, arrays, checksum, progress)
     return Listed(reader, file, members)
+
+
+def _members(
+    reader: MemberReader, source: Path, file: str, kind: Kind, checksum: str, progress: Progress
+) -> list[Member]:
+    """List the members of a manifest file, from a converted copy where it needs one."""
+    if source.is_dir():
+        return list(_list_folder(source))
+    if source.name.lower().endswith(UNREADABLE):
+        raise ContainerError(
+            f"{source}: expected a folder, zip, tar, compressed tar, rar, 7z, gz, bz2, xz or "
+            f"plain file, got '{source.suffix}'; the file was left as it is. Repack it as a zip "
+            "or tar."
+        )
+    try:
+        if not kind.is_converted:
+            listing = {"zip": list_zip, "tar": list_tar}.get(kind.archive)
+            return listing(source) if listing else [Member(file, 0, source.stat().st_size)]
+    except NeedsConversion:
+        pass
+    copy = place_path(reader.root, reader.dataset, file, Place.COPY)
+
+    def make(temporary: Path) -> None:
+        with converting(file, progress):
+            if kind.module:
+                with source.open("rb") as packed:
+                    name = unpacked_name(source.name)
+                    decompress(packed, source, kind, name, temporary, progress)
+            else:
+                unpack(source, source, kind.archive, temporary, progress)
+
+    made_once(copy, checksum, make)
+    return list_tar(copy, shown=source, place=Place.COPY)
 
 
 def _name(member: Member) -> str:
     return member.name
-
-
-def _list(path: Path, file: str) -> list[Member]:
-    if path.is_dir():
-        return list(_list_folder(path))
-    lowered = path.name.lower()
-    if lowered.endswith(".zip"):
-        from autods.containers.zips import list_zip
-
-        return list_zip(path)
-    if lowered.endswith(".tar"):
-        from autods.containers.tars import list_tar
-
-        return list_tar(path)
-    if lowered.endswith(UNREADABLE):
-        raise ContainerError(
-            f"{path}: expected a folder, zip, tar, compressed tar or plain file, got "
-            f"'{path.suffix}'; the file was left as it is. Repack it as a zip or tar."
-        )
-    return [Member(file, 0, path.stat().st_size)]
 
 
 def _list_folder(folder: Path) -> Iterator[Member]:
@@ -138,45 +188,3 @@ def _list_folder(folder: Path) -> Iterator[Member]:
 
 def _refuse(error: OSError) -> None:
     raise damaged(Path(error.filename), error.strerror)
-
-
-def _nested(
-    root: DataRoot, dataset: str, file: str, checksum: str, outer: Listed
-) -> Iterator[Member]:
-    from autods.containers.zips import list_zip
-
-    for member in outer.members():
-        if not _is_zip(member.name):
-            continue
-        path = inner_path(root, dataset, file, member.name)
-        if member.offset >= 0:  # stored: read through the outer file
-            path.unlink(missing_ok=True)  # taken out of an older version of the archive
-            place = container_path(root, dataset, file)
-            found = list_zip(place, member.offset, member.size, member.name)
-        else:
-            if member.offset < -1 and not _made_from(path, checksum):
-                _stamp(path).unlink(missing_ok=True)
-                with atomic(path) as temporary:
-                    temporary.write_bytes(outer.read(member.name))
-                _write_stamp(path, checksum)
-            found = list_zip(path)
-        for inner in found:
-            yield Member(f"{member.name}{NESTED}{inner.name}", inner.offset, inner.size)
-
-
-def _is_zip(name: str) -> bool:
-    return name.lower().endswith(".zip")
-
-
-def _stamp(path: Path) -> Path:
-    return path.with_name(path.name + ".source")
-
-
-def _made_from(path: Path, checksum: str) -> bool:
-    stamp = _stamp(path)
-    return path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == checksum
-
-
-def _write_stamp(path: Path, checksum: str) -> None:
-    with atomic(_stamp(path)) as temporary:
-        temporary.write_text(checksum, encoding="utf-8")

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from autods.containers.base import NESTED, damaged
-from autods.containers.kinds import is_compressed_tar
+from autods.containers.base import damaged, unwritable
+from autods.containers.places import Place, inner_archives, place_path, split_offset
+from autods.containers.slices import open_slice
 from autods.errors import ContainerError, DamagedMember
 from autods.root import DataRoot, inside
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
 BLOCK = 1 << 16
+
+Key = tuple[str, Place, str]  # manifest file, place, inner archive: stands for one file
 
 
 class MemberReader:
@@ -38,7 +44,7 @@ class MemberReader:
     def __init__(self, root: DataRoot, dataset: str) -> None:
         self.root = root
         self.dataset = dataset
-        self._open: dict[tuple[str, str], tuple[int, Path]] = {}
+        self._open: dict[Key, tuple[int, Path]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "dataset": self.dataset, "_open": {}}
@@ -59,62 +65,92 @@ class MemberReader:
             When only this member's compressed data is damaged.
         """
         if offset == -1:
-            path = inside(container_path(self.root, self.dataset, container), member)
+            path = self._own_file(container, member)
             try:
                 return path.read_bytes()
             except OSError as error:
                 raise _gone(path, error) from None
-        descriptor, path = self._descriptor(container, member)
-        try:
-            if offset >= 0:
-                return _exactly(descriptor, offset, size)
-            return _inflated(descriptor, -2 - offset, size)
-        except zlib.error as error:
-            raise DamagedMember(
-                f"{path}: member '{member}' cannot be decompressed: {error}; nothing was changed. "
-                "If this happens to many members, delete the file, then fetch and index again."
-            ) from None
-        except (EOFError, OSError) as error:
-            raise ContainerError(
-                f"{path}: member '{member}' cannot be read: {error}; nothing was changed. If "
-                "this happens to many members, delete the file, then fetch and index again."
-            ) from None
+        descriptor, path = self._descriptor(container, member, offset)
+        _, byte, deflated = split_offset(offset)
+        with _explained(path, member):
+            if deflated:
+                return b"".join(_inflated(descriptor, byte, size))
+            return _exactly(descriptor, byte, size)
+
+    def open(self, container: str, member: str, offset: int, size: int) -> BinaryIO:
+        """Open one member as a seekable file; for members too large to read whole.
+
+        A deflated one is unpacked into a nameless file on the dataset's disk, which
+        vanishes when it is closed. Parameters and errors as of `read`.
+        """
+        if offset == -1:
+            path = self._own_file(container, member)
+            try:
+                return path.open("rb")
+            except OSError as error:
+                raise _gone(path, error) from None
+        descriptor, path = self._descriptor(container, member, offset)
+        _, byte, deflated = split_offset(offset)
+        if not deflated:
+            return open_slice(path, byte, size)
+        with _explained(path, member):
+            return self.unpacked(_inflated(descriptor, byte, size))
+
+    def unpacked(self, blocks: Iterable[bytes]) -> BinaryIO:
+        """Write blocks into a nameless file on the dataset's disk; return it, at its start."""
+        folder = self.root.converted(self.dataset, "x").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as handle:
+            for block in blocks:
+                try:
+                    handle.write(block)
+                except OSError as error:
+                    raise unwritable(folder, error) from None
+            handle.seek(0)
+            return os.fdopen(os.dup(handle.fileno()), "rb")
 
     def close(self) -> None:
         """Release file handles; the reader can still be used."""
         while self._open:
             os.close(self._open.popitem()[1][0])
 
-    def path(self, container: str, member: str) -> Path:
-        """Return the file or folder in which a member's bytes lie."""
-        inner, nested, _ = member.partition(NESTED)
-        path = container_path(self.root, self.dataset, container)
-        extracted = inner_path(self.root, self.dataset, container, inner) if nested else path
-        return extracted if extracted.is_file() else path
+    def paths(self, members: Iterable[tuple[str, str, int]]) -> set[Path]:
+        """Return the files and folders in which members lie.
 
-    def _descriptor(self, container: str, member: str) -> tuple[int, Path]:
-        inner, nested, _ = member.partition(NESTED)
-        key = (container, inner if nested else "")
+        Parameters
+        ----------
+        members
+            Container, member and offset of each, columns of the sample index.
+        """
+        return {self._path(key) for key in {self._key(*member) for member in members}}
+
+    def _own_file(self, container: str, member: str) -> Path:
+        return inside(self.root.archive(self.dataset, container), member)
+
+    def _key(self, container: str, member: str, offset: int) -> Key:
+        place = Place.ARCHIVE if offset == -1 else split_offset(offset)[0]
+        if not place.is_inner:
+            return container, place, ""
+        names = inner_archives(member)
+        keys = [(container, place, name) for name in names]
+        return (
+            keys[0]
+            if len(keys) == 1
+            else next((k for k in keys if self._path(k).is_file()), keys[0])
+        )
+
+    def _path(self, key: Key) -> Path:
+        return place_path(self.root, self.dataset, *key)
+
+    def _descriptor(self, container: str, member: str, offset: int) -> tuple[int, Path]:
+        key = self._key(container, member, offset)
         if key not in self._open:
-            path = self.path(container, member)
+            path = self._path(key)
             try:
                 self._open[key] = (os.open(path, os.O_RDONLY | os.O_CLOEXEC), path)
             except OSError as error:
                 raise _gone(path, error) from None
         return self._open[key]
-
-
-def container_path(root: DataRoot, dataset: str, file: str) -> Path:
-    """Return the file or folder that members of ``file`` are read from."""
-    if is_compressed_tar(file):
-        return root.converted(dataset, file + ".tar")
-    return root.archive(dataset, file)
-
-
-def inner_path(root: DataRoot, dataset: str, file: str, inner: str) -> Path:
-    """Return the place of a nested zip if it cannot be read inside ``file``."""
-    path = container_path(root, dataset, file)
-    return inside(path, inner) if path.is_dir() else root.converted(dataset, f"{file}!/{inner}")
 
 
 def _exactly(descriptor: int, offset: int, size: int) -> bytes:
@@ -128,21 +164,38 @@ def _exactly(descriptor: int, offset: int, size: int) -> bytes:
     return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
-def _inflated(descriptor: int, header: int, size: int) -> bytes:
+def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     # The compressed size is not needed (and often absent here): deflate marks its own end.
     name, extra = struct.unpack("<HH", _exactly(descriptor, header + 26, 4))
     position = header + ZIP_LOCAL_HEADER + name + extra
-    engine, parts, length = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
+    engine, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not engine.eof and length <= size:
         block = os.pread(descriptor, BLOCK, position)
         if not block:
             raise EOFError("the file ends inside compressed data")
         position += len(block)
-        parts.append(engine.decompress(block, size - length + 1))
-        length += len(parts[-1])
+        part = engine.decompress(block, size - length + 1)
+        length += len(part)
+        yield part
     if length != size:
         raise zlib.error(f"expected {size} bytes after decompression, got {length} or more")
-    return b"".join(parts)
+
+
+@contextmanager
+def _explained(path: Path, member: str) -> Iterator[None]:
+    """Turn what goes wrong while a member is read into the errors of this package."""
+    try:
+        yield
+    except zlib.error as error:
+        raise DamagedMember(
+            f"{path}: member '{member}' cannot be decompressed: {error}; nothing was changed. "
+            "If this happens to many members, delete the file, then fetch and index again."
+        ) from None
+    except (EOFError, OSError) as error:
+        raise ContainerError(
+            f"{path}: member '{member}' cannot be read: {error}; nothing was changed. If "
+            "this happens to many members, delete the file, then fetch and index again."
+        ) from None
 
 
 def _gone(path: Path, error: OSError) -> ContainerError:

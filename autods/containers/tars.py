@@ -1,27 +1,39 @@
-"""List an uncompressed tar; make one from a compressed tar, once."""
+"""List an uncompressed tar, and write one that is the same on every machine."""
 
 from __future__ import annotations
 
-import importlib
-import lzma
 import tarfile
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from autods.containers.base import Member, damaged, plain_name
-from autods.errors import ContainerError
-from autods.files import BLOCK, atomic
-from autods.progress import Progress
+from autods.containers.places import Place
+from autods.containers.slices import open_slice
+from autods.files import BLOCK
+
+END = bytes(2 * tarfile.BLOCKSIZE)
 
 
-def list_tar(path: Path, shown: Path | None = None) -> list[Member]:
+def list_tar(
+    path: Path,
+    start: int = 0,
+    size: int | None = None,
+    *,
+    shown: Path | None = None,
+    place: Place = Place.ARCHIVE,
+) -> list[Member]:
     """List the regular files of an uncompressed tar with the offsets of their bytes.
 
     Parameters
     ----------
+    start, size
+        Where in ``path`` the tar lies; default: all of it. Offsets count from the start
+        of ``path``.
     shown
         The file that errors name; default: ``path``.
+    place
+        What ``path`` is, as members say it.
 
     Raises
     ------
@@ -31,21 +43,23 @@ def list_tar(path: Path, shown: Path | None = None) -> list[Member]:
         lose images silently.
     """
     shown = shown or path
-    members, reached, size = [], 0, path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as archive:
-            while (info := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # it keeps 1 kB of each
-                reached = info.offset_data + (info.size if info.isreg() else 0)
-                name = plain_name(shown, _unicode(info.name))
-                if info.isreg() and not info.issparse() and name is not None:
-                    members.append(Member(name, info.offset_data, info.size))
-            end = archive.offset
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        if members and reached == size:  # not even padding after the last member
-            return members
-        raise damaged(shown, error) from None
-    with path.open("rb") as handle:
+    size = path.stat().st_size - start if size is None else size
+    base = place.base + start
+    members, reached = [], 0
+    with open_slice(path, start, size) as handle:
+        try:
+            with tarfile.open(fileobj=handle, mode="r:") as archive:
+                while (info := archive.next()) is not None:
+                    archive.members.clear()  # type: ignore[attr-defined]  # it keeps 1 kB of each
+                    reached = info.offset_data + (info.size if info.isreg() else 0)
+                    name = plain_name(shown, _unicode(info.name))
+                    if info.isreg() and not info.issparse() and name is not None:
+                        members.append(Member(name, base + info.offset_data, info.size))
+                end = archive.offset
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            if members and reached == size:  # not even padding after the last member
+                return members
+            raise damaged(shown, error) from None
         handle.seek(end)
         last = handle.read(tarfile.BLOCKSIZE)
     if last != bytes(tarfile.BLOCKSIZE) and end != size:
@@ -53,36 +67,54 @@ def list_tar(path: Path, shown: Path | None = None) -> list[Member]:
     return members
 
 
-def decompress_tar(source: Path, target: Path, module: str, progress: Progress) -> None:
-    """Write the uncompressed bytes of ``source`` to ``target``, atomically.
+class TarWriter:
+    """Writes members one after the other; owners, times and modes are always the same."""
 
-    Parameters
-    ----------
-    module
-        Standard module that opens the compressed file: ``gzip``, ``bz2`` or ``lzma``.
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
 
-    Raises
-    ------
-    ContainerError
-        When the source is damaged or the disk is full; ``target`` is then absent.
-    """
-    opener = importlib.import_module(module).open
-    progress.start(f"converting {source.name}", None, "bytes")
-    try:
-        with atomic(target) as temporary:
-            with opener(source, "rb") as packed, temporary.open("wb") as plain:
-                while block := _read(packed, source):
-                    plain.write(block)
-                    progress.advance(len(block))
-            list_tar(temporary, source)  # a damaged archive leaves nothing behind
-    except OSError as error:
-        raise ContainerError(
-            f"{target} could not be written: {error.strerror or error}; the archive {source.name} "
-            "is untouched. Make room on the disk or correct permissions, then run the same "
-            "command again."
-        ) from None
-    finally:
-        progress.finish()
+    def add(self, name: str, data: bytes) -> None:
+        """Write a member."""
+        self._handle.write(_header(name, len(data)))
+        self._handle.write(data)
+        self._pad(len(data))
+
+    def copy(self, name: str, source: BinaryIO, size: int) -> None:
+        """Write a member whose ``size`` bytes come next in ``source``."""
+        self._handle.write(_header(name, size))
+        left = size
+        while left:
+            block = source.read(min(BLOCK, left))
+            if not block:
+                raise EOFError(f"'{name}' ends {left} bytes too early")
+            self._handle.write(block)
+            left -= len(block)
+        self._pad(size)
+
+    def stream(self, name: str, blocks: Iterable[bytes]) -> None:
+        """Write a member made of all ``blocks``."""
+        start = self._handle.tell()
+        self._handle.write(_header(name, 0))
+        data = self._handle.tell()
+        self._handle.writelines(blocks)
+        size = self._handle.tell() - data
+        self._handle.seek(start)
+        self._handle.write(_header(name, size))
+        self._handle.seek(data + size)
+        self._pad(size)
+
+    def close(self) -> None:
+        """Write the end of the archive; the file itself stays open."""
+        self._handle.write(END)
+
+    def _pad(self, size: int) -> None:
+        self._handle.write(bytes(-size % tarfile.BLOCKSIZE))
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
 def _unicode(name: str) -> str:
@@ -92,10 +124,3 @@ def _unicode(name: str) -> str:
         return data.decode()
     except UnicodeDecodeError:
         return data.decode("latin-1")
-
-
-def _read(packed: BinaryIO, source: Path) -> bytes:
-    try:
-        return packed.read(BLOCK)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise damaged(source, error) from None

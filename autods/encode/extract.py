@@ -70,6 +70,7 @@ def extract_dataset(
     batch_size: int = BATCH_SIZE,
     workers: int = 0,
     shard_size: int = SHARD_SIZE,
+    all_tasks: bool = False,
     progress: Progress | None = None,
 ) -> ExtractOutcome:
     """Extract the features of an indexed dataset; what is finished is kept.
@@ -84,6 +85,8 @@ def extract_dataset(
         again, so a script that asks for some must start below ``if __name__ == "__main__"``.
     shard_size
         Samples of one shard.
+    all_tasks
+        Also extract images that only tasks other than the default one have.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def extract_dataset(
         )
     with locked(root.features(encoder.name, manifest.name)):
         samples = load_samples(root, manifest.name, manifest)
-        plans = plan_shards(samples, root, encoder.name, shard_size)
+        plans = plan_shards(samples, root, encoder.name, shard_size, all_tasks)
         found = {plan.path: read_shard(plan.path) for plan in plans if plan.path.exists()}
         run = _Run(root, samples, encoder, _kept_batch_size(found, batch_size, progress), workers)
         folder = root.features(encoder.name, manifest.name)

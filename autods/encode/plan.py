@@ -48,15 +48,23 @@ class ShardPlan:
 
 
 def plan_shards(
-    samples: SampleIndex, root: DataRoot, encoder: str, shard_size: int
+    samples: SampleIndex, root: DataRoot, encoder: str, shard_size: int, all_tasks: bool = False
 ) -> list[ShardPlan]:
     """Cut every split of protocol clean into shards of ``shard_size`` samples, by sample id.
 
     Samples that clean leaves out and another protocol uses make the split ``extra``.
+
+    Parameters
+    ----------
+    all_tasks
+        Also take images that have no label of the default task: those of tasks with images
+        of their own.
     """
     plans = []
     for split in SPLITS:
         rows = _extra(samples) if split == "extra" else samples.rows(split)
+        if not all_tasks:
+            rows = rows[samples.labels()[rows] >= 0]
         count = -(-len(rows) // shard_size)
         for index in range(count):
             start = index * shard_size

@@ -7,24 +7,26 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, Field
 
 from autods.errors import UnknownName
+from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
 from autods.layouts.class_folders import ClassFolders
 from autods.layouts.combined import Combined
 from autods.layouts.csv_table import CsvTable
 from autods.layouts.list_files import ListFiles
-from autods.layouts.nested_zips import NestedZips
+from autods.layouts.nested_archives import NestedArchives
 from autods.layouts.numbered import Numbered
 from autods.names import Registry
 
 FAMILIES: Registry[type[Layout]] = Registry("layout family")
-for _family in (ClassFolders, Combined, CsvTable, ListFiles, NestedZips, Numbered):
+for _family in (Arrays, ClassFolders, Combined, CsvTable, ListFiles, NestedArchives, Numbered):
     FAMILIES.register(get_args(_family.model_fields["family"].annotation)[0])(_family)
 
 
 def _known_family(value: Any) -> Any:
     """Answer an unknown family with the nearest names, before pydantic lists them all."""
     if isinstance(value, dict):
-        parts = [part for part in value.get("parts") or () if isinstance(part, dict)]
+        inner = value.get("parts") if value.get("family") == "combined" else None
+        parts = [part for part in inner or () if isinstance(part, dict)]
         for part in [value, *parts]:
             try:
                 FAMILIES.get(str(part.get("family")))
@@ -34,7 +36,7 @@ def _known_family(value: Any) -> Any:
 
 
 AnyLayout = Annotated[
-    ClassFolders | Combined | CsvTable | ListFiles | NestedZips | Numbered,
+    Arrays | ClassFolders | Combined | CsvTable | ListFiles | NestedArchives | Numbered,
     Field(discriminator="family"),
     BeforeValidator(_known_family),
 ]

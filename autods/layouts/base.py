@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from autods.arrayspecs import ArrayImages
 from autods.containers import Container
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -31,12 +32,15 @@ class RawSample:
         Task name to label key (text); see `autods.manifest.TaskSpec`.
     split
         Official split name, or ``None`` when the archive has none.
+    group
+        What a split must not tear apart (patient, track ...), or ``None``.
     """
 
     file: str
     member: str
     labels: Mapping[str, str]
     split: str | None = None
+    group: str | None = None
 
 
 class Layout(BaseModel):
@@ -52,9 +56,13 @@ class Layout(BaseModel):
         """Return the tasks that this layout gives labels of."""
         raise NotImplementedError
 
-    def nested_files(self) -> list[str]:
-        """Return those of `files` whose inner zips are opened too (`autods.containers`)."""
-        return []
+    def nested_files(self) -> dict[str, list[str]]:
+        """Return patterns of the inner archives to open, for those of `files` that have some."""
+        return {}
+
+    def arrays(self) -> dict[str, list[ArrayImages]]:
+        """Return the arrays of images to read, for those of `files` that hold some."""
+        return {}
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every sample, in any order.
@@ -85,7 +93,11 @@ class Shared:
         return self._labels.setdefault(tuple(labels.values()), labels)
 
 
-def is_image(member: str) -> bool:
-    """Tell whether a member's suffix (in any case) is that of an image; hidden files are not."""
+def is_image(member: str, suffixes: tuple[str, ...] | None = None) -> bool:
+    """Tell whether a member's suffix (in any case) is one of these, by default of an image.
+
+    Hidden files never are.
+    """
     name = member.rsplit("/", 1)[-1]
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+    endings = IMAGE_SUFFIXES if suffixes is None else tuple(text.lower() for text in suffixes)
+    return not name.startswith(".") and name.lower().endswith(endings)

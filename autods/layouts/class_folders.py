@@ -11,7 +11,23 @@ from pydantic import Field, model_validator
 from autods.containers import Container
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared, is_image
-from autods.layouts.patterns import check_fields, compile_pattern, fields, fill
+from autods.layouts.patterns import Pattern, check_fields, fill
+from autods.layouts.tables import TextFile, rows
+
+
+class SplitNames(TextFile):
+    """A list with one image per line; they are those of an official split.
+
+    Attributes
+    ----------
+    path
+        Template of the image's path inside its container, of the field ``{line}``.
+    split
+        Name of the official split.
+    """
+
+    path: str = "{line}"
+    split: str
 
 
 class PathLabels(Layout):
@@ -28,6 +44,10 @@ class PathLabels(Layout):
         Task name to template of its label key, for example ``"{alphabet}/{character}"``.
     split
         Template of the official split name; ``None``: no official split.
+    split_lists
+        Lists of the images of further official splits; they win over ``split``.
+    group
+        Template of what a split must not tear apart; ``None``: nothing.
     exclude
         Patterns of paths to leave out although they match.
     suffixes
@@ -38,22 +58,27 @@ class PathLabels(Layout):
     pattern: str
     labels: dict[str, str] = Field(min_length=1)
     split: str | None = None
+    split_lists: list[SplitNames] = Field(default_factory=list)
+    group: str | None = None
     exclude: list[str] = Field(default_factory=list)
     suffixes: list[str] | None = None
 
     @model_validator(mode="after")
     def _fields_are_taken(self) -> PathLabels:
-        for pattern in [self.pattern, *self.exclude]:
-            compile_pattern(pattern)
-        known = fields(self.pattern)
+        for text in self.exclude:
+            Pattern(text)
+        known = Pattern(self.pattern).fields
         for task, template in self.labels.items():
             check_fields(f"labels: {task}", template, known)
         check_fields("split", self.split or "", known)
+        check_fields("group", self.group or "", known)
+        for entry in self.split_lists:
+            check_fields("split_lists: path", entry.path, {"line"})
         return self
 
     def files(self) -> list[str]:
         """Return the manifest files that this layout reads."""
-        return list(self.in_files)
+        return list(dict.fromkeys([*self.in_files, *(entry.file for entry in self.split_lists)]))
 
     def labelled(self) -> list[str]:
         """Return the tasks that this layout gives labels of."""
@@ -61,33 +86,47 @@ class PathLabels(Layout):
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image whose path matches."""
-        pattern = compile_pattern(self.pattern)
-        shared = Shared()
-        unwanted = [compile_pattern(text) for text in self.exclude]
+        pattern, shared = Pattern(self.pattern), Shared()
+        unwanted = [Pattern(text) for text in self.exclude]
+        listed = self._listed(containers)
         for file in self.in_files:
             names = [member.name for member in containers[file].members()]
             matched = 0
             for name in names:
-                found = pattern.fullmatch(name)
-                if not found or not self._kept(name) or any(p.fullmatch(name) for p in unwanted):
+                values = pattern.match(name) if self._kept(name) else None
+                if values is None or any(p.match(name) is not None for p in unwanted):
                     continue
                 matched += 1
-                values = found.groupdict()
                 labels = shared({task: fill(text, values) for task, text in self.labels.items()})
                 split = None if self.split is None else intern(fill(self.split, values))
-                yield RawSample(file, name, labels, split)
+                group = None if self.group is None else fill(self.group, values)
+                yield RawSample(file, name, labels, listed.pop(name, split), group)
             if not matched:
-                near = f"such as '{names[len(names) // 2]}'" if names else "the file is empty"
-                raise LayoutError(
-                    f"{file}: expected images that match '{self.pattern}', got none among "
-                    f"{len(names)} members, {near}; nothing was indexed. Correct "
-                    "'pattern' in the manifest."
-                )
+                raise self._nothing(file, names)
+        if listed:
+            raise LayoutError(
+                f"expected images for all lines of the lists of splits, got none for "
+                f"{len(listed)}, for example '{next(iter(listed))}'; nothing was indexed. Correct "
+                "'split_lists' in the manifest."
+            )
+
+    def _listed(self, containers: Mapping[str, Container]) -> dict[str, str | None]:
+        """Return image path to official split, of all lists."""
+        return {
+            fill(entry.path, {"line": row.cells[0]}): entry.split
+            for entry in self.split_lists
+            for row in rows(entry, containers[entry.file], None, 1)
+        }
+
+    def _nothing(self, file: str, names: list[str]) -> LayoutError:
+        near = f"such as '{names[len(names) // 2]}'" if names else "the file is empty"
+        return LayoutError(
+            f"{file}: expected images that match '{self.pattern}', got none among "
+            f"{len(names)} members, {near}; nothing was indexed. Correct 'pattern' in the manifest."
+        )
 
     def _kept(self, name: str) -> bool:
-        if self.suffixes is None:
-            return is_image(name)
-        return name.lower().endswith(tuple(suffix.lower() for suffix in self.suffixes))
+        return is_image(name, None if self.suffixes is None else tuple(self.suffixes))
 
 
 class ClassFolders(PathLabels):

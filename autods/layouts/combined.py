@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
+from autods.arrayspecs import ArrayImages
 from autods.containers import Container
+from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
 from autods.layouts.class_folders import ClassFolders
 from autods.layouts.csv_table import CsvTable
 from autods.layouts.list_files import ListFiles
-from autods.layouts.nested_zips import NestedZips
+from autods.layouts.nested_archives import NestedArchives
 from autods.layouts.numbered import Numbered
 
+T = TypeVar("T")
+
 Part = Annotated[
-    ClassFolders | CsvTable | ListFiles | NestedZips | Numbered, Field(discriminator="family")
+    Arrays | ClassFolders | CsvTable | ListFiles | NestedArchives | Numbered,
+    Field(discriminator="family"),
 ]
 
 
@@ -34,11 +39,23 @@ class Combined(Layout):
         """Return the tasks that this layout gives labels of."""
         return list(dict.fromkeys(task for part in self.parts for task in part.labelled()))
 
-    def nested_files(self) -> list[str]:
-        """Return the files whose inner zips any part reads."""
-        return list(dict.fromkeys(name for part in self.parts for name in part.nested_files()))
+    def nested_files(self) -> dict[str, list[str]]:
+        """Return the patterns of inner archives that any part reads."""
+        return _merged(part.nested_files() for part in self.parts)
+
+    def arrays(self) -> dict[str, list[ArrayImages]]:
+        """Return the arrays of images that any part reads."""
+        return _merged(part.arrays() for part in self.parts)
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield the samples of one part after the other."""
         for part in self.parts:
             yield from part.read(containers)
+
+
+def _merged(found: Iterable[Mapping[str, list[T]]]) -> dict[str, list[T]]:
+    merged: dict[str, list[T]] = {}
+    for of_part in found:
+        for file, values in of_part.items():
+            merged.setdefault(file, []).extend(v for v in values if v not in merged[file])
+    return merged

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from autods.containers import Container
-from autods.errors import LayoutError
 from autods.layouts.base import RawSample
 from autods.layouts.listed import ListedSamples
-from autods.layouts.patterns import check_fields, fields
 from autods.layouts.tables import TextFile, rows
 
 
@@ -26,6 +24,11 @@ class CsvTable(ListedSamples):
         Names of the columns; ``None``: the first row names them.
     delimiter
         One character between cells.
+    skip_lines
+        Rows at the start of the table that are not images.
+    rest
+        The last of ``columns`` takes the rest of the line, and quotes mean nothing: for tables
+        with unquoted delimiters in their last columns.
     split
         Template of the official split name, for example ``"{partition}"``.
     """
@@ -34,31 +37,29 @@ class CsvTable(ListedSamples):
     table: TextFile
     columns: list[str] | None = None
     delimiter: str = Field(default=",", min_length=1, max_length=1)
+    skip_lines: int = Field(default=0, ge=0)
+    rest: bool = False
     split: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CsvTable:
+        if self.rest and not self.columns:
+            raise ValueError("'rest' expects 'columns'")
+        if (known := self.known_fields(self.columns)) is not None:
+            self.check_templates(known, self.split)
+        return self
 
     def files(self) -> list[str]:
         """Return the manifest files that this layout reads."""
-        return list(dict.fromkeys([self.file, self.table.file]))
+        return list(dict.fromkeys([*super().files(), self.table.file]))
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield the image of every row."""
         width = len(self.columns) if self.columns else None
-        found = rows(self.table, containers[self.table.file], self.delimiter, width)
-        columns = self.columns
-        if columns is None:
-            header = next(found, None)
-            columns = header.cells if header else []
-        self._check(columns)
-        yield from self.samples(containers[self.file], self.table, columns, found, self.split)
-
-    def _check(self, columns: list[str]) -> None:
-        for template in [self.path, *self.labels.values(), self.split or ""]:
-            try:
-                check_fields("template", template, columns)
-            except ValueError:
-                missing = sorted(fields(template) - set(columns))
-                raise LayoutError(
-                    f"{self.table.shown}: line 1: expected a column '{missing[0]}', got "
-                    f"{', '.join(columns) or 'an empty table'}; nothing was indexed. Correct the "
-                    "manifest."
-                ) from None
+        container = containers[self.table.file]
+        found = rows(self.table, container, self.delimiter, width, rest=self.rest)
+        for _ in range(self.skip_lines):
+            next(found, None)
+        header = None if self.columns else next(found, None)
+        columns = self.columns or (header.cells if header else [])
+        yield from self.samples(containers, self.table, columns, found, self.split)

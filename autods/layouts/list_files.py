@@ -1,4 +1,4 @@
-"""List files: one text list per split, one image per line."""
+"""List files: one list per split, one image per line."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from autods.containers import Container
+from autods.errors import LayoutError
 from autods.layouts.base import RawSample
 from autods.layouts.listed import ListedSamples
-from autods.layouts.patterns import check_fields
-from autods.layouts.tables import TextFile, rows
+from autods.layouts.tables import Row, TextFile, rows
 
 
 class SplitList(TextFile):
-    """One list; ``split`` is a template, or ``None`` without official splits."""
+    """One list.
+
+    Attributes
+    ----------
+    split
+        Template of the official split that its images are; ``None``: none.
+    skip_lines
+        Rows at its start that are not images.
+    variable
+        Struct array of a MATLAB file whose elements are the rows; ``None``: it is a text.
+    """
 
     split: str | None = None
+    skip_lines: int = Field(default=0, ge=0)
+    variable: str | None = None
 
 
 class ListFiles(ListedSamples):
@@ -28,36 +40,46 @@ class ListFiles(ListedSamples):
     lists
         The lists, each with the official split it stands for.
     columns
-        Names of the columns, for use in ``path`` and ``labels``.
+        Names of the columns, for use in ``path`` and ``labels``; of a struct, its fields.
     delimiter
         One character; ``None``: white space, the last column takes the rest of the line.
-    skip_lines
-        Rows at the start of each list that are not images.
     """
 
     family: Literal["list-files"]
     lists: list[SplitList] = Field(min_length=1)
     columns: list[str] = Field(min_length=1)
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    skip_lines: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _fields_are_columns(self) -> ListFiles:
-        check_fields("path", self.path, self.columns)
-        for task, template in self.labels.items():
-            check_fields(f"labels: {task}", template, self.columns)
-        for entry in self.lists:
-            check_fields("split", entry.split or "", self.columns)
+        if (known := self.known_fields(self.columns)) is not None:
+            self.check_templates(known, *(entry.split for entry in self.lists))
         return self
 
     def files(self) -> list[str]:
         """Return the manifest files that this layout reads."""
-        return list(dict.fromkeys([self.file, *(entry.file for entry in self.lists)]))
+        return list(dict.fromkeys([*super().files(), *(entry.file for entry in self.lists)]))
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image of every list."""
         for entry in self.lists:
-            found = rows(entry, containers[entry.file], self.delimiter, len(self.columns))
-            for _ in range(self.skip_lines):
+            found = self._rows(entry, containers[entry.file])
+            for _ in range(entry.skip_lines):
                 next(found, None)
-            yield from self.samples(containers[self.file], entry, self.columns, found, entry.split)
+            yield from self.samples(containers, entry, self.columns, found, entry.split)
+
+    def _rows(self, entry: SplitList, container: Container) -> Iterator[Row]:
+        if entry.variable is None:
+            yield from rows(entry, container, self.delimiter, len(self.columns))
+            return
+        from autods.arrayfiles import read_struct
+
+        for line, record in enumerate(
+            read_struct(entry.data(container), entry.shown, entry.variable), start=1
+        ):
+            if missing := [name for name in self.columns if name not in record]:
+                raise LayoutError(
+                    f"{entry.shown}: {entry.variable}: expected a field '{missing[0]}', got "
+                    f"{', '.join(record)}; nothing was indexed. Correct 'columns' in the manifest."
+                )
+            yield Row(line, [record[name] for name in self.columns])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from sys import intern
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from autods.containers import Container
 from autods.errors import ContainerError, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
-from autods.layouts.patterns import fill
+from autods.layouts.joins import Join
+from autods.layouts.patterns import FIELD, Pattern, check_fields, compile_pattern, fill
 from autods.layouts.tables import Row, TextFile
 
 
@@ -22,52 +23,195 @@ class ListedSamples(Layout):
     file
         Manifest file that holds the images.
     path
-        Template of the image's path inside ``file``, for example ``"images/{id}.jpg"``.
+        Template of the image's path inside ``file``, for example ``"images/{id}.jpg"``. With
+        ``*`` in it (not in the last part), the one member that matches.
     labels
         Task name to template of its label key.
+    group
+        Template of what a split must not tear apart; ``None``: nothing.
+    take
+        Column to a pattern that takes further fields out of it.
+    join
+        Further tables whose columns are added to each row.
+    exclude
+        Patterns of image paths; their rows are left out.
+    empty
+        Label key that stands for an empty one.
+    nested
+        Patterns of inner archives of ``file`` to open (`NestedArchives`).
     """
 
     file: str
     path: str
     labels: dict[str, str] = Field(min_length=1)
+    group: str | None = None
+    take: dict[str, str] = Field(default_factory=dict)
+    join: list[Join] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
+    empty: str | None = None
+    nested: list[str] = Field(default_factory=list)
+
+    @field_validator("path")
+    @classmethod
+    def _plain_last_part(cls, value: str) -> str:
+        if "*" in _last(value):
+            raise ValueError("expected no '*' in the last part of the path")
+        return value
+
+    @field_validator("take")
+    @classmethod
+    def _patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        for pattern in value.values():
+            Pattern(pattern)
+        return value
+
+    def files(self) -> list[str]:
+        """Return the manifest files that this layout reads."""
+        return list(dict.fromkeys([self.file, *(table.file for table in self.join)]))
 
     def labelled(self) -> list[str]:
         """Return the tasks that this layout gives labels of."""
         return list(self.labels)
 
+    def nested_files(self) -> dict[str, list[str]]:
+        """Return the patterns of inner archives to open, if there are some."""
+        return {self.file: self.nested} if self.nested else {}
+
     def samples(
         self,
-        container: Container,
+        containers: Mapping[str, Container],
         table: TextFile,
         columns: list[str],
-        found: Iterator[Row],
+        found: Iterable[Row],
         split: str | None,
     ) -> Iterator[RawSample]:
-        """Yield a sample for each row; its image must be in ``container``.
+        """Yield a sample for each row; its image must be in the container ``file``.
+
+        Parameters
+        ----------
+        table
+            Where the rows are from, for messages.
+        columns
+            Names of their cells.
+        split
+            Template of the official split.
 
         Raises
         ------
         LayoutError
-            When an image is missing, or there is no row at all.
+            When a template has an unknown field, an image is missing, a row has no partner in
+            a joined table, or there is no row at all.
         """
-        shared = Shared()
-        empty = True
+        add = [self._taker(column, pattern, table) for column, pattern in self.take.items()]
+        add += [joined.reader(containers[joined.file], table) for joined in self.join]
+        find = self._finder(containers[self.file], table)
+        unwanted = [Pattern(text) for text in self.exclude]
+        shared, first = Shared(), True
         for row in found:
-            empty = False
             values = dict(zip(columns, row.cells, strict=True))
+            for extend in add:
+                extend(row, values)
+            if first:
+                first = self._checked(values, table, split)
             name = fill(self.path, values)
-            try:
-                member = container.find(name)
-            except ContainerError:
-                raise LayoutError(
-                    f"{table.shown}: line {row.line}: expected image '{name}' in {self.file}, "
-                    "which has no such member; nothing was indexed. Correct 'path' in the manifest."
-                ) from None
-            labels = shared({task: fill(text, values) for task, text in self.labels.items()})
+            if any(pattern.match(name) is not None for pattern in unwanted):
+                continue
+            labels = {task: fill(text, values) for task, text in self.labels.items()}
+            if self.empty is not None:
+                labels = {task: key or self.empty for task, key in labels.items()}
             part = None if split is None else intern(fill(split, values))
-            yield RawSample(self.file, member.name, labels, part)
-        if empty:
+            group = None if self.group is None else fill(self.group, values)
+            yield RawSample(self.file, find(row, name, values), shared(labels), part, group)
+        if first:
             raise LayoutError(
                 f"{table.shown}: expected at least one row, got none; nothing was indexed. "
                 "Correct the manifest."
             )
+
+    def check_templates(self, known: Collection[str], *splits: str | None) -> None:
+        """Raise `ValueError` for a template with a field that is not ``known``."""
+        check_fields("path", self.path, known)
+        check_fields("group", self.group or "", known)
+        for task, template in self.labels.items():
+            check_fields(f"labels: {task}", template, known)
+        for split in splits:
+            check_fields("split", split or "", known)
+
+    def known_fields(self, columns: list[str] | None) -> set[str] | None:
+        """Return the fields that templates may use, ``None`` if only the tables tell."""
+        if columns is None or any(table.columns is None for table in self.join):
+            return None
+        taken = {field for pattern in self.take.values() for field in Pattern(pattern).fields}
+        joined = {name for table in self.join for name in table.columns or []}
+        return {*columns, *taken, *joined}
+
+    def _checked(self, values: Mapping[str, str], table: TextFile, split: str | None) -> bool:
+        """Check the templates by the first row; return that it is no longer the first."""
+        try:
+            self.check_templates(values, split)
+        except ValueError as error:
+            raise LayoutError(
+                f"{table.shown}: {error}; nothing was indexed. Correct the manifest."
+            ) from None
+        return False
+
+    def _taker(
+        self, column: str, text: str, table: TextFile
+    ) -> Callable[[Row, dict[str, str]], None]:
+        pattern = Pattern(text)
+
+        def take(row: Row, values: dict[str, str]) -> None:
+            taken = pattern.match(values.get(column, ""))
+            if taken is None:
+                raise LayoutError(
+                    f"{table.shown}: line {row.line}: expected column '{column}' to match "
+                    f"'{text}', got '{values.get(column)}'; nothing was indexed. Correct 'take' "
+                    "in the manifest."
+                )
+            values.update(taken)
+
+        return take
+
+    def _finder(
+        self, container: Container, table: TextFile
+    ) -> Callable[[Row, str, Mapping[str, str]], str]:
+        """Return what tells the member that a row's path stands for."""
+        if "*" not in self.path:
+
+            def exact(row: Row, name: str, values: Mapping[str, str]) -> str:
+                try:
+                    return container.find(name).name
+                except ContainerError:
+                    raise self._missing(table, row, name, "has no such member") from None
+
+            return exact
+        members = self._candidates(container)
+
+        def matching(row: Row, name: str, values: Mapping[str, str]) -> str:
+            pattern = compile_pattern(self.path, values)
+            names = [n for n in members.get(_last(name), []) if pattern.fullmatch(n)]
+            if len(names) != 1:
+                got = f"has {' and '.join(names[:2])}" if names else "has no such member"
+                raise self._missing(table, row, name, got)
+            return names[0]
+
+        return matching
+
+    def _candidates(self, container: Container) -> dict[str, list[str]]:
+        """Return file name to the members that ``path`` can stand for."""
+        loose = compile_pattern(FIELD.sub("**", self.path))
+        members: dict[str, list[str]] = {}
+        for member in container.members():
+            if loose.fullmatch(member.name):
+                members.setdefault(_last(member.name), []).append(member.name)
+        return members
+
+    def _missing(self, table: TextFile, row: Row, name: str, got: str) -> LayoutError:
+        return LayoutError(
+            f"{table.shown}: line {row.line}: expected image '{name}' in {self.file}, which "
+            f"{got}; nothing was indexed. Correct 'path' in the manifest."
+        )
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from autods.containers import Container
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, is_image
-from autods.layouts.patterns import compile_pattern, fields
+from autods.layouts.patterns import Pattern
 from autods.layouts.tables import TextFile, rows
 
 
@@ -90,8 +90,7 @@ class Numbered(Layout):
     @field_validator("pattern")
     @classmethod
     def _has_a_number(cls, value: str) -> str:
-        compile_pattern(value)
-        if fields(value) != {"number"}:
+        if Pattern(value).fields != {"number"}:
             raise ValueError("expected a pattern with the one field '{number}'")
         return value
 
@@ -139,11 +138,11 @@ class Numbered(Layout):
                 yield split, int(row.cells[0])
 
     def _images(self, container: Container) -> dict[int, str]:
-        pattern = compile_pattern(self.pattern)
+        pattern = Pattern(self.pattern)
         images: dict[int, str] = {}
         for name in (member.name for member in container.members()):
-            found = pattern.fullmatch(name)
-            if not found or not is_image(name):
+            found = pattern.match(name)
+            if found is None or not is_image(name):
                 continue
             if not found["number"].isdecimal() or int(found["number"]) < self.first:
                 raise LayoutError(

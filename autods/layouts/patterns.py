@@ -1,8 +1,10 @@
 """Patterns that take text out of a path, and templates that put it together again.
 
 Pattern: ``{name}`` takes text within one folder or file name, as short as possible;
-the same name again must take the same text; ``*`` is any text within one name, ``**``
-any number of folders. Template: ``{name}`` stands for the text taken.
+the same name again must take the same text; ``{name:int}`` takes digits only and stands
+for their number, without leading zeros; ``{name:word}`` takes text without a blank;
+``*`` is any text within one name, ``**`` any number of folders. Template: ``{name}``
+stands for the text taken.
 """
 
 from __future__ import annotations
@@ -10,12 +12,47 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-PART = re.compile(r"\{(?P<name>[a-z][a-z0-9_]*)\}|(?P<folders>\*\*/)|(?P<rest>\*\*)|(?P<any>\*)")
+PART = re.compile(
+    r"\{(?P<name>[a-z][a-z0-9_]*)(:(?P<type>int|word))?\}"
+    r"|(?P<folders>\*\*/)|(?P<rest>\*\*)|(?P<any>\*)"
+)
 FIELD = re.compile(r"\{([^{}]*)\}")
+TYPES = {None: "[^/]+?", "int": "[0-9]+", "word": "[^/ ]+"}
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
+class Pattern:
+    """A compiled path pattern.
+
+    Attributes
+    ----------
+    fields
+        Names of its fields.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._regex = compile_pattern(pattern)
+        found = [part for part in PART.finditer(pattern) if part["name"]]
+        self.fields = {part["name"] for part in found}
+        self._numbers = [part["name"] for part in found if part["type"] == "int"]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return field to text where the whole path matches, else ``None``."""
+        found = self._regex.fullmatch(path)
+        if found is None:
+            return None
+        values = found.groupdict()
+        for name in self._numbers:
+            values[name] = values[name].lstrip("0") or "0"
+        return values
+
+
+def compile_pattern(pattern: str, values: Mapping[str, str] | None = None) -> re.Pattern[str]:
     """Translate a path pattern into a regular expression for `re.Pattern.fullmatch`.
+
+    Parameters
+    ----------
+    values
+        Texts that fields stand for; ``None``: they take what is there.
 
     Raises
     ------
@@ -28,8 +65,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         parts.append(_literal(pattern, pattern[last : found.start()]))
         last = found.end()
         name = found["name"]
-        if name is not None:
-            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+        if name is not None and values is not None:
+            parts.append(re.escape(values[name]))
+        elif name is not None:
+            text = TYPES[found["type"]]
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{text})")
             seen.add(name)
         elif found["folders"]:
             parts.append("(?:[^/]+/)*")
@@ -40,7 +80,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def fields(template: str) -> set[str]:
-    """Return the names of all fields of a pattern or template."""
+    """Return the names of all fields of a template."""
     return set(FIELD.findall(template))
 
 
@@ -55,6 +95,8 @@ def check_fields(what: str, template: str, known: Collection[str]) -> None:
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Put values into a template whose fields were checked."""
+    if template.startswith("{") and template.find("}") == len(template) - 1:
+        return values[template[1:-1]]  # most templates are one field, and there are millions
     return FIELD.sub(lambda found: values[found[1]], template)
 
 

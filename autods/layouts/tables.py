@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict
 
 from autods.containers import Container
 from autods.errors import LayoutError
+from autods.layouts.patterns import compile_pattern
 
 BLANKS = " \t\r\n"  # around a cell; other white space may be part of a name
 
 
 class TextFile(BaseModel):
-    """A text file of a dataset: a manifest file itself, or a member inside one."""
+    """A text file of a dataset: a manifest file itself, or a member inside one.
+
+    A ``member`` with ``*`` stands for the one member that matches it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,11 +33,25 @@ class TextFile(BaseModel):
         """Name of the file for messages."""
         return self.file if self.member is None else f"{self.file}/{self.member}"
 
+    def data(self, container: Container) -> bytes:
+        """Return the content; raise `LayoutError` unless there is exactly one such member."""
+        member = self.member or self.file
+        if "*" in member:
+            pattern = compile_pattern(member)
+            found = [m.name for m in container.members() if pattern.fullmatch(m.name)]
+            if len(found) != 1:
+                raise LayoutError(
+                    f"{self.shown}: expected exactly one member of this name, got "
+                    f"{', '.join(found[:3]) or 'none'}; nothing was indexed. Correct 'member' in "
+                    "the manifest."
+                )
+            member = found[0]
+        return container.read(member)
+
     def text(self, container: Container) -> str:
         """Return the decoded content; raise `LayoutError` for another encoding."""
-        data = container.read(self.member or self.file)
         try:
-            return data.decode(self.encoding)
+            return self.data(container).decode(self.encoding)
         except (UnicodeDecodeError, LookupError) as error:
             raise LayoutError(
                 f"{self.shown}: expected text in {self.encoding}, got {error}; nothing was "
@@ -49,7 +67,12 @@ class Row(NamedTuple):
 
 
 def rows(
-    table: TextFile, container: Container, delimiter: str | None, columns: int | None
+    table: TextFile,
+    container: Container,
+    delimiter: str | None,
+    columns: int | None,
+    *,
+    rest: bool = False,
 ) -> Iterator[Row]:
     """Yield the rows of a table that are not empty.
 
@@ -59,6 +82,8 @@ def rows(
         One character; ``None``: white space, the last column takes the rest of the line.
     columns
         Number of cells expected in each row; ``None``: as many as the first row has.
+    rest
+        The last of ``columns`` takes the rest of the line, and quotes mean nothing.
 
     Raises
     ------
@@ -66,7 +91,7 @@ def rows(
         For a row with another number of cells; names file and line.
     """
     try:
-        for line, cells in _split(table.text(container), delimiter, columns):
+        for line, cells in _split(table.text(container), delimiter, columns, rest):
             if not any(cells):
                 continue
             columns = columns or len(cells)
@@ -84,12 +109,16 @@ def rows(
 
 
 def _split(
-    text: str, delimiter: str | None, columns: int | None
+    text: str, delimiter: str | None, columns: int | None, rest: bool
 ) -> Iterator[tuple[int, list[str]]]:
     if delimiter is None:
         # Bytes divide at ASCII blanks only, str also at others, which may be part of a name.
         for line, content in enumerate(text.encode().split(b"\n"), start=1):
             yield line, [c.decode() for c in content.split(None, (columns or 0) - 1)]
+        return
+    if rest:
+        for line, text_line in enumerate(text.split("\n"), start=1):
+            yield line, text_line.rstrip("\r").split(delimiter, (columns or 0) - 1)
         return
     # Quotes mean something in comma-separated files only; a tab-separated one has stray quotes.
     reader = csv.reader(

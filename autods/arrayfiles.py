@@ -1,0 +1,260 @@
+"""Small contents of array files: labels, lists of names, struct arrays, read whole.
+
+What a manifest says of an array file is in `autods.arrayspecs`; arrays of images are
+read block by block by `autods.containers.arrays`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import struct
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.arrayspecs import ArrayFile, format_of
+from autods.errors import LayoutError, UnsafePickle
+from autods.sources import ArrayFormat
+
+if TYPE_CHECKING:
+    from autods.containers import Container
+
+IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+LABEL_BYTES = 1 << 28  # far more than labels take; more would be images, read by mistake
+
+Array = npt.NDArray[Any]
+
+
+def read_labels(source: ArrayFile, container: Container) -> list[str]:
+    """Return an array or list of labels, flattened, each as text; whole numbers as such.
+
+    Raises
+    ------
+    LayoutError
+        When the file is not as ``source`` says.
+    """
+    with container.open(source.name) as handle:
+        value = load(handle, source.kind, source.variable, source.shown)
+    return _texts(value, source.shown)
+
+
+def read_names(
+    data: bytes, shown: str, variable: str | None, format: ArrayFormat | None = None
+) -> list[str]:
+    """Return a list of names: a MATLAB cell array, a pickled list, a data set of strings.
+
+    Parameters
+    ----------
+    data
+        Content of the file.
+    shown
+        Name of the file for messages; tells the format if ``format`` is ``None``.
+
+    Raises
+    ------
+    LayoutError
+        When the file is not as described.
+    """
+    value = load(_unpacked(data, shown), format or _format(shown), variable, shown)
+    return _texts(value, f"{shown}: {variable}")
+
+
+def read_struct(data: bytes, shown: str, variable: str) -> list[dict[str, str]]:
+    """Return the elements of a MATLAB struct array as field name to text.
+
+    A field of several values gives their texts with blanks between them.
+
+    Parameters
+    ----------
+    data, shown
+        Content of the file, and its name for messages.
+
+    Raises
+    ------
+    LayoutError
+        When the file holds no such struct array, or a field is neither text nor numbers.
+    """
+    array = np.atleast_1d(load(_unpacked(data, shown), "mat", variable, shown))
+    if array.dtype.names is None:
+        raise LayoutError(
+            f"{shown}: {variable}: expected a struct array, got {array.dtype} of shape "
+            f"{array.shape}; nothing was indexed. Correct 'variable' in the manifest."
+        )
+    return [
+        {
+            field: " ".join(_texts(np.atleast_1d(record[field]), f"{shown}: {variable}: {field}"))
+            for field in array.dtype.names
+        }
+        for record in array.ravel()
+    ]
+
+
+def load(handle: BinaryIO, kind: ArrayFormat, variable: str | None, shown: str) -> Any:
+    """Return the content of one variable, whole: an array, or what a pickle holds.
+
+    Raises
+    ------
+    LayoutError
+        When the file cannot be read as ``kind`` or has no such variable.
+    """
+    try:
+        if kind == "mat":
+            return _load_mat(handle, variable or "", shown)
+        if kind == "hdf5":
+            return _load_hdf5(handle, variable or "", shown)
+        if kind == "pickle":
+            return _load_pickle(handle, variable, shown)
+        _check_size(_size(handle), shown)
+        if kind == "npy":
+            return np.load(handle, allow_pickle=False)
+        dtype, shape = idx_header(handle)
+        return np.frombuffer(handle.read(), dtype).reshape(shape)
+    except (LayoutError, UnsafePickle, MemoryError):
+        raise
+    except Exception as error:  # a damaged file makes each reader fail in many ways
+        raise unreadable(shown, kind, error) from None
+
+
+def idx_header(handle: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return type and shape of an idx file, and leave the handle at its first value.
+
+    Raises
+    ------
+    ValueError
+        When the file is no idx file.
+    """
+    zeros, code, count = struct.unpack(">HBB", handle.read(4))
+    if zeros or code not in IDX_TYPES or not count:
+        raise ValueError("it does not begin like one")
+    return np.dtype(IDX_TYPES[code]), struct.unpack(f">{count}I", handle.read(4 * count))
+
+
+def no_variable(shown: str, variable: str, known: Iterable[str]) -> LayoutError:
+    """Build the error for a file without the variable the manifest names."""
+    return LayoutError(
+        f"{shown}: expected a variable '{variable}', got {', '.join(sorted(known)) or 'none'}; "
+        "nothing was indexed. Correct 'variable' in the manifest."
+    )
+
+
+def unreadable(shown: str, kind: ArrayFormat, error: Exception) -> LayoutError:
+    """Build the error for a file that is not of its format, or damaged."""
+    names = {"mat": "MATLAB file up to version 7", "hdf5": "HDF5 file", "idx": "idx file"}
+    advice = "Delete the file and fetch the dataset again."
+    if isinstance(error, NotImplementedError):  # scipy's word for version 7.3
+        error = NotImplementedError("version 7.3")
+        advice = "It is an HDF5 file: give 'format: hdf5' in the manifest, and axes in reverse."
+    return LayoutError(
+        f"{shown}: expected {'an' if kind in ('hdf5', 'idx') else 'a'} "
+        f"{names.get(kind, kind + ' file')}, got {error or type(error).__name__}; nothing was "
+        f"indexed. {advice}"
+    )
+
+
+def _load_mat(handle: BinaryIO, variable: str, shown: str) -> Array:
+    from scipy.io import loadmat, whosmat
+
+    content = loadmat(handle, variable_names=[variable], squeeze_me=False)
+    if variable not in content:
+        handle.seek(0)
+        raise no_variable(shown, variable, (name for name, _, _ in whosmat(handle)))
+    return np.asarray(content[variable])
+
+
+def _load_hdf5(handle: BinaryIO, variable: str, shown: str) -> Array:
+    import h5py
+
+    with h5py.File(handle, "r") as file:
+        if not isinstance(found := file.get(variable), h5py.Dataset):
+            raise no_variable(shown, variable, file)
+        _check_size(found.size * found.dtype.itemsize, shown)
+        text = h5py.check_string_dtype(found.dtype) is not None
+        return np.asarray(found.asstr()[()] if text else found[()])
+
+
+def _load_pickle(handle: BinaryIO, variable: str | None, shown: str) -> Any:
+    from autods.safe_pickle import load as load_pickle
+
+    try:
+        content = load_pickle(handle.read(), encoding="bytes")
+    except UnsafePickle as error:
+        raise UnsafePickle(f"{shown}: {error}") from None
+    if variable is None:
+        return content
+    if not isinstance(content, dict):
+        raise LayoutError(
+            f"{shown}: expected a pickled dictionary with '{variable}', got "
+            f"{type(content).__name__}; nothing was indexed. Correct 'variable' in the manifest."
+        )
+    for key in (variable, variable.encode()):  # Python 2 wrote bytes
+        if key in content:
+            return content[key]
+    raise no_variable(shown, variable, (_text(key, shown) for key in content))
+
+
+def _texts(value: Any, shown: str) -> list[str]:
+    if isinstance(value, np.ndarray):
+        value = value.ravel().tolist()
+    if not isinstance(value, list | tuple):
+        raise LayoutError(
+            f"{shown}: expected a list or array, got {type(value).__name__}; nothing was indexed. "
+            "Correct the manifest."
+        )
+    return [_text(item, f"{shown}: element {number}") for number, item in enumerate(value)]
+
+
+def _text(value: Any, shown: str) -> str:
+    while isinstance(value, np.ndarray | list) and np.size(value) == 1:
+        value = value.item() if isinstance(value, np.ndarray) else value[0]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="backslashreplace")
+    if isinstance(value, str):
+        return value.strip(" ")  # MATLAB pads the rows of character arrays
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
+    raise LayoutError(
+        f"{shown}: expected one text or number, got {str(value)[:40] or 'nothing'} "
+        f"({type(value).__name__}); nothing was indexed. Correct 'variable' in the manifest."
+    )
+
+
+def _format(shown: str) -> ArrayFormat:
+    try:
+        return format_of(PurePosixPath(shown).name)
+    except ValueError as error:
+        raise LayoutError(f"{error}; nothing was indexed. Correct the manifest.") from None
+
+
+def _unpacked(data: bytes, shown: str) -> BinaryIO:
+    if not shown.lower().endswith(".gz"):
+        return io.BytesIO(data)
+    try:
+        return io.BytesIO(gzip.decompress(data))
+    except (EOFError, OSError) as error:
+        raise LayoutError(
+            f"{shown}: expected a gzip file, got {error}; nothing was indexed. Delete the file "
+            "and fetch the dataset again."
+        ) from None
+
+
+def _size(handle: BinaryIO) -> int:
+    size = handle.seek(0, io.SEEK_END)
+    handle.seek(0)
+    return size
+
+
+def _check_size(size: int, shown: str) -> None:
+    if size > LABEL_BYTES:
+        raise LayoutError(
+            f"{shown}: expected labels, got {size:,} bytes in one array; nothing was indexed. "
+            "Correct 'labels' in the manifest."
+        )

@@ -1,0 +1,100 @@
+"""Array files of datasets as a manifest describes them; see `autods.arrayfiles` for reading."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from autods.sources import ArrayFormat, Strict
+
+SUFFIXES: dict[str, ArrayFormat] = {
+    ".mat": "mat", ".h5": "hdf5", ".hdf5": "hdf5", ".npy": "npy", ".pkl": "pickle",
+    ".pickle": "pickle", "-idx1-ubyte": "idx", "-idx3-ubyte": "idx",
+}  # fmt: skip
+NAMED = ("mat", "hdf5")  # formats that hold variables by name; a pickle may
+
+
+class ArrayFile(Strict):
+    """An array in a file of a dataset.
+
+    Attributes
+    ----------
+    file, member
+        Manifest file, and the array file inside it; ``None``: the file itself.
+    variable
+        MATLAB variable, HDF5 dataset or pickle key.
+    format
+        ``None``: by the suffix; ``.gz`` is unpacked on the way.
+    """
+
+    file: str
+    member: str | None = None
+    variable: str | None = None
+    format: ArrayFormat | None = None
+
+    @property
+    def name(self) -> str:
+        """Path of the array file inside its container."""
+        return self.member or self.file
+
+    @property
+    def shown(self) -> str:
+        """Name of the array file for messages."""
+        return self.file if self.member is None else f"{self.file}/{self.member}"
+
+    @property
+    def kind(self) -> ArrayFormat:
+        """The format, as given or by the suffix."""
+        return self.format or format_of(self.name)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> ArrayFile:
+        kind = self.kind
+        if self.variable is None and kind in NAMED:
+            raise ValueError(f"{self.shown}: expected a 'variable': {kind} files hold several")
+        if self.variable is not None and kind not in (*NAMED, "pickle"):
+            raise ValueError(f"{self.shown}: {kind} files hold one array; remove 'variable'")
+        return self
+
+
+class ArrayImages(ArrayFile):
+    """An array of images; each becomes a member ``<array file>/<7-digit index>.ppm``.
+
+    Attributes
+    ----------
+    axes
+        What the stored array's axes are, in order: ``N`` images, ``H`` rows, ``W`` columns,
+        ``C`` channels if there are any.
+    shape
+        If each image is stored flat, its shape in the order of ``axes`` without ``N``.
+    """
+
+    axes: str
+    shape: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _axes_are_clear(self) -> ArrayImages:
+        if sorted(self.axes) not in (sorted("NHW"), sorted("NHWC")):
+            raise ValueError(
+                f"axes: expected the letters N, H, W, and C if there are channels, each once, "
+                f"got '{self.axes}'"
+            )
+        if self.shape is not None and (
+            self.axes[0] != "N" or len(self.shape) != len(self.axes) - 1
+        ):
+            raise ValueError(
+                f"shape: expected one image's lengths in the order of '{self.axes}', which must "
+                f"begin with N, got {list(self.shape)}"
+            )
+        return self
+
+
+def format_of(name: str) -> ArrayFormat:
+    """Return the format that a file name stands for; raise `ValueError` if none."""
+    lowered = name.lower().removesuffix(".gz")
+    for suffix, kind in SUFFIXES.items():
+        if lowered.endswith(suffix):
+            return kind
+    raise ValueError(
+        f"{name}: expected a 'format' (mat, hdf5, npy, idx or pickle) or a name that tells it "
+        f"({', '.join(SUFFIXES)}, also with .gz)"
+    )

@@ -1,0 +1,203 @@
+"""Turn arrays of images into a tar of netpbm images, once, block by block.
+
+After that they are members like all others: extraction, hashes and audit need no path of
+their own. Values are the stored ones; only axes are brought into the order of images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.arrayfiles import Array, idx_header, load, no_variable, unreadable
+from autods.arrayspecs import ArrayImages
+from autods.containers.convert import converting, made_once
+from autods.containers.places import Place, place_path
+from autods.containers.tars import TarWriter, list_tar
+from autods.errors import LayoutError
+from autods.progress import Progress
+
+if TYPE_CHECKING:
+    from autods.containers.base import Container, Member
+    from autods.root import DataRoot
+
+BLOCK_BYTES = 1 << 25  # of an array that are in memory at once
+CHUNK_BYTES = 1 << 28  # at most, where an HDF5 file is stored in large chunks
+MAGIC = {1: (b"P5", "pgm"), 3: (b"P6", "ppm")}  # netpbm formats by number of channels
+
+
+def array_members(
+    root: DataRoot,
+    dataset: str,
+    file: str,
+    container: Container,
+    arrays: Sequence[ArrayImages],
+    checksum: str,
+    progress: Progress,
+) -> list[Member]:
+    """Return the images in the arrays of one manifest file as members.
+
+    Parameters
+    ----------
+    container
+        The opened file, which holds the array files.
+    arrays
+        What they are, see `ArrayImages`.
+    checksum
+        Of the manifest file.
+
+    Raises
+    ------
+    LayoutError
+        When an array is not as described, or not of type uint8.
+    ContainerError
+        When the file is damaged.
+    """
+    # Each array file once: parts of a layout may divide its labels, not its images.
+    unique = sorted(set(arrays), key=lambda spec: spec.name)
+    target = place_path(root, dataset, file, Place.ARRAYS)
+
+    def make(temporary: Path) -> None:
+        with converting(file, progress), temporary.open("wb") as handle:
+            writer = TarWriter(handle)
+            for spec in unique:
+                for name, data in _images(spec, container):
+                    writer.add(name, data)
+                    progress.advance(len(data))
+            writer.close()
+
+    described = json.dumps([spec.model_dump(mode="json") for spec in unique], sort_keys=True)
+    made_once(target, f"{checksum}\n{described}", make)
+    return list_tar(target, place=Place.ARRAYS)
+
+
+def _images(spec: ArrayImages, container: Container) -> Iterator[tuple[str, bytes]]:
+    """Yield name and netpbm file of each image."""
+    position = 0
+    with container.open(spec.name) as handle:
+        for block in _blocks(spec, handle):
+            _, height, width, channels = block.shape
+            magic, suffix = MAGIC[channels]
+            head = b"%s\n%d %d\n255\n" % (magic, width, height)
+            for image in block:
+                yield f"{spec.name}/{position:07d}.{suffix}", head + image.tobytes()
+                position += 1
+
+
+def _blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the images in order, uint8 [n, H, W, C] with C 1 or 3, some at a time."""
+    readers = {"hdf5": _hdf5_blocks, "npy": _npy_blocks, "idx": _idx_blocks}
+    try:
+        if spec.kind in readers:
+            found = readers[spec.kind](spec, handle)
+        else:
+            found = iter([_checked(spec, np.asarray(_load(spec, handle)))])
+        for block in found:
+            yield _as_images(spec, block)
+    except (LayoutError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file makes each reader fail in many ways
+        raise unreadable(spec.shown, spec.kind, error) from None
+
+
+def _load(spec: ArrayImages, handle: BinaryIO) -> Any:
+    return load(handle, spec.kind, spec.variable, spec.shown)
+
+
+def _hdf5_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
+    import h5py
+
+    with h5py.File(handle, "r") as file:
+        array = file.get(spec.variable)
+        if not isinstance(array, h5py.Dataset):
+            raise no_variable(spec.shown, spec.variable or "", file)
+        _check(spec, array.dtype, array.shape)
+        axis = spec.axes.index("N")
+        count = array.shape[axis]
+        step = _step(array.shape, axis)
+        if array.chunks:  # whole chunks: each is decompressed once
+            chunk = array.chunks[axis]
+            largest = max(chunk, CHUNK_BYTES * count // max(1, array.size) // chunk * chunk)
+            step = min(-(-step // chunk) * chunk, largest)
+        for start in range(0, count, step):
+            yield array[(slice(None),) * axis + (slice(start, start + step),)]
+
+
+def _npy_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
+    from numpy.lib import format as npy
+
+    version = npy.read_magic(handle)
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read_header(handle)
+    _check(spec, dtype, shape)
+    yield from _stored_blocks(spec, handle, shape, fortran)
+
+
+def _idx_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
+    dtype, shape = idx_header(handle)
+    _check(spec, dtype, shape)
+    yield from _stored_blocks(spec, handle, shape, False)
+
+
+def _stored_blocks(
+    spec: ArrayImages, handle: BinaryIO, shape: tuple[int, ...], fortran: bool
+) -> Iterator[Array]:
+    """Yield uint8 values that follow one another in a file."""
+    slowest = len(shape) - 1 if fortran else 0
+    if spec.axes.index("N") != slowest:  # images lie interleaved
+        data = _values(handle, int(np.prod(shape)))
+        yield data.reshape(shape, order="F" if fortran else "C")
+        return
+    count, image = shape[slowest], shape[:-1] if fortran else shape[1:]
+    step = _step(shape, slowest)
+    for start in range(0, count, step):
+        part = min(step, count - start)
+        block = _values(handle, part * int(np.prod(image)))
+        yield block.reshape((*image, part), order="F") if fortran else block.reshape(part, *image)
+
+
+def _values(handle: BinaryIO, count: int) -> npt.NDArray[np.uint8]:
+    data = handle.read(count)
+    if len(data) != count:
+        raise EOFError(f"it ends {count - len(data)} bytes too early")
+    return np.frombuffer(data, np.uint8)
+
+
+def _step(shape: tuple[int, ...], axis: int) -> int:
+    image = int(np.prod(shape)) // max(1, shape[axis])
+    return max(1, BLOCK_BYTES // max(1, image))
+
+
+def _checked(spec: ArrayImages, array: Array) -> Array:
+    _check(spec, array.dtype, array.shape)
+    return array
+
+
+def _check(spec: ArrayImages, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Refuse an array that is not uint8, or not of the axes that the manifest says."""
+    where = spec.shown if spec.variable is None else f"{spec.shown}: {spec.variable}"
+    got = f"got {dtype} of shape {tuple(shape)}; nothing was indexed. Correct"
+    if dtype != np.uint8:
+        raise LayoutError(f"{where}: expected images of type uint8, {got} 'images'.")
+    stored = (shape[0], *spec.shape) if spec.shape and shape else tuple(shape)
+    if len(stored) != len(spec.axes) or int(np.prod(stored)) != int(np.prod(shape)):
+        wanted = f"axes {spec.axes}" + (f" from rows of {list(spec.shape)}" if spec.shape else "")
+        raise LayoutError(f"{where}: expected {wanted}, {got} 'axes' and 'shape'.")
+    channels = stored[spec.axes.index("C")] if "C" in spec.axes else 1
+    if channels not in MAGIC:
+        raise LayoutError(f"{where}: expected 1 or 3 channels, {got} 'axes'.")
+
+
+def _as_images(spec: ArrayImages, block: Array) -> npt.NDArray[np.uint8]:
+    """Bring a block of the stored array into the order [n, H, W, C]."""
+    if spec.shape is not None:
+        block = block.reshape(len(block), *spec.shape)
+    if "C" not in spec.axes:
+        block = block[..., np.newaxis]
+    axes = spec.axes if "C" in spec.axes else spec.axes + "C"
+    return np.ascontiguousarray(block.transpose([axes.index(letter) for letter in "NHWC"]))

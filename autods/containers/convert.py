@@ -1,0 +1,181 @@
+"""Make the uncompressed tar that members of other archives are read from, once.
+
+A copy has a stamp beside it that says what it was made from: another checksum in the
+manifest makes it again. Both are written after the copy is whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+import lzma
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from autods.containers.base import damaged, plain_name, unwritable
+from autods.containers.kinds import Kind
+from autods.containers.tars import TarWriter, list_tar
+from autods.containers.tools import TOOLS, Tool, ToolFailed
+from autods.errors import ContainerError, ToolMissing
+from autods.files import BLOCK, atomic
+from autods.progress import Progress
+
+
+def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
+    """Have ``target`` made, unless it was made from the same source before.
+
+    Parameters
+    ----------
+    source
+        What it is made from and how, as text: the stamp.
+    make
+        Writes the file to the temporary path it is given.
+
+    Raises
+    ------
+    ContainerError
+        As ``make`` raises it, and when the disk is full; ``target`` is then as before
+        or absent.
+    """
+    stamp = target.with_name(target.name + ".source")
+    if target.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == source:
+        return
+    try:
+        stamp.unlink(missing_ok=True)
+        with atomic(target) as temporary:
+            make(temporary)
+        with atomic(stamp) as temporary:
+            temporary.write_text(source, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(target, error) from None
+
+
+def decompress(
+    source: BinaryIO, shown: Path, kind: Kind, name: str, target: Path, progress: Progress
+) -> None:
+    """Write what a compressed file holds as an uncompressed tar.
+
+    Parameters
+    ----------
+    source
+        The compressed file; a tar gives its own bytes, a single file a tar around it.
+    shown
+        The file that errors name.
+    name
+        Name of the member that a single file becomes.
+
+    Raises
+    ------
+    ContainerError
+        When the source is damaged.
+    """
+    opener = importlib.import_module(kind.module).open
+    with opener(source, "rb") as packed, target.open("wb") as plain:
+        blocks = _blocks(packed, shown, progress)
+        if kind.is_single:
+            writer = TarWriter(plain)
+            writer.stream(name, blocks)
+            writer.close()
+        else:
+            plain.writelines(blocks)
+    list_tar(target, shown=shown)  # a damaged archive leaves nothing behind
+
+
+def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Progress) -> None:
+    """Write the members of an archive that needs a system tool as a tar, sorted by name.
+
+    The tar is the same whichever tool is used.
+
+    Parameters
+    ----------
+    archive
+        Kind of archive, a key of `autods.containers.tools.TOOLS`.
+
+    Raises
+    ------
+    ToolMissing
+        When none of the tools is installed.
+    ContainerError
+        When none of those installed can read the archive.
+    UnsafePath
+        When a member's name is absolute or contains ``..``.
+    """
+    tools = [(tool, path) for tool in TOOLS[archive] if (path := tool.find())]
+    if not tools:
+        raise _missing(shown, archive)
+    complaints = []
+    for tool, executable in tools:
+        try:
+            _unpack(tool, executable, source, shown, target, progress)
+            return
+        except ToolFailed as error:
+            complaints.append(f"{Path(executable).name}: {error}")
+    others = [tool.executables[0] for tool in TOOLS[archive] if not tool.find()]
+    advice = f" If it is whole, install {' or '.join(others)}." if others else ""
+    cause = f"no tool can unpack it ({'; '.join(complaints)})"
+    raise ContainerError(f"{damaged(shown, cause)}{advice}")
+
+
+def _unpack(
+    tool: Tool, executable: str, source: Path, shown: Path, target: Path, progress: Progress
+) -> None:
+    places: dict[str, tuple[int, int]] = {}
+    # Members come in any order: first all into one nameless file, then sorted into the tar.
+    with tempfile.TemporaryFile(dir=target.parent) as bag:
+        with closing(tool.unpack(executable, source, target.parent)) as members:
+            for raw, size, stream in members:
+                name = plain_name(shown, raw)
+                if name is None:
+                    continue
+                places[name] = bag.tell(), size
+                left = size
+                while block := stream.read(min(BLOCK, left)):
+                    bag.write(block)
+                    left -= len(block)
+                    progress.advance(len(block))
+                if left:
+                    raise ToolFailed(f"'{name}' ends {left} bytes too early")
+        with target.open("wb") as handle:
+            writer = TarWriter(handle)
+            for name, (start, size) in sorted(places.items()):
+                bag.seek(start)
+                writer.copy(name, bag, size)
+            writer.close()
+
+
+@contextmanager
+def converting(title: str, progress: Progress) -> Iterator[None]:
+    """Report a conversion, in bytes."""
+    progress.start(f"converting {title}", None, "bytes")
+    try:
+        yield
+    finally:
+        progress.finish()
+
+
+def _blocks(packed: BinaryIO, shown: Path, progress: Progress) -> Iterator[bytes]:
+    while True:
+        try:
+            block = packed.read(BLOCK)
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise damaged(shown, error) from None
+        if not block:
+            return
+        progress.advance(len(block))
+        yield block
+
+
+def _missing(shown: Path, archive: str) -> ToolMissing:
+    tools = TOOLS[archive]
+    names = ", ".join(name for tool in tools for name in tool.executables)
+    what = "a zip with deflate64 data" if archive == "zip" else f"a {archive} archive"
+    first = tools[0]
+    return ToolMissing(
+        f"{shown}: {what} needs one of the tools {names}, and none is installed; nothing was "
+        f"changed. Install one, for example 'apt-get install {first.debian}' (Debian, Ubuntu), "
+        f"'conda install -c conda-forge {first.conda}' or 'brew install {first.brew}' (macOS), "
+        "then run the same command again."
+    )

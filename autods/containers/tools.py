@@ -1,0 +1,222 @@
+"""Unpack archives by system tools, as a stream of members; nothing is written to disk here.
+
+What a tool gives is checked by `autods.containers.convert`; a tool never chooses a path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol
+
+from autods.containers.base import plain_name
+from autods.containers.kinds import kind_of
+from autods.containers.zips import check_encryption, is_link
+
+LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # member names are UTF-8
+WORDS = 300  # characters of a tool's complaint that are shown
+
+Entry = tuple[str | None, int, int | None]  # name (None: not a file), size, CRC if known
+
+
+class Stream(Protocol):
+    """What gives the bytes of one member, one after the other."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+
+
+Unpacked = Generator[tuple[str, int, Stream], None, None]  # name, size, content
+
+
+class ToolFailed(Exception):
+    """A tool could not read an archive; the text is what it said."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A system tool.
+
+    Attributes
+    ----------
+    executables
+        Its names; the first that is installed is used.
+    unpack
+        Gives the members of an archive, in any order: executable, archive and a folder
+        for temporary files to members. Raises `ToolFailed`.
+    debian, conda, brew
+        The package to install on Debian and Ubuntu, from conda-forge, on macOS; ``""``: none.
+    """
+
+    executables: tuple[str, ...]
+    unpack: Callable[[str, Path, Path], Unpacked]
+    debian: str
+    conda: str = ""
+    brew: str = ""
+
+    def find(self) -> str | None:
+        """Return the path of the executable, ``None`` if the tool is not installed."""
+        return next((path for name in self.executables if (path := shutil.which(name))), None)
+
+
+def _bsdtar(executable: str, archive: Path, _: Path) -> Unpacked:
+    # It turns the archive into a tar on its output; -P leaves names as they are, for our check.
+    command = [executable, "-cPf", "-", "--format=pax", f"@{archive}"]
+    with _running(command) as output:
+        try:
+            with tarfile.open(fileobj=output, mode="r|", encoding="utf-8") as tar:
+                for info in tar:
+                    if info.islnk():
+                        raise ToolFailed(f"'{info.name}' is a hard link, which it cannot follow")
+                    if info.isreg() and (stream := tar.extractfile(info)) is not None:
+                        yield info.name, info.size, stream
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise ToolFailed(f"{error}") from None
+
+
+def _seven_zip(executable: str, archive: Path, _: Path) -> Unpacked:
+    # All contents come on its output without a boundary, in the order of the archive's list.
+    is_zip = kind_of(archive.name).archive == "zip"
+    listed = _zip_list(archive) if is_zip else _seven_list(executable, archive)
+    with _running([executable, "x", "-so", "-bd", "-p", "--", str(archive)]) as output:
+        yield from _cut(output, listed)
+
+
+def _unzip(executable: str, archive: Path, _: Path) -> Unpacked:
+    listed = _zip_list(archive)
+    with _running([executable, "-p", str(archive)]) as output:
+        yield from _cut(output, listed)
+
+
+def _unar(executable: str, archive: Path, folder: Path) -> Unpacked:
+    """Unpack into a temporary folder: unar cannot write to a pipe, and keeps inside of it."""
+    lister = str(Path(executable).with_name("lsar"))
+    with _running([lister, "-j", str(archive)]) as output:
+        listed = json.loads(output.read() or b"{}").get("lsarContents", [])
+    for entry in listed:
+        plain_name(archive, entry["XADFileName"])  # unar would correct an unsafe one silently
+    scratch = folder / "unar.tmp"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+    try:
+        with _running([executable, "-q", "-D", "-f", "-o", str(scratch), str(archive)]) as output:
+            output.read()
+        for path in scratch.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as stream:
+                    yield path.relative_to(scratch).as_posix(), path.stat().st_size, stream
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+BSDTAR = Tool(("bsdtar",), _bsdtar, "libarchive-tools", "libarchive", "libarchive")
+SEVEN_ZIP = Tool(("7zz", "7z", "7za"), _seven_zip, "7zip", "p7zip", "sevenzip")
+UNZIP = Tool(("unzip",), _unzip, "unzip", "unzip", "unzip")
+UNAR = Tool(("unar",), _unar, "unar", "", "unar")
+
+TOOLS = {
+    "rar": (BSDTAR, SEVEN_ZIP, UNAR),
+    "7z": (BSDTAR, SEVEN_ZIP),
+    "zip": (SEVEN_ZIP, UNZIP),  # with deflate64
+}  # kind of archive to the tools for it, in order of preference
+
+
+def _zip_list(archive: Path) -> list[Entry]:
+    """Return the entries of a zip by our own reading: all tools must give the same names."""
+    listed: list[Entry] = []
+    with zipfile.ZipFile(archive) as file:
+        for info in file.infolist():
+            check_encryption(archive, info)
+            if not info.is_dir():
+                listed.append((None if is_link(info) else info.filename, info.file_size, info.CRC))
+    return listed
+
+
+def _seven_list(executable: str, archive: Path) -> list[Entry]:
+    command = [executable, "l", "-slt", "-ba", "-sccUTF-8", "-p", "--", str(archive)]
+    with _running(command) as output:
+        text = output.read().decode("utf-8", errors="surrogateescape")
+    listed = []
+    for block in text.replace("\r\n", "\n").split("\n\n"):
+        entry = dict(line.partition(" = ")[::2] for line in block.splitlines())
+        if "Path" not in entry:
+            continue
+        if entry.get("Encrypted") == "+":
+            raise ToolFailed(f"'{entry['Path']}' is encrypted")
+        attributes = entry.get("Attributes", "")
+        if entry.get("Folder") == "+" or attributes.startswith("D"):
+            continue
+        is_file = " l" not in attributes and not entry.get("Symbolic Link")
+        crc = int(entry["CRC"], 16) if entry.get("CRC") else None
+        listed.append((entry["Path"] if is_file else None, int(entry.get("Size") or 0), crc))
+    return listed
+
+
+def _cut(output: BinaryIO, listed: list[Entry]) -> Unpacked:
+    """Cut a stream of contents at the listed sizes, and check each by its CRC."""
+    for name, size, crc in listed:
+        part = _Part(output, size)
+        if name is not None:
+            yield name, size, part
+        while part.read(1 << 20):
+            pass
+        if part.left or (crc is not None and part.crc != crc):
+            raise ToolFailed(f"'{name}' came out incomplete or with a wrong CRC")
+    if output.read(1):
+        raise ToolFailed("more came out than was listed")
+
+
+class _Part:
+    """The next ``size`` bytes of a stream, with their CRC as far as they were read."""
+
+    def __init__(self, source: BinaryIO, size: int) -> None:
+        self._source = source
+        self.left = size
+        self.crc = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(min(size, self.left))
+        self.left -= len(data)
+        self.crc = zlib.crc32(data, self.crc)
+        return data
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[IO[bytes]]:
+    """Run a command and give its output; raise `ToolFailed` if it fails."""
+    environment = {**os.environ, "LC_ALL": LOCALE, "LANG": LOCALE}
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment,
+        )
+        assert process.stdout is not None
+        failure: ToolFailed | None = None
+        try:
+            yield process.stdout
+            process.stdout.read()
+        except ToolFailed as error:  # what the tool itself says is of more use
+            failure = error
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        if code or failure:
+            complaints.seek(0)
+            said = " ".join(complaints.read().decode(errors="replace").split())
+            raise ToolFailed(said[-WORDS:] or f"{failure or f'exit code {code}'}")

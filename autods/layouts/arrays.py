@@ -1,0 +1,101 @@
+"""Arrays: images and labels in the arrays of MATLAB, HDF5, NumPy, idx or pickle files."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from autods.arrayspecs import ArrayFile, ArrayImages
+from autods.containers import Container
+from autods.errors import LayoutError
+from autods.layouts.base import Layout, RawSample, Shared
+from autods.sources import Strict
+
+
+class ArrayPart(Strict):
+    """One array of images with its labels.
+
+    Attributes
+    ----------
+    images
+        The images; each is a sample ``<file>/<array file>/<7-digit index>.ppm``, or ``.pgm``
+        where there are no channels.
+    labels
+        Task name to the array or list with a label for each image. The label key is the
+        number as text.
+    split
+        Official split name of all of them, or ``None``.
+    """
+
+    images: ArrayImages
+    labels: dict[str, ArrayFile] = Field(min_length=1)
+    split: str | None = None
+
+
+class Arrays(Layout):
+    """Images that are elements of arrays, not files of their own."""
+
+    family: Literal["arrays"]
+    parts: list[ArrayPart] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _paths_differ(self) -> Arrays:
+        shown = sorted(part.images.shown for part in self.parts)
+        for one, other in pairwise(shown):
+            if one == other:
+                raise ValueError(f"parts: expected each file with images once, got '{one}' again")
+        return self
+
+    def files(self) -> list[str]:
+        """Return the manifest files that hold images or labels."""
+        refs = [ref for part in self.parts for ref in (part.images, *part.labels.values())]
+        return list(dict.fromkeys(ref.file for ref in refs))
+
+    def labelled(self) -> list[str]:
+        """Return the tasks that any part gives labels of."""
+        return list(dict.fromkeys(task for part in self.parts for task in part.labels))
+
+    def arrays(self) -> dict[str, list[ArrayImages]]:
+        """Return the arrays of images by the file that holds them."""
+        found: dict[str, list[ArrayImages]] = {}
+        for part in self.parts:
+            found.setdefault(part.images.file, []).append(part.images)
+        return found
+
+    def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
+        """Yield every image of every part with its labels."""
+        names: dict[str, list[str]] = {}  # listed once for all parts of a file
+        for part in self.parts:
+            file = part.images.file
+            if file not in names:
+                names[file] = [member.name for member in containers[file].members()]
+            yield from _samples(part, containers, _below(part.images.name, names[file]))
+
+
+def _samples(
+    part: ArrayPart, containers: Mapping[str, Container], images: list[str]
+) -> Iterator[RawSample]:
+    from autods.arrayfiles import read_labels
+
+    labels = {}
+    for task, source in part.labels.items():
+        labels[task] = read_labels(source, containers[source.file])
+        if len(labels[task]) != len(images):
+            raise LayoutError(
+                f"{part.images.shown}: task '{task}': expected a label for each of the "
+                f"{len(images)} images, got {len(labels[task])} in {source.shown}; nothing was "
+                "indexed. Correct 'images' or 'labels' in the manifest."
+            )
+    shared = Shared()
+    for position, name in enumerate(images):
+        of_image = shared({task: keys[position] for task, keys in labels.items()})
+        yield RawSample(part.images.file, name, of_image, part.split)
+
+
+def _below(folder: str, names: list[str]) -> list[str]:
+    """Return the sorted names that begin with ``folder/``."""
+    return names[bisect_left(names, folder + "/") : bisect_left(names, folder + "0")]  # 0 follows /

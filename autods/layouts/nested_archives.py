@@ -1,0 +1,29 @@
+"""Nested archives: labels from paths inside archives that lie in a zip, tar or folder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from autods.layouts.class_folders import PathLabels
+
+
+class NestedArchives(PathLabels):
+    """Images inside inner archives; the pattern sees ``path/inner.zip!/path inside``.
+
+    For example ``"{part}.zip!/*/{alphabet}/{character}/*"``. Inner zips and tars that are
+    stored are read in place; others are taken out once.
+
+    Attributes
+    ----------
+    nested
+        Patterns of the inner archives to open; others are not looked into.
+    """
+
+    family: Literal["nested-archives"]
+    nested: list[str] = Field(default=["**/*.zip"], min_length=1)
+
+    def nested_files(self) -> dict[str, list[str]]:
+        """Return the patterns of inner archives for every file with images."""
+        return dict.fromkeys(self.in_files, self.nested)

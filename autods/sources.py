@@ -1,0 +1,102 @@
+"""Where the files of a dataset come from: mirrors, checksums, a licence to accept.
+
+Part of the manifest's schema (`autods.manifest`); how bytes come from each kind of
+mirror is in `autods.fetch`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from autods.errors import UnsafePath
+from autods.root import inside
+
+CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git:[0-9a-f]{40}|tree:[0-9a-f]{64}")
+
+Kind = Literal[
+    "http", "ftp", "gdrive", "kaggle", "kaggle-competition", "huggingface", "git", "file"
+]
+
+ArrayFormat = Literal["mat", "hdf5", "npy", "idx", "pickle"]
+
+# Kind to what its url looks like, and how that is told. Those of git and file can be anything.
+FORMS = {
+    "http": (r"https?://.+", "http:// or https:// address"),
+    "ftp": (r"ftp://.+", "ftp:// address"),
+    "gdrive": (
+        r"[A-Za-z0-9_-]{10,}(#[A-Za-z0-9_-]+)?",
+        "id of a Drive file (#resource key)",
+    ),
+    "kaggle": (r"[\w.-]+/[\w.-]+(@\d+)?", "owner/slug or owner/slug@version"),
+    "kaggle-competition": (r"[\w.-]+", "slug of a competition"),
+    "huggingface": (r"[\w.-]+/[\w.-]+@[^:@]+:.+", "owner/repository@revision:path"),
+}
+
+
+class Strict(BaseModel):
+    """Base of everything in a manifest: unknown keys are refused, values stay as read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mirror(Strict):
+    """One place a file can be fetched from. Mirrors are tried in order.
+
+    Attributes
+    ----------
+    kind
+        The source kind, a name of `autods.fetch.SOURCES`.
+    url
+        http and ftp: an address; gdrive: the file's id, with ``#`` and its resource key if it
+        has one; kaggle: ``owner/slug`` or ``owner/slug@version``; kaggle-competition: its
+        slug; huggingface: ``owner/repository@revision:path``, a file of a dataset
+        repository; git: a remote; file: a local path, absolute or beside the manifest.
+    """
+
+    kind: Kind
+    url: str
+
+    @model_validator(mode="after")
+    def _url_of_its_kind(self) -> Mirror:
+        form, words = FORMS.get(self.kind, (".+", "path or remote"))
+        if not re.fullmatch(form, self.url):
+            raise ValueError(f"url: a mirror of kind {self.kind} expects {words}, got '{self.url}'")
+        return self
+
+
+class FileEntry(Strict):
+    """One file of a dataset as published: an archive, a list, or a folder of images."""
+
+    name: str
+    checksum: str  # md5:, sha256:, git:<commit>, or tree:<sha256 of a folder, see files.hash_tree>
+    size: int | None = None  # bytes
+    mirrors: list[Mirror] = Field(min_length=1)
+
+    @field_validator("checksum")
+    @classmethod
+    def _known_algorithm(cls, value: str) -> str:
+        if not CHECKSUM.fullmatch(value):
+            raise ValueError(
+                "expected md5:<32 hex>, sha256:<64 hex>, git:<40 hex> or tree:<64 hex>"
+            )
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        try:
+            inside(Path("archives"), value)
+        except UnsafePath:
+            raise ValueError("expected a relative path without '..'") from None
+        return value
+
+
+class Acceptance(Strict):
+    """A licence that its owner wants accepted before the download begins."""
+
+    url: str
+    text: str  # one sentence: what is accepted
