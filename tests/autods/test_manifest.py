@@ -116,11 +116,11 @@ def test_two_files_of_one_name_are_refused(tmp_path, again):
     assert f"each file once, got '{again}' again" in text
 
 
-@pytest.mark.parametrize("task", ["a/b", "", "two words", "..", "größe", "a\n"])
+@pytest.mark.parametrize("task", ["a/b", "", "two words ", " two", "..", "größe", "a\n"])
 def test_a_task_name_that_is_not_plain_is_refused(tmp_path, task):
     layout = folders_layout("a.zip", labels={task: "{class}"})
     path = written(tmp_path, layout=layout, tasks={task: {}}, default_task=task)
-    assert "expected a task name of letters, digits, '_', '-' and '.'" in message(path)
+    assert "expected a task name of letters, digits, '_', '-', '.' and blanks between them" in message(path)
 
 
 def test_a_task_that_no_image_gets_is_refused(tmp_path):

@@ -161,7 +161,7 @@ def test_omniglot_nested_in_one_zip_gives_the_same_labels_and_bytes(tmp_path, ar
     example = catalogue().dataset("omniglot").model_dump(mode="json", by_alias=True)
     example["layout"] = {
         **example["layout"],
-        "family": "nested-zips",
+        "family": "nested-archives",
         "files": ["nested.zip"],
         "pattern": "python/{part}.zip!/*/{alphabet}/{character}/*",
     }
