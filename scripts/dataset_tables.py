@@ -16,6 +16,7 @@ from autods.layouts import Layout
 from autods.manifest import Manifest, SplitRule
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "datasets.md"
+ORIGINAL = "Original: "  # how a quirk begins that tells what the published code does
 PUBLISHED = {"classes": 2866, "training images": 6_770_722, "validation images": 743_977}
 
 INTRODUCTION = """\
@@ -48,7 +49,9 @@ def page() -> str:
         _overview(further),
         "## Layout families\n",
         _families(manifests),
-        "## Where protocols differ, and what to know of each dataset\n",
+        "## What clean does differently from the published run\n",
+        _differences(manifests),
+        "## What else to know of each dataset\n",
         *(_remarks(manifest) for manifest in manifests),
     ]
     return "\n".join(parts)
@@ -112,23 +115,34 @@ def _family_names(layout: Layout) -> Iterable[str]:
     return [name for part in getattr(layout, "parts") for name in _family_names(part)]  # noqa: B009
 
 
+def _differences(manifests: list[Manifest]) -> str:
+    rows = []
+    for manifest in manifests:
+        rules = {name: _rule(rule) for name, rule in manifest.splits.items()}
+        paper = rules.get("paper", "not reproducible: drawn without a seed")
+        found = [text.removeprefix(ORIGINAL) for text in manifest.quirks if _differs(text)]
+        rows.append([manifest.name, rules["clean"], paper, "<br>".join(found) or "none"])
+    return table(["dataset", "clean", "paper", "the original"], rows)
+
+
 def _remarks(manifest: Manifest) -> str:
-    lines = [f"### {manifest.name}", "", manifest.title + ".", ""]
-    lines += [f"- {name}: {_rule(rule)}" for name, rule in sorted(manifest.splits.items())]
-    if "paper" not in manifest.splits:
-        lines.append("- paper: not reproducible: the published split was drawn without a seed.")
-    lines += [f"- {text}" for text in manifest.quirks]
-    return "\n".join(lines) + "\n"
+    others = [text for text in manifest.quirks if not _differs(text)]
+    lines = [f"### {manifest.name}", "", manifest.title + ".", "", *(f"- {t}" for t in others)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _differs(quirk: str) -> bool:
+    return quirk.startswith(ORIGINAL)
 
 
 def _rule(rule: SplitRule) -> str:
     grouped = ", groups kept together" if rule.grouped else ""
     held_out = "" if rule.dev else f", {rule.dev_fraction:.0%} of train held out as dev"
     if rule.rule == "random":
-        return f"{rule.test_fraction:.0%} drawn as test (seed {rule.seed}){held_out}{grouped}."
+        return f"{rule.test_fraction:.0%} drawn as test (seed {rule.seed}){held_out}{grouped}"
     parts = {"train": rule.train, "dev": rule.dev, "test": rule.test}
     named = "; ".join(f"{split} = {' + '.join(names)}" for split, names in parts.items() if names)
-    return f"official {named}{held_out}{grouped}."
+    return f"official {named}{held_out}{grouped}"
 
 
 def _cell(value: object) -> str:
