@@ -6,15 +6,23 @@ How bytes come from one kind of mirror is in the file of that kind; the paths ar
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
-from autods.errors import ChecksumMismatch, FetchError, UsageError
-from autods.fetch import ftp, git, http, local  # noqa: F401  (each registers its kind)
+from autods.errors import ChecksumMismatch, DiskFull, FetchError
+from autods.fetch import (  # noqa: F401  (each registers its kind)
+    ftp,
+    gdrive,
+    git,
+    http,
+    huggingface,
+    kaggle,
+    local,
+)
 from autods.fetch.base import (
     SOURCES,
     MirrorFailed,
@@ -26,6 +34,9 @@ from autods.fetch.base import (
     shown,
     size_of,
 )
+from autods.fetch.magic import ENOUGH, told_apart
+from autods.fetch.mirrors import KINDS, described, fits, most_useful, together, users_mirrors
+from autods.fetch.parts import discard, part_of, place, set_aside
 from autods.fetch.records import (
     is_recorded,
     missing_files,
@@ -39,6 +50,7 @@ from autods.progress import Progress
 from autods.root import DataRoot
 
 __all__ = [
+    "KINDS",
     "SOURCES",
     "Action",
     "FetchOutcome",
@@ -46,20 +58,14 @@ __all__ = [
     "Source",
     "decide",
     "fetch_dataset",
+    "fetch_file",
     "missing_files",
     "verify_archives",
 ]
 
 Action = Literal["keep", "adopt", "set aside", "resume", "download"]
 
-# What each form of checksum can come from: a folder has no bytes that http could send,
-# and only git itself can tell that a folder is a commit.
-KINDS = {
-    "md5": ("http", "ftp", "file"),
-    "sha256": ("http", "ftp", "file"),
-    "tree": ("file",),
-    "git": ("git",),
-}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, no larger file
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,9 @@ def fetch_dataset(
 ) -> FetchOutcome:
     """Fetch all files of a dataset into the data root; what is there already is kept.
 
+    A file that no mirror gives does not keep the others from being fetched. Different
+    datasets can be fetched from several threads at once, each with its own progress.
+
     Parameters
     ----------
     manifest
@@ -105,25 +114,42 @@ def fetch_dataset(
     Raises
     ------
     FetchError
-        When no mirror gives a file; names the cause of each.
-    ChecksumMismatch
-        The same, where at least one mirror gave another file than the manifest says.
+        When no mirror gives a file; names the cause of each. It is of the subclass that
+        the user can do most about: `CredentialsMissing`, `RulesNotAccepted`,
+        `QuotaExceeded`, `ChecksumMismatch`, `Unreachable`, none of these, `LinkGone`.
+    DiskFull
+        When the disk holds no more; files that were fetched before stay.
     Busy
         When another process works on this dataset.
     """
-    files = []
-    try:
-        with locked(root.record(manifest.name)):
-            for entry in manifest.files:
-                extra = _extra_mirrors(mirrors, manifest.name, entry)
-                files.append(_fetch_file(manifest.name, entry, extra, root, progress))
-    except OSError as error:
-        raise FetchError(
-            f"{manifest.name}: cannot write {error.filename or root.path}: "
-            f"{error.strerror or error}; what has arrived stays and will be continued. "
-            "Free space or correct the permissions, then run the same command again."
-        ) from None
+    files: list[FetchedFile] = []
+    errors: list[FetchError] = []
+    with unwritable_explained(manifest.name, root), locked(root.record(manifest.name)):
+        for entry in manifest.files:
+            tried = [users_mirrors(mirrors, manifest.name, entry), entry.mirrors]
+            try:
+                files.append(fetch_file(manifest.name, entry, tried, root, progress))
+            except FetchError as error:
+                errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else together(errors)
     return FetchOutcome(manifest.name, files)
+
+
+@contextmanager
+def unwritable_explained(dataset: str, root: DataRoot) -> Iterator[None]:
+    """Turn an `OSError` of what is written below the root into a `FetchError`."""
+    try:
+        yield
+    except OSError as error:
+        kind = DiskFull if error.errno in FULL else FetchError
+        step = "" if kind is DiskFull else "Correct the permissions, then run it again."
+        raise kind(
+            f"{dataset}: cannot write {error.filename or root.path}: "
+            f"{error.strerror or error}; what has arrived stays and will be continued. "
+            "Free space or correct the permissions, then run the same command again.",
+            step,
+        ) from None
 
 
 def decide(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> tuple[Action, str]:
@@ -145,35 +171,55 @@ def decide(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> t
         if digest(target, entry.checksum) == entry.checksum:
             return "adopt", "found"
         return "set aside", "setting aside"
-    if _part(target).is_file():
+    if part_of(target).is_file():
         return "resume", "resuming"
     return "download", "fetching"
 
 
-def _fetch_file(
-    dataset: str, entry: FileEntry, extra: list[Mirror], root: DataRoot, progress: Progress
+def fetch_file(
+    dataset: str,
+    entry: FileEntry,
+    mirrors: Sequence[Sequence[Mirror]],
+    root: DataRoot,
+    progress: Progress,
 ) -> FetchedFile:
+    """Bring one file into its place; the caller holds the lock of the dataset's record.
+
+    Parameters
+    ----------
+    dataset, entry
+        The file as the manifest describes it.
+    mirrors
+        Groups of mirrors, tried in order.
+    root, progress
+        As in `fetch_dataset`.
+
+    Raises
+    ------
+    FetchError
+        When no mirror gives the file.
+    """
     target = root.archive(dataset, entry.name)
     recorded = recorded_files(root, dataset).get(entry.name)
     action, word = decide(entry, target, recorded)
     progress.note(f"{word} {dataset}/{entry.name}")
     if action == "set aside":
-        bad = _set_aside(target, target)
+        bad = set_aside(target, target)
         action, word = decide(entry, target, recorded)
         progress.note(f"it was not what the manifest describes and is now {bad}; {word} it")
     if action == "adopt":
         record_file(root, dataset, entry, target, mirror=None)
-        _discard(_part(target))
+        discard(part_of(target))
     elif action != "keep":
         # A part goes on where its newest bytes came from: an earlier mirror may give an
         # error page, which would take the place of what has arrived.
-        begun = Seen.load(_part(target)).url
-        mirrors = [
+        begun = Seen.load(part_of(target)).url
+        ordered = [
             mirror
-            for group in (extra, entry.mirrors)
+            for group in mirrors
             for mirror in sorted(group, key=lambda mirror: shown(mirror.url) != begun)
         ]
-        _download(dataset, entry, mirrors, root, progress)
+        _download(dataset, entry, ordered, root, progress)
     size = recorded_files(root, dataset)[entry.name]["size"]
     return FetchedFile(entry.name, action, target, size)
 
@@ -183,27 +229,24 @@ def _download(
 ) -> None:
     """Fetch one file from the first mirror that gives it, and move it into place."""
     target = root.archive(dataset, entry.name)
-    part = _part(target)
+    part = part_of(target)
     part.parent.mkdir(parents=True, exist_ok=True)
-    causes, kind = [], FetchError
+    failures, causes = [], []
     for mirror in mirrors:
         try:
             got = _arrive(mirror, part, entry, progress)
-        except MirrorFailed as error:
-            causes.append(shown(f"{mirror.url}: {error}"))
-            if part.is_dir():  # half a folder cannot be continued
-                remove(part)
-        else:
             if got == entry.checksum:
                 record_file(root, dataset, entry, part, mirror)
-                _place(part, target)
+                place(part, target)
                 return
-            kind = ChecksumMismatch
-            what = f"gave {got} ({size_of(part):,} bytes{_looks_like(part)})"
-            seen_path(part).unlink(missing_ok=True)
-            causes.append(f"{shown(mirror.url)}: {what}, set aside as {_set_aside(part, target)}")
-        progress.note(f"  {causes[-1]}")
-    raise kind(_no_mirror(dataset, entry, causes, target))
+            raise _mismatch(got, part, target, entry)
+        except MirrorFailed as error:
+            failures.append(error)
+            causes.append(f"{described(mirror)}: {shown(str(error))}")
+            progress.note(f"  {causes[-1]}")
+            if part.is_dir():  # half a folder cannot be continued
+                remove(part)
+    raise most_useful(_no_mirror(dataset, entry, causes, target, failures), failures)
 
 
 def _arrive(mirror: Mirror, part: Path, entry: FileEntry, progress: Progress) -> str:
@@ -212,93 +255,50 @@ def _arrive(mirror: Mirror, part: Path, entry: FileEntry, progress: Progress) ->
     A part that was continued can be wrong because its beginning was of another content.
     Only a file fetched in one go is judged; therefore such a part is fetched again.
     """
-    form = entry.checksum.partition(":")[0]
-    if mirror.kind not in KINDS[form]:
+    if not fits(mirror, entry):
+        form = entry.checksum.partition(":")[0]
         raise MirrorFailed(f"a mirror of kind {mirror.kind} cannot give what '{form}:' describes")
     if part.is_dir():
         remove(part)
     continued = size_of(part) > 0
     SOURCES.get(mirror.kind)(mirror, part, entry, progress)
     # The git source has compared the commit; nobody else can.
-    got = entry.checksum if form == "git" else digest(part, entry.checksum)
+    got = entry.checksum if mirror.kind == "git" else digest(part, entry.checksum)
     if continued and got != entry.checksum:
         progress.note("  the continued download is not the expected file; fetching it anew")
-        _discard(part)
+        discard(part)
         return _arrive(mirror, part, entry, progress)
     return got
 
 
-def _no_mirror(dataset: str, entry: FileEntry, causes: list[str], target: Path) -> str:
-    part = _part(target)
+def _mismatch(got: str, part: Path, target: Path, entry: FileEntry) -> MirrorFailed:
+    """Set a wrong file aside; return what the mirror gave as a failure."""
+    what = f"{size_of(part):,} bytes"
+    if part.is_file():
+        with part.open("rb") as handle:
+            told = told_apart(handle.read(ENOUGH), entry.name)
+        what += f"; {told}" if told else ""
+    seen_path(part).unlink(missing_ok=True)
+    return MirrorFailed(
+        f"gave {got} ({what}), set aside as {set_aside(part, target)}", ChecksumMismatch
+    )
+
+
+def _no_mirror(
+    dataset: str,
+    entry: FileEntry,
+    causes: list[str],
+    target: Path,
+    failures: Sequence[MirrorFailed],
+) -> str:
+    part = part_of(target)
     kept = "No archive was changed."
     if part.is_file() and size_of(part):
         kept = f"Kept: {size_of(part):,} bytes in {part}, which will be continued."
-    by_hand = ""
-    if not entry.checksum.startswith("git:"):
-        by_hand = f", or put the file at {target} yourself (it is checked there)"
+    step = most_useful("", failures).next_step.replace(" NAME", f" {dataset}")
+    if "autods import" not in step:
+        step += f" By hand: 'autods import {dataset} FILE' checks a file and puts it there."
     lines = [f"{dataset}/{entry.name}: expected {entry.checksum}, no mirror gave it:"]
     lines += [f"  {cause}" for cause in causes]
-    lines += [f"{kept} Run the same command again later, add a --mirror{by_hand}."]
+    lines += [kept, step]
     return "\n".join(lines)
-
-
-def _extra_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> list[Mirror]:
-    """Return the user's mirrors for one file; those that cannot give its kind are left out."""
-    found = []
-    for base in mirrors:
-        scheme = base.partition("://")[0].lower() if "://" in base else ""
-        if scheme in ("http", "https", "ftp"):
-            url = f"{base.rstrip('/')}/{quote(f'{dataset}/{entry.name}')}"
-            found.append(Mirror(kind="ftp" if scheme == "ftp" else "http", url=url))
-        elif not scheme:
-            place = Path(base).expanduser().resolve() / dataset / entry.name
-            found.append(Mirror(kind="file", url=str(place)))
-        else:
-            raise UsageError(
-                f"mirror '{shown(base)}': expected http://, https://, ftp:// or a local folder, "
-                f"got '{scheme}://'; nothing was fetched. Correct the mirror."
-            )
-    return [mirror for mirror in found if mirror.kind in KINDS[entry.checksum.partition(":")[0]]]
-
-
-def _place(part: Path, target: Path) -> None:
-    """Move a verified part into place once it is on the disk."""
-    seen_path(part).unlink(missing_ok=True)
-    if part.is_dir():
-        os.sync()
-    else:
-        with part.open("rb+") as handle:
-            os.fsync(handle.fileno())
-    part.replace(target)
-
-
-def _set_aside(path: Path, target: Path) -> Path:
-    """Move a wrong file to ``<target>.bad`` (``.bad2`` ...); one of each content is enough."""
-    form = "tree:" if path.is_dir() else "sha256:"
-    number, bad = 1, target.with_name(target.name + ".bad")
-    while bad.exists():
-        if digest(bad, form) == digest(path, form):
-            remove(path)
-            return bad
-        number += 1
-        bad = target.with_name(f"{target.name}.bad{number}")
-    path.replace(bad)
-    return bad
-
-
-def _discard(part: Path) -> None:
-    seen_path(part).unlink(missing_ok=True)
-    remove(part)
-
-
-def _looks_like(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as handle:
-        begin = handle.read(256).lstrip().lower()
-    is_page = begin.startswith((b"<!doctype html", b"<html"))
-    return ", a web page: perhaps a login or a quota notice" if is_page else ""
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(target.name + ".part")

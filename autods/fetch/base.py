@@ -1,7 +1,8 @@
-"""The contract of a source kind, and what all kinds share: part files, retries, digests.
+"""The contract of a source kind, and what all kinds share: part files, retries, causes.
 
 A source writes ``target_part`` and nothing else; the run in `autods.fetch` decides,
-verifies, records and moves. One file per kind registers itself in `SOURCES`.
+verifies, records and moves. One file per kind registers itself in `SOURCES`. Nothing is
+kept between calls, so that datasets can be fetched from several threads at once.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from autods.errors import ChecksumMismatch, FetchError, Unreachable
+from autods.fetch import magic
 from autods.files import hash_file, hash_tree
 from autods.manifest import FileEntry, Mirror
 from autods.names import Registry
@@ -23,7 +26,7 @@ from autods.progress import Progress
 
 RETRIES = 4  # failures in a row, without one byte gained, before a mirror is given up
 BACKOFF = 1.0  # seconds before the first retry; doubled for each further one
-LONGEST_WAIT = 30.0  # seconds; a server that asks for more is given up for now
+LONGEST_WAIT = 300.0  # seconds; a server that asks for more is given up for now
 
 
 class Source(Protocol):
@@ -51,15 +54,58 @@ SOURCES: Registry[Source] = Registry("source kind")
 
 
 class MirrorFailed(Exception):
-    """One mirror could not give the file; the text is the cause, for a list of causes."""
+    """One mirror could not give the file; the text is the cause, for a list of causes.
+
+    Attributes
+    ----------
+    kind
+        The class of error that this is to the user, if no other mirror gives the file.
+    next_step, url
+        As in `FetchError`; ``""``: what is usual for the class.
+    """
+
+    def __init__(
+        self, text: str, kind: type[FetchError] = FetchError, next_step: str = "", url: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.kind, self.next_step, self.url = kind, next_step, url
 
 
 class Interrupted(Exception):
-    """One attempt failed in a way that may pass; ``wait`` is what the server asked for (s)."""
+    """One attempt failed in a way that may pass.
 
-    def __init__(self, cause: str, wait: float | None = None) -> None:
-        super().__init__(cause)
-        self.wait = wait
+    Attributes
+    ----------
+    wait
+        Seconds that the server asked for, ``None`` if it did not.
+    kind
+        As in `MirrorFailed`, when all further attempts fail too.
+    """
+
+    def __init__(
+        self, text: str, wait: float | None = None, kind: type[FetchError] = Unreachable
+    ) -> None:
+        super().__init__(text)
+        self.wait, self.kind = wait, kind
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a host takes as proof of who asks. Never printed: neither repr nor str shows it.
+
+    Attributes
+    ----------
+    source
+        Where it was found: the name of a variable or a path.
+    authorization
+        The value of the ``Authorization`` header.
+    note
+        One line for the user about the place, ``""`` if there is nothing to say.
+    """
+
+    source: str
+    authorization: str = field(repr=False)
+    note: str = ""
 
 
 def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None:
@@ -67,25 +113,32 @@ def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None
 
     An attempt that made the part longer than it ever was does not count as a failure,
     so a large file over a bad line arrives, and one that starts over and over does not
-    go on for ever.
+    go on for ever. A host that cannot be reached is tried again if it has given bytes in
+    this run: its network, or ours, may come back.
 
     Raises
     ------
     MirrorFailed
         After `RETRIES` failures in a row, or when the server asks for a long wait.
     """
-    longest, failures = size_of(part), 0
+    began = longest = size_of(part)
+    failures = 0
     while True:
         try:
             return attempt()
-        except Interrupted as error:
+        except (Interrupted, MirrorFailed) as error:
+            has_given = error.kind is Unreachable and size_of(part) > began
+            if isinstance(error, MirrorFailed) and not has_given:
+                raise
             failures = 1 if size_of(part) > longest else failures + 1
             longest = max(longest, size_of(part))
-            wait = BACKOFF * 2 ** (failures - 1) if error.wait is None else error.wait
+            asked = error.wait if isinstance(error, Interrupted) else None
+            wait = BACKOFF * 2 ** (failures - 1) if asked is None else asked
             if failures > RETRIES:
-                raise MirrorFailed(f"{error}; gave up after {RETRIES} retries") from None
+                text = f"{error}; gave up after {RETRIES} retries"
+                raise MirrorFailed(text, error.kind) from None
             if wait > LONGEST_WAIT:
-                raise MirrorFailed(f"{error}; it asks to wait {wait:.0f} s") from None
+                raise MirrorFailed(f"{error}; it asks to wait {wait:.0f} s", error.kind) from None
             progress.note(f"  {error}; trying again in {wait:.1f} s")
             time.sleep(wait)
 
@@ -156,15 +209,24 @@ def receive(
     ------
     Interrupted
         When the blocks end before the whole content stands in the part.
+    MirrorFailed
+        When a content that begins anew is seen at its first bytes not to be the file, a web
+        page for example. The part is then as it was.
     """
     total = entry.size if seen.total is None else seen.total
+    blocks = iter(blocks)
+    head, broken = (b"", None) if at else _head(blocks)
     if not at:
+        _check_head(head, entry, total, ended=broken is None)
         part.write_bytes(b"")  # empty first: old bytes never stand beside a new note
     seen.save(part)
     progress.start(entry.name, total, "bytes")
-    progress.advance(at)
+    progress.advance(at + len(head))
     try:
         with part.open("ab") as handle:
+            handle.write(head)
+            if broken is not None:
+                raise broken
             for block in blocks:
                 handle.write(block)
                 progress.advance(len(block))
@@ -172,6 +234,24 @@ def receive(
         progress.finish()
     if total is not None and size_of(part) < total:
         raise Interrupted(f"the connection ended after {size_of(part):,} of {total:,} bytes")
+
+
+def _head(blocks: Iterator[bytes]) -> tuple[bytes, Interrupted | None]:
+    """Return the first `magic.ENOUGH` bytes or more, and what broke them off, if anything did."""
+    head = b""
+    try:
+        while len(head) < magic.ENOUGH and (block := next(blocks, None)) is not None:
+            head += block
+    except Interrupted as error:
+        return head, error
+    return head, None
+
+
+def _check_head(head: bytes, entry: FileEntry, total: int | None, ended: bool) -> None:
+    if words := magic.refusal(head, entry.name):
+        raise MirrorFailed(f"offers {words}")
+    if not head and not total and ended and digest_of(b"", entry.checksum) != entry.checksum:
+        raise MirrorFailed("gives an empty file", ChecksumMismatch)
 
 
 def is_folder(checksum: str) -> bool:
@@ -192,6 +272,14 @@ def digest(path: Path, checksum: str) -> str:
         return f"tree:{hash_tree(path)}"
     algorithm = checksum.partition(":")[0]
     return f"{algorithm}:{hash_file(path, algorithm)}"
+
+
+def digest_of(content: bytes, checksum: str) -> str:
+    """Return the digest of a file with this content in the form of ``checksum``."""
+    algorithm = checksum.partition(":")[0]
+    if algorithm not in ("md5", "sha256"):
+        return "a file"
+    return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()}"
 
 
 def size_of(path: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
 from autods.fetch.base import (
     SOURCES,
     Interrupted,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from ftplib import FTP
 
 SILENT_SECONDS = 60.0
+PERMANENT: dict[str, tuple[str, type[FetchError]]] = {
+    "530": (": the server wants a login", CredentialsMissing),
+    "550": (": the file is gone", LinkGone),
+}
 NO_REST = ("500", "501", "502", "504")  # replies of servers that cannot resume
 
 
@@ -97,12 +102,12 @@ def _in_plain_words() -> Iterator[None]:
     try:
         yield
     except ftplib.error_perm as error:
-        cause = {"550": "the file is gone", "530": "the server wants a login"}.get(str(error)[:3])
-        raise MirrorFailed(f"{error}" + (f": {cause}" if cause else "")) from None
+        words, kind = PERMANENT.get(str(error)[:3], ("", FetchError))
+        raise MirrorFailed(f"{error}{words}", kind) from None
     except socket.gaierror:
-        raise MirrorFailed("the host is unknown") from None
+        raise MirrorFailed("the host is unknown", Unreachable) from None
     except ConnectionRefusedError:
-        raise MirrorFailed("no connection: refused") from None
+        raise MirrorFailed("no connection: refused", Unreachable) from None
     except ValueError as error:  # a port that is no number, a line break in a path
         raise MirrorFailed(f"not a usable URL: {error}") from None
     except (ftplib.Error, EOFError, OSError) as error:

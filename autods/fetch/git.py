@@ -10,7 +10,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from autods.fetch.base import SOURCES, MirrorFailed, remove
+from autods.errors import FetchError, LinkGone, Unreachable
+from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, persist, remove
 from autods.manifest import FileEntry, Mirror
 from autods.progress import Progress
 
@@ -24,6 +25,28 @@ SETTINGS = {
 KEPT = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_EXEC_PATH")
 
 
+# Words of git (or of curl below it) to what they mean; the first that fit count.
+DROPPED = (
+    "early EOF",
+    "RPC failed",
+    "hung up",
+    "Connection reset",
+    "Operation too slow",
+    "returned error: 5",
+    "returned error: 429",
+)
+MEANINGS: list[tuple[tuple[str, ...], type[FetchError]]] = [
+    (("Could not resolve", "Failed to connect", "Couldn't connect", "timed out"), Unreachable),
+    (("unable to connect", "Connection refused", "Network is unreachable"), Unreachable),
+    # A host that asks for a name shows strangers neither private nor deleted repositories.
+    (("could not read Username", "not found", "does not exist"), LinkGone),
+    (("does not appear to be a git repository", "Authentication failed"), LinkGone),
+]
+# A mirror on a cluster belongs to its administrator, and git refuses to read a stranger's
+# repository. Reading one that the user named runs nothing from it, and the commit is checked.
+READ_FOREIGN = "--upload-pack=git -c 'safe.directory=*' upload-pack"
+
+
 @SOURCES.register("git")
 def fetch_git(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress) -> None:
     """Check out the pinned commit into a fresh folder, without ``.git`` (see `Source`)."""
@@ -32,16 +55,11 @@ def fetch_git(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pro
     progress.start(entry.name, 1, "commit")
     try:
         _git(target_part, "init", "--quiet", "--template=")
-        try:
-            _git(target_part, "fetch", "--quiet", "--depth=1", "--", mirror.url, commit)
-        except MirrorFailed:
-            # Not every server gives a commit by its number: fetch all, the commit is among it.
-            everything = ["+refs/heads/*:refs/remotes/all/*", "+refs/tags/*:refs/tags/*"]
-            _git(target_part, "fetch", "--quiet", "--", mirror.url, *everything)
+        persist(lambda: _get(target_part, mirror.url, commit), target_part, progress)
         try:
             _git(target_part, "checkout", "--quiet", "--detach", commit)
         except MirrorFailed as error:
-            raise MirrorFailed(f"commit {commit} is not there ({error})") from None
+            raise MirrorFailed(f"commit {commit} is not there ({error})", LinkGone) from None
         head = _git(target_part, "rev-parse", "HEAD").strip()
         if head != commit:
             raise MirrorFailed(f"gave commit {head}, expected {commit}")
@@ -49,6 +67,37 @@ def fetch_git(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pro
         progress.advance(1)
     finally:
         progress.finish()
+
+
+def head_of(folder: Path) -> str | None:
+    """Return the commit that a clone has checked out, ``None`` if it is no git repository.
+
+    Raises
+    ------
+    MirrorFailed
+        When git is not installed.
+    """
+    if not (folder / ".git").exists() and not (folder / "HEAD").is_file():
+        return None  # git itself would look into the folders above, too
+    try:
+        return _git(folder, "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD").strip()
+    except MirrorFailed as error:
+        if error.next_step:
+            raise
+        return None
+
+
+def _get(folder: Path, url: str, commit: str) -> None:
+    """Get a commit from a remote; all of it, where single commits are not given by number."""
+    local = url.startswith("file:") or Path(url).is_dir()
+    fetch = ["fetch", "--quiet", *([READ_FOREIGN] if local else [])]
+    try:
+        _git(folder, *fetch, "--depth=1", "--", url, commit)
+    except MirrorFailed as error:
+        if error.kind is not FetchError:
+            raise
+        everything = ["+refs/heads/*:refs/remotes/all/*", "+refs/tags/*:refs/tags/*"]
+        _git(folder, *fetch, "--", url, *everything)
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -67,13 +116,21 @@ def _git(folder: Path, *arguments: str) -> str:
         )
     except FileNotFoundError:
         raise MirrorFailed(
-            "needs the program 'git', which is not installed; install the package 'git' "
-            "of your system (Debian, Ubuntu: apt install git; conda: conda install git)"
+            "needs the program 'git', which is not installed",
+            next_step="Install the package 'git' of your system (Debian, Ubuntu: apt install git; "
+            "conda: conda install git), then run the same command again.",
         ) from None
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith(("fatal", "error"))]
-        raise MirrorFailed("; ".join(lines) or f"git {arguments[0]} failed")
+        raise _meaning("; ".join(lines) or f"git {arguments[0]} failed")
     return done.stdout
+
+
+def _meaning(text: str) -> Interrupted | MirrorFailed:
+    if any(words in text for words in DROPPED):
+        return Interrupted(text)
+    kinds = (kind for words, kind in MEANINGS if any(word in text for word in words))
+    return MirrorFailed(text, next(kinds, FetchError))
 
 
 def _environment() -> dict[str, str]:

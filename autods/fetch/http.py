@@ -3,20 +3,25 @@
 A partial file continues where it stopped. What the server said about the content
 (ETag, Last-Modified, size) stands beside it, so that a content that has changed in
 between is fetched from its start and not glued to the old beginning.
+
+`fetch_url` is the transport of all kinds that speak http. What identifies a content is
+the mirror, not the address that its bytes finally come from: hosts that sign addresses
+give another one each time. Credentials go to the host they are for and, by httpx, to no
+other one that it redirects to.
 """
 
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from autods import __version__
+from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
+from autods.fetch import magic
 from autods.fetch.base import (
     SOURCES,
     Interrupted,
@@ -27,6 +32,7 @@ from autods.fetch.base import (
     shown,
     size_of,
 )
+from autods.fetch.http_errors import explained
 from autods.manifest import FileEntry, Mirror
 from autods.progress import Progress
 
@@ -36,68 +42,165 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 15.0
 SILENT_SECONDS = 60.0  # a connection without one byte for this long counts as dropped
 SMALLER = 0.5  # of the bytes of a part: a whole content below that is another one
+PAGE = 1 << 16  # bytes of a web page that are looked at
 MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 # ``identity``: the bytes as published, not a transfer compression of them.
 HEADERS = {"User-Agent": f"autods/{__version__}", "Accept-Encoding": "identity"}
 
 
+class Explain(Protocol):
+    """What a kind knows about the answers of its host that plain http does not."""
+
+    def __call__(self, response: httpx.Response, page: bytes) -> None:
+        """Raise `MirrorFailed` or `Interrupted` for an answer that it knows; else return.
+
+        Called for an error (status 400 and above, but 416) and for a web page in place of
+        the file; ``page`` is the beginning of the body.
+        """
+
+
+def nothing_special(response: httpx.Response, page: bytes) -> None:
+    """Know nothing: what plain http says of an answer holds (see `Explain`)."""
+
+
+def is_elsewhere(response: httpx.Response) -> bool:
+    """Tell whether another host answered than the one that was asked, after a redirect."""
+    asked = response.history[0].url if response.history else response.url
+    return asked.netloc != response.url.netloc
+
+
 @SOURCES.register("http")
 def fetch_http(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress) -> None:
     """Download one file over http or https, continuing a part (see `Source`)."""
+    fetch_url(mirror.url, mirror, target_part, entry, progress)
+
+
+def fetch_url(
+    url: str,
+    mirror: Mirror,
+    part: Path,
+    entry: FileEntry,
+    progress: Progress,
+    *,
+    headers: Mapping[str, str] | None = None,
+    explain: Explain = nothing_special,
+) -> None:
+    """Download what one address gives, continuing a part.
+
+    Parameters
+    ----------
+    url
+        Where to ask.
+    mirror
+        What identifies the content; two addresses of one mirror give the same.
+    part, entry, progress
+        As in `Source`.
+    headers
+        Further request headers. ``Authorization`` is sent to the host of ``url`` only.
+    explain
+        Asked first about errors and web pages.
+
+    Raises
+    ------
+    MirrorFailed
+        When the address does not give the file. What has arrived stays.
+    """
     import httpx
 
     timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
-    with httpx.Client(follow_redirects=True, timeout=timeout, headers=HEADERS) as client:
+    sent = {**HEADERS, **(headers or {})}
+    with httpx.Client(follow_redirects=True, timeout=timeout, headers=sent) as client:
 
         def attempt() -> None:
             try:
-                _attempt(client, mirror.url, target_part, entry, progress)
+                _attempt(client, url, mirror, part, entry, progress, explain)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise _explained(error) from None
+                raise explained(error) from None
 
-        persist(attempt, target_part, progress)
+        persist(attempt, part, progress)
 
 
 def _attempt(
-    client: httpx.Client, url: str, part: Path, entry: FileEntry, progress: Progress
+    client: httpx.Client,
+    url: str,
+    mirror: Mirror,
+    part: Path,
+    entry: FileEntry,
+    progress: Progress,
+    explain: Explain,
 ) -> None:
-    offset = size_of(part)
+    offset, identity = size_of(part), shown(mirror.url)
     before = Seen.load(part)
     headers = {"Range": f"bytes={offset}-"} if offset else {}
-    if offset and before.validator and before.url == shown(url):
+    if offset and before.validator and before.url == identity:
         headers["If-Range"] = before.validator
     with client.stream("GET", url, headers=headers) as response:
-        now = Seen(shown(url), _validator(response), _total(response))
+        body = _Body(response)
+        now = Seen(identity, _validator(response), _total(response))
+        if response.status_code >= 400 and response.status_code != 416:
+            explain(response, body.beginning(PAGE))
+            raise _refused(response)
+        if response.status_code == 200 and magic.refusal(body.beginning(magic.ENOUGH), entry.name):
+            page = body.beginning(PAGE)
+            explain(response, page)
+            raise MirrorFailed(f"offers {magic.refusal(page, entry.name)}")
         if offset:
-            _check_worth(response, offset, now.total, entry)
+            _check_worth(response, offset, before, now, entry)
         start = _start(response, offset, before, now, part)
         if not start or start != now.total:  # else the part is already whole
-            receive(_raw(response), part, entry, progress, seen=now, at=start)
+            receive(body, part, entry, progress, seen=now, at=start)
 
 
-def _raw(response: httpx.Response) -> Iterator[bytes]:
-    """Yield the body as it arrives, so that a dropped connection loses nothing."""
-    import httpx
+class _Body:
+    """The body as it arrives, so that a dropped connection loses nothing; can be looked into."""
 
-    try:
-        yield from response.iter_raw()
-    except httpx.HTTPError as error:
-        raise _explained(error) from None
+    def __init__(self, response: httpx.Response) -> None:
+        self._blocks = self._raw(response)
+        self._begun: list[bytes] = []  # looked at and not yet given on
+        self._broken: Interrupted | MirrorFailed | None = None
+
+    def beginning(self, size: int) -> bytes:
+        """Return the first ``size`` bytes or more, fewer at the end or where it breaks off."""
+        while self._broken is None and sum(map(len, self._begun)) < size:
+            try:
+                self._begun.append(next(self._blocks))
+            except StopIteration:
+                break
+            except (Interrupted, MirrorFailed) as error:
+                self._broken = error
+        return b"".join(self._begun)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._begun
+        if self._broken is not None:
+            raise self._broken
+        yield from self._blocks
+
+    @staticmethod
+    def _raw(response: httpx.Response) -> Iterator[bytes]:
+        import httpx
+
+        try:
+            yield from response.iter_raw()
+        except httpx.HTTPError as error:
+            raise explained(error) from None
 
 
 def _check_worth(
-    response: httpx.Response, offset: int, total: int | None, entry: FileEntry
+    response: httpx.Response, offset: int, before: Seen, now: Seen, entry: FileEntry
 ) -> None:
     """Refuse an answer that is not worth the bytes that have arrived: an error page, say."""
-    if response.status_code not in (200, 206, 416):
-        return
+    if response.status_code == 200 and entry.size and now.total not in (None, entry.size):
+        raise MirrorFailed(f"offers {now.total:,} bytes, expected {entry.size:,}")
+    # The rest of a page looks like nothing, and some servers call every file a page.
     page = response.headers.get("Content-Type", "").lower().startswith("text/html")
-    if response.status_code == 200 and entry.size and total not in (None, entry.size):
-        raise MirrorFailed(f"offers {total:,} bytes, expected {entry.size:,}")
-    if page and response.status_code != 416 and not entry.name.endswith((".html", ".htm")):
+    known = before.url == now.url and before.validator and before.validator == now.validator
+    if page and response.status_code == 206 and not known and not entry.name.endswith(magic.PAGES):
         raise MirrorFailed("offers a web page: perhaps a login or a quota notice")
-    if not entry.size and total is not None and total < offset * SMALLER:
-        raise MirrorFailed(f"offers only {total:,} bytes in all, {offset:,} have arrived already")
+    if not entry.size and now.total is not None and now.total < offset * SMALLER:
+        raise MirrorFailed(
+            f"offers only {now.total:,} bytes in all, {offset:,} have arrived already"
+        )
 
 
 def _start(response: httpx.Response, offset: int, before: Seen, now: Seen, part: Path) -> int:
@@ -116,14 +219,33 @@ def _start(response: httpx.Response, offset: int, before: Seen, now: Seen, part:
     if status in (206, 416):
         part.unlink(missing_ok=True)
         raise Interrupted("the content has changed since the last try, or the range was wrong")
-    cause = f"{status} {response.reason_phrase}".strip()
+    raise _refused(response)
+
+
+def _refused(response: httpx.Response) -> Interrupted | MirrorFailed:
+    """Return what an answer without the file means."""
+    status = response.status_code
+    text = f"{status} {response.reason_phrase}".strip()
     if status in MAY_PASS:
-        raise Interrupted(cause, _retry_after(response))
+        kind: type[FetchError] = QuotaExceeded if status == 429 else Unreachable
+        return Interrupted(text, _retry_after(response), kind)
     if status in (404, 410):
-        raise MirrorFailed(f"{cause}: the file is gone")
-    if status in (401, 403):
-        raise MirrorFailed(f"{cause}: the server wants a login or a permission")
-    raise MirrorFailed(f"{cause}: not an answer that holds the file")
+        return MirrorFailed(f"{text}: the file is gone", LinkGone)
+    if status == 401:
+        return MirrorFailed(
+            f"{text}: the server wants a login",
+            CredentialsMissing,
+            "Get a login from the host and add a --mirror of the form "
+            "'https://user:password@host/folder', or fetch the file in a browser and hand it "
+            "over with 'autods import NAME FILE'.",
+        )
+    if status == 403:
+        return MirrorFailed(
+            f"{text}: the server wants a login or a permission",
+            next_step="The host refuses the file to strangers: see its homepage ('autods info "
+            "NAME') for how to get it, and hand it over with 'autods import NAME FILE'.",
+        )
+    return MirrorFailed(f"{text}: not an answer that holds the file")
 
 
 def _validator(response: httpx.Response) -> str:
@@ -151,27 +273,3 @@ def _retry_after(response: httpx.Response) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _explained(error: Exception) -> Interrupted | MirrorFailed:
-    """Turn an httpx error into a cause in plain words."""
-    import httpx
-
-    if isinstance(error, httpx.ConnectTimeout):
-        return MirrorFailed(f"no connection within {CONNECT_SECONDS:.0f} s")
-    if isinstance(error, httpx.ConnectError):
-        reasons = list(_chain(error))
-        if any(isinstance(reason, socket.gaierror) for reason in reasons):
-            return MirrorFailed("the host is unknown")
-        if any(isinstance(reason, ssl.SSLError) for reason in reasons):
-            return MirrorFailed(f"no trusted TLS connection: {error}")
-        return MirrorFailed(f"no connection: {error}")
-    if isinstance(error, httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError):
-        return Interrupted(f"the connection was dropped: {error}")
-    return MirrorFailed(f"cannot be fetched: {error}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from autods.errors import LinkGone
 from autods.fetch.base import SOURCES, MirrorFailed, Seen, is_folder, receive, size_of
 from autods.files import BLOCK
 from autods.manifest import FileEntry, Mirror
@@ -21,7 +22,7 @@ def fetch_file(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pr
     """Copy one file, or all regular files of a folder (see `Source`)."""
     origin = Path(mirror.url).expanduser()
     if not origin.exists():
-        raise MirrorFailed("does not exist")
+        raise MirrorFailed("does not exist", LinkGone)
     if origin.is_dir() != is_folder(entry.checksum):
         got, expected = ("folder", "file") if origin.is_dir() else ("file", "folder")
         raise MirrorFailed(f"is a {got}, expected a {expected}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autods.errors import ChecksumMismatch, FetchError, UsageError
-from autods.fetch import SOURCES, decide, fetch_dataset, missing_files, verify_archives
+from autods.errors import ChecksumMismatch, DiskFull, FetchError, LinkGone, UsageError
+from autods.fetch import KINDS, SOURCES, decide, fetch_dataset, missing_files, verify_archives
 from autods.files import hash_tree, write_json
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.progress import Silent
@@ -160,15 +162,29 @@ def test_a_recorded_file_that_was_cut_short_is_set_aside_and_fetched_again(
 def test_a_mismatch_is_set_aside_and_the_next_mirror_is_tried(
     root: DataRoot, original: Path, tmp_path: Path
 ) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"PK\x03\x04 another archive")
+    original.write_bytes(gzip.compress(CONTENT))
+    checksum = md5(original.read_bytes())
+    toy = manifest(entry("a.tgz", checksum, ("file", other), ("file", original)))
+    notes = Notes()
+    fetch_dataset(toy, root, notes)
+    assert root.archive("toy", "a.tgz").read_bytes() == original.read_bytes()
+    assert root.archive("toy", "a.tgz.bad").read_bytes() == other.read_bytes()
+    assert files_record(root)["a.tgz"]["url"] == str(original)
+    assert any("does not begin like a gzip file but like a zip" in line for line in notes.lines)
+
+
+def test_a_local_page_in_place_of_a_file_is_named_and_not_copied(
+    root: DataRoot, original: Path, tmp_path: Path
+) -> None:
     page = tmp_path / "page"
     page.write_bytes(b"<!DOCTYPE html><p>Quota exceeded")
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", page), ("file", original)))
     notes = Notes()
     fetch_dataset(toy, root, notes)
-    assert root.archive("toy", "a.bin").read_bytes() == CONTENT
-    assert root.archive("toy", "a.bin.bad").read_bytes() == page.read_bytes()
-    assert files_record(root)["a.bin"]["url"] == str(original)
-    assert any("a web page" in line for line in notes.lines)
+    assert [path.name for path in root.archive("toy", "a.bin").parent.iterdir()] == ["a.bin"]
+    assert any("offers a web page that says 'Quota exceeded'" in line for line in notes.lines)
 
 
 def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(
@@ -181,7 +197,7 @@ def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(
             fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", wrong))), root, Silent())
         assert md5(CONTENT) in str(caught.value)
         assert md5(content) in str(caught.value)
-        assert "put the file at" in str(caught.value)
+        assert "autods import toy FILE" in str(caught.value)
     folder = root.archive("toy", "a.bin").parent
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         "a.bin.bad": b"one",
@@ -189,12 +205,25 @@ def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(
     }
 
 
-def test_a_failed_file_does_not_cost_the_files_before_it(root: DataRoot, original: Path) -> None:
+def test_a_failed_file_does_not_cost_the_other_files(root: DataRoot, original: Path) -> None:
     good = entry("a.bin", md5(CONTENT), ("file", original))
     gone = entry("b.bin", md5(b"b"), ("file", original.with_name("absent")))
-    with pytest.raises(FetchError, match="absent: does not exist"):
-        fetch_dataset(manifest(good, gone), root, Silent())
-    assert missing_files(manifest(good, gone), root) == ["b.bin"]
+    last = entry("c.bin", md5(CONTENT), ("file", original))
+    with pytest.raises(LinkGone, match="absent: does not exist"):
+        fetch_dataset(manifest(good, gone, last), root, Silent())
+    assert missing_files(manifest(good, gone, last), root) == ["b.bin"]
+
+
+def test_several_failed_files_are_told_together_under_the_most_useful_cause(
+    root: DataRoot, original: Path
+) -> None:
+    gone = entry("a.bin", md5(b"a"), ("file", original.with_name("absent")))
+    wrong = entry("b.bin", md5(b"b"), ("file", original))
+    with pytest.raises(ChecksumMismatch) as caught:
+        fetch_dataset(manifest(gone, wrong), root, Silent())
+    assert caught.value.cause == "corrupt"
+    assert "toy/a.bin: expected" in str(caught.value)
+    assert "toy/b.bin: expected" in str(caught.value)
 
 
 def test_a_part_of_another_content_is_noticed_and_fetched_anew(
@@ -246,6 +275,27 @@ def test_a_users_mirror_is_tried_first_below_the_datasets_name(
     assert files_record(root)["sub/a.bin"]["url"] == str(local)
 
 
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("kaggle", "owner/slug@3"),
+        ("kaggle-competition", "slug"),
+        ("gdrive", "1RoB26emW0_RAlosGR"),
+        ("huggingface", "owner/repo@main:data/a.zip"),
+        ("ftp", "ftp://example.org/a.zip"),
+    ],
+)
+def test_a_users_mirror_gives_files_of_every_kind(
+    root: DataRoot, tmp_path: Path, kind: str, url: str
+) -> None:
+    local = tmp_path / "mirror" / "toy" / "a.zip"
+    local.parent.mkdir(parents=True)
+    local.write_bytes(b"PK\x03\x04" + CONTENT)
+    toy = manifest(entry("a.zip", md5(local.read_bytes()), (kind, url)))
+    fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "mirror")])
+    assert files_record(root)["a.zip"]["url"] == str(local)
+
+
 def test_a_mirror_of_an_unknown_scheme_is_refused(root: DataRoot, original: Path) -> None:
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     with pytest.raises(UsageError, match="expected http://"):
@@ -262,6 +312,27 @@ def test_a_folder_where_a_file_is_expected_is_a_cause_not_a_crash(
     with pytest.raises(FetchError, match="is a file, expected a folder") as caught:
         fetch_dataset(manifest(folder), root, Silent())
     assert "kind http cannot give what 'tree:' describes" in str(caught.value)
+
+
+def test_a_full_disk_is_a_cause_of_its_own_and_what_has_arrived_stays(
+    root: DataRoot, original: Path
+) -> None:
+    first = entry("a.bin", md5(CONTENT), ("file", original))
+    large = original.with_name("large.bin")
+    large.write_bytes(CONTENT * 20)
+    toy = manifest(first, entry("b.bin", md5(large.read_bytes()), ("file", large)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(DiskFull) as caught:
+            fetch_dataset(toy, root, Silent())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.cause == "disk full"
+    assert "--root" in caught.value.next_step
+    assert missing_files(toy, root) == ["b.bin"]
+    fetch_dataset(toy, root, Silent())
+    assert missing_files(toy, root) == []
 
 
 def test_a_full_or_closed_disk_is_one_message(root: DataRoot, original: Path) -> None:
@@ -315,3 +386,4 @@ def test_decision_and_word_come_together(root: DataRoot, original: Path) -> None
 def test_every_kind_that_a_manifest_may_name_has_a_source() -> None:
     kinds = Mirror.model_fields["kind"].annotation.__args__
     assert SOURCES.names() == sorted(kinds)
+    assert sorted({kind for kinds in KINDS.values() for kind in kinds}) == SOURCES.names()

@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 import pytest
 
-from autods.errors import FetchError
+from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
 from autods.fetch import base, fetch_dataset
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.progress import Silent
@@ -180,7 +180,27 @@ def test_causes_are_told_apart(root: DataRoot, server: Server) -> None:
         ]
         with pytest.raises(FetchError) as caught:
             fetch_dataset(toy(*urls), root, Silent())
-    lines = str(caught.value).splitlines()[1:-1]
+    assert type(caught.value) is CredentialsMissing
+    lines = str(caught.value).splitlines()[1:-2]
     causes = ["is gone", "wants a login", "refused", "host is unknown", "not a usable URL"]
     assert [cause in line for cause, line in zip(causes, lines, strict=True)] == [True] * 5
     assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_a_connection_dropped_at_every_tenth_is_continued(
+    root: DataRoot, server: Server, tenth: int
+) -> None:
+    server.drops = [len(CONTENT) * tenth // 10]
+    assert fetched(root, toy(server.url())) == CONTENT
+    (again,) = server.commands("REST")
+    assert int(again.split()[1]) >= len(CONTENT) * tenth // 10 - 16_384
+
+
+@pytest.mark.parametrize(("path", "kind"), [("gone", LinkGone), (None, Unreachable)])
+def test_each_cause_has_its_class(
+    root: DataRoot, server: Server, path: str | None, kind: type[FetchError]
+) -> None:
+    url = server.url(path) if path else "ftp://no-such-host.invalid/x"
+    with pytest.raises(kind):
+        fetch_dataset(toy(url), root, Silent())

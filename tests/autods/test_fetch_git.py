@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from autods.errors import FetchError
+from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch import fetch_dataset, verify_archives
 from autods.files import hash_tree
 from autods.manifest import FileEntry, Manifest, Mirror
@@ -123,6 +123,48 @@ def test_an_unknown_commit_and_an_unknown_repository_are_told_apart(
     assert list(root.archive("toy", "code").parent.iterdir()) == []
 
 
+def test_a_mirrored_repository_is_cloned_from_a_folder_and_from_a_web_server(
+    tmp_path: Path, repository: tuple[Path, str]
+) -> None:
+    folder, commit = repository
+    git(folder, "update-server-info")
+    (tmp_path / "mirror" / "toy").mkdir(parents=True)
+    git(tmp_path, "clone", "--quiet", "--bare", str(folder), "mirror/toy/code")
+    git(tmp_path / "mirror" / "toy" / "code", "update-server-info")
+    handler = partial(SilentHandler, directory=str(tmp_path / "mirror"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        web = f"http://127.0.0.1:{server.server_port}"
+        for number, mirror in enumerate((str(tmp_path / "mirror"), web)):
+            root = DataRoot(tmp_path / str(number))
+            manifest = toy(commit, "https://no-such-host.invalid/code.git")
+            fetch_dataset(manifest, root, Silent(), mirrors=[mirror])
+            text = root.archive("toy", "code") / "images" / "list.txt"
+            assert text.read_bytes()[:6] == b"second"
+        server.shutdown()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_mirrored_repository_may_belong_to_somebody_else(
+    root: DataRoot, repository: tuple[Path, str]
+) -> None:
+    folder, commit = repository
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    fetch_dataset(toy(commit, str(folder)), root, Silent())
+    assert (root.archive("toy", "code") / "images" / "list.txt").read_bytes()[:6] == b"second"
+
+
+def test_a_host_that_cannot_be_reached_and_a_repository_that_is_gone_have_their_classes(
+    root: DataRoot, repository: tuple[Path, str]
+) -> None:
+    folder, commit = repository
+    with pytest.raises(Unreachable):
+        fetch_dataset(toy(commit, "https://no-such-host.invalid/x.git"), root, Silent())
+    with pytest.raises(LinkGone):
+        fetch_dataset(toy(commit, (folder / "nowhere").as_uri()), root, Silent())
+
+
 def test_a_git_folder_that_nobody_recorded_is_set_aside(
     root: DataRoot, repository: tuple[Path, str]
 ) -> None:
@@ -140,7 +182,7 @@ def test_without_git_the_message_says_what_to_install(
     root: DataRoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FetchError, match="install the package 'git'"):
+    with pytest.raises(FetchError, match="Install the package 'git'"):
         fetch_dataset(toy("1" * 40, "https://example.org/x"), root, Silent())
 
 

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from servers.web import Server, Storage, running
 
-from autods.errors import ChecksumMismatch, FetchError
+from autods.errors import (
+    ChecksumMismatch,
+    CredentialsMissing,
+    FetchError,
+    LinkGone,
+    QuotaExceeded,
+    Unreachable,
+)
 from autods.fetch import base, fetch_dataset
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.progress import Silent
@@ -30,88 +37,11 @@ OTHER = hashlib.shake_128(b"other").digest(310_000)
 CHECKSUM = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers as the server's attributes say, and logs every request there."""
-
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        server, wanted = self.server, self.headers.get("Range")
-        condition = self.headers.get("If-Range")
-        server.log.append((self.path, wanted, condition))
-        if server.scripted:
-            status, headers = server.scripted.pop(0)
-            self._head(status, {"Content-Length": "0", **headers})
-            return
-        if self.path not in server.content:
-            self._head(404, {"Content-Length": "0"})
-            return
-        body, status = server.content[self.path], 200
-        headers = {"ETag": server.etag} if server.etag else {}
-        fresh = condition is None or condition == server.etag or server.ignores_if_range
-        if wanted and server.ranges and fresh:
-            first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
-            if first >= len(body):
-                self._head(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
-                return
-            said = first if server.honest else 0
-            headers["Content-Range"] = f"bytes {said}-{len(body) - 1}/{len(body)}"
-            body, status = body[first:], 206
-        if self.path == "/page":
-            headers["Content-Type"] = server.kind
-        if server.length:
-            headers["Content-Length"] = str(len(body))
-        else:
-            headers["Connection"] = "close"
-        self._head(status, headers)
-        if server.drops and (after := server.drops.pop(0)) is not None:
-            self.wfile.write(body[:after])
-            self.close_connection = True
-            return
-        self.wfile.write(body)
-
-    def _head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-
-class Server(ThreadingHTTPServer):
-    """A loopback server; every attribute is one way to behave."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content: dict[str, bytes] = {"/a.bin": CONTENT}
-        self.etag: str | None = '"one"'
-        self.kind = "text/plain"  # of /page
-        self.ranges = self.honest = self.length = True
-        self.ignores_if_range = False
-        self.drops: list[int | None] = []  # bytes after which each answer breaks off
-        self.scripted: list[tuple[int, dict[str, str]]] = []  # answers given before all others
-        self.log: list[tuple[str, str | None, str | None]] = []
-
-    def url(self, path: str = "/a.bin") -> str:
-        return f"http://127.0.0.1:{self.server_port}{path}"
-
-    def ranges_asked(self) -> list[str | None]:
-        return [wanted for _, wanted, _ in self.log]
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Server()) as here:
+        here.files["/a.bin"] = CONTENT
+        yield here
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +95,7 @@ def test_a_file_arrives_whole_with_its_progress_in_bytes(root: DataRoot, server:
 
 
 def test_an_empty_file_arrives(root: DataRoot, server: Server) -> None:
-    server.content["/a.bin"] = b""
+    server.files["/a.bin"] = b""
     checksum = "md5:" + hashlib.md5(b"").hexdigest()
     assert fetched(root, toy(server.url(), checksum=checksum)) == b""
 
@@ -270,9 +200,9 @@ def test_a_server_that_ignores_if_range_is_seen_through(
 def test_an_error_page_does_not_take_the_place_of_what_has_arrived(
     root: DataRoot, server: Server
 ) -> None:
-    server.content["/page"], server.ranges = b"<html>come back tomorrow", False
+    server.files["/page"], server.ranges = b"come back tomorrow", False
     begin(root, CONTENT[:1000])
-    with pytest.raises(FetchError, match="offers 24 bytes, expected 300,000"):
+    with pytest.raises(FetchError, match="offers 18 bytes, expected 300,000"):
         fetch_dataset(toy(server.url("/page"), size=len(CONTENT)), root, Silent())
     assert root.archive("toy", "a.bin.part").read_bytes() == CONTENT[:1000]
 
@@ -287,7 +217,7 @@ def test_an_error_page_does_not_take_the_place_of_what_has_arrived(
 def test_without_a_size_a_page_does_not_take_the_place_of_what_has_arrived_either(
     root: DataRoot, server: Server, kind: str, page: bytes, cause: str
 ) -> None:
-    server.content["/page"], server.ranges, server.kind = page, False, kind
+    server.files["/page"], server.ranges, server.kind["/page"] = page, False, kind
     begin(root, CONTENT[:1000])
     with pytest.raises(FetchError, match=cause):
         fetch_dataset(toy(server.url("/page")), root, Silent())
@@ -318,14 +248,14 @@ def test_a_weak_etag_gives_no_condition(root: DataRoot, server: Server) -> None:
 
 
 def test_the_next_mirror_continues_the_part_of_the_first(root: DataRoot, server: Server) -> None:
-    server.content["/b.bin"] = CONTENT
+    server.files["/b.bin"] = CONTENT
     server.drops = [200_000, *[0] * 4]
     assert fetched(root, toy(server.url("/a.bin"), server.url("/b.bin"))) == CONTENT
     assert server.log[-1] == ("/b.bin", "bytes=200000-", None)
 
 
 def test_a_part_of_a_wrong_mirror_costs_nothing_but_time(root: DataRoot, server: Server) -> None:
-    server.content["/b.bin"] = OTHER[: len(CONTENT)]
+    server.files["/b.bin"] = OTHER[: len(CONTENT)]
     server.drops = [200_000, *[0] * 5]
     assert fetched(root, toy(server.url("/b.bin"), server.url())) == CONTENT
     assert server.ranges_asked()[-2:] == ["bytes=200000-", None]
@@ -340,7 +270,7 @@ def test_a_file_that_is_gone_is_fetched_from_the_second_mirror(
 
 
 def test_a_users_mirror_is_asked_first(root: DataRoot, server: Server) -> None:
-    server.content["/pub/toy/a.bin"] = CONTENT
+    server.files["/pub/toy/a.bin"] = CONTENT
     fetch_dataset(toy(server.url()), root, Silent(), mirrors=[server.url("/pub/")])
     assert [path for path, *_ in server.log] == ["/pub/toy/a.bin"]
 
@@ -396,13 +326,23 @@ def test_a_long_wait_is_told_and_not_waited(root: DataRoot, server: Server, form
 
 
 def test_a_wrong_file_is_set_aside_with_both_digests(root: DataRoot, server: Server) -> None:
-    server.content["/a.bin"] = b"  <HTML>please log in"
-    with pytest.raises(ChecksumMismatch, match="a web page") as caught:
+    server.files["/a.bin"] = OTHER
+    with pytest.raises(ChecksumMismatch) as caught:
         fetch_dataset(toy(server.url()), root, Silent())
     assert CHECKSUM in str(caught.value)
-    assert hashlib.sha256(server.content["/a.bin"]).hexdigest() in str(caught.value)
+    assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
     archives = root.archive("toy", "a.bin").parent
     assert [path.name for path in archives.iterdir()] == ["a.bin.bad"]
+
+
+def test_a_page_in_place_of_a_file_is_named_and_leaves_nothing(
+    root: DataRoot, server: Server
+) -> None:
+    server.files["/a.bin"] = b"\n <!DOCTYPE html><title>Moved &amp; gone</title>" + CONTENT
+    with pytest.raises(FetchError, match="offers a web page titled 'Moved & gone'"):
+        fetch_dataset(toy(server.url()), root, Silent())
+    assert list(root.archive("toy", "a.bin").parent.iterdir()) == []
+    assert len(server.log) == 1
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
@@ -420,3 +360,161 @@ def test_a_certificate_that_nobody_signed_is_refused(
     with pytest.raises(FetchError, match="no trusted TLS connection"):
         fetch_dataset(toy(url), root, Silent())
     assert server.log == []
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_a_connection_dropped_at_every_tenth_of_a_file_is_continued_there(
+    root: DataRoot, server: Server, tenth: int
+) -> None:
+    server.drops = [len(CONTENT) * tenth // 10, None]
+    assert fetched(root, toy(server.url())) == CONTENT
+    assert server.ranges_asked() == [None, f"bytes={len(CONTENT) * tenth // 10}-"]
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_a_tiny_file_dropped_at_every_tenth_arrives_too(
+    root: DataRoot, server: Server, tenth: int
+) -> None:
+    tiny = CONTENT[:100]
+    server.files["/a.bin"], server.drops = tiny, [10 * tenth, None]
+    checksum = "md5:" + hashlib.md5(tiny).hexdigest()
+    assert fetched(root, toy(server.url(), checksum=checksum)) == tiny
+    assert server.ranges_asked() == [None, f"bytes={10 * tenth}-"]
+
+
+def test_a_wrong_length_is_mended_by_what_the_next_answer_says(
+    root: DataRoot, server: Server
+) -> None:
+    server.wrong_length = 10
+    assert fetched(root, toy(server.url())) == CONTENT
+    assert server.ranges_asked() == [None, f"bytes={len(CONTENT)}-"]
+
+
+def test_a_length_that_is_never_reached_is_given_up_and_the_part_kept(
+    root: DataRoot, server: Server
+) -> None:
+    server.wrong_length, server.ranges = 10, False
+    with pytest.raises(Unreachable, match="gave up after 4 retries"):
+        fetch_dataset(toy(server.url()), root, Silent())
+    assert root.archive("toy", "a.bin.part").read_bytes()[: len(CONTENT)] == CONTENT
+
+
+def test_an_empty_answer_is_named(root: DataRoot, server: Server) -> None:
+    server.files["/a.bin"] = b""
+    with pytest.raises(ChecksumMismatch, match="gives an empty file"):
+        fetch_dataset(toy(server.url()), root, Silent())
+
+
+def test_a_file_that_a_server_calls_a_page_arrives_and_is_continued(
+    root: DataRoot, server: Server
+) -> None:
+    server.kind["/a.bin"], server.drops = "text/html", [100_000, None]
+    assert fetched(root, toy(server.url())) == CONTENT
+    assert server.ranges_asked() == [None, "bytes=100000-"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "cause"),
+    [
+        (401, CredentialsMissing, "needs credentials"),
+        (403, FetchError, "failed"),
+        (404, LinkGone, "gone"),
+        (410, LinkGone, "gone"),
+        (418, FetchError, "failed"),
+        (429, QuotaExceeded, "quota"),
+        (500, Unreachable, "unreachable"),
+    ],
+)
+def test_each_refusal_has_its_class_its_word_and_a_next_step(
+    root: DataRoot, server: Server, status: int, kind: type[FetchError], cause: str
+) -> None:
+    server.scripted = [(status, {"Retry-After": "0"})] * 9
+    with pytest.raises(FetchError) as caught:
+        fetch_dataset(toy(server.url()), root, Silent())
+    assert type(caught.value) is kind
+    assert caught.value.cause == cause
+    assert caught.value.next_step.endswith(".")
+    assert caught.value.next_step.replace("NAME", "toy") in str(caught.value)
+
+
+def test_of_several_causes_the_one_that_can_be_mended_is_told(
+    root: DataRoot, server: Server
+) -> None:
+    server.files["/other"] = OTHER
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        refused = f"http://127.0.0.1:{closed.getsockname()[1]}/x"
+        for urls, kind in [
+            ([server.url("/gone"), refused, server.url("/other")], ChecksumMismatch),
+            ([server.url("/gone"), refused], Unreachable),
+            ([server.url("/gone")], LinkGone),
+        ]:
+            server.scripted = []
+            with pytest.raises(FetchError) as caught:
+                fetch_dataset(toy(*urls), root, Silent())
+            assert type(caught.value) is kind
+        server.scripted = [(404, {}), (401, {})]
+        with pytest.raises(CredentialsMissing, match="the file is gone"):
+            fetch_dataset(toy(server.url("/1"), server.url("/2"), refused), root, Silent())
+
+
+def test_a_host_that_goes_away_in_the_middle_is_waited_for(root: DataRoot) -> None:
+    class Notes(Silent):
+        """Takes the host away when the connection drops, and brings it back a try later."""
+
+        def note(self, text: str) -> None:
+            lines.append(text)
+            if "the connection" in text:
+                stack.close()
+            elif "no connection" in text:
+                stack.enter_context(running(serve(port)))
+
+    def serve(port: int) -> Server:
+        host = Server(port)
+        host.files["/a.bin"] = CONTENT
+        return host
+
+    lines: list[str] = []
+    with ExitStack() as stack:
+        first = stack.enter_context(running(serve(0)))
+        port, first.drops = first.server_port, [100_000]
+        assert fetched(root, toy(first.url()), Notes()) == CONTENT
+    assert sum("no connection" in line for line in lines) == 1
+
+
+def test_credentials_in_a_url_do_not_follow_a_redirect_to_another_host(
+    root: DataRoot, server: Server
+) -> None:
+    with running(Storage()) as storage:
+        storage.files["/a.bin"] = CONTENT
+        server.scripted = [(302, {"Location": storage.sign("/a.bin")})]
+        url = server.url().replace("http://", "http://ann:secret@")
+        assert fetched(root, toy(url)) == CONTENT
+        assert server.sent("Authorization") == ["Basic YW5uOnNlY3JldA=="]
+        assert storage.sent("Authorization") == [None]
+    assert "secret" not in root.record("toy").read_text()
+
+
+def test_several_threads_fetch_different_datasets_at_once(
+    tmp_path: Path, root: DataRoot, server: Server
+) -> None:
+    server.drops = [100_000, None] * 8
+    errors: list[BaseException] = []
+    together = Barrier(8)
+
+    def fetch(number: int) -> None:
+        together.wait()
+        try:
+            dataset = toy(server.url()).model_copy(update={"name": f"toy{number}"})
+            fetch_dataset(dataset, root, Silent())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [Thread(target=fetch, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for number in range(8):
+        assert root.archive(f"toy{number}", "a.bin").read_bytes() == CONTENT

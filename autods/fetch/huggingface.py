@@ -1,0 +1,92 @@
+"""Hugging Face Hub: files of dataset repositories at a pinned revision, gated ones too.
+
+Addresses and tokens are `huggingface_hub`'s; the bytes come by our own transport, which
+continues, checks and places them as those of any other mirror. The token is sent to the
+Hub only, not to the storage host that it redirects to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
+from autods.fetch.base import SOURCES, Credentials, MirrorFailed
+from autods.fetch.http import Explain, fetch_url, is_elsewhere
+from autods.manifest import FileEntry, Mirror
+from autods.progress import Progress
+
+if TYPE_CHECKING:
+    import httpx
+
+SITE = "https://huggingface.co"  # HF_ENDPOINT takes its place
+VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+LOG_IN = f"Make a token at {SITE}/settings/tokens and run 'hf auth login', or set HF_TOKEN."
+
+
+@SOURCES.register("huggingface")
+def fetch_huggingface(
+    mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress
+) -> None:
+    """Download one file of a dataset repository, continuing a part (see `Source`)."""
+    from huggingface_hub import hf_hub_url
+
+    found = re.fullmatch(r"([^@]+)@([^:]+):(.+)", mirror.url)
+    if found is None:
+        raise MirrorFailed("expected owner/repository@revision:path")
+    repository, revision, path = found.groups()
+    endpoint = os.environ.get("HF_ENDPOINT", SITE).rstrip("/")
+    try:
+        url = hf_hub_url(
+            repository, path, repo_type="dataset", revision=revision, endpoint=endpoint
+        )
+    except ValueError as error:
+        raise MirrorFailed(f"not a name of the Hub: {error}") from None
+    token = credentials()
+    headers = {"Authorization": token.authorization} if token else {}
+    explain = _explain(f"{endpoint}/datasets/{repository}", repository, revision, path, token)
+    fetch_url(url, mirror, target_part, entry, progress, headers=headers, explain=explain)
+
+
+def credentials() -> Credentials | None:
+    """Return the Hub's token and where it was found, ``None`` if there is none."""
+    from huggingface_hub import constants, get_token
+
+    token = get_token()
+    if not token:
+        return None
+    variable = next((name for name in VARIABLES if os.environ.get(name)), None)
+    return Credentials(variable or constants.HF_TOKEN_PATH, f"Bearer {token}")
+
+
+def _explain(
+    page_url: str, repository: str, revision: str, path: str, token: Credentials | None
+) -> Explain:
+    def explain(response: httpx.Response, page: bytes) -> None:
+        status = response.status_code
+        if is_elsewhere(response):
+            return  # the storage host's answer, not the Hub's
+        code = response.headers.get("X-Error-Code", "")
+        words = response.headers.get("X-Error-Message", "")
+        if code == "GatedRepo":
+            step = f"Ask for access at {page_url}" + ("." if token else f". Then: {LOG_IN}")
+            text = f"the Hub wants the conditions of {repository} accepted, see {page_url}"
+            raise MirrorFailed(text, RulesNotAccepted, step, page_url)
+        if code == "RevisionNotFound":
+            raise MirrorFailed(f"revision {revision} of {repository} is gone", LinkGone)
+        if code == "EntryNotFound":
+            raise MirrorFailed(f"{repository} at {revision} has no file {path}", LinkGone)
+        if words == "Access to this resource is disabled.":
+            raise MirrorFailed(f"the Hub has closed {repository}", LinkGone)
+        if status in (401, 403) and token is not None:
+            text = f"the Hub does not take the token of {token.source} for {repository}"
+            raise MirrorFailed(text, CredentialsMissing, LOG_IN)
+        if status in (401, 403):
+            text = f"{repository} is private or gone: the Hub shows it to no stranger"
+            raise MirrorFailed(text, CredentialsMissing, LOG_IN)
+        if status in (404, 410):
+            raise MirrorFailed(f"the Hub has no {repository} any more", LinkGone)
+
+    return explain

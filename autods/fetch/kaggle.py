@@ -1,0 +1,172 @@
+"""Kaggle: archives of datasets, at a pinned version where there is one, and of competitions.
+
+The REST interface is spoken directly. The official clients unpack, or name and place files
+as they like, so that the published checksum of the archive cannot be checked, and continue
+without looking whether the archive is still the same; merely importing `kaggle` logs in, and
+ends the process if it cannot.
+
+Credentials are read where Kaggle's own tools read them, never asked for, never printed, and
+sent to Kaggle only, not to the storage host that it redirects to. Open datasets are given
+without any.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
+from autods.fetch.base import SOURCES, Credentials, MirrorFailed
+from autods.fetch.http import Explain, fetch_url, is_elsewhere
+from autods.manifest import FileEntry, Mirror
+from autods.progress import Progress
+
+if TYPE_CHECKING:
+    import httpx
+
+SITE = "https://www.kaggle.com"  # KAGGLE_API_ENDPOINT takes its place for downloads
+GET_TOKEN = (
+    f"Make a token at {SITE}/settings (API, 'Create new token') and put it at "
+    "~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY, or KAGGLE_API_TOKEN."
+)
+
+
+@SOURCES.register("kaggle")
+def fetch_dataset_archive(
+    mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress
+) -> None:
+    """Download the archive of a Kaggle dataset, continuing a part (see `Source`)."""
+    name, _, version = mirror.url.partition("@")
+    path = f"datasets/download/{quote(name)}"
+    if version:
+        path += f"?datasetVersionNumber={version}"
+    missing = f"version {version} of the dataset" if version else "the dataset"
+    found = credentials()
+    explain = _explain(f"{SITE}/datasets/{name}", missing, found)
+    _fetch(path, mirror, target_part, entry, progress, found, explain)
+
+
+@SOURCES.register("kaggle-competition")
+def fetch_competition_archive(
+    mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress
+) -> None:
+    """Download all files of a Kaggle competition as one archive (see `Source`)."""
+    found = credentials()
+    if found is None:
+        raise MirrorFailed("no Kaggle token was found", CredentialsMissing, GET_TOKEN)
+    path = f"competitions/data/download-all/{quote(mirror.url)}"
+    explain = _explain(f"{SITE}/competitions/{mirror.url}/rules", "the competition", found)
+    _fetch(path, mirror, target_part, entry, progress, found, explain)
+
+
+def credentials() -> Credentials | None:
+    """Return the Kaggle token and where it was found, ``None`` if there is none.
+
+    The environment goes before files, and a token before a pair of name and key.
+
+    Raises
+    ------
+    MirrorFailed
+        When a ``kaggle.json`` is there but is not what Kaggle writes.
+    """
+    if token := os.environ.get("KAGGLE_API_TOKEN", "").strip():
+        return Credentials("KAGGLE_API_TOKEN", f"Bearer {token}")
+    name, key = (os.environ.get(each, "").strip() for each in ("KAGGLE_USERNAME", "KAGGLE_KEY"))
+    if name and key:
+        return Credentials("KAGGLE_USERNAME and KAGGLE_KEY", _basic(name, key))
+    for folder in _folders():
+        if found := _token_file(folder / "access_token") or _key_file(folder / "kaggle.json"):
+            return found
+    return None
+
+
+def _folders() -> list[Path]:
+    if chosen := os.environ.get("KAGGLE_CONFIG_DIR"):
+        return [Path(chosen).expanduser()]
+    general = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    return [Path("~/.kaggle").expanduser(), general / "kaggle"]
+
+
+def _token_file(path: Path) -> Credentials | None:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return Credentials(str(path), f"Bearer {token}", _openness(path)) if token else None
+
+
+def _key_file(path: Path) -> Credentials | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        name, key = value["username"], value["key"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise MirrorFailed(
+            f"{path} cannot be read as JSON with 'username' and 'key'",
+            CredentialsMissing,
+            f"Replace {path}: {GET_TOKEN}",
+        ) from None
+    return Credentials(str(path), _basic(str(name), str(key)), _openness(path))
+
+
+def _openness(path: Path) -> str:
+    if path.stat().st_mode & 0o077:
+        return f"{path} can be read by other users: chmod 600 {path}"
+    return ""
+
+
+def _basic(name: str, key: str) -> str:
+    return "Basic " + b64encode(f"{name}:{key}".encode()).decode()
+
+
+def _fetch(
+    path: str,
+    mirror: Mirror,
+    part: Path,
+    entry: FileEntry,
+    progress: Progress,
+    found: Credentials | None,
+    explain: Explain,
+) -> None:
+    if found and found.note:
+        progress.note(f"  {found.note}")
+    url = f"{os.environ.get('KAGGLE_API_ENDPOINT', SITE).rstrip('/')}/api/v1/{path}"
+    headers = {"Authorization": found.authorization} if found else {}
+    fetch_url(url, mirror, part, entry, progress, headers=headers, explain=explain)
+
+
+def _explain(page_url: str, what: str, found: Credentials | None) -> Explain:
+    """Return what Kaggle's answers mean; the server's own words could repeat the token."""
+    is_competition = page_url.endswith("/rules")
+
+    def explain(response: httpx.Response, page: bytes) -> None:
+        status = response.status_code
+        if is_elsewhere(response):
+            return  # the storage host's answer, not Kaggle's
+        if found is None and status in (401, 403):
+            raise MirrorFailed(
+                "Kaggle gives it only to those who show a token, and none was found",
+                CredentialsMissing,
+                GET_TOKEN,
+            )
+        if found is not None and status == 401:
+            raise MirrorFailed(
+                f"Kaggle does not take the token of {found.source}", CredentialsMissing, GET_TOKEN
+            )
+        if status == 403 and is_competition:
+            step = f"Join the competition and accept its rules at {page_url}"
+            text = "the rules of the competition are not accepted"
+            raise MirrorFailed(f"{text}, see {page_url}", RulesNotAccepted, f"{step}.", page_url)
+        if status == 403:
+            step = f"Accept the terms of the dataset at {page_url} (it may also be private now)"
+            text = "Kaggle wants the terms of the dataset accepted"
+            raise MirrorFailed(f"{text}, see {page_url}", RulesNotAccepted, f"{step}.", page_url)
+        if status in (404, 410):
+            raise MirrorFailed(f"Kaggle does not have {what} any more", LinkGone)
+
+    return explain

@@ -1,0 +1,93 @@
+"""Which mirrors can give a file, the user's own among them, and which failure to tell first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from autods.errors import (
+    ChecksumMismatch,
+    CredentialsMissing,
+    DiskFull,
+    FetchError,
+    LinkGone,
+    QuotaExceeded,
+    RulesNotAccepted,
+    Unreachable,
+    UsageError,
+)
+from autods.fetch.base import MirrorFailed, shown
+from autods.manifest import FileEntry, Mirror
+
+_BYTES = ("http", "ftp", "gdrive", "kaggle", "kaggle-competition", "huggingface", "file")
+
+# What each form of checksum can come from: a folder has no bytes that http could send,
+# and only git itself can tell that a folder is a commit.
+KINDS = {"md5": _BYTES, "sha256": _BYTES, "tree": ("file",), "git": ("git",)}
+
+# From the failure that the user can do most about to the one that leaves least to do.
+USEFUL: tuple[type[FetchError], ...] = (
+    DiskFull,
+    CredentialsMissing,
+    RulesNotAccepted,
+    QuotaExceeded,
+    ChecksumMismatch,
+    Unreachable,
+    FetchError,
+    LinkGone,
+)
+
+
+def fits(mirror: Mirror, entry: FileEntry) -> bool:
+    """Tell whether a mirror of this kind can give what the checksum describes."""
+    return mirror.kind in KINDS[entry.checksum.partition(":")[0]]
+
+
+def described(mirror: Mirror) -> str:
+    """Return a mirror for a message: its address, or its kind and name; no passwords."""
+    plain = mirror.kind in ("http", "ftp", "git", "file")
+    return shown(mirror.url) if plain else f"{mirror.kind} {mirror.url}"
+
+
+def users_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> list[Mirror]:
+    """Return where the user's mirrors hold one file, whatever kind the manifest's mirrors are.
+
+    A file is at ``<mirror>/<dataset>/<file>``; for a ``git:`` entry that is a git
+    repository. Mirrors that cannot give the form of the checksum are left out.
+
+    Raises
+    ------
+    UsageError
+        When a mirror is neither an http, https or ftp address nor a local folder.
+    """
+    is_git = entry.checksum.startswith("git:")
+    found = []
+    for base in mirrors:
+        scheme = base.partition("://")[0].lower() if "://" in base else ""
+        if scheme in ("http", "https", "ftp"):
+            url = f"{base.rstrip('/')}/{quote(f'{dataset}/{entry.name}')}"
+            kind = "ftp" if scheme == "ftp" else "git" if is_git else "http"
+        elif not scheme:
+            url = str(Path(base).expanduser().resolve() / dataset / entry.name)
+            kind = "git" if is_git else "file"
+        else:
+            raise UsageError(
+                f"mirror '{shown(base)}': expected http://, https://, ftp:// or a local folder, "
+                f"got '{scheme}://'; nothing was fetched. Correct the mirror."
+            )
+        found.append(Mirror.model_validate({"kind": kind, "url": url}))
+    return [mirror for mirror in found if fits(mirror, entry)]
+
+
+def most_useful(message: str, failures: Sequence[MirrorFailed]) -> FetchError:
+    """Return the error of a file that no mirror gave, of the class the user can do most about."""
+    first = min(failures, key=lambda failure: USEFUL.index(failure.kind))
+    return first.kind(message, first.next_step, first.url)
+
+
+def together(errors: Sequence[FetchError]) -> FetchError:
+    """Return one error for several files of a dataset: the most useful, with all messages."""
+    first = min(errors, key=lambda error: USEFUL.index(type(error)))
+    message = "\n".join(str(error) for error in errors)
+    return type(first)(message, first.next_step, first.url)

@@ -1,0 +1,44 @@
+"""Where half a download stands, and how a whole one gets into its place or out of the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from autods.fetch.base import digest, remove, seen_path
+
+
+def part_of(target: Path) -> Path:
+    """Return where the beginning of a file is kept until it is whole and verified."""
+    return target.with_name(target.name + ".part")
+
+
+def place(part: Path, target: Path) -> None:
+    """Move a verified part into place once it is on the disk."""
+    seen_path(part).unlink(missing_ok=True)
+    if part.is_dir():
+        os.sync()
+    else:
+        with part.open("rb+") as handle:
+            os.fsync(handle.fileno())
+    part.replace(target)
+
+
+def set_aside(path: Path, target: Path) -> Path:
+    """Move a wrong file to ``<target>.bad`` (``.bad2`` ...); one of each content is enough."""
+    form = "tree:" if path.is_dir() else "sha256:"
+    number, bad = 1, target.with_name(target.name + ".bad")
+    while bad.exists():
+        if digest(bad, form) == digest(path, form):
+            remove(path)
+            return bad
+        number += 1
+        bad = target.with_name(f"{target.name}.bad{number}")
+    path.replace(bad)
+    return bad
+
+
+def discard(part: Path) -> None:
+    """Delete a part and what was known about it."""
+    seen_path(part).unlink(missing_ok=True)
+    remove(part)

@@ -1,0 +1,207 @@
+"""How a fetch of many datasets ended: one row per dataset, for people and for programs."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from autods import __version__
+from autods.errors import AutodsError, FetchError
+from autods.fetch.base import shown, size_of
+from autods.fetch.parts import part_of
+from autods.fetch.records import is_recorded, recorded_files
+from autods.manifest import FileEntry, Manifest
+from autods.root import DataRoot
+
+FORMAT = 1  # of the record
+WAITING = "waiting"  # the state of a dataset that has not ended yet
+GOOD = ("done", "kept")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file after the fetch.
+
+    Attributes
+    ----------
+    here
+        Whether it is in place and verified.
+    size
+        Bytes of the verified file, else what the manifest says, ``None`` if it does not.
+    arrived
+        Bytes under the root, in place or as a part.
+    kind, url
+        The mirror that gave it; ``None`` where it was put there by hand, or is not here.
+    """
+
+    name: str
+    here: bool
+    size: int | None
+    arrived: int
+    checksum: str
+    kind: str | None
+    url: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one dataset ended.
+
+    Attributes
+    ----------
+    state
+        ``done`` (fetched), ``kept`` (was here), else the cause: ``gone``, ``quota`` ...
+    message
+        The whole error; ``""`` if there is none.
+    next_step
+        One sentence, ``""`` if nothing is to be done.
+    url
+        Where the next step is done, ``""`` if nowhere in particular.
+    seconds
+        Time the dataset took.
+    fetched
+        Bytes that came in this run and are kept.
+    files
+        In the order of the manifest; empty where it, or the record, cannot be read.
+    traceback
+        Of an error that nobody expected; ``""`` otherwise.
+    """
+
+    dataset: str
+    state: str
+    message: str = ""
+    next_step: str = ""
+    url: str = ""
+    seconds: float = 0.0
+    fetched: int = 0
+    files: tuple[FileState, ...] = ()
+    traceback: str = ""
+
+    @property
+    def here(self) -> bool:
+        """Whether all files of the dataset are here."""
+        return self.state in GOOD
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row for programs; ``cause`` is ``None`` for a dataset that is here."""
+        cause = None if self.here or self.state == WAITING else self.state
+        return {**asdict(self), "cause": cause, "seconds": round(self.seconds, 3)}
+
+
+@dataclass
+class Report:
+    """How each of the datasets ended that were asked for.
+
+    Attributes
+    ----------
+    root
+        The data root.
+    asked
+        All datasets, in the order in which they are told.
+    began, ended
+        Times, UTC; ``ended`` is ``None`` while the command runs, or when it was interrupted.
+    rows
+        Of the datasets that have ended.
+    """
+
+    root: DataRoot
+    asked: list[str]
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    ended: datetime | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def in_order(self) -> list[Row]:
+        """Return a row for each dataset; ``waiting`` for one that has not ended."""
+        return [self.rows.get(name, Row(name, WAITING)) for name in self.asked]
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the datasets of which not all is here."""
+        return [row.dataset for row in self.in_order() if not row.here]
+
+    def steps(self) -> dict[str, list[str]]:
+        """Return each next step with the datasets that it is for, in their order."""
+        found: dict[str, list[str]] = {}
+        for row in self.in_order():
+            if row.next_step:
+                found.setdefault(row.next_step, []).append(row.dataset)
+        return found
+
+    def summary(self) -> str:
+        """Return the last line of the command."""
+        count, missing = len(self.asked), len(self.missing)
+        if not missing:
+            return f"All {count} datasets are here." if count > 1 else "The dataset is here."
+        are = "is" if missing == 1 else "are"
+        return (
+            f"{count - missing} of {count} datasets are here, {missing} {are} not; "
+            "run the same command again to go on."
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record of the command."""
+        return {
+            "format": FORMAT,
+            "autods": __version__,
+            "root": str(self.root.path),
+            "began": self.began.isoformat(timespec="seconds"),
+            "ended": self.ended and self.ended.isoformat(timespec="seconds"),
+            "asked": len(self.asked),
+            "here": len(self.asked) - len(self.missing),
+            "missing": self.missing,
+            "datasets": {row.dataset: row.as_json() for row in self.in_order()},
+        }
+
+
+def failed_row(dataset: str, error: BaseException, root: DataRoot, **facts: Any) -> Row:
+    """Return the row of a dataset that ended with an error.
+
+    An expected error explains itself; any other is told in one line, and its traceback
+    goes to the record only.
+    """
+    if isinstance(error, FetchError):
+        return Row(dataset, error.cause, str(error), error.next_step, error.url, **facts)
+    if isinstance(error, AutodsError):
+        step = "Mend what its message says, then run the same command again."
+        return Row(dataset, "failed", str(error), step, **facts)
+    return Row(
+        dataset,
+        "failed",
+        shown(f"unexpected {type(error).__name__}: {error}; what has arrived stays."),
+        "Run the same command again; if it fails in the same way, report it with the traceback "
+        f"in {root.fetch_record()}.",
+        traceback=shown("".join(traceback.format_exception(error))),
+        **facts,
+    )
+
+
+def look(manifest: Manifest, root: DataRoot) -> tuple[FileState, ...]:
+    """Return what is here of each file of a dataset; nothing where that cannot be told.
+
+    Why it cannot be told is the dataset's error; this must not become another one.
+    """
+    try:
+        recorded = recorded_files(root, manifest.name)
+        return tuple(
+            _look_at(entry, root.archive(manifest.name, entry.name), recorded.get(entry.name))
+            for entry in manifest.files
+        )
+    except Exception:
+        return ()
+
+
+def _look_at(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> FileState:
+    here = is_recorded(entry, target, recorded)
+    of = recorded if here and recorded else {}
+    return FileState(
+        entry.name,
+        here,
+        of.get("size", entry.size),
+        size_of(target) if target.exists() else size_of(part_of(target)),
+        entry.checksum,
+        of.get("kind"),
+        of.get("url"),
+    )

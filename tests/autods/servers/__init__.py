@@ -1,0 +1,1 @@
+"""Servers on the loopback device that speak the real protocols and can misbehave."""

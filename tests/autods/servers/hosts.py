@@ -1,0 +1,146 @@
+"""Google Drive, Kaggle and the Hugging Face Hub, as far as downloads know them.
+
+What they answer follows their public behaviour: Drive's pages come with status 200, Kaggle
+and the Hub redirect to a storage host whose signed address is another one each time.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from urllib.parse import quote, unquote
+
+from servers.web import Handler, Server, Storage
+
+WARNING = """
+<p class="uc-warning-caption">Google Drive can't scan this file for viruses.</p>
+<form id="search" action="/search" method="get"><input type="hidden" name="q" value="no"></form>
+<form id="download-form" action="{action}" method="get">
+<input type="submit" id="uc-download-link" value="Download anyway">
+<input type="hidden" name="id" value="{id}"><input type="hidden" name="export" value="download">
+<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="{uuid}">
+</form>"""
+QUOTA = """
+<p class="uc-error-caption">Sorry, you can&#39;t view or download this file at this time.</p>
+<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.
+Please try accessing the file again later.</p>"""
+
+
+class Drive(Server):
+    """Google Drive; ``states`` says of an id what is special: large, quota, private, denied.
+
+    ``keys`` holds the resource keys of ids that are not given without one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.etag = None
+        self.states: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
+        self.uuids: list[str] = []
+        self.asks_always = False
+
+    def answer(self, request: Handler) -> None:
+        if request.route == "/ServiceLogin":
+            request.page("Sign in - Google Accounts")
+            return
+        identity = request.query.get("id", "")
+        state = self.states.get(identity, "")
+        if request.route != "/download" or identity not in self.files:
+            request.page("Error 404 (Not Found)!!1", status=404)
+        elif request.query.get("resourcekey") != self.keys.get(identity):
+            request.redirect(self.url("/ServiceLogin?continue=x"))
+        elif state == "quota":
+            request.page("Google Drive - Quota exceeded", QUOTA)
+        elif state == "private":
+            request.redirect(self.url("/ServiceLogin?continue=x"))
+        elif state == "denied":
+            request.page("Google Drive - Access denied", "You need access", status=403)
+        elif state == "folder":
+            request.page("Google Drive - Something else")
+        elif state == "large" and (self.asks_always or request.query.get("uuid") not in self.uuids):
+            self.uuids.append(f"u{len(self.uuids)}")
+            form = WARNING.format(action=self.url("/download"), id=identity, uuid=self.uuids[-1])
+            request.page("Google Drive - Virus scan warning", form)
+        else:
+            request.content(self.files[identity], "application/octet-stream")
+
+
+class Kaggle(Server):
+    """Kaggle's API over ``datasets`` (``owner/slug``) and ``competitions`` (slug)."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__()
+        self.storage = storage
+        self.accepted = {"Bearer KGAT_secret", "Basic " + b64encode(b"ann:secret").decode()}
+        self.datasets: dict[str, dict[str, bytes]] = {}  # name to version to archive
+        self.closed: set[str] = set()  # names that only members see
+        self.unaccepted: set[str] = set()  # names whose rules or terms are not accepted
+        self.competitions: dict[str, bytes] = {}
+
+    def answer(self, request: Handler) -> None:
+        given = request.headers.get("Authorization")
+        if given is not None and given not in self.accepted:
+            # an unfriendly server, which repeats what it was given
+            request.reply(401, {}, f'{{"code":401,"message":"{given}"}}'.encode())
+            return
+        kind, _, name = request.route.removeprefix("/api/v1/").partition("/download/")
+        if request.route.startswith("/api/v1/competitions/data/download-all/"):
+            name = request.route.rpartition("/")[2]
+            body = self.competitions.get(name)
+        else:
+            versions = self.datasets.get(name, {}) if kind == "datasets" else {}
+            body = versions.get(request.query.get("datasetVersionNumber", "1"))
+        if given is None and (name in self.closed or name in self.competitions):
+            request.reply(401, {}, b'{"code":401,"message":"Unauthenticated"}')
+        elif name in self.unaccepted:
+            message = b'{"code":403,"message":"You must accept this competition\'s rules"}'
+            request.reply(403, {"Content-Type": "application/json"}, message)
+        elif body is None:
+            request.reply(404, {}, b'{"code":404,"message":"Not found"}')
+        else:
+            self.storage.files[f"/{name}.zip"] = body
+            request.redirect(self.storage.sign(f"/{name}.zip"))
+
+
+class Hub(Server):
+    """The Hub over ``repositories``: name to revision to path to content."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__()
+        self.storage = storage
+        self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
+        self.gated: dict[str, set[str]] = {}  # repository to the tokens that have access
+        self.private: set[str] = set()
+        self.disabled: set[str] = set()
+        self.plain: set[str] = set()  # paths that are not in large file storage
+        self.tokens = {"Bearer hf_secret", "Bearer hf_other"}
+
+    def answer(self, request: Handler) -> None:
+        given = request.headers.get("Authorization")
+        parts = unquote(request.route).removeprefix("/datasets/").split("/", 4)
+        name, revision, path = "/".join(parts[:2]), parts[3], parts[4]
+        files = self.repositories.get(name, {}).get(revision)
+        if given is not None and given not in self.tokens:
+            self._refuse(request, 401, "", "Invalid credentials in Authorization header")
+        elif name not in self.repositories or (name in self.private and given is None):
+            # strangers are not told which of the two it is
+            self._refuse(request, 401 if given is None else 404, "RepoNotFound", "Not found")
+        elif name in self.disabled:
+            self._refuse(request, 403, "", "Access to this resource is disabled.")
+        elif name in self.gated and given not in self.gated[name]:
+            words = "Access to the dataset is restricted."
+            self._refuse(request, 401 if given is None else 403, "GatedRepo", words)
+        elif files is None:
+            self._refuse(request, 404, "RevisionNotFound", "Invalid rev id")
+        elif path not in files:
+            self._refuse(request, 404, "EntryNotFound", "Entry not found")
+        elif path in self.plain:
+            request.content(files[path])
+        else:
+            place = quote(f"/{name}/{path}")
+            self.storage.files[place] = files[path]
+            request.redirect(self.storage.sign(place))
+
+    def _refuse(self, request: Handler, status: int, code: str, words: str) -> None:
+        headers = {"X-Error-Message": words, "Content-Type": "text/plain"}
+        request.reply(status, {**headers, **({"X-Error-Code": code} if code else {})}, b"no")

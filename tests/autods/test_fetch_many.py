@@ -1,0 +1,317 @@
+"""Many datasets at once: hosts, failures, space, licences, the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import pytest
+from many_tools import Host, content, described, manifests, published, serving, until
+
+from autods.errors import DiskFull, ManifestError, UsageError
+from autods.fetch import fetch_dataset
+from autods.fetch.many import fetch_many
+from autods.fetch.plan import HERE, free_bytes, plan_dataset
+from autods.fetch.report import Report
+from autods.manifest import Manifest
+from autods.progress import Board, Silent
+from autods.root import DataRoot
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with serving({}) as running:
+        yield running
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot(tmp_path / "root")
+
+
+def fetch(values: dict[str, dict[str, Any]], root: DataRoot, **options: Any) -> Report:
+    return fetch_many(manifests(values), root, Board(), **options)
+
+
+def states(report: Report) -> dict[str, str]:
+    return {row.dataset: row.state for row in report.in_order()}
+
+
+def record(root: DataRoot) -> dict[str, Any]:
+    return json.loads(root.fetch_record().read_text())
+
+
+def test_a_slow_host_keeps_its_share_of_the_workers_and_no_more(host: Host, root: DataRoot) -> None:
+    slow = published(host, "a1", "a2", "a3", "a4", at="localhost")
+    quick = published(host, "b1", "b2", "b3", "b4", "b5")
+    host.held = {f"{name}/a.bin" for name in slow}
+    reports: list[Report] = []
+    run = Thread(target=lambda: reports.append(fetch(slow | quick, root, jobs=3, per_host=2)))
+    run.start()
+    until(lambda: len(host.ended()) == len(quick))
+    assert set(host.ended()) == {f"{name}/a.bin" for name in quick}
+    assert {path for path in host.begun() if path in host.held} == {"a1/a.bin", "a2/a.bin"}
+    host.release()
+    run.join()
+    assert set(states(reports[0]).values()) == {"done"}
+    assert list(states(reports[0])) == [*slow, *quick]
+
+
+def test_no_more_datasets_run_at_once_than_there_are_jobs_and_a_host_allows(
+    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: set[str] = set()
+    most = {"all": 0, "localhost": 0}
+    lock = Lock()
+
+    def counted(manifest: Manifest, *others: Any) -> Any:
+        with lock:
+            running.add(manifest.name)
+            most["all"] = max(most["all"], len(running))
+            most["localhost"] = max(most["localhost"], sum(name[0] == "a" for name in running))
+        try:
+            return fetch_dataset(manifest, *others)
+        finally:
+            with lock:
+                running.remove(manifest.name)
+
+    monkeypatch.setattr("autods.fetch.many.fetch_dataset", counted)
+    values = published(host, *[f"a{n}" for n in range(12)], at="localhost")
+    values |= published(host, *[f"b{n}" for n in range(12)])
+    assert len(fetch(values, root, jobs=3, per_host=2).missing) == 0
+    assert most == {"all": 3, "localhost": 2}
+
+
+def test_failures_are_told_by_cause_and_stop_no_other_dataset(host: Host, root: DataRoot) -> None:
+    values = published(host, "fine", "gone", "corrupt", "half")
+    del host.files["gone/a.bin"]
+    host.files["corrupt/a.bin"] = b"\xff" + content("other")
+    missing = (b"never", host.url("half/b.bin"))
+    whole = (content("half"), host.url("half/a.bin"))
+    values["half"] = described("half", {"b.bin": missing, "a.bin": whole})
+    report = fetch(values, root)
+    assert states(report) == {"fine": "done", "gone": "gone", "corrupt": "corrupt", "half": "gone"}
+    assert report.missing == ["gone", "corrupt", "half"]
+    assert [(file.name, file.here) for file in report.rows["half"].files] == [
+        ("b.bin", False),
+        ("a.bin", True),
+    ]
+    assert "404" in report.rows["gone"].message
+    assert report.steps()[report.rows["gone"].next_step] == ["gone", "half"]
+    assert report.summary() == (
+        "1 of 4 datasets are here, 3 are not; run the same command again to go on."
+    )
+
+
+def test_an_error_that_nobody_expected_is_a_row_with_its_traceback(
+    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(manifest: Manifest, *others: Any) -> Any:
+        if manifest.name == "bad":
+            raise KeyError("surprise at https://me:secret@example.org")
+        return fetch_dataset(manifest, *others)
+
+    monkeypatch.setattr("autods.fetch.many.fetch_dataset", broken)
+    report = fetch(published(host, "bad", "fine"), root)
+    assert states(report) == {"bad": "failed", "fine": "done"}
+    assert report.rows["bad"].message == (
+        "unexpected KeyError: 'surprise at https://example.org'; what has arrived stays."
+    )
+    assert str(root.fetch_record()) in report.rows["bad"].next_step
+    traceback = record(root)["datasets"]["bad"]["traceback"]
+    assert 'raise KeyError("surprise' in traceback
+    assert "secret" not in traceback
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[]", "Move it away"), ('{"files": {"a.bin": 5}}', "unexpected")]
+)
+def test_a_record_of_a_dataset_that_cannot_be_read_fails_that_dataset_only(
+    host: Host, root: DataRoot, text: str, message: str
+) -> None:
+    values = published(host, "bad", "fine")
+    root.record("bad").parent.mkdir(parents=True)
+    root.record("bad").write_text(text)
+    report = fetch(values, root)
+    assert states(report) == {"bad": "failed", "fine": "done"}
+    assert message in report.rows["bad"].message
+
+
+def test_a_manifest_that_cannot_be_read_is_a_row(host: Host, root: DataRoot) -> None:
+    report = fetch(published(host, "fine"), root, unread={"bad": ManifestError("bad.yaml:1: no")})
+    assert states(report) == {"bad": "failed", "fine": "done"}
+    assert report.rows["bad"].message == "bad.yaml:1: no"
+
+
+def test_running_again_fetches_only_what_is_missing(host: Host, root: DataRoot) -> None:
+    values = published(host, "a", "b")
+    body = host.files.pop("b/a.bin")
+    assert states(fetch(values, root)) == {"a": "done", "b": "gone"}
+    host.files["b/a.bin"], host.log = body, []
+    report = fetch(values, root)
+    assert states(report) == {"a": "kept", "b": "done"}
+    assert host.begun() == ["b/a.bin"]
+    assert (report.rows["a"].fetched, report.rows["b"].fetched) == (0, len(body))
+    assert report.summary() == "All 2 datasets are here."
+
+
+def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(
+    host: Host, root: DataRoot
+) -> None:
+    values = published(host, "huge", "small", "unknown")
+    values["huge"]["files"][0]["size"] = 10**18
+    values["small"]["files"][0]["size"] = len(host.files["small/a.bin"])
+    with pytest.raises(DiskFull) as caught:
+        fetch(values, root)
+    text = str(caught.value)
+    for words in ("1.0 EB", "1 dataset(s) of unknown size", "--root", "huge 1.0 EB", "are free"):
+        assert words in text
+    assert host.log == []
+    assert not root.path.exists()
+    assert states(fetch({"small": values["small"]}, root)) == {"small": "done"}
+
+
+def test_parts_and_files_that_are_here_need_no_space(
+    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = published(host, "a", "b")
+    for value in values.values():
+        value["files"][0]["size"] = 100_000
+    fetch({"a": values["a"]}, root)
+    part = root.archive("b", "a.bin.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content("b")[:40_000])
+    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 59_999)
+    with pytest.raises(DiskFull, match=r"60\.0 kB are still to come; 60\.0 kB are free"):
+        fetch(values, root)
+    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 60_000)
+    report = fetch(values, root)
+    assert states(report) == {"a": "kept", "b": "done"}
+    assert report.rows["b"].fetched == 60_000
+
+
+def test_a_licence_gate_opens_by_name_or_for_all_and_only_before_the_download(
+    host: Host, root: DataRoot
+) -> None:
+    gate = {"url": "https://example.org/terms", "text": "Research only."}
+    values = published(host, "strict", acceptance=gate) | published(host, "open")
+    report = fetch(values, root)
+    row = report.rows["strict"]
+    assert states(report) == {"strict": "needs acceptance", "open": "done"}
+    assert row.url == "https://example.org/terms"
+    for text in (row.message, row.next_step):
+        assert "https://example.org/terms" in text
+        assert "--accept-licence strict" in text
+    assert "Research only." in row.message
+    assert host.begun() == ["open/a.bin"]
+    assert states(fetch(values, root, accept=["open"]))["strict"] == "needs acceptance"
+    assert states(fetch(values, root, accept=["strict"]))["strict"] == "done"
+    assert states(fetch(values, root))["strict"] == "kept"
+    other = DataRoot(root.path / "other")
+    assert states(fetch(values, other, accept=["all"]))["strict"] == "done"
+
+
+def test_the_record_is_written_after_each_dataset_and_says_what_came_from_where(
+    host: Host, root: DataRoot
+) -> None:
+    values = published(host, "slow", "quick", "gone")
+    del host.files["gone/a.bin"]
+    host.held = {"slow/a.bin"}
+    run = Thread(target=lambda: fetch(values, root))
+    run.start()
+    until(lambda: root.fetch_record().exists() and record(root)["missing"] == ["slow", "gone"])
+    until(lambda: record(root)["datasets"]["gone"]["state"] == "gone")
+    during = record(root)
+    assert during["ended"] is None
+    assert during["datasets"]["slow"]["state"] == "waiting"
+    host.release()
+    run.join()
+    after = record(root)
+    assert (after["asked"], after["here"], after["missing"]) == (3, 2, ["gone"])
+    assert after["began"] <= after["ended"]
+    slow, gone = after["datasets"]["slow"], after["datasets"]["gone"]
+    assert slow["files"] == [
+        {
+            "name": "a.bin",
+            "here": True,
+            "size": 100_000,
+            "arrived": 100_000,
+            "checksum": values["slow"]["files"][0]["checksum"],
+            "kind": "http",
+            "url": host.url("slow/a.bin"),
+        }
+    ]
+    assert (slow["state"], slow["cause"], slow["message"]) == ("done", None, "")
+    assert slow["seconds"] > 0
+    assert (gone["state"], gone["cause"], gone["files"][0]["here"]) == ("gone", "gone", False)
+    assert set(slow) == set(gone)
+
+
+def test_a_record_that_cannot_be_written_does_not_end_the_run(host: Host, root: DataRoot) -> None:
+    root.fetch_record().mkdir(parents=True)
+    (root.fetch_record() / "in the way").touch()
+    said: list[str] = []
+    report = fetch_many(manifests(published(host, "a", "b")), root, Board(say=said.append))
+    assert set(states(report).values()) == {"done"}
+    assert sum("cannot be written" in text for text in said) == 1
+
+
+def test_a_mirror_that_is_neither_address_nor_folder_ends_the_command(
+    host: Host, root: DataRoot
+) -> None:
+    with pytest.raises(UsageError, match="gopher"):
+        fetch(published(host, "a", "b"), root, mirrors=["gopher://x"])
+    assert host.log == []
+
+
+def test_the_plan_names_the_host_that_is_asked_first(
+    host: Host, root: DataRoot, tmp_path: Path
+) -> None:
+    (manifest,) = manifests(published(host, "a"))
+    folder = tmp_path / "mirror"
+    assert plan_dataset(manifest, root).host == "127.0.0.1"
+    assert plan_dataset(manifest, root, ["https://mine.example.org/x"]).host == "mine.example.org"
+    assert plan_dataset(manifest, root, [str(folder)]).host == "127.0.0.1"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "a.bin").write_bytes(content("a"))
+    plan = plan_dataset(manifest, root, [str(folder), "https://mine.example.org"])
+    assert (plan.host, plan.size, plan.remaining) == (HERE, 100_000, 100_000)
+    assert not root.path.exists()
+    fetch_dataset(manifest, root, Silent(), [str(folder)])
+    plan = plan_dataset(manifest, root)
+    assert (plan.hosts, plan.host, plan.here, plan.remaining) == ([], HERE, 100_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "expected"),
+    [
+        ("git", "https://github.com/a/b.git", "github.com"),
+        ("git", "git@example.org:a/b.git", "example.org"),
+        ("git", "/data/a.git", HERE),
+        ("git", "file:///data/a.git", HERE),
+        ("ftp", "ftp://user:secret@ftp.example.org/a", "ftp.example.org"),
+        ("kaggle", "a/b@3", "kaggle.com"),
+        ("kaggle-competition", "c", "kaggle.com"),
+        ("gdrive", "0123456789abc", "drive.google.com"),
+        ("huggingface", "a/b@main:c.zip", "huggingface.co"),
+    ],
+)
+def test_every_kind_of_mirror_has_a_host(
+    root: DataRoot, kind: str, url: str, expected: str
+) -> None:
+    value = described("a", {"a.bin": (b"", "http://x")})
+    checksum = {"checksum": "git:" + "0" * 40} if kind == "git" else {}
+    value["files"][0] |= {"mirrors": [{"kind": kind, "url": url}], **checksum}
+    assert plan_dataset(Manifest.model_validate(value), root).host == expected
+
+
+def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+    assert free_bytes(DataRoot(tmp_path / "not" / "yet")) > 0
