@@ -10,6 +10,7 @@ import gzip
 import io
 import math
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.arrayspecs import ArrayFile, format_of
-from autods.errors import LayoutError, UnsafePickle
+from autods.errors import AutodsError, LayoutError, UnsafePickle
 from autods.sources import ArrayFormat
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def load(handle: BinaryIO, kind: ArrayFormat, variable: str | None, shown: str) 
             return np.load(handle, allow_pickle=False)
         dtype, shape = idx_header(handle)
         return np.frombuffer(handle.read(), dtype).reshape(shape)
-    except (LayoutError, UnsafePickle, MemoryError):
+    except (AutodsError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes each reader fail in many ways
         raise unreadable(shown, kind, error) from None
@@ -238,12 +239,15 @@ def _unpacked(data: bytes, shown: str) -> BinaryIO:
     if not shown.lower().endswith(".gz"):
         return io.BytesIO(data)
     try:
-        return io.BytesIO(gzip.decompress(data))
-    except (EOFError, OSError) as error:
+        with gzip.open(io.BytesIO(data)) as packed:
+            content = packed.read(LABEL_BYTES + 1)
+    except (EOFError, OSError, zlib.error) as error:
         raise LayoutError(
             f"{shown}: expected a gzip file, got {error}; nothing was indexed. Delete the file "
             "and fetch the dataset again."
         ) from None
+    _check_size(len(content), shown)
+    return io.BytesIO(content)
 
 
 def _size(handle: BinaryIO) -> int:

@@ -20,7 +20,7 @@ ALLOWED = frozenset(
         *(
             (module, name)
             for module in _BUILT_IN
-            for name in ("set", "frozenset", "bytearray", "complex")
+            for name in ("set", "frozenset", "bytes", "bytearray", "complex")
         ),
         ("numpy", "ndarray"),
         ("numpy", "dtype"),

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from autods import __version__
 from autods.collect import FORMAT, KEY, collect, opened, sample_table
-from autods.containers import NESTED, Member, MemberReader
+from autods.containers import Member, MemberReader
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
 from autods.files import atomic, hash_file, locked, write_json
-from autods.manifest import Expected, Manifest
+from autods.manifest import Manifest
 from autods.progress import Progress, Silent
 from autods.root import DataRoot
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "dev", "test")
+PLACE = ("container", "member", "offset", "size")
 BATCH = 10_000  # rows made into Python objects at once
 
 
@@ -71,6 +72,15 @@ class SampleIndex:
         """Return ``train``, ``dev``, ``test`` or ``""`` (not used) for every sample, [n]."""
         return np.asarray(self.table[f"split_{protocol}"].to_numpy(), dtype=object)
 
+    def split_numbers(self, protocol: str = "clean") -> npt.NDArray[np.int8]:
+        """Return the position in `SPLITS` for every sample, -1 where it is not used, int8 [n]."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        values = pa.array(SPLITS, pa.string())
+        found = compute.index_in(self.table[f"split_{protocol}"], value_set=values)
+        return np.asarray(compute.fill_null(found, -1).to_numpy(), dtype=np.int8)
+
     def rows(self, split: str, protocol: str = "clean") -> npt.NDArray[np.int64]:
         """Return the ids of the samples of one split, int64, increasing."""
         return np.flatnonzero(self.splits(protocol) == split).astype(np.int64)
@@ -82,8 +92,7 @@ class SampleIndex:
 
     @cached_property
     def _places(self) -> tuple[Any, ...]:
-        names = ("container", "member", "offset", "size")
-        return tuple(self.table[name].to_numpy() for name in names)
+        return tuple(self.table[name].to_numpy() for name in PLACE)
 
 
 @dataclass(frozen=True)
@@ -100,8 +109,6 @@ class IndexSummary:
         Task to number of classes.
     counts
         Protocol to split (``unused`` included) to number of samples.
-    warnings
-        Sentences about what differs from the manifest's expectations.
     """
 
     dataset: str
@@ -109,14 +116,14 @@ class IndexSummary:
     samples: int
     classes: dict[str, int]
     counts: dict[str, dict[str, int]]
-    warnings: list[str]
 
 
 def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> IndexSummary:
     """Write the sample index of a fetched dataset, or keep it if it is up to date.
 
     Samples are sorted by ``<file>/<member>`` and numbered in this order, so ids, splits
-    and bytes of the index are the same on every machine.
+    and bytes of the index are the same on every machine. Whether they are as many as the
+    manifest expects is left to `autods.verify_counts`.
 
     Raises
     ------
@@ -137,26 +144,27 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
             record["index"] = _build(manifest, root, progress)
             write_json(root.record(manifest.name), record)
     entry = record["index"]
-    warnings = _warnings(entry, manifest.expected, manifest.default_task)
-    for text in warnings if action == "indexed" else []:
-        progress.note(f"{manifest.name}: warning: {text}")
     return IndexSummary(
         dataset=manifest.name,
         action=action,
         samples=entry["samples"],
         classes=entry["classes"],
         counts=entry["counts"],
-        warnings=warnings,
     )
 
 
-def load_samples(root: DataRoot, name: str, manifest: Manifest | None = None) -> SampleIndex:
+def load_samples(
+    root: DataRoot, name: str, manifest: Manifest | None = None, *, places: bool = True
+) -> SampleIndex:
     """Read the sample index of a dataset.
 
     Parameters
     ----------
     manifest
         If given, the index must have been made by this very manifest.
+    places
+        Whether to read where the images lie. Without, it takes half of the memory, and
+        `SampleIndex.locate` is of no use.
 
     Raises
     ------
@@ -171,7 +179,8 @@ def load_samples(root: DataRoot, name: str, manifest: Manifest | None = None) ->
     if not path.is_file():
         raise IndexMissing(f"{path}: dataset '{name}' is not indexed yet; {cure}")
     try:
-        table = pq.read_table(path)
+        columns = [c for c in pq.read_schema(path).names if places or c not in PLACE]
+        table = pq.read_table(path, columns=columns)
         meta = json.loads(table.schema.metadata[KEY.encode()])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise IndexMissing(
@@ -243,13 +252,12 @@ def _counts(table: pa.Table, protocol: str) -> dict[str, int]:
 
 def _containers(manifest: Manifest, root: DataRoot, table: pa.Table) -> list[str]:
     """List the files and folders that hold the samples, relative to the dataset's folder."""
-    reader = MemberReader(root, manifest.name)
-    outer = {
-        (file, member.partition(NESTED)[0] if NESTED in member else "")
-        for batch in table.select(["container", "member"]).to_batches(max_chunksize=BATCH)
-        for file, member in zip(*(column.to_pylist() for column in batch.columns), strict=True)
-    }
-    paths = {reader.path(file, inner + NESTED if inner else "") for file, inner in outer}
+    members = (
+        member
+        for batch in table.select(["container", "member", "offset"]).to_batches(BATCH)
+        for member in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    )
+    paths = MemberReader(root, manifest.name).paths(members)
     return sorted(p.relative_to(root.dataset(manifest.name)).as_posix() for p in paths)
 
 
@@ -273,18 +281,3 @@ def _check_fetched(manifest: Manifest, root: DataRoot) -> None:
             f"{', '.join(missing)}; nothing was indexed. Run 'autods fetch {manifest.name}' first "
             "(it keeps or checks what is there already)."
         )
-
-
-def _warnings(entry: dict[str, Any], expected: Expected, task: str) -> list[str]:
-    counts = entry["counts"]["clean"]
-    source = f" ({expected.source})" if expected.source else ""
-    found = {
-        "training images": (expected.train, counts["train"] + counts["dev"]),
-        "test images": (expected.test, counts["test"]),
-        "classes": (expected.classes, entry["classes"][task]),
-    }
-    return [
-        f"expected {wanted:,} {what}{source}, found {got:,}"
-        for what, (wanted, got) in found.items()
-        if wanted is not None and wanted != got
-    ]

@@ -6,12 +6,23 @@ cd "$(dirname "$0")/.."
 . scripts/environment.sh
 environment dev
 
-# The report is tested in a real browser. In CI one is installed; elsewhere those tests
-# are skipped, with the reason, where there is none.
-if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && ! command -v chromium >/dev/null &&
-    command -v apt-get >/dev/null; then
-    apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core >/dev/null ||
-        echo "chromium could not be installed; the browser tests will be skipped"
+# The report is tested in a real browser, and archives by the tools that unpack them. In CI
+# these are installed, and tests of archives must run; elsewhere tests are skipped, with the
+# reason, where there is none.
+install() { # PACKAGES COMMAND.. : install the packages unless all commands are there
+    local packages=$1 name
+    shift
+    for name; do
+        command -v "$name" >/dev/null && continue
+        # shellcheck disable=SC2086 # several packages
+        apt-get update -qq && apt-get install -y -qq $packages >/dev/null ||
+            echo "$packages: could not be installed"
+        return
+    done
+}
+if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    install "chromium fonts-dejavu-core" chromium
+    install "libarchive-tools 7zip unar unzip" bsdtar 7zz unar lsar unzip
 fi
 
 ruff format --check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,7 +20,7 @@ from autods.arrayspecs import ArrayImages
 from autods.containers.convert import converting, made_once
 from autods.containers.places import Place, place_path
 from autods.containers.tars import TarWriter, list_tar
-from autods.errors import LayoutError
+from autods.errors import AutodsError, LayoutError
 from autods.progress import Progress
 
 if TYPE_CHECKING:
@@ -58,8 +59,13 @@ def array_members(
     ContainerError
         When the file is damaged.
     """
-    # Each array file once: parts of a layout may divide its labels, not its images.
-    unique = sorted(set(arrays), key=lambda spec: spec.name)
+    unique = sorted(set(arrays), key=lambda s: (s.name, str(s)))  # tasks may share images
+    for one, other in pairwise(unique):
+        if one.name == other.name:
+            raise LayoutError(
+                f"{one.shown}: expected one array of images in a file, got '{one.variable}' and "
+                f"'{other.variable}'; nothing was indexed. Correct 'images' in the manifest."
+            )
     target = place_path(root, dataset, file, Place.ARRAYS)
 
     def make(temporary: Path) -> None:
@@ -99,7 +105,7 @@ def _blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[npt.NDArray[np.uint
             found = iter([_checked(spec, np.asarray(_load(spec, handle)))])
         for block in found:
             yield _as_images(spec, block)
-    except (LayoutError, MemoryError):
+    except (AutodsError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes each reader fail in many ways
         raise unreadable(spec.shown, spec.kind, error) from None

@@ -10,15 +10,16 @@ import importlib
 import lzma
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from autods.containers.base import damaged, plain_name, unwritable
 from autods.containers.kinds import Kind
+from autods.containers.rars import check_rar
 from autods.containers.tars import TarWriter, list_tar
-from autods.containers.tools import TOOLS, Tool, ToolFailed
+from autods.containers.tools import TOOLS, ToolFailed, Unpacked
 from autods.errors import ContainerError, ToolMissing
 from autods.files import BLOCK, atomic
 from autods.progress import Progress
@@ -106,10 +107,12 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     tools = [(tool, path) for tool in TOOLS[archive] if (path := tool.find())]
     if not tools:
         raise _missing(shown, archive)
+    crcs = check_rar(source, shown) if archive == "rar" else {}
     complaints = []
     for tool, executable in tools:
         try:
-            _unpack(tool, executable, source, shown, target, progress)
+            with closing(tool.unpack(executable, source, target.parent)) as members:
+                _write_sorted(members, crcs, shown, target, progress)
             return
         except ToolFailed as error:
             complaints.append(f"{Path(executable).name}: {error}")
@@ -119,25 +122,26 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     raise ContainerError(f"{damaged(shown, cause)}{advice}")
 
 
-def _unpack(
-    tool: Tool, executable: str, source: Path, shown: Path, target: Path, progress: Progress
+def _write_sorted(
+    members: Unpacked, crcs: Mapping[str, int], shown: Path, target: Path, progress: Progress
 ) -> None:
+    """Write members as a tar: first all into one nameless file, as they come, then sorted."""
     places: dict[str, tuple[int, int]] = {}
-    # Members come in any order: first all into one nameless file, then sorted into the tar.
     with tempfile.TemporaryFile(dir=target.parent) as bag:
-        with closing(tool.unpack(executable, source, target.parent)) as members:
-            for raw, size, stream in members:
-                name = plain_name(shown, raw)
-                if name is None:
-                    continue
-                places[name] = bag.tell(), size
-                left = size
-                while block := stream.read(min(BLOCK, left)):
-                    bag.write(block)
-                    left -= len(block)
-                    progress.advance(len(block))
-                if left:
-                    raise ToolFailed(f"'{name}' ends {left} bytes too early")
+        for raw, size, stream in members:
+            name = plain_name(shown, raw)
+            if name is None:
+                continue
+            places[name] = start, _ = bag.tell(), size
+            crc = 0
+            while block := stream.read(min(BLOCK, start + size - bag.tell())):
+                bag.write(block)
+                crc = zlib.crc32(block, crc)
+                progress.advance(len(block))
+            if bag.tell() != start + size or crcs.get(raw, crc) != crc:
+                raise ToolFailed(f"'{name}' came out incomplete or with a wrong CRC")
+        if not places:
+            raise ToolFailed("it holds no files")
         with target.open("wb") as handle:
             writer = TarWriter(handle)
             for name, (start, size) in sorted(places.items()):

@@ -99,7 +99,10 @@ class MemberReader:
     def unpacked(self, blocks: Iterable[bytes]) -> BinaryIO:
         """Write blocks into a nameless file on the dataset's disk; return it, at its start."""
         folder = self.root.converted(self.dataset, "x").parent
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from None
         with tempfile.TemporaryFile(dir=folder) as handle:
             for block in blocks:
                 try:

@@ -15,14 +15,16 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from threading import Thread
+from typing import IO, Protocol
 
 from autods.containers.base import plain_name
 from autods.containers.kinds import kind_of
 from autods.containers.zips import check_encryption, is_link
+from autods.files import BLOCK
 
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # member names are UTF-8
 WORDS = 300  # characters of a tool's complaint that are shown
@@ -72,11 +74,15 @@ class Tool:
 
 def _bsdtar(executable: str, archive: Path, _: Path) -> Unpacked:
     # It turns the archive into a tar on its output; -P leaves names as they are, for our check.
-    command = [executable, "-cPf", "-", "--format=pax", f"@{archive}"]
-    with _running(command) as output:
+    # A rar comes through a pipe: where bsdtar can look at the end of the file it takes a rar
+    # whose last member is a zip for that zip. A 7z it can only read from its end.
+    is_rar = kind_of(archive.name).archive == "rar"
+    command = [executable, "-cPf", "-", "--format=pax", "@-" if is_rar else f"@{archive}"]
+    with _running(command, archive if is_rar else None) as output:
         try:
             with tarfile.open(fileobj=output, mode="r|", encoding="utf-8") as tar:
-                for info in tar:
+                while (info := tar.next()) is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # it keeps 1 kB of each
                     if info.islnk():
                         raise ToolFailed(f"'{info.name}' is a hard link, which it cannot follow")
                     if info.isreg() and (stream := tar.extractfile(info)) is not None:
@@ -162,13 +168,13 @@ def _seven_list(executable: str, archive: Path) -> list[Entry]:
     return listed
 
 
-def _cut(output: BinaryIO, listed: list[Entry]) -> Unpacked:
+def _cut(output: IO[bytes], listed: list[Entry]) -> Unpacked:
     """Cut a stream of contents at the listed sizes, and check each by its CRC."""
     for name, size, crc in listed:
         part = _Part(output, size)
         if name is not None:
             yield name, size, part
-        while part.read(1 << 20):
+        while part.read(BLOCK):
             pass
         if part.left or (crc is not None and part.crc != crc):
             raise ToolFailed(f"'{name}' came out incomplete or with a wrong CRC")
@@ -179,7 +185,7 @@ def _cut(output: BinaryIO, listed: list[Entry]) -> Unpacked:
 class _Part:
     """The next ``size`` bytes of a stream, with their CRC as far as they were read."""
 
-    def __init__(self, source: BinaryIO, size: int) -> None:
+    def __init__(self, source: IO[bytes], size: int) -> None:
         self._source = source
         self.left = size
         self.crc = 0
@@ -192,18 +198,26 @@ class _Part:
 
 
 @contextmanager
-def _running(command: list[str]) -> Iterator[IO[bytes]]:
-    """Run a command and give its output; raise `ToolFailed` if it fails."""
+def _running(command: list[str], piped: Path | None = None) -> Iterator[IO[bytes]]:
+    """Run a command and give its output; raise `ToolFailed` if it fails.
+
+    Parameters
+    ----------
+    piped
+        File whose content it gets on its input, through a pipe.
+    """
     environment = {**os.environ, "LC_ALL": LOCALE, "LANG": LOCALE}
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
             env=environment,
         )
         assert process.stdout is not None
+        if piped and process.stdin:
+            Thread(target=_feed, args=(piped, process.stdin), daemon=True).start()
         failure: ToolFailed | None = None
         try:
             yield process.stdout
@@ -220,3 +234,9 @@ def _running(command: list[str]) -> Iterator[IO[bytes]]:
             complaints.seek(0)
             said = " ".join(complaints.read().decode(errors="replace").split())
             raise ToolFailed(said[-WORDS:] or f"{failure or f'exit code {code}'}")
+
+
+def _feed(path: Path, pipe: IO[bytes]) -> None:
+    """Write a file into a pipe until the other side has enough."""
+    with suppress(BrokenPipeError), pipe, path.open("rb") as source:
+        shutil.copyfileobj(source, pipe, BLOCK)

@@ -47,7 +47,7 @@ def test_the_published_layout_gives_the_whole_index(name, tmp_path):
 
 def published_by(fixture: Fixture, manifest: Manifest) -> Manifest:
     """Return the manifest with the fixture's files as the only mirrors, and their checksums."""
-    assert {entry.name for entry in manifest.files} == set(fixture.files)
+    assert {entry.name for entry in manifest.files} <= set(fixture.files)
     entries = []
     for entry in manifest.files:
         path = fixture.files[entry.name]

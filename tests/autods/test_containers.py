@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import importlib
 import io
 import multiprocessing
 import os
@@ -13,6 +15,8 @@ import pytest
 from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rar import make_rar
+from system_tools import make_7z, make_deflate64, tool
 
 from autods.containers import MemberReader, open_container
 from autods.errors import ContainerError, UnsafePath
@@ -29,13 +33,23 @@ FILES = {
 KEPT = ["a/empty.jpg", "a/one.jpg", "b/two.jpg", "notes.txt"]
 KINDS = [
     "x.zip", "deflated.zip", "x.tar", "x.tgz", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "folder",
+    "x.rar", "x.7z", "deflate64.zip",
 ]  # fmt: skip
+CONVERTED = ["x.tgz", "x.rar", "x.7z", "deflate64.zip", "x.csv.gz", "x.csv.bz2", "x.csv.xz"]
 
 
 def build(folder: Path, kind: str, files: dict[str, bytes] = FILES) -> Path:
     path = folder / kind
     if kind == "folder":
         return make_folder(path, files)
+    if kind in ("x.rar", "x.7z", "deflate64.zip"):
+        tool("bsdtar", "7zz", "7z", "7za")  # to read it, too
+        make = {"x.rar": make_rar, "x.7z": make_7z, "deflate64.zip": make_deflate64}[kind]
+        return make(path, files)
+    if kind.startswith("x.csv"):
+        opener = importlib.import_module({".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}[path.suffix])
+        path.write_bytes(opener.compress(files["b/two.jpg"]))
+        return path
     if kind.endswith(".zip"):
         method = zipfile.ZIP_DEFLATED if kind == "deflated.zip" else zipfile.ZIP_STORED
         return make_zip(path, files, method)
@@ -248,9 +262,9 @@ def test_missing_files_and_members_and_unknown_kinds_say_what_to_do(tmp_path):
         open_container(root, manifest, file)
     with pytest.raises(ContainerError, match="autods fetch"):
         MemberReader(root, manifest.name).read(file, "a/one.jpg", 40, 5)
-    rar = make_folder(tmp_path / "s", {"x.rar": b"Rar!"}) / "x.rar"
+    rare = make_folder(tmp_path / "s", {"x.tar.zst": b"zst"}) / "x.tar.zst"
     with pytest.raises(ContainerError, match="Repack"):
-        opened(tmp_path / "rar", rar)
+        opened(tmp_path / "rare", rare)
 
 
 def test_a_file_that_became_shorter_is_noticed(tmp_path):
@@ -263,32 +277,68 @@ def test_a_file_that_became_shorter_is_noticed(tmp_path):
         container.read(last.name)
 
 
-def test_conversion_happens_once_and_again_for_another_checksum(tmp_path):
-    source = build(tmp_path, "x.tgz")
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_conversion_happens_once_and_again_for_another_checksum(tmp_path, kind):
+    source = build(tmp_path, kind)
     root, manifest, file = setting(tmp_path, source)
-    converted = root.converted(manifest.name, "x.tgz.tar")
+    converted = root.converted(manifest.name, f"{kind}.tar")
     open_container(root, manifest, file)
     first = converted.stat()
     open_container(root, manifest, file)
     assert converted.stat().st_mtime_ns == first.st_mtime_ns
-    other = placed(root, manifest, {file: build(tmp_path, "x.tgz", {"new.jpg": b"new"})})
-    assert [m.name for m in open_container(root, other, file).members()] == ["new.jpg"]
+    source.unlink()
+    other = placed(root, manifest, {file: build(tmp_path, kind, {"b/two.jpg": b"new"})})
+    container = open_container(root, other, file)
+    assert [container.read(member.name) for member in container.members()] == [b"new"]
 
 
-@pytest.mark.parametrize("outer", ["x.zip", "deflated.zip", "x.tar", "x.tgz", "folder"])
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_members_of_nested_zips_are_read_through_the_outer_container(tmp_path, outer, method):
-    inner = make_zip(tmp_path / "inner.zip", FILES, method).read_bytes()
-    source = build(tmp_path, outer, {"sub/inner.zip": inner, "top.jpg": b"top"})
-    root, manifest, container = opened(tmp_path, source, nested=True)
-    names = [f"sub/inner.zip!/{name}" for name in KEPT]
-    assert [member.name for member in container.members()] == [*names, "top.jpg"]
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_a_copy_that_was_deleted_is_missed_and_nothing_else_is_read_in_its_stead(tmp_path, kind):
+    root, manifest, container = opened(tmp_path, build(tmp_path, kind))
+    places = [(kind, m.name, m.offset, m.size) for m in container.members()]
     reader = MemberReader(root, manifest.name)
-    for member in container.members():
-        expected = FILES.get(member.name.removeprefix("sub/inner.zip!/"), b"top")
-        assert reader.read(outer, member.name, member.offset, member.size) == expected
-    taken_out = (root.dataset("things") / "converted").rglob("inner.zip")
-    assert len(list(taken_out)) == (outer == "deflated.zip")
+    paths = reader.paths((file, name, offset) for file, name, offset, _ in places)
+    assert paths == {root.converted(manifest.name, f"{kind}.tar")}
+    paths.pop().unlink()
+    with pytest.raises(ContainerError, match="autods index"):
+        reader.read(*places[-1])
+
+
+@pytest.mark.parametrize("kind", ["x.csv.gz", "x.csv.bz2", "x.csv.xz"])
+def test_a_single_compressed_file_is_a_container_with_its_content(tmp_path, kind):
+    _, _, container = opened(tmp_path, build(tmp_path, kind))
+    assert [(m.name, m.size) for m in container.members()] == [("x.csv", 300)]
+    assert container.read("x.csv") == container.read(kind) == FILES["b/two.jpg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_of_any_size_can_be_opened_as_a_file(tmp_path, kind):
+    data = bytes(range(256)) * 3000
+    files = {"a.bin": data, "a.bin.gz": gzip.compress(data)}
+    root, manifest, container = opened(tmp_path, build(tmp_path, kind, files))
+    for name in files:
+        with container.open(name) as handle:
+            assert handle.read() == data
+            handle.seek(-300, os.SEEK_END)
+            assert handle.read(3) == data[-300:-297]
+    left = {path.name for path in root.converted(manifest.name, "x").parent.glob("*")}
+    assert left <= {f"{kind}.tar", f"{kind}.tar.source"}
+
+
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_a_copy_that_cannot_be_written_is_one_message(tmp_path, kind):
+    root, manifest, file = setting(tmp_path, build(tmp_path, kind))
+    root.converted(manifest.name, "x").parent.write_text("a file where the folder should be")
+    with pytest.raises(ContainerError, match=r"could not be written: .*archives are untouched"):
+        open_container(root, manifest, file)
+
+
+def test_a_damaged_member_that_is_opened_as_a_file_is_named(tmp_path):
+    packed = bytearray(gzip.compress(os.urandom(3000)))
+    packed[100:200] = bytes(100)
+    _, _, container = opened(tmp_path, build(tmp_path, "x.zip", {"a.gz": bytes(packed)}))
+    with pytest.raises(ContainerError, match=r"x\.zip/a\.gz is damaged"):
+        container.open("a.gz")
 
 
 def _digest(job: tuple[MemberReader, str, str, int, int]) -> bytes:
@@ -328,7 +378,7 @@ names = st.lists(
 @given(files=st.dictionaries(names, st.binary(max_size=2000), min_size=1, max_size=6))
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_is_packed_is_listed_and_read_back(tmp_path_factory, files):
-    for kind in ("x.zip", "deflated.zip", "x.tgz"):
+    for kind in ("x.zip", "deflated.zip", "x.tgz", "x.rar"):
         folder = tmp_path_factory.mktemp("p")
         _, _, container = opened(folder, build(folder, kind, files))
         assert {m.name: container.read(m.name) for m in container.members()} == files

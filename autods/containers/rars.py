@@ -1,0 +1,99 @@
+"""Check that a RAR file is whole, and by which CRCs; its content is read by system tools."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from autods.containers.base import damaged
+from autods.errors import ContainerError
+
+# https://www.rarlab.com/technote.htm
+SIGNATURE = b"Rar!\x1a\x07\x01\x00"  # version 5
+FILE, ENCRYPTION, END = 2, 4, 5  # types of headers
+HAS_EXTRA, HAS_DATA = 1, 2  # flags of any header
+HAS_TIME, HAS_CRC = 2, 4  # flags of a file
+ANOTHER_VOLUME = 1  # flag of an end
+
+
+def check_rar(path: Path, shown: Path) -> dict[str, int]:
+    """Follow the headers of a version 5 archive to its end; return member name to CRC.
+
+    Not every tool notices that an archive was cut off, or checks each CRC. Archives of
+    older versions need not have an end: nothing is known of them here.
+
+    Raises
+    ------
+    ContainerError
+        When the archive is cut off, encrypted, or one of several volumes.
+    """
+    crcs: dict[str, int] = {}
+    with path.open("rb") as handle:
+        if handle.read(len(SIGNATURE)) != SIGNATURE:
+            return crcs
+        size = os.fstat(handle.fileno()).st_size
+        while True:
+            start = handle.tell()
+            try:
+                header = _header(handle)
+                kind, flags = _number(header), _number(header)
+                if flags & HAS_EXTRA:
+                    _number(header)
+                content = _number(header) if flags & HAS_DATA else 0
+                if kind == ENCRYPTION:
+                    raise _refused(shown, "an encrypted archive")
+                if kind == END:
+                    if _number(header) & ANOTHER_VOLUME:
+                        raise _refused(shown, "one of several volumes")
+                    return crcs
+                if kind == FILE:
+                    name, crc = _file(header)
+                    crcs.update({} if crc is None else {name: crc})
+            except EOFError:
+                raise damaged(shown, f"no header and no end of archive at byte {start}") from None
+            if handle.seek(content, os.SEEK_CUR) > size:
+                raise damaged(shown, f"it ends inside the member at byte {start}")
+
+
+def _header(handle: BinaryIO) -> BinaryIO:
+    """Return the next header from its type on; raise `EOFError` if there is none."""
+    crc = int.from_bytes(handle.read(4), "little")
+    start = handle.tell()
+    size = _number(handle)
+    length = handle.tell() - start + size
+    handle.seek(start)
+    data = handle.read(length)
+    if len(data) != length or zlib.crc32(data) != crc:
+        raise EOFError
+    return io.BytesIO(data[length - size :])
+
+
+def _file(header: BinaryIO) -> tuple[str, int | None]:
+    """Return name and CRC of a file from the rest of its header."""
+    flags, _, _ = _number(header), _number(header), _number(header)  # size and attributes
+    if flags & HAS_TIME:
+        header.read(4)
+    crc = int.from_bytes(header.read(4), "little") if flags & HAS_CRC else None
+    _, _ = _number(header), _number(header)  # compression and system
+    return header.read(_number(header)).decode(errors="surrogateescape"), crc
+
+
+def _number(source: BinaryIO) -> int:
+    """Read a number: seven bits a byte, lowest first, the upper bit says that more follow."""
+    value = shift = 0
+    while byte := source.read(1):
+        value |= (byte[0] & 0x7F) << shift
+        shift += 7
+        if byte[0] < 0x80:
+            return value
+    raise EOFError
+
+
+def _refused(shown: Path, what: str) -> ContainerError:
+    return ContainerError(
+        f"{shown}: expected a whole RAR archive that can be read without a password, got {what}; "
+        "nothing was indexed. Repack it as a zip or tar and correct the manifest."
+    )

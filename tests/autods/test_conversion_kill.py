@@ -1,0 +1,105 @@
+"""A conversion that is killed, whenever, and run again ends with the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archives import folders_layout, make_zip, manifest_of, placed
+from system_tools import only
+from test_arrays import PIXELS, npy
+from test_containers import FILES, build
+from test_nested import inner_bytes
+
+from autods.arrayspecs import ArrayImages
+from autods.containers import open_container
+from autods.files import BLOCK
+from autods.progress import Silent
+from autods.root import DataRoot
+
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "subprocess.Popen", "os.rmdir")
+LARGE = {**FILES, "a/large.jpg": os.urandom(2 * BLOCK + 5)}
+
+
+class Deadly(Silent):
+    """Kills this process at the ``countdown``-th thing it does to files, or block it wrote."""
+
+    def __init__(self, countdown: int) -> None:
+        self.countdown = countdown
+        sys.addaudithook(lambda event, _: event in EVENTS and self.tick())
+
+    def advance(self, amount: int) -> None:
+        self.tick()
+
+    def tick(self) -> None:
+        self.countdown -= 1
+        if not self.countdown:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def dies(countdown: int, *arguments, **options) -> bool:
+    """Open a container in a process that dies at ``countdown``; tell whether it came so far."""
+    if (child := os.fork()) == 0:
+        try:
+            open_container(*arguments, progress=Deadly(countdown), **options)
+        finally:
+            os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    return os.WIFSIGNALED(status)
+
+
+def source_of(tmp_path: Path, case: str) -> tuple[Path, dict]:
+    if case == "arrays":
+        source = tmp_path / "x.npy.gz"
+        source.write_bytes(gzip.compress(npy(np.repeat(PIXELS, 2, axis=0))))
+        return source, {"arrays": [ArrayImages(file="x.npy.gz", axes="NHWC")]}
+    if case.startswith("inner"):
+        inner = case.removeprefix("inner ")
+        files = {inner: inner_bytes(tmp_path, inner, LARGE)}
+        return make_zip(tmp_path / "x.zip", files, 8), {"nested": ["*"]}
+    return build(tmp_path, case.removesuffix(" by unar"), LARGE), {}
+
+
+@pytest.mark.parametrize("case", [
+    "x.tgz", "x.csv.gz", "x.rar", "x.rar by unar", "x.7z", "deflate64.zip", "arrays",
+    "inner in.zip", "inner in.tgz", "inner in.rar",
+])  # fmt: skip
+def test_a_killed_conversion_ends_with_the_same_bytes(tmp_path, monkeypatch, case):
+    source, options = source_of(tmp_path, case)
+    if case == "x.rar by unar":
+        monkeypatch.setenv("PATH", only(tmp_path / "bin", "unar", "lsar"))
+    file = source.name
+    manifest = manifest_of({file: source}, folders_layout(file))
+
+    def fresh(name: str):
+        root = DataRoot(tmp_path / name)
+        return root, placed(root, manifest, {file: source}), file
+
+    undisturbed = fresh("undisturbed")
+    container = open_container(*undisturbed, **options)
+    members = {member.name: container.read(member.name) for member in container.members()}
+    expected = content(undisturbed[0].dataset("things") / "converted")
+    assert expected
+    kills = 0
+    for countdown in range(1, 1000, 4 if "unar" in case else 1):  # it is slow
+        killed = fresh(f"killed-{countdown}")
+        if not dies(countdown, *killed, **options):
+            break
+        kills += 1
+        container = open_container(*killed, **options)
+        assert content(killed[0].dataset("things") / "converted") == expected
+        assert {m.name: container.read(m.name) for m in container.members()} == members
+    assert kills > 5
