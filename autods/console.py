@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from autods.errors import AutodsError
 
@@ -53,18 +54,32 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows as an aligned table; numbers to the right, with thousands separators."""
+def print_table(title: str, rows: list[dict[str, Any]], cut: Collection[str] = ()) -> None:
+    """Print rows as an aligned table; numbers to the right, with thousands separators.
+
+    Parameters
+    ----------
+    cut
+        Columns whose long texts end in an ellipsis, so that every row stays on one line.
+        Without any, what does not fit goes on in the next line.
+    """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     keys = list(rows[0]) if rows else []
     for key in keys:
         numeric = all(type(row[key]) in (int, float, type(None)) for row in rows)
-        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        whole = bool(cut) and key not in cut  # the others then give way
+        table.add_column(key, justify=justify, overflow="fold", no_wrap=whole)
     for row in rows:
-        table.add_row(*(_cell(row[key]) for key in keys))
+        # Text: brackets in a licence or a name are no markup
+        cells = {key: Text(_cell(row[key])) for key in keys}
+        for key in cut:
+            cells[key].no_wrap, cells[key].overflow = True, "ellipsis"
+        table.add_row(*cells.values())
     Console().print(table)
 
 

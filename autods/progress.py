@@ -1,10 +1,15 @@
-"""Progress for people: bars on a terminal, plain lines elsewhere."""
+"""Progress for people: bars on a terminal, plain lines elsewhere; of one thing or of many."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Lock
 from typing import Protocol
+
+LONG = 60.0  # seconds between two lines of one transfer, where several run for days
 
 
 class Progress(Protocol):
@@ -40,10 +45,19 @@ class Silent:
 
 
 class PlainProgress:
-    """One line when a step starts, one every ``interval`` seconds, one at its end."""
+    """One line every ``interval`` seconds of a step, and one at its end.
 
-    def __init__(self, interval: float = 10.0) -> None:
+    Parameters
+    ----------
+    interval
+        Seconds.
+    prefix
+        Begins every line, where lines of several datasets alternate.
+    """
+
+    def __init__(self, interval: float = 10.0, prefix: str = "") -> None:
         self.interval = interval
+        self.prefix = prefix
         self._title = self._unit = ""
         self._total: int | None = None
         self._done = 0
@@ -63,7 +77,7 @@ class PlainProgress:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        print(text, file=sys.stderr, flush=True)
+        _say(_prefixed(self.prefix, text))
 
     def finish(self) -> None:
         """Print the total and the time taken."""
@@ -122,3 +136,110 @@ class RichProgress:
 def console_progress() -> Progress:
     """Return a bar when standard error is a terminal, plain lines otherwise."""
     return RichProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+class Stopped(BaseException):
+    """Ends the work of a thread: its next report after `Board.stop` raises this.
+
+    Not an `Exception`, so that no retry and no fallback goes on after it.
+    """
+
+
+class Board:
+    """Progress of several datasets at once, from several threads.
+
+    Parameters
+    ----------
+    line
+        Makes the progress of one dataset, given its name.
+    say
+        Prints lines that stay; any thread may call it.
+    count
+        Told that one more dataset has ended.
+    """
+
+    def __init__(
+        self,
+        line: Callable[[str], Progress] = lambda _: Silent(),
+        say: Callable[[str], None] = lambda _: None,
+        count: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._line, self._say, self._count = line, say, count
+        self._stopped = Event()
+
+    def of(self, name: str) -> Progress:
+        """Return the progress of one dataset, for the thread that works on it."""
+        return _Stoppable(self._line(name), self._stopped)
+
+    def ended(self, text: str) -> None:
+        """Count one dataset as ended, and print a line about it."""
+        self._count()
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print lines that stay."""
+        if text:
+            self._say(text)
+
+    def stop(self) -> None:
+        """Let every thread that works for this board end at its next report."""
+        self._stopped.set()
+
+
+class _Stoppable:
+    """A progress whose reports raise `Stopped` once the board was stopped."""
+
+    def __init__(self, progress: Progress, stopped: Event) -> None:
+        self._progress, self._stopped = progress, stopped
+
+    def start(self, title: str, total: int | None, unit: str) -> None:
+        self._check()
+        self._progress.start(title, total, unit)
+
+    def advance(self, amount: int) -> None:
+        self._check()
+        self._progress.advance(amount)
+
+    def note(self, text: str) -> None:
+        self._check()
+        self._progress.note(text)
+
+    def finish(self) -> None:
+        if not self._stopped.is_set():  # sources call this on their way out: let them end
+            self._progress.finish()
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise Stopped
+
+
+@contextmanager
+def console_board(names: int) -> Iterator[Board]:
+    """Give the board of a command that works on so many datasets.
+
+    Of one dataset it is what `console_progress` shows. Of several, a terminal has one bar
+    per running step above a line of totals; elsewhere every line begins with its dataset.
+    """
+    if names == 1:
+        yield Board(lambda _: console_progress(), _say)
+    elif sys.stderr.isatty():
+        from autods.bars import Bars
+
+        with Bars(names) as bars:
+            yield Board(bars.line, bars.say, bars.count)
+    else:
+        yield Board(lambda name: PlainProgress(LONG, f"{name}: "), _say)
+
+
+_printing = Lock()
+
+
+def _say(text: str) -> None:
+    """Print whole lines at once: those of several threads do not run into each other."""
+    with _printing:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _prefixed(prefix: str, text: str) -> str:
+    return "\n".join(f"{prefix}{line}" for line in text.split("\n")) if prefix else text

@@ -60,6 +60,10 @@ class DataRoot:
         """Return the place of the uncompressed container made once from ``file``."""
         return inside(self.dataset(name) / "converted", file)
 
+    def fetch_record(self) -> Path:
+        """Return the place of the record of the last ``autods fetch``."""
+        return self.path / "fetch.json"
+
     def samples(self, name: str) -> Path:
         """Return the place of the sample index."""
         return self.dataset(name) / "samples.parquet"
@@ -67,6 +71,16 @@ class DataRoot:
     def record(self, name: str) -> Path:
         """Return the place of the record of what was fetched and indexed."""
         return self.dataset(name) / "record.json"
+
+    def audit(self, name: str) -> Path:
+        """Return the place of the findings of an audit."""
+        return self.dataset(name) / "audit.json"
+
+    def feature_sets(self, finished: bool = True) -> list[tuple[str, str]]:
+        """List the feature sets as pairs (encoder, dataset), sorted; also begun ones if asked."""
+        files = ["record.json"] if finished else ["record.json", "*.h5"]
+        places = [path.parent for file in files for path in self.path.glob(f"features/*/*/{file}")]
+        return sorted({(place.parent.name, place.name) for place in places})
 
     def features(self, encoder: str, name: str) -> Path:
         """Return the folder of one feature set."""

@@ -74,6 +74,7 @@ class FileEntry(Strict):
     name: str
     checksum: str  # md5:, sha256:, git:<commit>, or tree:<sha256 of a folder, see files.hash_tree>
     size: int | None = None  # bytes
+    about: int | None = None  # bytes, roughly, for plans only; where the size is not known
     mirrors: list[Mirror] = Field(min_length=1)
 
     @field_validator("checksum")

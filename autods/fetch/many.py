@@ -199,7 +199,9 @@ def _one(task: _Task, root: DataRoot, board: Board, mirrors: Sequence[str]) -> R
     fetched = False
     try:
         fetched = bool(fetch_dataset(task.manifest, root, board.of(name), mirrors).fetched)
-    except (Exception, SystemExit) as caught:  # Stopped goes on
+    except Stopped:
+        raise
+    except BaseException as caught:  # a thread that ended without a row would be waited for
         error = caught
     files = look(task.manifest, root)
     facts: dict[str, Any] = {

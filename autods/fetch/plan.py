@@ -209,7 +209,10 @@ def _may_have(mirror: Mirror) -> bool:
 
 
 def _known_size(entry: FileEntry, target: Path, first: Mirror) -> int | None:
-    """Return the size that the manifest, an earlier answer or the local original tells."""
+    """Return the size that the manifest, an earlier answer or the local original tells.
+
+    At last the manifest's rough size: it is for plans only.
+    """
     if entry.size is not None:
         return entry.size
     if target.exists():  # not verified yet; most likely the file itself
@@ -217,7 +220,7 @@ def _known_size(entry: FileEntry, target: Path, first: Mirror) -> int | None:
     if first.kind == "file":
         origin = Path(first.url).expanduser()
         return size_of(origin) if origin.exists() else None
-    return Seen.load(part_of(target)).total
+    return Seen.load(part_of(target)).total or entry.about
 
 
 def host_of(mirror: Mirror) -> str:

@@ -54,7 +54,16 @@ def test_a_folder_of_images_becomes_a_fetched_and_indexed_dataset(tmp_path):
         assert done.returncode == 0, done.stderr
     status = autods("status", "--json", "--manifests", manifests, root=root)
     assert json.loads(status.stdout)["datasets"] == [
-        {"dataset": "pets", "fetched": True, "indexed": True, "features": []}
+        {
+            "dataset": "pets",
+            "state": "indexed",
+            "fetched": True,
+            "missing": [],
+            "indexed": True,
+            "samples": 10,
+            "features": [],
+            "problem": None,
+        }
     ]
     shown = autods("info", "pets", "--manifests", manifests, "--json", root=root)
     assert json.loads(shown.stdout)["layout"]["family"] == "class-folders"
@@ -68,14 +77,14 @@ def test_one_failing_dataset_does_not_stop_the_others(tmp_path):
     done = autods("fetch", "cats", "dogs", "--manifests", manifests, root=root)
     assert done.returncode == 1
     assert "cats" in done.stderr
-    assert "1 of 2 datasets failed: cats" in done.stderr
+    assert "1 of 2 datasets are here, 1 is not" in done.stdout
     assert (root / "datasets" / "dogs" / "archives").is_dir()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["fetch", "flowrs"], 2, "unknown dataset 'flowrs'; did you mean flowers?"),
+        (["fetch", "flowrs"], 2, "unknown dataset 'flowrs'; did you mean flowers"),
         (["fetch"], 2, "expected names of datasets or --all"),
         (["info", "tinyimagnet"], 2, "did you mean tinyimagenet"),
         (["index", "flowers"], 1, "autods fetch flowers"),
@@ -119,7 +128,10 @@ def test_verify_does_not_pass_over_a_dataset_whose_manifest_it_does_not_know(tmp
     assert done.returncode == 1
     assert "pets: not checked: no manifest is known; add --manifests" in done.stdout
     status = json.loads(autods("status", "--json", root=root).stdout)["datasets"]
-    assert [(row["dataset"], row["fetched"]) for row in status] == [("pets", None)]
+    assert [(row["dataset"], row["fetched"], row["state"]) for row in status] == [
+        ("pets", None, "unknown")
+    ]
+    assert status[0]["problem"] == "no manifest is known; add --manifests FOLDER."
 
 
 def test_a_root_that_is_a_file_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock, Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
@@ -179,6 +180,19 @@ def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(
     assert states(fetch({"small": values["small"]}, root)) == {"small": "done"}
 
 
+def test_a_rough_size_counts_where_the_size_is_unknown_and_is_never_checked(
+    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = published(host, "a")
+    values["a"]["files"][0]["about"] = 150_000
+    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 149_999)
+    with pytest.raises(DiskFull, match=r"150\.0 kB are still to come"):
+        fetch(values, root)
+    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 150_000)
+    assert states(fetch(values, root)) == {"a": "done"}
+    assert root.archive("a", "a.bin").stat().st_size == 100_000
+
+
 def test_parts_and_files_that_are_here_need_no_space(
     host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +267,28 @@ def test_the_record_is_written_after_each_dataset_and_says_what_came_from_where(
     assert slow["seconds"] > 0
     assert (gone["state"], gone["cause"], gone["files"][0]["here"]) == ("gone", "gone", False)
     assert set(slow) == set(gone)
+
+
+def test_an_interruption_ends_the_threads_and_begins_no_further_dataset(
+    host: Host, root: DataRoot
+) -> None:
+    values = published(host, "quick", "slow1", "slow2", "last")
+    host.held = {"slow1/a.bin", "slow2/a.bin"}
+    parts = [root.archive(name, "a.bin.part") for name in ("slow1", "slow2")]
+    before = set(enumerate_threads())
+
+    def interrupt() -> None:
+        until(lambda: all(part.exists() and part.stat().st_size == 50_000 for part in parts))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_many(manifests(values), root, Board(count=interrupt), jobs=3, per_host=2)
+    host.release()
+    until(lambda: {thread for thread in enumerate_threads() if "work" in thread.name} <= before)
+    assert not root.dataset("last").exists()
+    assert [part.exists() for part in parts] == [True, True]
+    assert record(root)["ended"] is None
+    assert states(fetch(values, root))["last"] == "done"
 
 
 def test_a_record_that_cannot_be_written_does_not_end_the_run(host: Host, root: DataRoot) -> None:

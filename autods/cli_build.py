@@ -1,0 +1,211 @@
+"""The commands that make something of fetched datasets: index, extract, import-features, new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autods.cli_common import (
+    All,
+    Json,
+    Manifests,
+    Names,
+    Root,
+    chosen_here,
+    each,
+    open_catalogue,
+    open_root,
+)
+from autods.console import print_json, print_table
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.manifest import Manifest
+    from autods.root import DataRoot
+    from autods.samples import IndexSummary
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(index)
+    app.command()(extract)
+    app.command("import-features")(import_features)
+    app.command()(new)
+
+
+def index(
+    names: Names = None,
+    everything: All = False,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Write the sample index of fetched datasets: ids, splits, labels, places."""
+    from autods.progress import console_progress
+    from autods.samples import index_dataset
+
+    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    done: list[tuple[Manifest, IndexSummary]] = []
+
+    def one(name: str) -> None:
+        manifest = catalogue.dataset(name)
+        done.append((manifest, index_dataset(manifest, data_root, progress)))
+
+    def finish() -> None:
+        if json:
+            print_json([_index_facts(*pair, catalogue, data_root) for pair in done])
+        elif done:
+            print_table("Index (protocol clean)", [_index_row(*pair) for pair in done])
+            _warn([manifest for manifest, _ in done], data_root)
+
+    each(chosen_here(names, everything, catalogue, data_root), one, then=finish)
+
+
+def extract(
+    names: Names = None,
+    everything: All = False,
+    model: Annotated[str, typer.Option(help="An open_clip model.")] = "ViT-B-32",
+    pretrained: Annotated[
+        str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
+    ] = None,
+    random_weights: Annotated[
+        int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images encoded at once.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples of one shard.")] = 16384,
+    all_tasks: Annotated[
+        bool,
+        typer.Option("--all-tasks", help="Also images that only other label sets have."),
+    ] = False,
+    root: Root = None,
+    manifests: Manifests = None,
+) -> None:
+    """Extract features of fetched datasets (all that are here, if none is named)."""
+    from autods.progress import console_progress
+    from autods.samples import index_dataset
+
+    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    found = chosen_here(names, everything, catalogue, data_root)
+
+    from autods.encode.encoders import load_encoder
+    from autods.encode.extract import extract_dataset
+
+    encoder = load_encoder(
+        model, pretrained, random_weights, precision, _device(device), progress=progress
+    )
+
+    indexed: list[Manifest] = []
+
+    def one(name: str) -> None:
+        manifest = catalogue.dataset(name)
+        if index_dataset(manifest, data_root, progress).action == "indexed":
+            indexed.append(manifest)
+        extract_dataset(
+            manifest,
+            data_root,
+            encoder,
+            batch_size=batch_size,
+            workers=workers,
+            shard_size=shard_size,
+            all_tasks=all_tasks,
+            progress=progress,
+        )
+
+    each(found, one, then=lambda: _warn(indexed, data_root))
+    print(f"Encoder: {encoder.name}")
+
+
+def import_features(
+    folder: Annotated[Path, typer.Argument(help="Folder of NAME.npz files.")],
+    encoder: Annotated[str, typer.Option(help="Name to give the encoder that made them.")],
+    pad_to: Annotated[
+        int | None, typer.Option(help="Fill narrower features up with zeros to this width.")
+    ] = None,
+    root: Root = None,
+) -> None:
+    """Turn a folder of .npz features into feature sets that streams can use."""
+    from autods.import_features import import_npz_folder
+    from autods.progress import console_progress
+
+    outcome = import_npz_folder(
+        folder, open_root(root), encoder, pad_to=pad_to, progress=console_progress()
+    )
+    for name in outcome.imported:
+        print(f"imported {name}")
+    for name in outcome.kept:
+        print(f"kept     {name}")
+
+
+def new(
+    name: str,
+    folder: Annotated[Path, typer.Option(help="Folder of images, one folder per class.")],
+    out: Annotated[Path, typer.Option(help="Folder for the manifest.")] = Path(),
+) -> None:
+    """Write a manifest for a folder of images."""
+    from autods.new import new_manifest
+
+    print(new_manifest(name, folder, out))
+
+
+def _index_row(manifest: Manifest, summary: IndexSummary) -> dict[str, Any]:
+    return {
+        "dataset": manifest.name,
+        "action": summary.action,
+        "samples": summary.samples,
+        "classes": summary.classes[manifest.default_task],
+        **summary.counts["clean"],
+    }
+
+
+def _index_facts(
+    manifest: Manifest, summary: IndexSummary, catalogue: Catalogue, root: DataRoot
+) -> dict[str, Any]:
+    """Return what is known of an index, for programs."""
+    from autods.inventory import take_inventory
+    from autods.verify_counts import count_differences
+
+    (holding,) = take_inventory(catalogue, root, [manifest.name])
+    return {
+        "dataset": manifest.name,
+        "action": summary.action,
+        "state": holding.state,
+        "samples": summary.samples,
+        "classes": summary.classes[manifest.default_task],
+        "counts": summary.counts,
+        "differences": [asdict(found) for found in count_differences(manifest, root)],
+    }
+
+
+def _warn(manifests: Sequence[Manifest], root: DataRoot) -> None:
+    """Print where the counts of indexes are not those that the manifests expect."""
+    from autods.verify_counts import count_differences
+
+    rows = [
+        {
+            "dataset": manifest.name,
+            "what": difference.what,
+            "expected": difference.expected,
+            "found": difference.found,
+            "expected by": difference.source or "the manifest",
+        }
+        for manifest in manifests
+        for difference in count_differences(manifest, root)
+    ]
+    if rows:
+        print()
+        print_table("Warning: counts that are not as expected", rows, cut=["expected by"])
+
+
+def _device(text: str) -> str:
+    if text != "auto":
+        return text
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

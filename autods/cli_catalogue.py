@@ -1,0 +1,166 @@
+"""The commands that tell what there is: list, info, status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autods.cli_common import Json, Manifests, Root, open_catalogue, open_root
+from autods.console import print_json, print_table
+
+if TYPE_CHECKING:
+    from autods.inventory import Holding
+    from autods.manifest import Expected
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("list")(list_datasets)
+    app.command()(info)
+    app.command()(status)
+
+
+def list_datasets(
+    stream: Annotated[
+        str | None, typer.Option(help="Only the datasets of this stream, in its order.")
+    ] = None,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """List the datasets that have a manifest: counts, licence, access, and what is here."""
+    from autods.inventory import take_inventory
+
+    catalogue = open_catalogue(manifests)
+    names = catalogue.datasets()
+    if stream is not None:
+        names = list(dict.fromkeys(item.dataset for item in catalogue.stream(stream).datasets))
+        for name in names:
+            catalogue.path(name)
+    holdings = take_inventory(catalogue, open_root(root), names)
+    rows = [
+        {
+            "name": manifest.name,
+            "title": manifest.title,
+            "classes": manifest.expected.classes,
+            "images": _images(manifest.expected),
+            "train": manifest.expected.train,
+            "test": manifest.expected.test,
+            "licence": manifest.licence,
+            "access": manifest.access,
+            "state": holding.state,
+        }
+        for holding in holdings
+        if (manifest := holding.manifest) is not None
+    ]
+    if json:
+        print_json(rows)
+        return
+    shown = ("name", "classes", "images", "access", "state", "licence")
+    print_table(
+        "Datasets ('?': unknown)", [{key: row[key] for key in shown} for row in rows], ["licence"]
+    )
+    print(_totals(rows))
+
+
+def info(
+    name: str,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print the manifest as it is.")] = False,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Show one dataset: sources, tasks, splits, counts, quirks, and what is here."""
+    catalogue = open_catalogue(manifests)
+    manifest = catalogue.dataset(name)
+    values = manifest.model_dump(mode="json", by_alias=True)
+    if json:
+        print_json(values)
+    elif yaml:
+        from yaml import safe_dump
+
+        print(safe_dump(values, sort_keys=False, allow_unicode=True, width=100), end="")
+    else:
+        import shutil
+
+        from autods.describe import describe
+        from autods.inventory import take_inventory
+
+        data_root = open_root(root)
+        (holding,) = take_inventory(catalogue, data_root, [name])
+        print(describe(manifest, holding, data_root, shutil.get_terminal_size().columns))
+
+
+def status(root: Root = None, manifests: Manifests = None, json: Json = False) -> None:
+    """Show what is fetched, indexed and extracted under the root."""
+    from autods.inventory import take_inventory
+
+    data_root = open_root(root)
+    holdings = take_inventory(open_catalogue(manifests), data_root)
+    if json:
+        rows = [
+            {
+                "dataset": holding.dataset,
+                "state": holding.state,
+                "fetched": holding.fetched,
+                "missing": holding.missing,
+                "indexed": bool(holding.index),
+                "samples": holding.index.get("samples"),
+                "features": list(holding.features),
+                "problem": _problem(holding),
+            }
+            for holding in holdings
+        ]
+        print_json({"root": str(data_root.path), "datasets": rows})
+    elif holdings:
+        print_table(f"Under {data_root.path}", [_status_row(holding) for holding in holdings])
+        for holding in holdings:
+            if problem := _problem(holding):
+                print(f"{holding.dataset}: {problem}")
+    else:
+        print(f"Nothing under {data_root.path} yet. Start with `autods fetch NAME`.")
+
+
+def _status_row(holding: Holding) -> dict[str, Any]:
+    files = "?"
+    if holding.manifest is not None and holding.missing is not None:
+        count = len(holding.manifest.files)
+        files = f"{count - len(holding.missing)} of {count}"
+    samples = holding.index.get("samples")
+    return {
+        "dataset": holding.dataset,
+        "state": holding.state,
+        "files": files,
+        "samples": "-" if samples is None else f"{samples:,}",
+        "features": list(holding.features),
+    }
+
+
+def _problem(holding: Holding) -> str | None:
+    """Return what keeps a dataset from being used as it is, with the cure."""
+    if holding.problem is not None:
+        return holding.problem
+    if holding.outdated:
+        return f"its index is of another manifest or format; run 'autods index {holding.dataset}'."
+    if holding.missing is None:
+        return "no manifest is known; add --manifests FOLDER."
+    return None
+
+
+def _images(expected: Expected) -> int | None:
+    """Return the number of images: as clean divides them, else as published."""
+    pairs = [(expected.train, expected.test), (expected.published_train, expected.published_test)]
+    if expected.total is not None:
+        return expected.total
+    return next((a + b for a, b in pairs if a is not None and b is not None), None)
+
+
+def _totals(rows: list[dict[str, Any]]) -> str:
+    """Return the last line of the list: how many datasets, classes and images are known."""
+    classes = [row["classes"] for row in rows if row["classes"] is not None]
+    images = [row["images"] for row in rows if row["images"] is not None]
+    return (
+        f"{len(rows)} datasets; {sum(classes):,} classes ({len(classes)} datasets) and "
+        f"{sum(images):,} images ({len(images)}) are known."
+    )

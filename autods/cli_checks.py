@@ -1,0 +1,161 @@
+"""The commands that check: verify, audit, doctor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autods.cli_common import Json, Manifests, Names, Root, each, open_catalogue, open_root
+from autods.console import print_json, print_table
+from autods.errors import AutodsError, UsageError
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.root import DataRoot
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(verify)
+    app.command()(audit)
+    app.command()(doctor)
+
+
+def verify(
+    names: Names = None,
+    encoder: Annotated[str | None, typer.Option(help="Check this encoder's features only.")] = None,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Check archives, index, counts and features of what is here; exit 1 on any problem."""
+    from autods.checks import check_dataset
+    from autods.progress import console_progress
+
+    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    wanted, checked = _to_verify(names, encoder, catalogue, data_root), []
+    for name in wanted:  # archives are hashed, which takes minutes for large ones
+        progress.start(f"verifying {name}", None, "parts")
+        checked.append(check_dataset(name, catalogue, data_root, encoder))
+        progress.advance(sum(state != "-" for state in checked[-1].states.values()))
+        progress.finish()
+    problems = [problem for found in checked for problem in found.problems]
+    if json:
+        rows = [{**found.row(), "problems": found.problems} for found in checked]
+        print_json({"root": str(data_root.path), "datasets": rows})
+    elif checked:
+        print_table(f"Under {data_root.path}", [found.row() for found in checked])
+        for problem in problems:
+            print(problem)
+    if problems:
+        raise AutodsError(f"{len(problems)} problem(s) found; nothing was changed.")
+    if not json:
+        looked = "No problem found" if checked else "Nothing to verify yet"
+        print(f"{looked} under {data_root.path}.")
+
+
+def _to_verify(
+    names: list[str] | None, encoder: str | None, catalogue: Catalogue, root: DataRoot
+) -> list[str]:
+    """Return the datasets of which something is here; refuse names of which nothing is."""
+    from autods.names import unknown
+
+    stored = root.feature_sets(finished=False)
+    if encoder is not None and encoder not in (encoders := {one for one, _ in stored}):
+        raise unknown("encoder with features under the root", encoder, encoders)
+    here = {*root.datasets(), *(name for _, name in stored)}
+    for name in names or []:
+        if name not in here:
+            catalogue.path(name)
+            raise UsageError(f"nothing of '{name}' is here yet; run `autods fetch {name}` first.")
+    return sorted(here if names is None else set(names))
+
+
+def audit(
+    names: Names = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only hash the images; do not decode them.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Audit anew what was audited before.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read images; default: all cores.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Markdown file for all findings, with examples.")
+    ] = None,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Look for duplicates, imbalance and unreadable images in indexed datasets."""
+    from autods.audit import audit_dataset
+    from autods.audit_report import LEGEND, row, write_report
+    from autods.audit_scan import Scanner
+    from autods.files import atomic
+    from autods.progress import console_progress
+
+    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    found: list[dict[str, Any]] = []
+
+    def finish() -> None:
+        if json:
+            print_json(found)
+        elif found:
+            print_table("Audit ('?': not looked at)", [row(findings) for findings in found])
+            print(textwrap.fill(LEGEND, shutil.get_terminal_size().columns))
+        if report is not None and found:
+            with atomic(report) as temporary:
+                temporary.write_text(write_report(found), encoding="utf-8")
+
+    with Scanner(workers or _cores(), decode=not fast) as scanner:
+
+        def one(name: str) -> None:
+            manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
+            found.append(audit_dataset(data_root, name, manifest, scanner, progress, again=again))
+
+        each(_indexed(names, catalogue, data_root), one, then=finish)
+
+
+def _indexed(names: list[str] | None, catalogue: Catalogue, root: DataRoot) -> list[str]:
+    for name in names or []:
+        if not root.samples(name).is_file():
+            catalogue.path(name)
+    found = names or [name for name in root.datasets() if root.samples(name).is_file()]
+    if not found:
+        raise UsageError("no dataset is indexed under this root; start with `autods index`.")
+    return found
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def doctor(
+    names: Names = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave the network out.")] = False,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Check what fetching, indexing and extracting need on this machine; tell the cures."""
+    from autods.doctor import examine, show
+
+    catalogue = open_catalogue(manifests)
+    for name in names or []:
+        catalogue.path(name)
+    checks = examine(catalogue, open_root(root), names or (), offline=offline)
+    if json:
+        print_json([check.as_json() for check in checks])
+    else:
+        print(show(checks, shutil.get_terminal_size().columns))
+    failed = sum(check.state == "fail" for check in checks)
+    if failed:
+        raise AutodsError(f"{failed} check(s) failed; the cure stands at each.")

@@ -1,0 +1,90 @@
+"""What the groups of commands of ``autods`` share: options, and how datasets are chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autods.errors import AutodsError, UsageError
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.root import DataRoot
+
+Names = Annotated[list[str] | None, typer.Argument(help="Names of datasets.")]
+Root = Annotated[
+    Path | None, typer.Option(help="Data root; default AUTODS_ROOT, else the user's data folder.")
+]
+Manifests = Annotated[
+    list[Path] | None, typer.Option(help="Further folder of manifests; can be repeated.")
+]
+All = Annotated[bool, typer.Option("--all", help="Every dataset that has a manifest.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def open_root(path: Path | None) -> DataRoot:
+    """Return the data root at ``--root``, or the default one."""
+    from autods.root import DataRoot
+
+    return DataRoot.open(path)
+
+
+def open_catalogue(folders: list[Path] | None) -> Catalogue:
+    """Return the shipped manifests and those of ``--manifests``."""
+    from autods.catalogue import Catalogue
+
+    return Catalogue(folders or ())
+
+
+def chosen(
+    names: list[str] | None, everything: bool, catalogue: Catalogue, command: str
+) -> list[str]:
+    """Return the datasets of a command that wants names or ``--all``, never both."""
+    if bool(names) == everything:
+        raise UsageError(f"expected names of datasets or --all: autods {command} NAME...")
+    for name in names or []:
+        catalogue.path(name)
+    return names or catalogue.datasets()
+
+
+def chosen_here(
+    names: list[str] | None, everything: bool, catalogue: Catalogue, root: DataRoot
+) -> list[str]:
+    """Return the datasets of a command that works on what is fetched already."""
+    from autods.inventory import fetched
+
+    if names and everything:
+        raise UsageError("expected names of datasets or --all, got both; nothing was done.")
+    for name in names or []:
+        catalogue.path(name)
+    found = names or (catalogue.datasets() if everything else fetched(catalogue, root))
+    if not found:
+        raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
+    return found
+
+
+def each(
+    names: list[str], action: Callable[[str], object], then: Callable[[], None] | None = None
+) -> None:
+    """Do something with each dataset; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    then
+        Done at the end, before the failures are raised as one error.
+    """
+    failed = []
+    for name in names:
+        try:
+            action(name)
+        except AutodsError as error:
+            failed.append(name)
+            print(f"error: {name}: {error}", file=sys.stderr)
+    if then is not None:
+        then()
+    if failed:
+        raise AutodsError(f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}")

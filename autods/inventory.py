@@ -1,0 +1,125 @@
+"""What of each dataset is under a data root: files, index, features.
+
+Looks at records, names and sizes only; hashes and contents are checked by `autods verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autods.errors import AutodsError
+from autods.fetch.parts import part_of
+from autods.fetch.records import missing_files, read_record
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.manifest import Manifest
+    from autods.root import DataRoot
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What is here of one dataset.
+
+    Attributes
+    ----------
+    manifest
+        ``None`` if none is known.
+    missing
+        Files of the manifest that are not here, or not verified; ``None`` without a manifest.
+    begun
+        Whether some bytes of a missing file are here.
+    index
+        The index's entry of the record, if the index is there and of this manifest.
+    outdated
+        Whether an index is there, but of another manifest or format.
+    features
+        Encoders with finished features.
+    problem
+        What is wrong with the record, if it cannot be read.
+    """
+
+    dataset: str
+    manifest: Manifest | None
+    missing: tuple[str, ...] | None = None
+    begun: bool = False
+    index: dict[str, Any] = field(default_factory=dict)
+    outdated: bool = False
+    features: tuple[str, ...] = ()
+    problem: str | None = None
+
+    @property
+    def fetched(self) -> bool | None:
+        """Whether all files are here; ``None`` without a manifest."""
+        return None if self.missing is None else not self.missing
+
+    @property
+    def state(self) -> str:
+        """How far the dataset has come: ``-``, partial, fetched, indexed or features.
+
+        ``unknown`` where files are here and no manifest says which ones are meant.
+        """
+        if self.features:
+            return "features"
+        if self.index:
+            return "indexed"
+        if self.manifest is None or self.missing is None:
+            return "partial" if self.problem else "unknown"
+        if not self.missing:
+            return "fetched"
+        return "partial" if self.begun or len(self.missing) < len(self.manifest.files) else "-"
+
+
+def take_inventory(
+    catalogue: Catalogue, root: DataRoot, names: Iterable[str] | None = None
+) -> list[Holding]:
+    """Return what is here of the named datasets, in this order; nothing is an answer too.
+
+    Without names: of every dataset of which anything is here, sorted.
+    """
+    encoders: dict[str, list[str]] = {}
+    for encoder, name in root.feature_sets():
+        encoders.setdefault(name, []).append(encoder)
+    known = set(catalogue.datasets())
+    if names is None:
+        names = sorted({*root.datasets(), *encoders})
+    return [
+        _look(name, catalogue.dataset(name) if name in known else None, root, encoders)
+        for name in names
+    ]
+
+
+def fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
+    """List the datasets with a manifest whose files are all under the root."""
+    recorded = [name for name in root.datasets() if name in catalogue.datasets()]
+    return [name for name in recorded if not missing_files(catalogue.dataset(name), root)]
+
+
+def _look(
+    name: str, manifest: Manifest | None, root: DataRoot, encoders: dict[str, list[str]]
+) -> Holding:
+    features = tuple(encoders.get(name, ()))
+    try:
+        entry = read_record(root, name).get("index", {})
+        missing = None if manifest is None else tuple(missing_files(manifest, root))
+    except AutodsError as error:
+        return Holding(name, manifest, features=features, problem=str(error))
+    there = bool(entry) and root.samples(name).is_file()
+    current = there and (manifest is None or _is_of(entry, manifest))
+    return Holding(
+        name,
+        manifest,
+        missing,
+        begun=any(part_of(root.archive(name, file)).exists() for file in missing or ()),
+        index=entry if current else {},
+        outdated=there and not current,
+        features=features,
+    )
+
+
+def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:
+    from autods.collect import FORMAT
+
+    return bool(entry.get("format") == FORMAT and entry.get("manifest") == manifest.fingerprint())
