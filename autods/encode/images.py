@@ -55,16 +55,28 @@ def decode(data: bytes, transform: Callable[[Image.Image], object]) -> Pixels:
         For truncated, damaged, empty or unknown files, and decompression bombs. Not for want
         of memory, and not for errors of ``transform``: they are not the image's fault.
     """
+    image, _ = load_image(data)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on metadata, one per image
-        return np.asarray(transform(_loaded(data)), dtype=np.float32)
+        warnings.simplefilter("ignore")
+        return np.asarray(transform(image), dtype=np.float32)
 
 
-def _loaded(data: bytes) -> Image.Image:
+def load_image(data: bytes) -> tuple[Image.Image, str]:
+    """Decode an image file to its end; return the image and the mode it is stored in.
+
+    This is all of `decode` but the preprocessing.
+
+    Raises
+    ------
+    Unreadable
+        As `decode` does.
+    """
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        image.load()
-        return _eight_bits(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on metadata, one per image
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image.load()
+        return _eight_bits(image), image.mode
     except UnidentifiedImageError:
         what = (
             "is empty" if not data else "is not an image of a known format, or its head is damaged"

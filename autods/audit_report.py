@@ -1,0 +1,134 @@
+"""What audits found, for people: a row per dataset, and a report of all findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+NAMED = 20  # classes named that miss in a split
+EXAMPLES = 5  # unreadable images named
+LEGEND = (
+    "broken: images that cannot be decoded; copies: images whose content stands before them "
+    "already; in test: images of train and dev that are in test too; conflicts: images "
+    "whose content stands under several classes; missing: classes without an image in some split; "
+    "ratio: the largest class of train divided by the smallest. Protocol clean."
+)
+
+Findings = dict[str, Any]  # content of an audit.json, see `autods.audit`
+
+
+def row(findings: Findings) -> dict[str, Any]:
+    """Return the row of a dataset in the table of audits; unknown is ``None``."""
+    clean = findings["protocols"]["clean"]
+    duplicates, classes = clean["duplicates"], clean["classes"]
+    train = classes.get("train")
+    ratio = train and train["largest"]["images"] / train["smallest"]["images"]
+    return {
+        "dataset": findings["dataset"],
+        "images": findings["images"],
+        "broken": findings["unreadable"]["images"],
+        "copies": duplicates["copies"],
+        "in test": sum(n for pair, n in duplicates["across"].items() if pair.endswith(" in test")),
+        "conflicts": duplicates["conflicts"]["images"],
+        "missing": len({name for split in classes.values() for name in split["missing"]}),
+        "ratio": ratio and round(ratio, 1),
+    }
+
+
+def write_report(audits: Sequence[Findings]) -> str:
+    """Return a report over several datasets as Markdown."""
+    keys = list(row(audits[0])) if audits else []
+    lines = ["# Audit", "", LEGEND, ""]
+    lines += ["| " + " | ".join(keys) + " |"]
+    lines += ["|" + "|".join([" --- ", *(" ---: " for _ in keys[1:])]) + "|"]
+    for findings in audits:
+        lines.append("| " + " | ".join(_cell(value) for value in row(findings).values()) + " |")
+    for findings in audits:
+        lines += ["", *_section(findings)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(findings: Findings) -> Iterator[str]:
+    yield f"## {findings['dataset']}"
+    yield ""
+    yield f"{findings['images']:,} images, {findings['classes']:,} classes ({findings['task']})."
+    yield from _decoded(findings)
+    for protocol, found in findings["protocols"].items():
+        yield ""
+        yield f"### Protocol {protocol}"
+        yield ""
+        yield from _balance(found)
+        yield ""
+        yield from _duplicates(found["duplicates"])
+
+
+def _decoded(findings: Findings) -> Iterator[str]:
+    unreadable = findings["unreadable"]
+    if unreadable["images"] is None:
+        yield "Not decoded: whether all images can be read is not known."
+    else:
+        modes = ", ".join(f"{mode} {count:,}" for mode, count in findings["modes"].items())
+        yield f"Modes: {modes or 'none'}."
+        if findings["smallest"] is not None:
+            sizes = zip(("Width", "height"), findings["smallest"], findings["largest"], strict=True)
+            ranges = (f"{name} {low:,} to {high:,}" for name, low, high in sizes)
+            yield f"{', '.join(ranges)} pixels."
+        yield f"Unreadable images: {unreadable['images']:,}."
+    if unreadable["paths"]:
+        yield ""
+        yield from (f"- `{path}`: {reason}" for path, reason in unreadable["paths"][:EXAMPLES])
+
+
+def _balance(found: Findings) -> Iterator[str]:
+    """Yield a table of the splits, and the classes that miss in one."""
+    yield "| split | images | smallest class | median class | largest class | missing |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for split, classes in found["classes"].items():
+        small, large = classes["smallest"], classes["largest"]
+        yield (
+            f"| {split} | {found['images'][split]:,} | {small['images']:,} ({_plain(small)}) "
+            f"| {classes['median']:,g} | {large['images']:,} ({_plain(large)}) "
+            f"| {len(classes['missing']):,} |"
+        )
+    for split, classes in found["classes"].items():
+        if missing := classes["missing"]:
+            more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
+            yield ""
+            yield f"Missing in {split}: {', '.join(missing[:NAMED])}{more}."
+
+
+def _duplicates(found: Findings) -> Iterator[str]:
+    if not found["copies"]:
+        yield "No content occurs twice."
+        return
+    yield (
+        f"Contents that occur more than once: {found['contents']:,}. Copies of an image that "
+        f"stands before them: {_images(found['copies'])}."
+    )
+    conflicts = found["conflicts"]
+    counts = {
+        **{f"within {split}": count for split, count in found["within"].items()},
+        **found["across"],
+        "conflicts": conflicts["images"],
+    }
+    for finding, count in counts.items():
+        if count:
+            what = f" ({conflicts['contents']:,} contents)" if finding == "conflicts" else ""
+            yield ""
+            yield f"- {finding}: {_images(count)}{what}"
+            for paths in found["examples"].get(finding, ()):
+                yield f"    - {' = '.join(f'`{path}`' for path in paths)}"
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _plain(group: Findings) -> str:
+    return str(group["class"]).replace("|", "\\|")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,249 @@
+"""Read every image of an index once: content hashes, what cannot be decoded, modes and sizes.
+
+What the numbers mean for splits and classes is `autods.audit`'s.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Event
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.containers import MemberReader
+from autods.encode.images import Unreadable, content_hash, load_image
+from autods.errors import AutodsError, DamagedMember
+from autods.progress import Progress
+from autods.root import DataRoot
+
+CHUNK = 256  # images of one job
+AHEAD = 4  # jobs handed out for each process: enough to keep it busy, little to keep in memory
+
+Place = tuple[str, str, int, int]  # container, member, offset, size: columns of the sample index
+
+
+@dataclass(eq=False)
+class Scan:
+    """What was read of n images, or of a chunk of them.
+
+    Attributes
+    ----------
+    hashes
+        uint64 [n], `autods.encode.images.content_hash`; 0 where ``stored`` is False.
+    stored
+        bool [n]: whether the bytes could be read out of the archive.
+    unreadable
+        Position and reason of each image that cannot be decoded.
+    modes
+        PIL mode to number of images, as stored.
+    smallest, largest
+        Width and height in pixels over all decoded images, each on its own; ``None``: no image.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    stored: npt.NDArray[np.bool_]
+    unreadable: list[tuple[int, str]] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, count: int) -> Scan:
+        """Return the scan of ``count`` images of which nothing was read yet."""
+        return cls(np.zeros(count, np.uint64), np.zeros(count, np.bool_))
+
+    def see(self, mode: str, size: tuple[int, int]) -> None:
+        """Enter one decoded image."""
+        self.modes[mode] += 1
+        self._widen(size, size)
+
+    def add(self, start: int, part: Scan) -> None:
+        """Enter the scan of the images from position ``start`` on."""
+        stop = start + len(part.hashes)
+        self.hashes[start:stop], self.stored[start:stop] = part.hashes, part.stored
+        self.unreadable += [(start + position, reason) for position, reason in part.unreadable]
+        self.modes += part.modes
+        if part.smallest is not None and part.largest is not None:
+            self._widen(part.smallest, part.largest)
+
+    def _widen(self, low: tuple[int, int], high: tuple[int, int]) -> None:
+        first, last = self.smallest or low, self.largest or high
+        self.smallest = (min(first[0], low[0]), min(first[1], low[1]))
+        self.largest = (max(last[0], high[0]), max(last[1], high[1]))
+
+
+class Scanner:
+    """Scans datasets with the same worker processes; to be used in a ``with`` statement.
+
+    Parameters
+    ----------
+    workers
+        Processes that read and decode; 1: this process. They import the calling program
+        again, so a script that asks for more must start below ``if __name__ == "__main__"``.
+    decode
+        Whether to decode; else images are hashed only.
+    """
+
+    def __init__(self, workers: int, decode: bool) -> None:
+        self.workers = workers
+        self.decode = decode
+        self._pool: ProcessPoolExecutor | None = None
+        self._stop: Event | None = None
+
+    def __enter__(self) -> Scanner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None and self._stop is not None:
+            self._stop.set()
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def scan(self, root: DataRoot, dataset: str, progress: Progress) -> Scan:
+        """Read all images of an indexed dataset.
+
+        Raises
+        ------
+        ContainerError
+            When an archive is missing or cut off. A damaged member is a finding, no error.
+        AutodsError
+            When a worker process dies.
+        """
+        count, places = _places(root, dataset)
+        scan, start = Scan.of(count), 0
+        progress.start(f"auditing {dataset}", count, "images")
+        try:
+            for part in self._parts(root, dataset, places, count):
+                scan.add(start, part)
+                start += len(part.hashes)
+                progress.advance(len(part.hashes))
+        except BrokenProcessPool:
+            self.__exit__()
+            raise AutodsError(
+                f"{dataset}: a process that decodes images ended without a word, most likely for "
+                "want of memory; nothing was written. Run the same command again with fewer "
+                "--workers."
+            ) from None
+        finally:
+            progress.finish()
+        return scan
+
+    def _parts(
+        self, root: DataRoot, dataset: str, places: Iterator[list[Place]], count: int
+    ) -> Iterator[Scan]:
+        """Yield the scans of all chunks, in order."""
+        if self.workers == 1 or count <= CHUNK:
+            yield from (scan_chunk(root, dataset, chunk, self.decode) for chunk in places)
+            return
+        if self._pool is None:
+            resource_tracker.ensure_running()  # once: it would take our mask of signals off
+            context = _context()
+            self._stop = context.Event()
+            self._pool = ProcessPoolExecutor(self.workers, context, _prepare_worker, (self._stop,))
+        waiting: deque[Future[Scan]] = deque()
+        for chunk in places:
+            with _deaf():  # this may start a process, which inherits the mask
+                waiting.append(self._pool.submit(scan_chunk, root, dataset, chunk, self.decode))
+            if len(waiting) > AHEAD * self.workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def scan_chunk(root: DataRoot, dataset: str, places: list[Place], decode: bool) -> Scan:
+    """Read, hash and decode some images, in this process."""
+    reader, scan = MemberReader(root, dataset), Scan.of(len(places))
+    try:
+        for position, place in enumerate(places):
+            if _stop is not None and _stop.is_set():
+                break  # nobody wants the result any more
+            try:
+                data = reader.read(*place)
+            except DamagedMember:
+                damaged = "its compressed data in the archive is damaged"
+                scan.unreadable.append((position, damaged))
+                continue
+            scan.hashes[position], scan.stored[position] = content_hash(data), True
+            if decode:
+                try:
+                    image, mode = load_image(data)
+                except Unreadable as reason:
+                    scan.unreadable.append((position, str(reason)))
+                else:
+                    scan.see(mode, image.size)
+    finally:
+        reader.close()
+    return scan
+
+
+def _places(root: DataRoot, dataset: str) -> tuple[int, Iterator[list[Place]]]:
+    """Return the number of samples, and their places in chunks, in the order of the index."""
+    import pyarrow.parquet as pq
+
+    from autods.samples import PLACE
+
+    file: Any = pq.ParquetFile(root.samples(dataset))
+    batches = file.iter_batches(batch_size=CHUNK, columns=list(PLACE))
+    chunks = (list(zip(*(c.to_pylist() for c in batch.columns), strict=True)) for batch in batches)
+    return file.metadata.num_rows, chunks
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Put Ctrl-C off: it would leave a process that is starting half-way, with a traceback.
+
+    The mask is for that process, which inherits it. Here it is not enough: the signal may
+    come to another thread, and its handler runs in the main one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _context() -> BaseContext:
+    """Return how workers are started; see `autods.encode.loader`, which has the same reasons."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+_stop: Event | None = None  # in a worker: set when the work is given up
+
+
+def _prepare_worker(stop: Event) -> None:
+    """Leave Ctrl-C to the process that started this one, and end when that one ends."""
+    global _stop  # noqa: PLW0603  (an event can be handed to a worker only as it starts)
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parent := multiprocessing.parent_process():
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,88 @@
+"""Verify one dataset part by part: archives, index, counts, features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autods.errors import AutodsError
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.manifest import Manifest
+    from autods.root import DataRoot
+
+PARTS = ("archives", "index", "counts", "features")
+
+
+@dataclass
+class Checked:
+    """What was checked of a dataset.
+
+    Attributes
+    ----------
+    states
+        Part to ``ok``, ``problem``, ``-`` (not here) or ``?`` (here, and could not be checked).
+    problems
+        Sentences.
+    """
+
+    dataset: str
+    states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(PARTS, "-"))
+    problems: list[str] = field(default_factory=list)
+
+    def enter(self, part: str, problems: list[str]) -> None:
+        """Note that a part was checked, and what was wrong with it."""
+        self.states[part] = "problem" if problems else "ok"
+        self.problems += problems
+
+    def row(self) -> dict[str, Any]:
+        """Return the dataset's row of a table."""
+        return {"dataset": self.dataset, **self.states}
+
+
+def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str | None) -> Checked:
+    """Verify what is here of a dataset; an error of one part does not stop the others.
+
+    Parameters
+    ----------
+    encoder
+        Encoder whose features are checked; ``None``: all that have some.
+    """
+    from autods.verify import verify_features
+
+    checked = Checked(name)
+    if name in root.datasets():
+        if name in catalogue.datasets():
+            _check_data(checked, catalogue.dataset(name), root)
+        else:
+            checked.states["archives"] = checked.states["index"] = "?"
+            checked.problems.append(
+                f"{name}: not checked: no manifest is known; add --manifests FOLDER."
+            )
+    encoders = {one for one, of in root.feature_sets(finished=False) if of == name}
+    if encoders if encoder is None else encoder in encoders:
+        checked.enter("features", verify_features(root, encoder, [name]))
+    return checked
+
+
+def _check_data(checked: Checked, manifest: Manifest, root: DataRoot) -> None:
+    from autods.fetch import verify_archives
+    from autods.samples import verify_index
+    from autods.verify_counts import count_differences
+
+    try:
+        checked.enter("archives", verify_archives(manifest, root))
+    except AutodsError as error:  # the record cannot be read
+        checked.enter("archives", [f"{manifest.name}: {error}"])
+        return
+    if not root.samples(manifest.name).exists():
+        return
+    checked.enter("index", verify_index(manifest, root))
+    try:
+        differences = count_differences(manifest, root)
+    except AutodsError:  # the index is of no use, as `verify_index` has said
+        checked.states["counts"] = "?"
+    else:
+        cure = "correct 'expected' or the layout in the manifest"
+        checked.enter("counts", [f"{manifest.name}: {found}; {cure}." for found in differences])

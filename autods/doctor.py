@@ -1,0 +1,234 @@
+"""Check what fetching, indexing and extracting need on this machine, each with its cure.
+
+Here: manifests, packages, tools, credentials, and how findings are shown. The data root is
+looked at in `autods.doctor_root`, hosts and clock in `autods.doctor_network`.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal
+
+from autods.errors import AutodsError
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.fetch.base import Credentials
+    from autods.manifest import Manifest
+    from autods.root import DataRoot
+
+PACKAGES = ("open_clip_torch", "h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
+INSTALL = "pip install autods-bmc installs everything again that it needs."
+PYTHON = (3, 11)  # the oldest version that the package supports
+NAMED = 6  # datasets named in a line
+UNUSED = "no dataset asks for it"
+LABEL = 28  # columns of the names on the left
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, how it is, and what to do about it."""
+
+    check: str
+    state: Literal["ok", "warn", "fail"]
+    text: str
+    cure: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return the finding for programs."""
+        return asdict(self)
+
+
+def examine(
+    catalogue: Catalogue, root: DataRoot, names: Sequence[str] = (), *, offline: bool = False
+) -> list[Check]:
+    """Look at everything; nothing is changed, but for a file that is written and removed.
+
+    Parameters
+    ----------
+    names
+        Datasets to look at; none: all that have a manifest.
+    offline
+        Leave hosts and clock out.
+    """
+    from autods.doctor_network import check_network
+    from autods.doctor_root import check_root
+
+    manifests, checks = _load(catalogue, names)
+    checks += [_python(), _torch(), _packages()]
+    checks += [*_tools(manifests), *_credentials(manifests), *check_root(root, manifests)]
+    if not offline:
+        checks += check_network(manifests)
+    return checks
+
+
+def show(checks: Sequence[Check], width: int) -> str:
+    """Return the findings as lines of at most ``width`` columns (where words allow it).
+
+    A cure that several findings in a row have in common stands below the last of them.
+    """
+    label = min(max((len(check.check) for check in checks), default=0), LABEL)
+    indent = " " * (label + 8)
+    lines = []
+    for check, following in zip(checks, [*checks[1:], None], strict=True):
+        head = f"{check.state:4}  {check.check:{label}}  "
+        if len(head) > len(indent):  # a long name has a line of its own
+            lines.append(head.rstrip())
+            head = indent
+        lines += _wrapped(head, check.text, width)
+        if following is None or following.cure != check.cure:
+            lines += _wrapped(f"{indent}-> ", check.cure, width)
+    return "\n".join(lines)
+
+
+def _wrapped(head: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        max(width, len(head) + 30),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def counted(names: Sequence[str]) -> str:
+    """Return how many datasets these are, with the first names."""
+    more = ", ..." if len(names) > NAMED else ""
+    noun = "dataset" if len(names) == 1 else "datasets"
+    return f"{len(names)} {noun}" + (f" ({', '.join(names[:NAMED])}{more})" if names else "")
+
+
+def _load(catalogue: Catalogue, names: Sequence[str]) -> tuple[list[Manifest], list[Check]]:
+    """Return the manifests that can be read, and the findings about all of them."""
+    manifests, wrong = [], []
+    for name in names or catalogue.datasets():
+        try:
+            manifests.append(catalogue.dataset(name))
+        except AutodsError as error:
+            wrong.append(Check("manifests", "fail", str(error), "Correct the file."))
+    for name in () if names else catalogue.streams():
+        try:
+            for item in catalogue.stream(name).datasets:
+                catalogue.path(item.dataset)
+        except AutodsError as error:
+            text = f"stream '{name}': {error}"
+            wrong.append(Check("streams", "fail", text, "Correct the file."))
+    good = Check("manifests", "ok", f"{len(manifests)} datasets, all manifests can be read")
+    return manifests, wrong or [good]
+
+
+def _python() -> Check:
+    text = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < PYTHON:
+        oldest = ".".join(map(str, PYTHON))
+        return Check("python", "fail", text, f"Install Python {oldest} or newer.")
+    return Check("python", "ok", text)
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except Exception as error:  # a broken installation raises errors of many classes
+        return Check("torch", "fail", f"cannot be imported: {error}", INSTALL)
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name(0)
+        return Check("torch", "ok", f"{torch.__version__}, CUDA {torch.version.cuda}, {name}")
+    if shutil.which("nvidia-smi"):
+        return Check(
+            "torch",
+            "warn",
+            f"{torch.__version__} cannot use the NVIDIA GPU of this machine: extraction will run "
+            "on the CPU",
+            "Install the build of torch for your CUDA version: https://pytorch.org/get-started",
+        )
+    return Check("torch", "ok", f"{torch.__version__}, no GPU: extraction runs on the CPU")
+
+
+def _packages() -> Check:
+    found, absent = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            absent.append(name)
+    if absent:
+        return Check("packages", "fail", f"not installed: {', '.join(absent)}", INSTALL)
+    return Check("packages", "ok", ", ".join(found))
+
+
+def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
+    """Yield whether there is a tool for git and for each kind of archive that needs one."""
+    from autods.containers.kinds import kind_of
+    from autods.containers.tools import TOOLS
+
+    files = [(manifest.name, entry) for manifest in manifests for entry in manifest.files]
+    from_git = {name: None for name, entry in files if entry.checksum.startswith("git:")}
+    git = shutil.which("git")
+    cure = "Debian, Ubuntu: apt-get install git; conda: conda install git; macOS: brew install git"
+    yield _tool("git", git, list(from_git), cure)
+    for kind, tools in TOOLS.items():
+        place = next((found for tool in tools if (found := tool.find())), None)
+        first = tools[0]
+        cure = (
+            f"Debian, Ubuntu: apt-get install {first.debian}; conda: conda install -c conda-forge "
+            f"{first.conda}; macOS: brew install {first.brew}"
+        )
+        if kind == "zip":  # which zips need it shows only when they are opened
+            text = f"{place} unpacks zips with deflate64" if place else "none for deflate64"
+            yield Check("zip", "ok" if place else "warn", text, "" if place else cure)
+        else:
+            needing = {name: None for name, entry in files if kind_of(entry.name).archive == kind}
+            yield _tool(kind, place, list(needing), cure)
+
+
+def _tool(name: str, place: str | None, needing: Sequence[str], cure: str) -> Check:
+    needed = f"needed for {counted(needing)}" if needing else "no dataset needs it"
+    if place:
+        return Check(name, "ok", f"{place}; {needed}")
+    if needing:
+        return Check(name, "warn", f"no tool is installed; {needed}", cure)
+    return Check(name, "ok", f"no tool is installed; {needed}")
+
+
+def _credentials(manifests: Sequence[Manifest]) -> Iterator[Check]:
+    from autods.fetch import huggingface, kaggle
+    from autods.fetch.base import MirrorFailed
+
+    needing = _only_from(manifests, ("kaggle", "kaggle-competition"))
+    try:
+        yield _token("Kaggle token", kaggle.credentials(), needing, kaggle.GET_TOKEN)
+    except MirrorFailed as error:
+        yield Check("Kaggle token", "warn" if needing else "ok", str(error), error.next_step)
+    needing = _only_from(manifests, ("huggingface",))
+    found = huggingface.credentials()
+    if found is not None:
+        yield _token("Hub token", found, needing, "")
+    else:
+        used = f"only gated repositories ask for it: {counted(needing)} with no other source"
+        yield Check("Hub token", "ok", f"none was found; {used if needing else UNUSED}")
+
+
+def _token(name: str, found: Credentials | None, needing: Sequence[str], cure: str) -> Check:
+    used = f"{counted(needing)} with no other source" if needing else UNUSED
+    if found is None:
+        state: Literal["ok", "warn"] = "warn" if needing else "ok"
+        return Check(name, state, f"none was found; {used}", cure if needing else "")
+    if found.note:
+        return Check(name, "warn", f"{found.source}; {used}", found.note)
+    return Check(name, "ok", f"{found.source}; {used}")
+
+
+def _only_from(manifests: Sequence[Manifest], kinds: Sequence[str]) -> list[str]:
+    """Return the datasets with a file that has mirrors of these kinds only."""
+    return [
+        manifest.name
+        for manifest in manifests
+        if any(all(m.kind in kinds for m in entry.mirrors) for entry in manifest.files)
+    ]

@@ -1,0 +1,184 @@
+"""Check the hosts that mirrors lie on, and the clock against theirs. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from autods.doctor import Check
+
+if TYPE_CHECKING:
+    from autods.manifest import Manifest, Mirror
+
+SECONDS = 5.0  # a host that is silent for so long cannot be reached
+AT_ONCE = 16  # hosts asked at the same time
+SKEW = 300.0  # seconds; signed addresses and certificates fail on clocks that differ more
+PORTS = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418}
+
+
+@dataclass
+class Host:
+    """A host that datasets come from.
+
+    Attributes
+    ----------
+    address
+        ``scheme://host[:port]``.
+    datasets
+        Datasets with a mirror there.
+    only
+        Those of them with a file that has no mirror elsewhere.
+    """
+
+    address: str
+    datasets: list[str] = field(default_factory=list)
+    only: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a host said: how it answered or why it did not; ``ahead`` of its clock we are (s)."""
+
+    reached: bool
+    text: str
+    ahead: float | None = None
+
+
+def check_network(manifests: Sequence[Manifest]) -> Iterator[Check]:
+    """Yield the findings: each host, then the clock, then the network if no host answers."""
+    hosts = hosts_of(manifests)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(ask, (host.address for host in hosts)))
+    for host, answer in zip(hosts, answers, strict=True):
+        yield _finding(host, answer)
+    yield from _clock(answers)
+    if hosts and not any(answer.reached for answer in answers):
+        yield Check(
+            "network",
+            "fail",
+            f"none of {len(hosts)} hosts can be reached",
+            "Check the connection and the proxy (HTTPS_PROXY, HTTP_PROXY); without a network, "
+            "fetch from a copy: autods fetch --mirror FOLDER.",
+        )
+
+
+def hosts_of(manifests: Sequence[Manifest]) -> list[Host]:
+    """Return the hosts of all mirrors, those of most datasets first; local files have none."""
+    hosts: dict[str, Host] = {}
+    for manifest in manifests:
+        for entry in manifest.files:
+            addresses = {address_of(mirror) for mirror in entry.mirrors}
+            for address in addresses:
+                if address is None:
+                    continue
+                host = hosts.setdefault(address, Host(address))
+                _enter(host.datasets, manifest.name)
+                if len(addresses) == 1:
+                    _enter(host.only, manifest.name)
+    return sorted(hosts.values(), key=lambda host: (-len(host.datasets), host.address))
+
+
+def address_of(mirror: Mirror) -> str | None:
+    """Return ``scheme://host[:port]`` of what is asked for a mirror; ``None`` if it is local."""
+    from autods.fetch import gdrive, huggingface, kaggle
+
+    sites = {
+        "gdrive": os.environ.get("AUTODS_GDRIVE_URL", gdrive.HOST),
+        "kaggle": os.environ.get("KAGGLE_API_ENDPOINT", kaggle.SITE),
+        "kaggle-competition": os.environ.get("KAGGLE_API_ENDPOINT", kaggle.SITE),
+        "huggingface": os.environ.get("HF_ENDPOINT", huggingface.SITE),
+    }
+    url = sites.get(mirror.kind, mirror.url)
+    if mirror.kind == "file":
+        return None
+    if "://" not in url:  # git: user@host:path, or a folder
+        machine, colon, _ = url.partition(":")
+        return f"ssh://{machine.rpartition('@')[2]}" if colon and "/" not in machine else None
+    place = urlsplit(url)
+    return f"{place.scheme.lower()}://{place.netloc.rpartition('@')[2]}" if place.hostname else None
+
+
+def ask(address: str) -> Answer:
+    """Ask one host for a sign of life: HEAD by http, a connection by anything else."""
+    began = time.monotonic()
+    place = urlsplit(address)
+    if place.scheme in ("http", "https"):
+        return _head(address, began)
+    try:
+        port = place.port or PORTS[place.scheme]
+        socket.create_connection((place.hostname or "", port), SECONDS).close()
+    except TimeoutError:
+        return Answer(False, _silent())
+    except socket.gaierror:
+        return Answer(False, "the host is unknown")
+    except (OSError, KeyError, ValueError) as error:
+        return Answer(False, f"no connection: {getattr(error, 'strerror', None) or error}")
+    return Answer(True, f"connected in {time.monotonic() - began:.1f} s")
+
+
+def _head(address: str, began: float) -> Answer:
+    import httpx
+
+    from autods.fetch.http import HEADERS
+    from autods.fetch.http_errors import explained
+
+    try:
+        answer = httpx.head(f"{address}/", headers=HEADERS, timeout=SECONDS)
+    except httpx.TimeoutException:
+        return Answer(False, _silent())
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Answer(False, str(explained(error)))
+    text = f"HTTP {answer.status_code} in {time.monotonic() - began:.1f} s"
+    try:
+        ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        return Answer(True, text)
+    return Answer(True, text, ahead)
+
+
+def _finding(host: Host, answer: Answer) -> Check:
+    count = len(host.datasets)
+    needed = f"{count} dataset{'s' if count > 1 else ''}"
+    if host.only:
+        needed += f", {len(host.only)} only there" if len(host.only) < count else ", only there"
+    scheme, _, name = host.address.partition("://")
+    name += "" if scheme == "https" else f" ({scheme})"
+    if answer.reached:
+        return Check(name, "ok", f"{answer.text}; {needed}")
+    cure = "Try again later, or give a place of your own: autods fetch --mirror URL_OR_FOLDER."
+    return Check(name, "warn", f"{answer.text}; {needed}", cure)
+
+
+def _clock(answers: Sequence[Answer]) -> Iterator[Check]:
+    """Yield the finding about the clock: that of one host may be wrong, those of all are not."""
+    known = [answer.ahead for answer in answers if answer.ahead is not None]
+    if not known:
+        return
+    ahead = min(known, key=abs)
+    if abs(ahead) <= SKEW:
+        yield Check("clock", "ok", f"within {max(1, round(abs(ahead)))} s of a host's")
+        return
+    direction = "ahead of" if ahead > 0 else "behind"
+    yield Check(
+        "clock",
+        "warn",
+        f"{abs(ahead) / 60:.0f} minutes {direction} the nearest host's: signed addresses and "
+        "certificates will be refused",
+        "Set the clock, for example by 'timedatectl set-ntp true'.",
+    )
+
+
+def _silent() -> str:
+    return f"no answer within {SECONDS:g} s"
+
+
+def _enter(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)

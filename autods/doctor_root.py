@@ -1,0 +1,83 @@
+"""Check the data root: whether it can be written, how much fits, whether locks hold there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autods.doctor import Check
+from autods.errors import AutodsError
+
+if TYPE_CHECKING:
+    from autods.manifest import Manifest
+    from autods.root import DataRoot
+
+ELSEWHERE = "Correct its permissions, or choose another folder with --root or AUTODS_ROOT."
+LITTLE = 1_000_000_000  # bytes; with less, even small datasets stop half-way
+LOCK_SECONDS = 5.0
+
+
+def check_root(root: DataRoot, manifests: Sequence[Manifest]) -> Iterator[Check]:
+    """Yield the findings; the folder is not made if it is not there."""
+    place = root.path
+    while not place.exists():
+        place = place.parent
+    state = "" if place == root.path else f" does not exist yet; it will be made in {place}"
+    try:
+        with tempfile.TemporaryDirectory(dir=place, prefix=".autods-doctor-") as folder:
+            (Path(folder) / "file").write_bytes(b"autods")
+            yield Check("root", "ok", f"{root.path}{state or ' can be written'}")
+            yield _locks(Path(folder) / "file")
+    except OSError as error:
+        text = f"{root.path} cannot be written: {error.strerror or error}"
+        yield Check("root", "fail", text, ELSEWHERE)
+        return
+    yield _space(root, manifests)
+
+
+def _locks(path: Path) -> Check:
+    """Take a lock, and see that it keeps another one out."""
+    from filelock import FileLock, Timeout
+
+    cure = (
+        "Choose a --root on a file system with locks (on NFS, the lock service of the server); "
+        "until then start one autods at a time on this root."
+    )
+    lock = path.with_name(path.name + ".lock")
+    try:
+        with FileLock(lock, timeout=LOCK_SECONDS):
+            try:
+                FileLock(lock, timeout=0).acquire().lock.release()
+            except Timeout:
+                return Check("locks", "ok", "files can be locked there")
+            return Check("locks", "fail", "a second lock on the same file was granted", cure)
+    except (OSError, NotImplementedError, Timeout) as error:
+        return Check("locks", "fail", f"no file can be locked there: {error}", cure)
+
+
+def _space(root: DataRoot, manifests: Sequence[Manifest]) -> Check:
+    """Compare the free space with the known sizes of what is not here yet."""
+    from rich.filesize import decimal
+
+    from autods.fetch.plan import free_bytes, known_remaining, plan_dataset
+
+    plans, unread = [], 0
+    for manifest in manifests:
+        try:
+            plans.append(plan_dataset(manifest, root))
+        except AutodsError:  # its record cannot be read; `autods status` tells
+            unread += 1
+    needed, free = known_remaining(plans), free_bytes(root)
+    files = [file for plan in plans for file in plan.files if not file.verified]
+    unknown = sum(file.remaining is None for file in files)
+    text = f"{decimal(free)} free"
+    if files:
+        of = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+        text += f"; still to come: {of}, {decimal(needed)} known"
+        text += f", {unknown} of unknown size" if unknown else ""
+    if free < needed or (files and free < LITTLE):
+        cure = "Free space, choose a larger disk with --root, or fetch fewer datasets."
+        return Check("disk", "warn", text, cure)
+    return Check("disk", "ok", text)

@@ -1,0 +1,239 @@
+"""What list, info, status and index print, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from archives import checksum
+from flawed import make_flawed, write_manifest
+
+from autods.catalogue import Catalogue
+from autods.cli_build import index
+from autods.cli_catalogue import info, list_datasets, status
+from autods.errors import UnknownName
+from autods.inventory import take_inventory
+from autods.progress import Silent
+from autods.root import DataRoot
+from autods.samples import index_dataset
+
+EXPECTED = {
+    "classes": 3,
+    "train": 25,
+    "test": 11,
+    "published_test": 10,
+    "per_class": {"cat": 16, "dog": 17},
+    "source": "their page",
+}
+
+
+@pytest.fixture
+def pets(tmp_path) -> tuple[Path, Path]:
+    """A dataset that is fetched, with wrong expectations; return its root and manifests."""
+    licence = "CC [test], a licence of a length that no table of eighty columns can hold"
+    root, manifest = make_flawed(tmp_path, expected=EXPECTED, licence=licence)
+    return root.path, write_manifest(manifest, tmp_path / "manifests")
+
+
+def printed(capsys) -> str:
+    return capsys.readouterr().out
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """Return the lines of a table by their first word."""
+    return {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
+
+
+def test_every_dataset_has_one_row_of_at_most_the_width(tmp_path, monkeypatch, capsys, pets):
+    root, manifests = pets
+    for width in (80, 100, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        list_datasets(root=root, manifests=[manifests])
+        lines = printed(capsys).splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= width
+        names = [line.split()[0] for line in lines[2:-1]]
+        assert names == Catalogue([manifests]).datasets()
+    (row,) = [line for line in lines if line.startswith("pets ")]
+    assert "open    " in row
+    assert "fetched  CC [test], a licence of a length" in row
+
+
+def test_the_last_line_counts_what_is_known(monkeypatch, capsys, tmp_path):
+    list_datasets(root=tmp_path, json=True)
+    rows = json.loads(printed(capsys))
+    monkeypatch.setenv("COLUMNS", "100")
+    list_datasets(root=tmp_path)
+    classes = [row["classes"] for row in rows if row["classes"] is not None]
+    images = [row["images"] for row in rows if row["images"] is not None]
+    assert printed(capsys).splitlines()[-1] == (
+        f"{len(rows)} datasets; {sum(classes):,} classes ({len(classes)} datasets) and "
+        f"{sum(images):,} images ({len(images)}) are known."
+    )
+
+
+def test_images_are_the_total_or_else_the_sum_of_the_splits(capsys, tmp_path):
+    list_datasets(root=tmp_path, json=True)
+    rows = {row["name"]: row for row in json.loads(printed(capsys))}
+    assert rows["aircraft"]["images"] == 10_000
+    assert rows["flowers"]["images"] == rows["flowers"]["train"] + rows["flowers"]["test"]
+
+
+def test_a_stream_lists_its_datasets_in_its_order(capsys, tmp_path):
+    list_datasets(stream="stream71", root=tmp_path, json=True)
+    names = [row["name"] for row in json.loads(printed(capsys))]
+    assert names == [item.dataset for item in Catalogue().stream("stream71").datasets]
+    with pytest.raises(UnknownName, match="did you mean stream71"):
+        list_datasets(stream="stream72", root=tmp_path)
+
+
+def states(root: Path, manifests: Path, capsys) -> set[str]:
+    """Return the state of the dataset by its name and by status; it must be one."""
+    (holding,) = take_inventory(Catalogue([manifests]), DataRoot(root), ["pets"])
+    status(root=root, manifests=[manifests], json=True)
+    rows = {row["dataset"]: row["state"] for row in json.loads(printed(capsys))["datasets"]}
+    return {holding.state, rows.get("pets", "-")}
+
+
+def test_the_state_goes_from_nothing_to_features(tmp_path, capsys, pets):
+    root, manifests = pets
+    data, manifest = DataRoot(root), Catalogue([manifests]).dataset("pets")
+    archive = data.archive("pets", "pets.zip")
+    assert states(root, manifests, capsys) == {"fetched"}
+    index_dataset(manifest, data, Silent())
+    assert states(root, manifests, capsys) == {"indexed"}
+    record = data.feature_record("tiny.a", "pets")
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert states(root, manifests, capsys) == {"features"}
+    record.unlink()
+    data.samples("pets").unlink()
+    archive.rename(archive.with_name("pets.zip.part"))
+    assert states(root, manifests, capsys) == {"partial"}
+    archive.with_name("pets.zip.part").unlink()
+    assert states(root, manifests, capsys) == {"-"}
+    data.record("pets").unlink()
+    assert states(root, manifests, capsys) == {"-"}
+
+
+def test_status_tells_what_keeps_a_dataset_from_use_and_the_cure(capsys, pets):
+    root, manifests = pets
+    data = DataRoot(root)
+    index(root=root, manifests=[manifests])
+    text = (manifests / "pets.yaml").read_text()
+    (manifests / "pets.yaml").write_text(text.replace("dev_fraction: 0.0", "dev_fraction: 0.2"))
+    printed(capsys)
+    status(root=root, manifests=[manifests])
+    shown = printed(capsys)
+    assert rows_of(shown)["pets"] == ["pets", "fetched", "1", "of", "1", "-", "none"]
+    assert "its index is of another manifest or format; run 'autods index pets'." in shown
+    data.record("pets").write_text("{")
+    status(root=root, manifests=[manifests])
+    assert "expected JSON, got" in printed(capsys)
+
+
+def test_status_of_an_empty_root_says_how_to_start(capsys, tmp_path):
+    status(root=tmp_path)
+    assert "Start with `autods fetch NAME`" in printed(capsys)
+
+
+def test_index_ends_with_a_table_of_the_counts_that_differ(monkeypatch, capsys, pets):
+    root, manifests = pets
+    for width in ("80", "120"):
+        monkeypatch.setenv("COLUMNS", width)
+        index(root=root, manifests=[manifests])
+        _, warning = printed(capsys).split("Warning: counts that are not as expected")
+        rows = [line.rstrip() for line in warning.splitlines()[2:]]
+        assert rows == [
+            "pets     test images                  11     10  their page",
+            "pets     images of class 'dog'        17     18  the manifest",
+        ]
+
+
+def test_index_prints_rows_for_programs(capsys, pets):
+    root, manifests = pets
+    index(root=root, manifests=[manifests], json=True)
+    (row,) = json.loads(printed(capsys))
+    assert row == {
+        "dataset": "pets",
+        "action": "indexed",
+        "state": "indexed",
+        "samples": 35,
+        "classes": 3,
+        "counts": {
+            "clean": {"train": 25, "dev": 0, "test": 10, "unused": 0},
+            "paper": {"train": 23, "dev": 2, "test": 10, "unused": 0},
+        },
+        "differences": [
+            {"what": "test images", "expected": 11, "found": 10, "source": "their page"},
+            {"what": "images of class 'dog'", "expected": 17, "found": 18, "source": ""},
+        ],
+    }
+
+
+def test_info_is_a_page_that_says_what_is_here(monkeypatch, capsys, pets):
+    root, manifests = pets
+    index(root=root, manifests=[manifests])
+    printed(capsys)
+    monkeypatch.setenv("COLUMNS", "80")
+    info("pets", root=root, manifests=[manifests])
+    page = printed(capsys)
+    assert page.startswith("pets: Things\n")
+    lines = [" ".join(line.split()) for line in page.splitlines()]
+    for line in (
+        "homepage unknown",
+        "access open",
+        "class 3 classes, named by the archive",
+        "clean official: train from 'train'; no dev; test from 'test'",
+        "clean train 25, test 11",
+        "fetched 1 of 1 files",
+        "indexed 35 images, 3 classes",
+        "paper train 23, dev 2, test 10",
+        "differs expected 11 test images (their page), the index has 10",
+        "features none",
+    ):
+        assert line in lines, f"{line}\n{page}"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_page_of_every_shipped_dataset_keeps_within_the_width(
+    monkeypatch, capsys, tmp_path, width
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for name in Catalogue().datasets():
+        info(name, root=tmp_path)
+        for line in printed(capsys).splitlines():
+            longest = max(line.split(), key=len, default="")  # addresses are not broken
+            assert len(line) <= max(width, len(longest) + 20), line
+
+
+def test_random_and_grouped_splits_are_told_in_words(capsys, tmp_path, pets):
+    root, manifests = pets
+    path = manifests / "pets.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["layout"]["group"] = "{class}"
+    values["splits"] = {
+        "clean": {"rule": "random", "test_fraction": 0.25, "seed": 7, "grouped": True},
+        "paper": {"rule": "official", "dev": ["dev"], "grouped": True},
+    }
+    path.write_text(yaml.safe_dump(values))
+    info("pets", root=root, manifests=[manifests])
+    words = " ".join(printed(capsys).split())
+    assert (
+        "random: test 25% of the images, stratified (seed 7); dev 10% of train, stratified "
+        "(seed 7); groups kept together"
+    ) in words
+    assert (
+        "official: train from 'train'; dev from 'dev'; test from 'test'; groups kept together, "
+        "train images of groups in test left out"
+    ) in words
+
+
+def test_the_manifest_itself_is_printed_as_yaml_or_json(capsys, pets, tmp_path):
+    root, manifests = pets
+    info("pets", yaml=True, root=root, manifests=[manifests])
+    values = yaml.safe_load(printed(capsys))
+    info("pets", json=True, root=root, manifests=[manifests])
+    assert json.loads(printed(capsys)) == values
+    assert values["files"][0]["checksum"] == checksum(tmp_path / "source" / "pets.zip")

@@ -1,0 +1,224 @@
+"""What verify, audit and doctor print, and with which exit code they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flawed import make_flawed, write_manifest
+
+from autods.cli_checks import audit, doctor, verify
+from autods.errors import AutodsError, UnknownName, UsageError
+from autods.feature_sets import seal_features
+from autods.progress import Silent
+from autods.root import DataRoot
+from autods.samples import index_dataset
+from autods.store import ShardData, ShardInfo, write_shard
+
+ENCODER = "tiny.a"
+
+
+@pytest.fixture
+def pets(tmp_path) -> tuple[DataRoot, Path]:
+    """A dataset that is indexed and has features; return its root and manifests."""
+    root, manifest = make_flawed(tmp_path, expected={"train": 25, "test": 10, "classes": 3})
+    index_dataset(manifest, root, Silent())
+    return root, write_manifest(manifest, tmp_path / "manifests")
+
+
+def write_features(root: DataRoot, name: str = "toys") -> Path:
+    """Write one finished feature set, as an import would, and return its shard."""
+    info = ShardInfo(
+        dataset=name,
+        split="train",
+        default_task="class",
+        class_names={"class": ["a", "b"]},
+        encoder={"model": "tiny"},
+        fingerprint="cd" * 32,
+        samples_sha256="",
+        start=0,
+        stop=4,
+        index=0,
+        count=1,
+        hashed="features",
+    )
+    labels = {"class": np.array([0, 1, 0, 1], np.int32)}
+    data = ShardData(
+        np.ones((4, 2), np.float16), labels, np.arange(4), np.arange(4, dtype=np.uint64)
+    )
+    path = root.shard(ENCODER, name, "train", 0, 1)
+    write_shard(path, data, info)
+    seal_features(root, ENCODER, name)
+    return path
+
+
+def verified(root: DataRoot, manifests: Path, capsys, **options) -> dict[str, tuple[str, ...]]:
+    """Return dataset to the states of its parts, by JSON and by the table: they must agree."""
+    rows = {}
+    for json_wanted in (True, False):
+        failed = False
+        try:
+            verify(root=root.path, manifests=[manifests], json=json_wanted, **options)
+        except AutodsError as error:
+            failed = "problem(s) found; nothing was changed." in str(error)
+        text = capsys.readouterr().out
+        if json_wanted:
+            found = json.loads(text)["datasets"]
+            parts = ("archives", "index", "counts", "features")
+            rows = {row["dataset"]: tuple(row[part] for part in parts) for row in found}
+            problems = [problem for row in found for problem in row["problems"]]
+            assert failed == bool(problems)
+        else:
+            for name, states in rows.items():
+                line = next(line for line in text.splitlines() if line.startswith(f"{name} "))
+                assert tuple(line.split()[1:]) == states
+            for problem in problems:
+                assert problem in text
+    return rows
+
+
+def test_sound_data_is_ok_and_what_is_not_here_is_a_dash(capsys, pets):
+    root, manifests = pets
+    write_features(root)
+    assert verified(root, manifests, capsys) == {
+        "pets": ("ok", "ok", "ok", "-"),
+        "toys": ("-", "-", "-", "ok"),
+    }
+    verify(root=root.path, manifests=[manifests])
+    assert f"No problem found under {root.path}." in capsys.readouterr().out
+
+
+def test_each_part_has_its_own_problems(capsys, pets):
+    root, manifests = pets
+    write_features(root).write_bytes(b"cut off")
+    text = (manifests / "pets.yaml").read_text()
+    (manifests / "pets.yaml").write_text(text.replace("train: 25", "train: 26"))
+    with root.samples("pets").open("ab") as handle:
+        handle.write(b"PAR1")
+    rows = verified(root, manifests, capsys)
+    assert rows["pets"] == ("ok", "problem", "?", "-")
+    assert rows["toys"] == ("-", "-", "-", "problem")
+
+
+def test_wrong_counts_are_problems_with_what_was_expected(capsys, pets):
+    root, manifests = pets
+    text = (manifests / "pets.yaml").read_text()
+    (manifests / "pets.yaml").write_text(text.replace("train: 25", "train: 26"))
+    assert verified(root, manifests, capsys)["pets"] == ("ok", "ok", "problem", "-")
+    with pytest.raises(AutodsError, match=r"1 problem\(s\) found"):
+        verify(root=root.path, manifests=[manifests])
+    assert "pets: expected 26 training images, the index has 25;" in capsys.readouterr().out
+
+
+def test_a_damaged_archive_and_record_are_problems_of_the_archives(capsys, pets):
+    root, manifests = pets
+    with root.archive("pets", "pets.zip").open("ab") as handle:
+        handle.write(b"more")
+    assert verified(root, manifests, capsys)["pets"][0] == "problem"
+    root.record("pets").write_text("{")
+    assert verified(root, manifests, capsys)["pets"] == ("problem", "-", "-", "-")
+
+
+def test_a_dataset_without_a_manifest_is_not_passed_over(capsys, pets, tmp_path):
+    root, _ = pets
+    (tmp_path / "none").mkdir()
+    assert verified(root, tmp_path / "none", capsys)["pets"] == ("?", "?", "-", "-")
+
+
+def test_verify_takes_names_and_an_encoder(capsys, pets):
+    root, manifests = pets
+    write_features(root)
+    write_features(root, "pens").write_bytes(b"cut off")
+    assert list(verified(root, manifests, capsys, names=["toys"])) == ["toys"]
+    with pytest.raises(UsageError, match="nothing of 'flowers' is here yet"):
+        verify(["flowers"], root=root.path)
+    with pytest.raises(UnknownName, match=r"did you mean tiny\.a"):
+        verify(encoder="tiny.b", root=root.path)
+
+
+def test_an_empty_root_has_nothing_to_verify(capsys, tmp_path):
+    verify(root=tmp_path)
+    assert capsys.readouterr().out == f"Nothing to verify yet under {tmp_path}.\n"
+
+
+def test_audit_prints_a_row_and_writes_findings_and_report(monkeypatch, capsys, pets, tmp_path):
+    root, manifests = pets
+    report = tmp_path / "out" / "audit.md"
+    for width in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        audit(root=root.path, manifests=[manifests], report=report)
+        lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        assert max(map(len, lines)) <= width
+        assert lines[1].split() == [
+            *("dataset", "images", "broken", "copies", "in", "test", "conflicts", "missing"),
+            "ratio",
+        ]
+        assert lines[2].split() == ["pets", "35", "2", "4", "1", "2", "1", "13.0"]
+    assert report.read_text().startswith("# Audit\n")
+    found = json.loads(root.audit("pets").read_text())
+    audit(root=root.path, manifests=[manifests], json=True)
+    assert json.loads(capsys.readouterr().out) == [found]
+
+
+def test_an_audit_that_fails_does_not_stop_the_others(capsys, pets, tmp_path):
+    root, manifests = pets
+    root.samples("broken").parent.mkdir(parents=True)
+    root.samples("broken").write_text("no index")
+    root.record("broken").write_text("{}")
+    with pytest.raises(AutodsError, match="1 of 2 datasets failed: broken"):
+        audit(root=root.path, manifests=[manifests])
+    out, err = capsys.readouterr()
+    assert "error: broken:" in err
+    assert "pets" in out
+
+
+def test_an_audit_needs_an_index(tmp_path):
+    with pytest.raises(UsageError, match="start with `autods index`"):
+        audit(root=tmp_path)
+    with pytest.raises(UnknownName, match="did you mean flowers"):
+        audit(["flowrs"], root=tmp_path)
+    with pytest.raises(AutodsError, match="1 of 1 datasets failed: flowers"):
+        audit(["flowers"], root=tmp_path)
+
+
+def test_doctor_fails_only_where_something_failed(capsys, pets, tmp_path):
+    root, manifests = pets
+    doctor(["pets"], offline=True, root=root.path, manifests=[manifests])
+    assert " can be written" in capsys.readouterr().out
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(AutodsError, match=r"1 check\(s\) failed"):
+        doctor(["pets"], offline=True, root=tmp_path / "file" / "root", manifests=[manifests])
+    assert "fail  root" in capsys.readouterr().out
+    with pytest.raises(AutodsError):
+        doctor(["pets"], True, tmp_path / "file" / "root", [manifests], json=True)
+    checks = json.loads(capsys.readouterr().out)
+    assert [check["check"] for check in checks if check["state"] == "fail"] == ["root"]
+    assert set(checks[0]) == {"check", "state", "text", "cure"}
+
+
+@pytest.mark.parametrize("command", ["verify", "audit", "doctor"])
+def test_the_commands_end_with_the_exit_code_of_what_they_found(pets, tmp_path, command):
+    root, manifests = pets
+    root.archive("pets", "pets.zip").unlink()
+    options = ["--again"] if command == "audit" else []
+    code = 1
+    if command == "doctor":
+        options, code = ["--offline"], 0
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from autods.cli import main; main()", command, "pets"),
+            *("--manifests", str(manifests), *options),
+        ],
+        text=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "AUTODS_ROOT": str(root.path)},
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
