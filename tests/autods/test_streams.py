@@ -24,7 +24,7 @@ from autods.streams import FeatureSet, Stream, Task, l2_normalize
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"
-SIZES = {"birds": 5, "cars": 3, "fish": 11}
+SIZES = {"birds": 5, "cats": 3, "frog": 11}
 
 
 def write_split(
@@ -200,17 +200,17 @@ def test_a_task_without_samples_to_learn_or_to_test_is_refused(tmp_path: Path, s
 
 
 def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> None:
-    items = [StreamItem(dataset="fish", classes_per_task=4), StreamItem(dataset="birds")]
+    items = [StreamItem(dataset="frog", classes_per_task=4), StreamItem(dataset="birds")]
     spec = StreamSpec(name="mine", title="mine", datasets=items)
     stream = Stream.open(spec, root, ENCODER)
-    names = ["fish[0:4]", "fish[4:8]", "fish[8:11]", "birds"]
+    names = ["frog[0:4]", "frog[4:8]", "frog[8:11]", "birds"]
     assert [task.name for task in stream.tasks] == names
     assert [len(task.class_names) for task in stream.tasks] == [4, 4, 3, 5]
-    assert stream.tasks[1].class_names == ["fish-4", "fish-5", "fish-6", "fish-7"]
+    assert stream.tasks[1].class_names == ["frog-4", "frog-5", "frog-6", "frog-7"]
     assert [task.class_offset for task in stream.tasks] == [0, 4, 8, 11]
     assert stream.describe()[2] == {
-        "task": "fish[8:11]",
-        "dataset": "fish",
+        "task": "frog[8:11]",
+        "dataset": "frog",
         "classes": 3,
         "train": 18,
         "dev": 6,
@@ -219,59 +219,59 @@ def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> Non
 
 
 def test_another_labelling_of_a_dataset_can_be_streamed(root: DataRoot) -> None:
-    items = [StreamItem(dataset="fish"), StreamItem(dataset="fish", task="half")]
+    items = [StreamItem(dataset="frog"), StreamItem(dataset="frog", task="half")]
     spec = StreamSpec(name="two", title="two", datasets=items)
     stream = Stream.open(spec, root, ENCODER)
-    assert [task.name for task in stream.tasks] == ["fish", "fish/half"]
+    assert [task.name for task in stream.tasks] == ["frog", "frog/half"]
     assert stream.tasks[1].class_names == ["low", "high"]
-    wrong = StreamSpec(name="x", title="x", datasets=[StreamItem(dataset="fish", task="halve")])
+    wrong = StreamSpec(name="x", title="x", datasets=[StreamItem(dataset="frog", task="halve")])
     with pytest.raises(UnknownName, match="did you mean half"):
         Stream.open(wrong, root, ENCODER)
 
 
 def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root: DataRoot) -> None:
-    order = ["cars", "fish[6:11]", "birds", "fish[0:6]"]
+    order = ["cats", "frog[6:11]", "birds", "frog[0:6]"]
     stream = Stream.open("all", root, ENCODER, order=order, classes_per_task=6)
     assert [task.name for task in stream.tasks] == order
-    by_dataset = Stream.open("all", root, ENCODER, order=["fish", "cars", "birds"])
-    assert [task.dataset for task in by_dataset.tasks] == ["fish", "cars", "birds"]
+    by_dataset = Stream.open("all", root, ENCODER, order=["frog", "cats", "birds"])
+    assert [task.dataset for task in by_dataset.tasks] == ["frog", "cats", "birds"]
     assert [task.name for task in Stream.open("all", root, ENCODER, max_tasks=2).tasks] == [
         "birds",
-        "cars",
+        "cats",
     ]
     with pytest.raises(UsageError, match="leaves out birds"):
-        Stream.open("all", root, ENCODER, order=["fish", "cars"])
+        Stream.open("all", root, ENCODER, order=["frog", "cats"])
     with pytest.raises(UsageError, match="names a task twice"):
-        Stream.open("all", root, ENCODER, order=["fish", "cars", "birds", "fish"])
+        Stream.open("all", root, ENCODER, order=["frog", "cats", "birds", "frog"])
 
 
 def test_names_resolve_to_lists_globs_and_files(root: DataRoot, tmp_path: Path) -> None:
     def datasets(name: str) -> list[str]:
         return [item.dataset for item in resolve(name, root, ENCODER).datasets]
 
-    assert datasets("all") == datasets("*") == ["birds", "cars", "fish"]
-    assert datasets("[bf]*") == ["birds", "fish"]
-    assert datasets("fish, birds") == ["fish", "birds"]
+    assert datasets("all") == datasets("*") == ["birds", "cats", "frog"]
+    assert datasets("[bf]*") == ["birds", "frog"]
+    assert datasets("frog, birds") == ["frog", "birds"]
     path = tmp_path / "mine.yaml"
-    path.write_text("name: mine\ntitle: mine\ndatasets:\n  - cars\n", encoding="utf-8")
-    assert datasets(str(path)) == ["cars"]
+    path.write_text("name: mine\ntitle: mine\ndatasets:\n  - cats\n", encoding="utf-8")
+    assert datasets(str(path)) == ["cats"]
 
 
 @pytest.mark.parametrize(
     ("name", "options", "error", "named"),
     [
-        ("fishes", {}, UnknownName, "unknown stream 'fishes'; did you mean fish"),
-        ("fish,brids", {}, UnknownName, "unknown dataset 'brids'; did you mean birds"),
+        ("froggs", {}, UnknownName, "unknown stream 'froggs'; did you mean frog"),
+        ("frog,brids", {}, UnknownName, "unknown dataset 'brids'; did you mean birds"),
         ("zzz*", {}, FeaturesMissing, "match 'zzz"),
-        ("fish", {"encoder": "tiny.b"}, UnknownName, r"tiny\.b'; did you mean tiny\.a"),
-        ("fish,fish", {}, UsageError, "'fish' stands twice"),
-        ("fish", {"scenario": "class_il"}, UnknownName, "did you mean class-il"),
-        ("fish", {"protocol": "papers"}, UnknownName, "did you mean paper"),
-        ("fish", {"normalize": "l3"}, UnknownName, "did you mean l2"),
-        ("fish", {"order": "random"}, UsageError, "'paper', a seed .0 or more. or a list"),
-        ("fish", {"order": -1}, UsageError, "a seed .0 or more. or a list of names, got '-1'"),
-        ("fish", {"order": ["fihs"]}, UnknownName, "did you mean fish"),
-        ("fish", {"max_tasks": 0}, UsageError, "max_tasks: expected a positive"),
+        ("frog", {"encoder": "tiny.b"}, UnknownName, r"tiny\.b'; did you mean tiny\.a"),
+        ("frog,frog", {}, UsageError, "'frog' stands twice"),
+        ("frog", {"scenario": "class_il"}, UnknownName, "did you mean class-il"),
+        ("frog", {"protocol": "papers"}, UnknownName, "did you mean paper"),
+        ("frog", {"normalize": "l3"}, UnknownName, "did you mean l2"),
+        ("frog", {"order": "random"}, UsageError, "'paper', a seed .0 or more. or a list"),
+        ("frog", {"order": -1}, UsageError, "a seed .0 or more. or a list of names, got '-1'"),
+        ("frog", {"order": ["forg"]}, UnknownName, "did you mean frog"),
+        ("frog", {"max_tasks": 0}, UsageError, "max_tasks: expected a positive"),
     ],
 )
 def test_a_wrong_request_is_answered_by_name(
@@ -343,7 +343,7 @@ def test_l2_gives_unit_rows_and_keeps_zero_rows() -> None:
 
 
 def test_unnormalised_neighbouring_rows_are_the_mapped_file_itself(root: DataRoot) -> None:
-    stream = Stream.open("fish", root, ENCODER, normalize="none")
+    stream = Stream.open("frog", root, ENCODER, normalize="none")
     assert isinstance(stream.tasks[0].train.features, np.memmap)
     assert not stream.tasks[0].train.features.flags.owndata
 
@@ -356,20 +356,20 @@ def test_features_are_read_when_a_task_is_used_and_then_kept(root: DataRoot) -> 
 
 
 def test_the_fingerprint_changes_with_all_that_changes_the_numbers(root: DataRoot) -> None:
-    def fingerprint(name: str = "cars,fish", **options: object) -> str:
+    def fingerprint(name: str = "cats,frog", **options: object) -> str:
         return str(Stream.open(name, root, ENCODER, **options).provenance["fingerprint"])
 
     base = fingerprint()
     assert fingerprint() == base == fingerprint("[cf]*")
     others = [
-        fingerprint(order=["fish", "cars"]),
+        fingerprint(order=["frog", "cats"]),
         fingerprint(protocol="paper"),
         fingerprint(normalize="none"),
-        fingerprint("cars"),
+        fingerprint("cats"),
         fingerprint(classes_per_task=3),
     ]
     assert base not in others and len(set(others)) == len(others)
-    assert fingerprint("cars") == fingerprint(max_tasks=1)  # the same numbers
+    assert fingerprint("cats") == fingerprint(max_tasks=1)  # the same numbers
 
 
 @settings(max_examples=30, deadline=None)
@@ -390,7 +390,7 @@ def test_an_epoch_of_batches_holds_every_sample_exactly_once(n: int, batch: int,
 
 
 def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root: DataRoot) -> None:
-    part = Stream.open("fish", root, ENCODER, normalize="none").tasks[0].train
+    part = Stream.open("frog", root, ENCODER, normalize="none").tasks[0].train
     before = np.array(part.features)
     orders = []
     for epoch in (0, 1):
