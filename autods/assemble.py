@@ -38,17 +38,30 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class _Source:
-    """One dataset under one labelling: rows of each split after the protocol's removals."""
+class Source:
+    """One dataset under one labelling: rows of each split after the protocol's removals.
+
+    Attributes
+    ----------
+    label_set
+        Name of the labelling.
+    labels
+        int32 [N], in the dataset's own numbering, -1 for none.
+    rows
+        Split to int64 [n], ascending rows of ``stored``.
+    removed
+        Reason to the number of rows that the protocol leaves out.
+    """
 
     stored: StoredFeatures
     label_set: str
-    labels: npt.NDArray[np.int32]  # [N], the dataset's own numbering
+    labels: npt.NDArray[np.int32]
     rows: dict[str, Rows]
     removed: dict[str, int]
 
     @property
     def name(self) -> str:
+        """Name of the dataset, and of the labelling where it is not the default one."""
         default = self.label_set == self.stored.info.default_task
         return self.stored.dataset if default else f"{self.stored.dataset}/{self.label_set}"
 
@@ -58,7 +71,7 @@ class _Plan:
     """One task before it has a place in the order: some classes of a source."""
 
     name: str
-    source: _Source
+    source: Source
     classes: npt.NDArray[np.int64]  # the dataset's own class numbers
 
 
@@ -83,7 +96,7 @@ def assemble(
         if value is not None and value < 1:
             raise UsageError(f"{option}: expected a positive number, got {value}")
     spec = resolve(name_or_spec, root, encoder, catalogue)
-    sources = [_open_source(item, root, encoder, protocol) for item in spec.datasets]
+    sources = [open_source(item, root, encoder, protocol) for item in spec.datasets]
     features = [source.stored for source in sources]
     check_current(features, catalogue or Catalogue())
     check_one_encoder(features)
@@ -148,7 +161,8 @@ def _check_option(kind: str, value: str, known: Iterable[str]) -> None:
         raise unknown(kind, value, known)
 
 
-def _open_source(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -> _Source:
+def open_source(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -> Source:
+    """Open the features of one dataset, and choose the rows that a protocol uses."""
     stored = open_features(root, encoder, item.dataset)
     label_set = item.task or stored.info.default_task
     if label_set not in stored.info.class_names:
@@ -159,7 +173,7 @@ def _open_source(item: StreamItem, root: DataRoot, encoder: str, protocol: str) 
     removed: dict[str, int] = {}
     if protocol == "clean":
         removed = _remove_duplicates(rows, labels, stored.content_hash)
-    return _Source(stored, label_set, labels, rows, removed)
+    return Source(stored, label_set, labels, rows, removed)
 
 
 def _remove_duplicates(
@@ -191,7 +205,7 @@ def _remove_duplicates(
     }
 
 
-def _cut(source: _Source, classes_per_task: int | None) -> list[_Plan]:
+def _cut(source: Source, classes_per_task: int | None) -> list[_Plan]:
     """Cut a dataset into tasks of nearly equal numbers of classes."""
     count = len(source.stored.info.class_names[source.label_set])
     pieces = max(1, round(count / classes_per_task)) if classes_per_task else 1
@@ -235,7 +249,7 @@ def _numbered(plans: list[_Plan], normalize: str) -> list[Task]:
 
 
 def _feature_set(
-    source: _Source, split: str, number: npt.NDArray[np.int64], normalize: str
+    source: Source, split: str, number: npt.NDArray[np.int64], normalize: str
 ) -> FeatureSet:
     rows = source.rows[split]
     labels = number[source.labels[rows]]
@@ -252,7 +266,7 @@ def _load(stored: StoredFeatures, rows: Rows, normalize: str) -> npt.NDArray[np.
 def _provenance(
     spec: StreamSpec,
     tasks: list[Task],
-    sources: list[_Source],
+    sources: list[Source],
     *,
     protocol: str,
     order: Order,

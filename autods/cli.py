@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from autods import cli_build, cli_catalogue, cli_checks, cli_fetch
+from autods import cli_build, cli_catalogue, cli_checks, cli_export, cli_features, cli_fetch
 from autods.console import run_app
 
 app = typer.Typer(
@@ -17,6 +17,8 @@ app = typer.Typer(
 cli_catalogue.register(app)
 cli_fetch.register(app)
 cli_build.register(app)
+cli_features.register(app)
+cli_export.register(app)
 cli_checks.register(app)
 
 

@@ -252,6 +252,11 @@ def _missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMissing:
 def _options(encoder: str) -> str:
     """Return the options of ``autods extract`` that name an encoder."""
     model, _, tag = encoder.partition(".")
+    if model.startswith("timm-"):  # timm-<architecture>[.<tag>][.file-... or .random-...]
+        first, _, rest = tag.partition(".")
+        named = bool(first) and not first.startswith(("random-", "file-"))
+        model = model.replace("timm-", "timm:", 1) + (f".{first}" if named else "")
+        tag = rest if named else first
     if tag.startswith("random-"):
         return f"--model {model} --random-weights {tag.removeprefix('random-')}"
     if tag.startswith("file-"):

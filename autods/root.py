@@ -64,6 +64,18 @@ class DataRoot:
         """Return the place of the record of the last ``autods fetch``."""
         return self.path / "fetch.json"
 
+    def extract_record(self) -> Path:
+        """Return the place of the record of the last ``autods extract``."""
+        return self.path / "extract.json"
+
+    def feature_archive(self, name: str, file: str) -> Path:
+        """Return the place of a published archive of features, as it was fetched."""
+        return inside(self.path / "archives" / name, file)
+
+    def feature_archive_record(self, name: str) -> Path:
+        """Return the place of the record of a published archive of features."""
+        return self.path / "archives" / name / "record.json"
+
     def samples(self, name: str) -> Path:
         """Return the place of the sample index."""
         return self.dataset(name) / "samples.parquet"
@@ -93,3 +105,11 @@ class DataRoot:
     def feature_record(self, encoder: str, name: str) -> Path:
         """Return the place of the record of one feature set."""
         return self.features(encoder, name) / "record.json"
+
+    def text(self, encoder: str, name: str, templates: str) -> Path:
+        """Return the place of the embedded class names of one dataset, by list of templates."""
+        return self.features(encoder, name) / "text" / f"{templates}.h5"
+
+    def texts(self, encoder: str = "*", name: str = "*") -> list[Path]:
+        """List the embedded class names that are there, sorted."""
+        return sorted(self.path.glob(f"features/{encoder}/{name}/text/*.h5"))

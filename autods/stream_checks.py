@@ -11,7 +11,7 @@ from autods.streams import Task
 
 # Of an encoder's provenance: may differ from dataset to dataset of a stream, for they change
 # last bits and not the meaning. Within one dataset they agree.
-INFORMATIONAL = frozenset({"batch_size", "device", "open_clip", "torch"})
+INFORMATIONAL = frozenset({"batch_size", "device", "open_clip", "timm", "torch"})
 
 
 def check_current(features: Iterable[StoredFeatures], catalogue: Catalogue) -> None:

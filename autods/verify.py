@@ -14,6 +14,7 @@ from autods.names import unknown
 from autods.root import DataRoot
 from autods.samples import load_samples
 from autods.store import CODES, Shard
+from autods.texts import check_texts
 
 BLOCK = 65_536  # rows looked at once
 
@@ -26,7 +27,8 @@ def verify_features(
     Every shard opens and is complete, all shards of a set are there and belong together,
     features are finite, labels lie within their classes, sample ids increase through a split
     and stand in one split only, the counts agree with the sample index if there is one, and
-    ``record.json`` says what the shards say.
+    ``record.json`` says what the shards say. Embedded class names beside the features are of
+    their classes and width, and of length 1.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ def verify_features(
     """
     # Finished or not: a folder that holds a shard or a record is looked at.
     files = [*root.path.glob("features/*/*/*.h5"), *root.path.glob("features/*/*/record.json")]
-    sets = sorted({(path.parent.parent.name, path.parent.name) for path in files})
+    folders = {path.parent for path in files} | {path.parent.parent for path in root.texts()}
+    sets = sorted((folder.parent.name, folder.name) for folder in folders)
     if encoder is not None:
         if encoder not in (encoders := {one for one, _ in sets}):
             raise unknown("encoder with features under the root", encoder, encoders)
@@ -55,11 +58,14 @@ def verify_features(
         problem
         for one, name in sets
         if not wanted or name in wanted
-        for problem in _feature_set(root, one, name)
+        for problem in (*_feature_set(root, one, name), *check_texts(root, one, name))
     ]
 
 
 def _feature_set(root: DataRoot, encoder: str, name: str) -> Iterator[str]:
+    folder = root.features(encoder, name)
+    if not any(folder.glob("*.h5")) and not root.feature_record(encoder, name).exists():
+        return  # class names embedded before anything was extracted
     try:
         stored = read_all_shards(root, encoder, name)
     except AutodsError as error:

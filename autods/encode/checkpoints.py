@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import urllib.request
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,11 +28,12 @@ def fetch_weights(weights: Weights) -> Path:
         When the weights are neither cached nor reachable.
     """
     repository, name = os.path.split(weights.source.get("hf_hub", ""))
-    if repository and (cached := _cached(repository, name or open_clip.constants.HF_WEIGHTS_NAME)):
+    if repository and (cached := cached_file(repository, _hub_files(name))):
         return cached
     place = repository or weights.source.get("url", "")
     try:
-        _resolve(_host(weights))
+        url = weights.source.get("url", "")
+        resolve(hub_host() if repository else urlsplit(url).hostname or "")
         return Path(hub.download_pretrained(dict(weights.source)))
     except Exception as error:  # the hub client raises errors of many libraries
         cause = f"{error}".splitlines()[0][:200] if f"{error}" else type(error).__name__
@@ -59,7 +61,7 @@ def load_weights(model: torch.nn.Module, path: Path, what: str) -> None:
     EncoderError
         When the file would need code to load, is damaged, or does not fit the model.
     """
-    state = _read_state(path)
+    state = read_state(path, open_clip.factory.load_state_dict)
     own = model.state_dict()
     # Checked before open_clip sees the file: it would interpolate positions silently.
     wrong = [
@@ -100,13 +102,25 @@ def hash_weights(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(
+    path: Path, load: Callable[..., Mapping[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint file without executing code from it.
+
+    Parameters
+    ----------
+    load
+        The library's reader of its own files; called with path, device and ``weights_only``.
+
+    Raises
+    ------
+    EncoderError
+        When the file would need code to load, is damaged, or holds something else.
+    """
     try:
         if path.suffix in (".npz", ".npy"):
             raise ValueError("expected .safetensors or a file of torch.save, got a numpy file")
-        state: dict[str, torch.Tensor] = open_clip.factory.load_state_dict(
-            str(path), device="cpu", weights_only=True
-        )
+        state = dict(load(str(path), device="cpu", weights_only=True))
         if not all(isinstance(value, torch.Tensor) for value in state.values()):
             raise ValueError("expected a table of tensors")
     except (pickle.UnpicklingError, RuntimeError) as error:
@@ -123,34 +137,42 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _cached(repository: str, name: str) -> Path | None:
-    """Return a file of the hub's local cache; the hub would ask the network first."""
+def cached_file(repository: str, names: Iterable[str]) -> Path | None:
+    """Return the first of the named files in the hub's local cache, without asking the network."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    stem = Path(name).with_suffix("").name
-    safe = open_clip.constants.HF_SAFE_WEIGHTS_NAME
-    names = [safe] if name == open_clip.constants.HF_WEIGHTS_NAME else [f"{stem}.safetensors"]
-    for candidate in dict.fromkeys([*names, name]):
+    for name in names:
         try:
-            return Path(hf_hub_download(repository, candidate, local_files_only=True))
+            return Path(hf_hub_download(repository, name, local_files_only=True))
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
             continue
     return None
 
 
-def _host(weights: Weights) -> str:
+def hub_host() -> str:
+    """Return the host that hub downloads come from."""
     from huggingface_hub.constants import ENDPOINT
 
-    url = ENDPOINT if weights.source.get("hf_hub") else weights.source.get("url", "")
-    return urlsplit(url).hostname or ""
+    return urlsplit(ENDPOINT).hostname or ""
 
 
-def _resolve(host: str) -> None:
-    """Fail at once where there is no network: the hub client would retry for a minute."""
+def resolve(host: str) -> None:
+    """Raise `ConnectionError` at once where a host is not reachable.
+
+    The hub client would retry for a minute.
+    """
     if urllib.request.getproxies():
         return
     try:
         socket.getaddrinfo(host, 443)
     except OSError as error:
         raise ConnectionError(f"{host} is not reachable ({error.strerror})") from None
+
+
+def _hub_files(name: str) -> list[str]:
+    """Return the names that a checkpoint of the hub may have, the safe format first."""
+    usual = open_clip.constants.HF_WEIGHTS_NAME
+    if name in ("", usual):
+        return [open_clip.constants.HF_SAFE_WEIGHTS_NAME, usual]
+    return list(dict.fromkeys([str(Path(name).with_suffix(".safetensors")), name]))

@@ -1,85 +1,50 @@
-"""Encoders: an open_clip model, its weights and its preprocessing under one name.
+"""Encoders: a model, its weights and its preprocessing under one name.
 
-Which weights are meant and how they are read is decided in `weights`; running an
-encoder over a dataset is `extract`.
+Here are the open_clip models and the one entrance, `load_encoder`; timm's models are in
+`timm_models`. Which weights are meant and how they are read is decided in `weights` and
+`checkpoints`; running an encoder over a dataset is `extract`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
-from PIL import Image
 
 from autods.encode.checkpoints import fetch_weights, hash_weights, load_weights
+from autods.encode.computing import PRECISIONS, choose_device, exactly
+from autods.encode.protocols import Encoder, TextEncoder, Transform
+from autods.encode.timm_models import PREFIX, load_timm
 from autods.encode.weights import (
     Weights,
     choose_weights,
     fitting_tags,
     has_quick_gelu,
     remark_on_file,
+    remark_on_random,
 )
 from autods.errors import EncoderError
 from autods.names import unknown
 from autods.progress import Progress, Silent
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+__all__ = ["Encoder", "OpenClipEncoder", "TextEncoder", "Transform", "load_encoder"]
 
-
-class Transform(Protocol):
-    """Preprocessing: what it returns for one image is float32 [3, h, w]. Can be pickled."""
-
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Turn an image of any size and mode into the encoder's input."""
-
-
-class Encoder(Protocol):
-    """What turns images into features.
-
-    Attributes
-    ----------
-    name
-        ``<model>.<tag>``, ``<model>.file-<8 hex>`` or ``<model>.random-<seed>``.
-    dim
-        Width d of the features.
-    provenance
-        What determines the features, as plain JSON: model, pretrained, weights_sha256,
-        quick_gelu, preprocessing, precision; and what can change their last bits: open_clip,
-        torch, device.
-    """
-
-    @property
-    def name(self) -> str:
-        """Folder name of the features."""
-
-    @property
-    def dim(self) -> int:
-        """Width d of the features."""
-
-    @property
-    def transform(self) -> Transform:
-        """Preprocessing of one image."""
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What determines the features."""
-
-    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Return the features float32 [n, d] of preprocessed images float32 [n, 3, h, w]."""
+TEXTS = 64  # encoded at once
 
 
 @dataclass(frozen=True, eq=False)
 class OpenClipEncoder:
-    """The image tower of an open_clip model. Build it with `load_encoder`."""
+    """Both towers of an open_clip model. Build it with `load_encoder`."""
 
     name: str
     dim: int
@@ -91,14 +56,39 @@ class OpenClipEncoder:
 
     def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return the features float32 [n, d] of images float32 [n, 3, h, w], not normalised."""
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with torch.inference_mode(), exact:
+        with exactly():
             images = batch.to(device=self.device, dtype=self.dtype)  # [n, 3, h, w]
             # open_clip models have no common typed base with encode_image
             features = self.model.encode_image(images)  # type: ignore[operator]  # [n, d]
             return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+
+    def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the embeddings float32 [n, d] of n texts, not normalised.
+
+        Raises
+        ------
+        EncoderError
+            When the model's tokenizer cannot be had.
+        """
+        parts = [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(texts), TEXTS):
+            tokens = self._tokenizer(list(texts[start : start + TEXTS]))  # [n, context]
+            with exactly():
+                found = self.model.encode_text(tokens.to(self.device))  # type: ignore[operator]
+                parts.append(found.float().cpu().numpy())  # [n, d]
+        return np.concatenate(parts)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        model = self.provenance["model"]
+        try:
+            return open_clip.get_tokenizer(model)
+        except Exception as error:  # some come from the hub, through a package of their own
+            cause = f"{error}".strip().splitlines() or [type(error).__name__]
+            raise EncoderError(
+                f"the tokenizer of encoder '{model}' cannot be had: {cause[0][:200]}; no text "
+                "was encoded. Connect to the network, and install what is missing."
+            ) from None
 
 
 def load_encoder(
@@ -109,13 +99,14 @@ def load_encoder(
     device: str = "cpu",
     *,
     progress: Progress | None = None,
-) -> OpenClipEncoder:
+) -> Encoder:
     """Build an encoder.
 
     Parameters
     ----------
     model
-        Name of an open_clip model, for example ``ViT-B-32``.
+        Name of an open_clip model, for example ``ViT-B-32``, or ``timm:`` and the name of a
+        timm model, for example ``timm:resnet50.a1_in1k``.
     pretrained
         Published tag or checkpoint file; ``None``: the model's usual tag
         (`autods.encode.weights.choose_weights` has the rule).
@@ -125,7 +116,11 @@ def load_encoder(
     precision
         ``fp32``, ``fp16`` or ``bf16``, of weights and activations.
     device
-        A torch device: ``cpu``, ``cuda``, ``cuda:1`` ...
+        A torch device: ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto``: a GPU if there is one.
+
+    Returns
+    -------
+    An `OpenClipEncoder`, which is a `TextEncoder` too, or a `timm_models.TimmEncoder`.
 
     Raises
     ------
@@ -137,7 +132,10 @@ def load_encoder(
     progress = progress or Silent()
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    place = _device(device)
+    place = choose_device(device)
+    if model.startswith(PREFIX):
+        name = model.removeprefix(PREFIX)
+        return load_timm(name, pretrained, random_weights, precision, place, progress)
     weights = choose_weights(model, pretrained, random_weights)
     name = f"{model}.{weights.label}"
     if weights.seed is None:
@@ -147,10 +145,7 @@ def load_encoder(
         remark_on_file(weights, progress)
     else:
         net = _build(weights)
-        progress.note(
-            f"NOTE: encoder {name} has RANDOM weights: it was never trained. Its features are "
-            "good for trying the pipeline out and meaningless for any result to be published."
-        )
+        remark_on_random(name, progress)
     preprocessing = _preprocessing(weights, net)
     provenance = {
         "model": model,
@@ -225,18 +220,6 @@ def _preprocessing(weights: Weights, net: torch.nn.Module) -> dict[str, Any]:
         ]
         found = every[0] if every and all(one == every[0] for one in every) else default
     return {**found, "size": net.visual.image_size}  # type: ignore[union-attr]  # untyped
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise EncoderError(
-            f"device '{name}' cannot be used: {f'{error}'.splitlines()[0][:160]}; nothing was "
-            "done. Use --device cpu, or a device that this machine and its torch have."
-        ) from None
-    return device
 
 
 @contextmanager

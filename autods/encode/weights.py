@@ -75,14 +75,8 @@ def choose_weights(model: str, pretrained: str | None, random_weights: int | Non
     """
     if model not in open_clip.list_models():
         raise unknown("encoder", model, open_clip.list_models())
+    check_seed(random_weights, pretrained)
     if random_weights is not None:
-        if pretrained is not None:
-            raise UsageError(
-                f"expected --pretrained or --random-weights, got both ('{pretrained}' and "
-                f"{random_weights}); nothing was done. Leave one of them out."
-            )
-        if not 0 <= random_weights < 2**63:
-            raise UsageError(f"--random-weights: expected a seed from 0 on, got {random_weights}")
         return Weights(model, f"random-{random_weights}", seed=random_weights)
     tag = pretrained or default_tag(model)
     if source := hub.get_pretrained_cfg(model, tag):
@@ -94,6 +88,19 @@ def choose_weights(model: str, pretrained: str | None, random_weights: int | Non
     if Path(tag).is_file():
         return Weights(model, f"file-{hash_file(Path(tag), 'sha256')[:8]}", file=Path(tag))
     raise _unknown_tag(model, tag)
+
+
+def check_seed(random_weights: int | None, pretrained: str | None) -> None:
+    """Raise `UsageError` for a seed beside a checkpoint, and for one out of range."""
+    if random_weights is None:
+        return
+    if pretrained is not None:
+        raise UsageError(
+            f"expected --pretrained or --random-weights, got both ('{pretrained}' and "
+            f"{random_weights}); nothing was done. Leave one of them out."
+        )
+    if not 0 <= random_weights < 2**63:
+        raise UsageError(f"--random-weights: expected a seed from 0 on, got {random_weights}")
 
 
 def has_quick_gelu(model: str) -> bool:
@@ -147,6 +154,14 @@ def remark_on_file(weights: Weights, progress: Progress) -> None:
             f"QuickGELU. {weights.model} computes {computes} it; if that is wrong for these "
             f"weights, use --model {other}."
         )
+
+
+def remark_on_random(name: str, progress: Progress) -> None:
+    """Warn that an encoder was never trained."""
+    progress.note(
+        f"NOTE: encoder {name} has RANDOM weights: it was never trained. Its features are good "
+        "for trying the pipeline out and meaningless for any result to be published."
+    )
 
 
 def _quick_gelu_mismatch(model: str, tag: str, needed: bool) -> EncoderError:

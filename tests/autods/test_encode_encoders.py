@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import encode_tools
@@ -11,17 +12,22 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from encode_tools import MODEL, add_model, drawn, tiny_encoder
+from encode_tools import MODEL, add_model, drawn, make_dataset, many, tiny_encoder
 from open_clip import pretrained as hub
 from PIL import Image
 from safetensors.torch import save_file
 
 from autods.encode import checkpoints
 from autods.encode.encoders import load_encoder
+from autods.encode.protocols import Encoder, TextEncoder
 from autods.encode.weights import choose_weights, default_tag, fitting_tags
 from autods.errors import AutodsError, EncoderError, UnknownName, UsageError
+from autods.feature_sets import open_features
 from autods.files import hash_file
 from autods.progress import Silent
+from autods.root import DataRoot
+from autods.samples import load_samples
+from autods.verify import verify_features
 
 
 class Lines(Silent):
@@ -97,13 +103,15 @@ def test_lower_precisions_change_little_and_have_the_same_weights(tmp_path, prec
     assert low.provenance["precision"] == precision
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".wrapped.pt"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".legacy.pt", ".wrapped.pt"])
 def test_a_checkpoint_file_gives_the_encoder_it_was_saved_from(tmp_path, state, suffix):
     path = tmp_path / f"weights{suffix}"
     if suffix == ".safetensors":
         save_file({key: value.contiguous() for key, value in state.items()}, path)
     elif suffix == ".pt":
         torch.save(state, path)
+    elif suffix == ".legacy.pt":  # as torch saved it before it used zip
+        torch.save(state, path, _use_new_zipfile_serialization=False)
     else:  # as a training run saves it
         torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
     encoder = load_encoder(MODEL, str(path))
@@ -124,13 +132,23 @@ class Touch:
         return Path.touch, (self.path,)
 
 
-def test_a_checkpoint_that_needs_code_is_refused_and_not_run(tmp_path):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_that_needs_code_is_refused_and_not_run(tmp_path, zipped):
     add_model(tmp_path)
     path, trace = tmp_path / "evil.pt", tmp_path / "was-here"
-    torch.save({"state_dict": Touch(trace)}, path)
+    torch.save({"state_dict": Touch(trace)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(EncoderError, match=r"evil\.pt.*without executing code"):
         load_encoder(MODEL, str(path))
     assert not trace.exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, on the age of the format
+def test_a_scripted_model_is_refused_for_it_holds_code(tmp_path):
+    add_model(tmp_path)
+    path = tmp_path / "scripted.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(EncoderError, match=r"scripted\.pt.*without executing code"):
+        load_encoder(MODEL, str(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"root:x:0:0", b"PK\x03\x04 cut off", b"\x80\x02}q"])
@@ -231,7 +249,7 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(monkeypat
 
     monkeypatch.setattr(checkpoints.socket, "getaddrinfo", no_network)
     monkeypatch.setattr(checkpoints.urllib.request, "getproxies", dict)
-    monkeypatch.setattr(checkpoints, "_cached", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "cached_file", lambda *_: None)
     with pytest.raises(EncoderError) as caught:
         load_encoder("ViT-B-32")
     for text in ("laion2b_s34b_b79k", "--pretrained FILE", "--random-weights SEED"):
@@ -286,6 +304,52 @@ def test_a_file_for_a_model_with_a_quickgelu_twin_is_remarked_on(tmp_path, state
 def test_a_device_that_is_not_there_is_an_error(device):
     with pytest.raises(EncoderError, match=f"device '{device}'"):
         load_encoder("ViT-B-32", device=device)
+
+
+def test_a_device_can_be_left_to_the_machine(tmp_path):
+    device = load_encoder(add_model(tmp_path), random_weights=0, device="auto").provenance["device"]
+    assert device == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_texts_are_embedded_as_open_clip_does(tmp_path):
+    text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
+    encoder = load_encoder(add_model(tmp_path, text_cfg=text), random_weights=0)
+    assert isinstance(encoder, TextEncoder)
+    texts = [f"a photo of {i} birds" for i in range(70)]  # more than are encoded at once
+    found = encoder.encode_text(texts)
+    with torch.no_grad():
+        expected = encoder.model.encode_text(open_clip.get_tokenizer(MODEL)(texts)).numpy()
+    assert found.dtype == np.float32 and found.shape == (70, 16)
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_tokenizer_that_cannot_be_had_is_an_error_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    text = {**encode_tools.CONFIG["text_cfg"], "hf_tokenizer_name": "nobody/nothing"}
+    encoder = load_encoder(add_model(tmp_path, text_cfg=text), random_weights=0)
+    with pytest.raises(EncoderError, match="the tokenizer of encoder 'tiny-test-vit' cannot be"):
+        encoder.encode_text(["a bird"])
+
+
+def test_the_encoder_of_the_documentation_can_be_extracted_with(tmp_path):
+    """The example stands in the docstring of `Encoder`; it is run from there."""
+    blocks = re.findall(r"::\n\n(.*?)(?=\n\n    [A-Z]|\Z)", Encoder.__doc__, re.DOTALL)
+    example, use = (textwrap.dedent(block) for block in blocks)
+    root = DataRoot.open(tmp_path)
+    namespace = {"manifest": make_dataset(root, many(30)), "root": root}
+    exec(example, namespace)
+    use = use.replace('Catalogue().dataset("aircraft")', "manifest")
+    exec(use.replace("DataRoot.open()", "root"), namespace)
+    encoder = namespace["MyEncoder"]()
+    stored = open_features(root, encoder.name, "drawn")
+    index = load_samples(root, "drawn")
+    assert stored.dim == encoder.dim and sum(map(len, stored.shards)) == 30
+    row = int(stored.shards[0].sample[3])
+    with Image.open(root.archive("drawn", "images") / index.locate(row)[1]) as image:
+        expected = encoder.encode(encoder.transform(image)[None])[0]
+    assert np.array_equal(stored.shards[0].features[3], expected.astype(np.float16))
+    assert verify_features(root) == []
+    namespace["extract_dataset"](namespace["manifest"], root, encoder)  # all is there
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -1,0 +1,168 @@
+"""The commands that take features further: embed-classes, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autods.cli_common import Json, Manifests, Root, each, open_catalogue, open_root
+from autods.console import print_json, print_table
+from autods.errors import UsageError
+
+if TYPE_CHECKING:
+    from autods.catalogue import Catalogue
+    from autods.root import DataRoot
+
+Names = Annotated[list[str] | None, typer.Argument(help="Names of datasets with features.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("embed-classes")(embed_classes)
+    app.command()(export)
+
+
+def embed_classes(
+    names: Names = None,
+    model: Annotated[str, typer.Option(help="An open_clip model.")] = "ViT-B-32",
+    pretrained: Annotated[
+        str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
+    ] = None,
+    random_weights: Annotated[
+        int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Features to store them with, if named otherwise: imported ones."),
+    ] = None,
+    templates: Annotated[
+        str, typer.Option(help="default-v1, plain, or a file: one template with {} a line.")
+    ] = "default-v1",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Embed class names with prompt templates, for zero-shot (all with features, if none named)."""
+    from autods.encode.templates import find_templates
+    from autods.feature_sets import list_features
+    from autods.progress import console_progress
+
+    data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
+
+    from autods.encode import text
+    from autods.encode.encoders import load_encoder
+
+    by = load_encoder(model, pretrained, random_weights, precision, device, progress=progress)
+    chosen = names or list_features(data_root, encoder or by.name)
+    if not chosen:
+        raise UsageError(
+            f"no dataset has features by encoder '{encoder or by.name}' under {data_root.path}; "
+            "nothing was done. Name datasets, or run `autods extract` first."
+        )
+    rows: list[dict[str, Any]] = []
+
+    def one(name: str) -> None:
+        outcome = text.embed_classes(name, data_root, by, found, beside=encoder, progress=progress)
+        if outcome.alike:
+            progress.note(f"{name}: read alike, and so embedded alike: {', '.join(outcome.alike)}")
+        rows.append(
+            {
+                "dataset": name,
+                "action": outcome.action,
+                "label sets": len(outcome.classes),
+                "classes": sum(outcome.classes.values()),
+                "encoder": outcome.encoder,
+                "templates": found.name,
+            }
+        )
+
+    each(chosen, one, then=lambda: _show("Class names", rows, json))
+
+
+def export(
+    encoder: Annotated[str, typer.Option(help="Encoder whose features are exported.")],
+    out: Annotated[Path, typer.Option(help="Folder to export into.")],
+    names: Names = None,
+    to: Annotated[str, typer.Option(help="hf, parquet or npz.")] = "hf",
+    stream: Annotated[
+        str | None, typer.Option(help="Every dataset of a stream; 'all': all with features.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Label set, if not the default one.")] = None,
+    protocol: Annotated[str, typer.Option(help="clean or paper.")] = "clean",
+    dtype: Annotated[
+        str | None, typer.Option(help="float16 or float32; parquet: float32, else float16.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other exports.")] = False,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Export features to Hugging Face datasets, Parquet or npz, one folder or file each."""
+    from autods.export import check_options, export_features
+    from autods.progress import console_progress
+
+    check_options(to, protocol, dtype)
+    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    wanted = _to_export(names, stream, task, encoder, catalogue, data_root)
+    rows: list[dict[str, Any]] = []
+
+    def one(name: str) -> None:
+        dataset, label_set = wanted[name]
+        outcome = export_features(
+            dataset,
+            data_root,
+            encoder,
+            to,
+            out,
+            task=label_set,
+            protocol=protocol,
+            dtype=dtype,
+            overwrite=overwrite,
+            catalogue=catalogue,
+            progress=progress,
+        )
+        rows.append(
+            {
+                "dataset": name,
+                "action": outcome.action,
+                **outcome.counts,
+                "left out": sum(outcome.removed.values()),
+                "path": str(outcome.path),
+            }
+        )
+
+    each(list(wanted), one, then=lambda: _show(f"Exported (protocol {protocol})", rows, json))
+
+
+def _to_export(
+    names: list[str] | None,
+    stream: str | None,
+    task: str | None,
+    encoder: str,
+    catalogue: Catalogue,
+    root: DataRoot,
+) -> dict[str, tuple[str, str | None]]:
+    """Return what is exported: a name to show, dataset and label set (``None``: the default)."""
+    if bool(names) == bool(stream):
+        raise UsageError("expected names of datasets or --stream: autods export NAME...")
+    if stream is None:
+        return {name: (name, task) for name in names or []}
+    if task is not None:
+        raise UsageError("--stream says which label sets are meant; leave --task out.")
+    from autods.assemble import resolve
+
+    items = resolve(stream, root, encoder, catalogue).datasets
+    return {
+        f"{item.dataset}/{item.task}" if item.task else item.dataset: (item.dataset, item.task)
+        for item in items
+    }
+
+
+def _show(title: str, rows: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        print_json(rows)
+    elif rows:
+        print_table(title, rows)

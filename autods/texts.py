@@ -1,0 +1,206 @@
+"""Embedded class names beside the features, for zero-shot classification: write, read, check.
+
+One HDF5 file per dataset and list of templates, ``text/<templates>.h5``. How class names
+are embedded is in `autods.encode.text`; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from autods.encode.templates import Templates
+from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
+from autods.files import atomic
+from autods.names import unknown
+from autods.root import DataRoot
+from autods.store import SHARD_NAME, Shard, read_shard
+
+FORMAT = 1
+UNIT = 5e-3  # how far from 1 the length of a row may be: float16 of a unit vector
+
+Embeddings = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTexts:
+    """Embedded class names of one dataset.
+
+    Attributes
+    ----------
+    default_task
+        The task that is meant where none is named.
+    class_names
+        Task name to the ordered class names, as in the feature shards.
+    names
+        Task name to the class names as they stood in the prompts.
+    embeddings
+        Task name to float16 [C, d]: the normalised mean of the normalised prompt embeddings.
+    templates, templates_sha256
+        Name, texts and hash of the templates.
+    encoder
+        Provenance of the encoder that embedded them.
+    """
+
+    dataset: str
+    default_task: str
+    class_names: Mapping[str, Sequence[str]]
+    names: Mapping[str, Sequence[str]]
+    embeddings: Mapping[str, Embeddings]
+    templates_name: str
+    templates: Sequence[str]
+    templates_sha256: str
+    encoder: Mapping[str, Any]
+
+
+def load_text(
+    root: DataRoot,
+    encoder: str,
+    dataset: str,
+    task: str | None = None,
+    templates: str = "default-v1",
+) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """Load the embedded class names of one task (default: the dataset's default task).
+
+    Returns
+    -------
+    embeddings
+        float32 [C, d], of length 1 to the precision of float16; row c belongs to label c.
+    class_names
+        The C class names, as in the features.
+
+    Raises
+    ------
+    FeaturesMissing
+        When they were not embedded; the message names the command that does it.
+    FeatureMismatch
+        When the features under the same name have other classes.
+    StoreError, UnknownName
+        When the file is damaged, or has no such task.
+    """
+    path = root.text(encoder, dataset, templates)
+    if not path.is_file():
+        raise FeaturesMissing(
+            f"the class names of '{dataset}' were not embedded by '{encoder}' with templates "
+            f"'{templates}' under {root.path}. Run `autods embed-classes {dataset} --templates "
+            f"{templates}` with the --model and --pretrained of that encoder."
+        )
+    texts = read_texts(path)
+    shard = first_shard(root, encoder, dataset)
+    if shard is not None and not same_classes(texts.class_names, shard.info.class_names):
+        raise FeatureMismatch(other_classes(path))
+    task = task or texts.default_task
+    if task not in texts.embeddings:
+        raise unknown(f"task of dataset '{dataset}'", task, texts.embeddings)
+    return texts.embeddings[task].astype(np.float32), list(texts.class_names[task])
+
+
+def check_texts(root: DataRoot, encoder: str, dataset: str) -> Iterator[str]:
+    """Yield what is wrong with the embedded class names beside one feature set."""
+    for path in root.texts(encoder, dataset):
+        try:
+            texts = read_texts(path)
+            shard = first_shard(root, encoder, dataset)
+        except AutodsError as error:
+            yield str(error)
+            continue
+        made = Templates(texts.templates_name, tuple(texts.templates))
+        if path.stem != made.name or texts.dataset != dataset:
+            yield f"{path}: it says it is {texts.dataset}, templates '{made.name}'."
+        if made.sha256 != texts.templates_sha256:
+            yield f"{path}: its templates do not have the hash {texts.templates_sha256[:12]}."
+        if shard is not None and not same_classes(texts.class_names, shard.info.class_names):
+            yield other_classes(path)
+        for task, rows in texts.embeddings.items():
+            lengths = np.linalg.norm(rows.astype(np.float32), axis=1)  # [C]
+            if wrong := int((~(np.abs(lengths - 1) < UNIT)).sum()):
+                yield f"{path}: {wrong} rows of task '{task}' are not of length 1."
+            if len(rows) != len(texts.class_names[task]):
+                yield f"{path}: task '{task}': {len(rows)} rows for its classes."
+            if shard is not None and rows.shape[1] != shard.features.shape[1]:
+                yield f"{path}: {rows.shape[1]} dimensions, the features have another width."
+
+
+def read_texts(path: Path) -> ClassTexts:
+    """Read one file.
+
+    Raises
+    ------
+    StoreError
+        When it is absent, damaged, or of another format version.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            attrs = file.attrs
+            if (version := int(attrs["format"])) != FORMAT:
+                raise ValueError(f"format version {version}, expected {FORMAT}")
+            classes = json.loads(attrs["class_names"])
+            return ClassTexts(
+                dataset=str(attrs["dataset"]),
+                default_task=str(attrs["default_task"]),
+                class_names=classes,
+                names=json.loads(attrs["names"]),
+                embeddings={task: file[f"embeddings/{task}"][()] for task in classes},
+                templates_name=str(attrs["templates_name"]),
+                templates=json.loads(attrs["templates"]),
+                templates_sha256=str(attrs["templates_sha256"]),
+                encoder=json.loads(attrs["encoder"]),
+            )
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read as embedded class names: {error}; it was not used and not "
+            "changed. Delete this file and run `autods embed-classes` again."
+        ) from None
+
+
+def write_texts(path: Path, texts: ClassTexts) -> None:
+    """Write atomically, by way of memory: HDF5 does not survive a full disk."""
+    with h5py.File(
+        "texts", "w", driver="core", backing_store=False, libver=("v110", "v110")
+    ) as file:
+        for task in sorted(texts.embeddings):
+            data = texts.embeddings[task]
+            file.create_dataset(f"embeddings/{task}", data=data, track_times=False)
+        values = {
+            "dataset": texts.dataset,
+            "default_task": texts.default_task,
+            "class_names": json.dumps(texts.class_names, sort_keys=True),
+            "names": json.dumps(texts.names, sort_keys=True),
+            "templates_name": texts.templates_name,
+            "templates": json.dumps(texts.templates),
+            "templates_sha256": texts.templates_sha256,
+            "encoder": json.dumps(texts.encoder, sort_keys=True),
+            "format": FORMAT,
+        }
+        for key, value in values.items():
+            file.attrs[key] = value
+        file.flush()
+        image = bytes(file.id.get_file_image())
+    with atomic(path) as temporary:
+        temporary.write_bytes(image)
+
+
+def first_shard(root: DataRoot, encoder: str, dataset: str) -> Shard | None:
+    """Return a shard of the feature set; all of them have the same classes and encoder."""
+    found = sorted(p for p in root.features(encoder, dataset).glob("*.h5"))
+    return next((read_shard(path) for path in found if SHARD_NAME.fullmatch(path.name)), None)
+
+
+def same_classes(one: Mapping[str, Sequence[str]], two: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether two label sets have the same tasks with the same classes in the same order."""
+    return {t: list(names) for t, names in one.items()} == {t: list(n) for t, n in two.items()}
+
+
+def other_classes(path: Path) -> str:
+    """Return the message for a file that does not fit the features."""
+    return (
+        f"{path}: its class names are not those of the features or index beside it; it was not "
+        "used and not changed. Delete this file and run `autods embed-classes` again."
+    )
