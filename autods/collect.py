@@ -28,7 +28,7 @@ from autods.root import DataRoot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 3  # of samples.parquet; a change means that datasets are indexed again
+FORMAT = 4  # of samples.parquet; a change means that datasets are indexed again
 KEY = "autods"  # of the table's metadata
 STEP = 1000  # images between two reports of progress
 

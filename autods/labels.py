@@ -6,8 +6,11 @@ final order, so it does not depend on the machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +18,12 @@ import numpy.typing as npt
 from autods.containers import Container
 from autods.errors import LayoutError
 from autods.layouts.base import RawSample
+from autods.layouts.patterns import Pattern
 from autods.layouts.tables import TextFile, rows
 from autods.manifest import ClassTable, Manifest, SplitRule, TaskSpec
 from autods.splits import hold_out, hold_out_groups
+
+WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ def number_labels(
     """Give every sample its class number, by one list of classes for all splits.
 
     Without a list in the manifest the classes are those that occur: in sorted order of
-    their names, or in the order of the rows of a `ClassTable`.
+    their names, as numbers if they are, or in the order of a `ClassTable`. Names in another
+    form of Unicode are the same.
 
     Raises
     ------
@@ -53,13 +60,14 @@ def number_labels(
         For a label key that is not in the list, mapping or table; names the image.
     """
     keys = [sample.labels.get(task) for sample in samples]
-    found = {key for key in keys if key is not None}
-    names, number = _numbering(spec, found, containers)
-    if strange := found - number.keys():
+    composed = {key: _composed(key) for key in set(keys) if key is not None}
+    names, numbers = _numbering(spec, set(composed.values()), containers)
+    number = {key: numbers.get(form, -1) for key, form in composed.items()}
+    if strange := {key for key, place in number.items() if place < 0}:
         sample = next(s for s in samples if s.labels.get(task) in strange)
         raise LayoutError(
             f"{sample.file}/{sample.member}: task '{task}': label '{sample.labels[task]}' is not "
-            f"among the {len(number)} the manifest knows ({', '.join(list(number)[:5])}, ...); "
+            f"among the {len(numbers)} the manifest knows ({', '.join(list(numbers)[:5])}, ...); "
             "nothing was indexed. Correct 'classes', 'keys' or 'labels' in the manifest."
         )
     return TaskLabels(names, np.array([-1 if k is None else number[k] for k in keys], np.int32))
@@ -72,16 +80,27 @@ def _numbering(
     if isinstance(spec.classes, ClassTable):
         table = class_table(spec.classes, containers[spec.classes.file])
         order = [key for key in table if key in found]
+        order = _sorted_numbers(order) or order
         names = _distinct([table[key] for key in order], order)
         return names, {key: i for i, key in enumerate(order)}
-    given = spec.names()
-    if given is None:
-        numeric = all(key.isdecimal() for key in found)
-        given = sorted(found, key=lambda key: (int(key), key) if numeric else (0, key))
+    given = [_composed(name) for name in spec.names() or _sorted_numbers(found) or sorted(found)]
     if isinstance(spec.keys, dict):
-        return given, {key: given.index(name) for key, name in spec.keys.items()}
+        of_name = {name: i for i, name in enumerate(given)}
+        return given, {_composed(k): of_name[_composed(name)] for k, name in spec.keys.items()}
     keys = [str(i) for i in range(len(given))] if spec.keys == "index" else given
     return given, {key: i for i, key in enumerate(keys)}
+
+
+def _sorted_numbers(keys: Collection[str]) -> list[str]:
+    """Return label keys in the order of their numbers, none if one is no whole number."""
+    if not all(WHOLE.fullmatch(key) for key in keys):
+        return []
+    return sorted(keys, key=lambda key: (int(key), key))
+
+
+def _composed(text: str) -> str:
+    """Return a name in one form of Unicode: macOS packs folders in another than lists have."""
+    return normalize("NFC", text)
 
 
 def strata(
@@ -206,9 +225,10 @@ def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
         from autods.arrayfiles import read_names
 
         listed = read_names(table.data(container), table.shown, spec.variable, spec.format)
-        return {str(number): name for number, name in enumerate(listed, start=spec.first)}
+        return {str(key): _composed(name) for key, name in enumerate(listed, start=spec.first)}
     names: dict[str, str] = {}
     width = max(spec.key, spec.name) + 1
+    pattern = Pattern(spec.take or "{name}")
     found = rows(table, container, spec.delimiter, width if spec.delimiter is None else None)
     for position, row in enumerate(found):
         if width > len(row.cells):
@@ -219,7 +239,8 @@ def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
             )
         if position == 0 and spec.header:
             continue
-        key, name = _shifted(row.cells[spec.key], spec, table, row.line), row.cells[spec.name]
+        key = _composed(_shifted(row.cells[spec.key], spec, table, row.line))
+        name = _composed(_taken(row.cells[spec.name], pattern, spec, table, row.line))
         if names.setdefault(key, name) != name:
             raise LayoutError(
                 f"{table.shown}: line {row.line}: expected one class name for key '{key}', got "
@@ -239,9 +260,21 @@ def _shifted(key: str, spec: ClassTable, table: TextFile, line: int) -> str:
     return str(int(key) + spec.key_offset)
 
 
+def _taken(cell: str, pattern: Pattern, spec: ClassTable, table: TextFile, line: int) -> str:
+    if spec.take is None:
+        return cell
+    if (values := pattern.match(cell)) is None:
+        raise LayoutError(
+            f"{table.shown}: line {line}: expected '{cell}' to match '{spec.take}'; nothing was "
+            "indexed. Correct 'take' in the manifest."
+        )
+    return values["name"]
+
+
 def _distinct(names: list[str], keys: list[str]) -> list[str]:
     """Tell classes of the same name apart by their keys."""
+    times = Counter(names)
     return [
-        f"{name} ({key})" if names.count(name) > 1 else name
+        f"{name} ({key})" if times[name] > 1 else name
         for name, key in zip(names, keys, strict=True)
     ]

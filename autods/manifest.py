@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from autods.layouts import AnyLayout
+from autods.layouts.patterns import Pattern
 from autods.names import unknown
 from autods.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
 
@@ -46,8 +47,9 @@ Protocol = Literal["clean", "paper"]
 class ClassTable(Strict):
     """A table inside the archive that maps a layout's label keys to class names.
 
-    Without ``variable`` it is a text table; with it, a list of names in a MATLAB or
-    pickle file, whose positions from ``first`` on are the keys.
+    Without ``variable`` it is a text table, whose rows give the order of the classes, unless
+    all keys are whole numbers, which do so then. With it, it is a list of names in a MATLAB
+    or pickle file, whose positions from ``first`` on are the keys.
     """
 
     file: str  # the manifest file that holds the table
@@ -56,10 +58,18 @@ class ClassTable(Strict):
     header: bool = False
     key: int = 0  # column of the key
     name: int = 1  # column of the class name
+    take: str | None = None  # pattern with a field {name} that takes the class name from its cell
     key_offset: int = 0  # added to a key that is a number
     variable: str | None = None
     format: ArrayFormat | None = None  # None: by the suffix
     first: int = 0
+
+    @field_validator("take")
+    @classmethod
+    def _takes_a_name(cls, value: str | None) -> str | None:
+        if value is not None and Pattern(value).fields != {"name"}:
+            raise ValueError("expected a pattern with the one field '{name}'")
+        return value
 
 
 class TaskSpec(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,19 +56,21 @@ def hold_out_groups(
 ) -> npt.NDArray[np.bool_]:
     """Choose a part of the samples like `hold_out`, by whole groups.
 
-    A group counts for the class of its first sample. Each class gives, in drawn order, the
-    groups that bring it nearer to its share, and keeps at least one group.
+    In drawn order, a group is taken if that brings its classes nearer to their shares (the
+    sum of their squared distances, each relative to the size of the class), and if every
+    class keeps another group.
 
     Parameters
     ----------
     labels
         Integer class numbers, [n].
     groups
-        Integer group numbers, [n].
+        Integer group numbers, [n]; a group may hold several classes.
     fraction, seed
         As for `hold_out`.
     at_least
-        1: every class with two groups gives one even when its share is less than half of it.
+        1: a class that would give nothing, since its groups are few or large, gives the one
+        that fits best, if every class keeps another.
 
     Returns
     -------
@@ -75,18 +78,56 @@ def hold_out_groups(
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction: expected 0 <= fraction < 1, got {fraction}")
-    _, first, of_sample, sizes = np.unique(
-        groups, return_index=True, return_inverse=True, return_counts=True
-    )
-    held = np.zeros(len(first), dtype=np.bool_)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(first))
-    of_class: dict[int, list[int]] = {}
-    for group in order:
-        of_class.setdefault(int(labels[first[group]]), []).append(int(group))
-    for members in of_class.values():
-        share, given = fraction * int(sizes[members].sum()), 0
-        for group in members[:-1]:
-            if given + sizes[group] / 2 <= share or (at_least and not given and fraction > 0):
-                held[group] = True
-                given += int(sizes[group])
-    return np.asarray(held[of_sample])
+    unique, of_sample = np.unique(groups, return_inverse=True)
+    sizes, contents = _contents(labels, of_sample, len(unique))
+    of_class: list[list[int]] = [[] for _ in sizes]
+    drawn = np.random.Generator(np.random.PCG64(seed)).permutation(len(unique)).tolist()
+    for group in drawn:
+        for label in contents[group]:
+            of_class[label].append(group)
+    kept, given = [len(members) for members in of_class], [0] * len(sizes)
+    held: set[int] = set()
+
+    def is_spare(group: int) -> bool:
+        return group not in held and all(kept[label] > 1 for label in contents[group])
+
+    def change(group: int) -> float:
+        return math.fsum(
+            count * (count + 2 * (given[label] - fraction * sizes[label])) / sizes[label] ** 2
+            for label, count in contents[group].items()
+        )
+
+    def take(group: int) -> None:
+        held.add(group)
+        for label, count in contents[group].items():
+            kept[label] -= 1
+            given[label] += count
+
+    def serve(of_few: float) -> None:
+        """Take a group of each class that gave none and has fewer than ``of_few`` groups."""
+        for label, members in enumerate(of_class):
+            spare = [] if given[label] else [group for group in members if is_spare(group)]
+            if spare and len(members) < of_few:
+                take(min(spare, key=change))
+
+    if at_least and fraction:
+        serve(1 / fraction)  # first, since the shares of the others can make up for it
+    for group in drawn:
+        if is_spare(group) and change(group) <= 0:
+            take(group)
+    if at_least and fraction:
+        serve(math.inf)
+    return np.isin(of_sample, list(held))
+
+
+def _contents(
+    labels: npt.NDArray[Any], groups: npt.NDArray[Any], count: int
+) -> tuple[list[int], list[dict[int, int]]]:
+    """Return the size of each class, and for each group the number of samples by class."""
+    _, of_sample, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    pairs, amounts = np.unique(groups * len(sizes) + of_sample, return_counts=True)
+    contents: list[dict[int, int]] = [{} for _ in range(count)]
+    for pair, amount in zip(pairs.tolist(), amounts.tolist(), strict=True):
+        group, label = divmod(pair, len(sizes))
+        contents[group][label] = amount
+    return sizes.tolist(), contents

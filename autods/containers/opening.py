@@ -6,8 +6,10 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from unicodedata import normalize
 
 from autods.arrayspecs import ArrayImages
 from autods.containers.base import Container, Member, damaged, plain_name
@@ -38,6 +40,11 @@ class Listed:
         # A name that occurs twice stands for its last entry, as unpacking would leave it.
         self._by_name = {member.name: member for member in sorted(members, key=_name)}
 
+    @cached_property
+    def _by_form(self) -> dict[str, str]:
+        """The composed form of each name to the name itself."""
+        return {normalize("NFC", name): name for name in self._by_name}
+
     def members(self) -> list[Member]:
         """Return all files, sorted by name; no folders, no links."""
         return list(self._by_name.values())
@@ -49,6 +56,8 @@ class Listed:
         """
         if name not in self._by_name and name == self._file and kind_of(name).is_single:
             name = unpacked_name(name)
+        if name not in self._by_name:  # macOS packs names in another form than lists have
+            name = self._by_form.get(normalize("NFC", name), name)
         if name not in self._by_name:
             raise ContainerError(
                 f"{self._file}: member '{name}' was expected but is not among its "

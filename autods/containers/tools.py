@@ -23,7 +23,7 @@ from typing import IO, Protocol
 
 from autods.containers.base import plain_name
 from autods.containers.kinds import kind_of
-from autods.containers.zips import check_encryption, is_link
+from autods.containers.zips import check_encryption, is_link, member_name
 from autods.files import BLOCK
 
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # member names are UTF-8
@@ -143,8 +143,8 @@ def _zip_list(archive: Path) -> list[Entry]:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             check_encryption(archive, info)
-            if not info.is_dir():
-                listed.append((None if is_link(info) else info.filename, info.file_size, info.CRC))
+            if not (name := member_name(info)).endswith("/"):
+                listed.append((None if is_link(info) else name, info.file_size, info.CRC))
     return listed
 
 

@@ -15,6 +15,7 @@ from autods.containers.slices import Slice
 from autods.errors import ContainerError
 
 ENCRYPTED = 0x1  # general purpose flag, bit 0
+FAT = 0  # the system of an entry's writer, APPNOTE 4.4.2
 DEFLATE64 = 9  # APPNOTE 4.4.5; zlib cannot read it
 READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
@@ -58,13 +59,21 @@ def list_zip(
             members = []
             while infos:  # they are large: 0.5 kB each
                 info = infos.pop()
-                name = plain_name(shown, info.filename)
-                if name is not None and not info.is_dir() and not is_link(info):
+                raw = member_name(info)
+                name = None if raw.endswith("/") or is_link(info) else plain_name(shown, raw)
+                if name is not None:
                     at = _offset(shown, info, handle, start, place.base)
                     members.append(Member(name, at, info.file_size))
             return members
         except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as error:
             raise damaged(shown, error) from None
+
+
+def member_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of an entry; old writers on Windows part folders by backslashes."""
+    if info.create_system == FAT and "/" not in info.filename:
+        return info.filename.replace("\\", "/")
+    return info.filename
 
 
 def is_link(info: zipfile.ZipInfo) -> bool:

@@ -81,19 +81,18 @@ def _samples(
 ) -> Iterator[RawSample]:
     from autods.arrayfiles import read_labels
 
-    labels = {}
+    labels = []
     for task, source in part.labels.items():
-        labels[task] = read_labels(source, containers[source.file])
-        if len(labels[task]) != len(images):
+        labels.append(read_labels(source, containers[source.file]))
+        if len(labels[-1]) != len(images):
             raise LayoutError(
                 f"{part.images.shown}: task '{task}': expected a label for each of the "
-                f"{len(images)} images, got {len(labels[task])} in {source.shown}; nothing was "
+                f"{len(images)} images, got {len(labels[-1])} in {source.shown}; nothing was "
                 "indexed. Correct 'images' or 'labels' in the manifest."
             )
-    shared = Shared()
-    for position, name in enumerate(images):
-        of_image = shared({task: keys[position] for task, keys in labels.items()})
-        yield RawSample(part.images.file, name, of_image, part.split)
+    shared = Shared(part.labels)
+    for name, *keys in zip(images, *labels, strict=True):
+        yield RawSample(part.images.file, name, shared(keys), part.split)
 
 
 def _below(folder: str, names: list[str]) -> list[str]:

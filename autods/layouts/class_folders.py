@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from autods.containers import Container
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared, is_image
-from autods.layouts.patterns import Pattern, check_fields, fill
+from autods.layouts.patterns import Pattern, check_fields, filler
 from autods.layouts.tables import TextFile, rows
 
 
@@ -86,7 +86,9 @@ class PathLabels(Layout):
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image whose path matches."""
-        pattern, shared = Pattern(self.pattern), Shared()
+        pattern, shared = Pattern(self.pattern), Shared(self.labels)
+        labelled = [filler(text) for text in self.labels.values()]
+        official, grouped = filler(self.split or ""), filler(self.group or "")
         unwanted = [Pattern(text) for text in self.exclude]
         listed = self._listed(containers)
         for file in self.in_files:
@@ -97,9 +99,9 @@ class PathLabels(Layout):
                 if values is None or any(p.match(name) is not None for p in unwanted):
                     continue
                 matched += 1
-                labels = shared({task: fill(text, values) for task, text in self.labels.items()})
-                split = None if self.split is None else intern(fill(self.split, values))
-                group = None if self.group is None else fill(self.group, values)
+                labels = shared([label(values) for label in labelled])
+                split = None if self.split is None else intern(official(values))
+                group = None if self.group is None else grouped(values)
                 yield RawSample(file, name, labels, listed.pop(name, split), group)
             if not matched:
                 raise self._nothing(file, names)
@@ -111,12 +113,19 @@ class PathLabels(Layout):
             )
 
     def _listed(self, containers: Mapping[str, Container]) -> dict[str, str | None]:
-        """Return image path to official split, of all lists."""
-        return {
-            fill(entry.path, {"line": row.cells[0]}): entry.split
-            for entry in self.split_lists
-            for row in rows(entry, containers[entry.file], None, 1)
-        }
+        """Return image path to official split, of all lists; none may contradict another."""
+        splits: dict[str, str | None] = {}
+        for entry in self.split_lists:
+            path = filler(entry.path)
+            for row in rows(entry, containers[entry.file], None, 1):
+                split = splits.setdefault(path({"line": row.cells[0]}), entry.split)
+                if split != entry.split:
+                    raise LayoutError(
+                        f"{entry.shown}: line {row.line}: expected '{row.cells[0]}' in the list of "
+                        f"one split, got '{split}' and '{entry.split}'; nothing was indexed. "
+                        "Correct 'split_lists' in the manifest."
+                    )
+        return splits
 
     def _nothing(self, file: str, names: list[str]) -> LayoutError:
         near = f"such as '{names[len(names) // 2]}'" if names else "the file is empty"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from autods.containers import Container
 from autods.layouts.base import RawSample
 from autods.layouts.listed import ListedSamples
-from autods.layouts.tables import TextFile, rows
+from autods.layouts.tables import TextFile, checked_columns, rows
 
 
 class CsvTable(ListedSamples):
@@ -61,5 +61,5 @@ class CsvTable(ListedSamples):
         for _ in range(self.skip_lines):
             next(found, None)
         header = None if self.columns else next(found, None)
-        columns = self.columns or (header.cells if header else [])
+        columns = checked_columns(self.table, self.columns or (header.cells if header else []))
         yield from self.samples(containers, self.table, columns, found, self.split)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from autods.containers import Container
 from autods.errors import LayoutError
-from autods.layouts.tables import Row, TextFile, rows
+from autods.layouts.tables import Row, TextFile, checked_columns, rows
 
 
 class Join(TextFile):
@@ -32,16 +32,29 @@ class Join(TextFile):
     skip_lines: int = Field(default=0, ge=0)
 
     def reader(
-        self, container: Container, other: TextFile
+        self, container: Container, other: TextFile, known: set[str]
     ) -> Callable[[Row, dict[str, str]], None]:
         """Read the table; return what adds its columns to the values of a row of ``other``.
+
+        Parameters
+        ----------
+        known
+            Names of the columns that such a row has without this table; those of this table
+            are added.
 
         Raises
         ------
         LayoutError
-            When a value of ``by`` stands twice here, or is looked up in vain.
+            When a value of ``by`` stands twice here, or is looked up in vain, or a column is
+            known already.
         """
-        table = self._read(container)
+        columns, table = self._read(container)
+        if twice := known.intersection(columns) - {self.by, ""}:
+            raise LayoutError(
+                f"{self.shown}: expected column '{min(twice)}' in one table, got it in both it and "
+                f"{other.shown}; nothing was indexed. Name its columns anew in 'join'."
+            )
+        known.update(columns)
 
         def add(row: Row, values: dict[str, str]) -> None:
             key = values.get(self.by)
@@ -55,13 +68,14 @@ class Join(TextFile):
 
         return add
 
-    def _read(self, container: Container) -> dict[str, dict[str, str]]:
+    def _read(self, container: Container) -> tuple[list[str], dict[str, dict[str, str]]]:
+        """Return the names of the columns, and the value of ``by`` to the values of its row."""
         width = len(self.columns) if self.columns else None
         found = rows(self, container, self.delimiter, width)
         for _ in range(self.skip_lines):
             next(found, None)
         first = None if self.columns else next(found, None)
-        columns = self.columns or (first.cells if first else [])
+        columns = checked_columns(self, self.columns or (first.cells if first else []))
         if self.by not in columns:
             raise LayoutError(
                 f"{self.shown}: expected a column '{self.by}', got {', '.join(columns) or 'none'}; "
@@ -75,4 +89,4 @@ class Join(TextFile):
                     f"{self.shown}: line {row.line}: expected each '{self.by}' once, got "
                     f"'{values[self.by]}' again; nothing was indexed. Correct 'join'."
                 )
-        return table
+        return columns, table

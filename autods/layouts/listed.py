@@ -11,7 +11,14 @@ from autods.containers import Container
 from autods.errors import ContainerError, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
 from autods.layouts.joins import Join
-from autods.layouts.patterns import FIELD, Pattern, check_fields, compile_pattern, fill
+from autods.layouts.patterns import (
+    FIELD,
+    Pattern,
+    check_fields,
+    compile_pattern,
+    compile_template,
+    filler,
+)
 from autods.layouts.tables import Row, TextFile
 
 
@@ -56,6 +63,7 @@ class ListedSamples(Layout):
     def _plain_last_part(cls, value: str) -> str:
         if "*" in _last(value):
             raise ValueError("expected no '*' in the last part of the path")
+        compile_template(value)
         return value
 
     @field_validator("take")
@@ -103,25 +111,28 @@ class ListedSamples(Layout):
             a joined table, or there is no row at all.
         """
         add = [self._taker(column, pattern, table) for column, pattern in self.take.items()]
-        add += [joined.reader(containers[joined.file], table) for joined in self.join]
+        known = {*columns, *self._taken()}
+        add += [joined.reader(containers[joined.file], table, known) for joined in self.join]
         find = self._finder(containers[self.file], table)
         unwanted = [Pattern(text) for text in self.exclude]
-        shared, first = Shared(), True
+        path, labelled = filler(self.path), [filler(text) for text in self.labels.values()]
+        official, grouped = filler(split or ""), filler(self.group or "")
+        shared, first = Shared(self.labels), True
         for row in found:
             values = dict(zip(columns, row.cells, strict=True))
             for extend in add:
                 extend(row, values)
             if first:
                 first = self._checked(values, table, split)
-            name = fill(self.path, values)
+            name = path(values)
             if any(pattern.match(name) is not None for pattern in unwanted):
                 continue
-            labels = {task: fill(text, values) for task, text in self.labels.items()}
+            keys = [label(values) for label in labelled]
             if self.empty is not None:
-                labels = {task: key or self.empty for task, key in labels.items()}
-            part = None if split is None else intern(fill(split, values))
-            group = None if self.group is None else fill(self.group, values)
-            yield RawSample(self.file, find(row, name, values), shared(labels), part, group)
+                keys = [key or self.empty for key in keys]
+            part = None if split is None else intern(official(values))
+            group = None if self.group is None else grouped(values)
+            yield RawSample(self.file, find(row, name, values), shared(keys), part, group)
         if first:
             raise LayoutError(
                 f"{table.shown}: expected at least one row, got none; nothing was indexed. "
@@ -141,9 +152,11 @@ class ListedSamples(Layout):
         """Return the fields that templates may use, ``None`` if only the tables tell."""
         if columns is None or any(table.columns is None for table in self.join):
             return None
-        taken = {field for pattern in self.take.values() for field in Pattern(pattern).fields}
         joined = {name for table in self.join for name in table.columns or []}
-        return {*columns, *taken, *joined}
+        return {*columns, *self._taken(), *joined}
+
+    def _taken(self) -> set[str]:
+        return {field for pattern in self.take.values() for field in Pattern(pattern).fields}
 
     def _checked(self, values: Mapping[str, str], table: TextFile, split: str | None) -> bool:
         """Check the templates by the first row; return that it is no longer the first."""
@@ -185,11 +198,10 @@ class ListedSamples(Layout):
                     raise self._missing(table, row, name, "has no such member") from None
 
             return exact
-        members = self._candidates(container)
+        members, stands_for = self._candidates(container), compile_template(self.path)
 
         def matching(row: Row, name: str, values: Mapping[str, str]) -> str:
-            pattern = compile_pattern(self.path, values)
-            names = [n for n in members.get(_last(name), []) if pattern.fullmatch(n)]
+            names = [n for n in members.get(_last(name), []) if stands_for(n, values)]
             if len(names) != 1:
                 got = f"has {' and '.join(names[:2])}" if names else "has no such member"
                 raise self._missing(table, row, name, got)

@@ -10,7 +10,8 @@ stands for the text taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from operator import itemgetter
 
 PART = re.compile(
     r"\{(?P<name>[a-z][a-z0-9_]*)(:(?P<type>int|word))?\}"
@@ -46,13 +47,8 @@ class Pattern:
         return values
 
 
-def compile_pattern(pattern: str, values: Mapping[str, str] | None = None) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Translate a path pattern into a regular expression for `re.Pattern.fullmatch`.
-
-    Parameters
-    ----------
-    values
-        Texts that fields stand for; ``None``: they take what is there.
 
     Raises
     ------
@@ -65,9 +61,7 @@ def compile_pattern(pattern: str, values: Mapping[str, str] | None = None) -> re
         parts.append(_literal(pattern, pattern[last : found.start()]))
         last = found.end()
         name = found["name"]
-        if name is not None and values is not None:
-            parts.append(re.escape(values[name]))
-        elif name is not None:
+        if name is not None:
             text = TYPES[found["type"]]
             parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{text})")
             seen.add(name)
@@ -77,6 +71,25 @@ def compile_pattern(pattern: str, values: Mapping[str, str] | None = None) -> re
             parts.append(".*" if found["rest"] else "[^/]*")
     parts.append(_literal(pattern, pattern[last:]))
     return re.compile("".join(parts), re.DOTALL)
+
+
+def compile_template(template: str) -> Callable[[str, Mapping[str, str]], bool]:
+    """Return what tells whether a path is one that a template with ``*`` stands for.
+
+    It is called with the path and the values of the template's fields. They stand before
+    the path in the text that is matched, so one regular expression serves all of them.
+    """
+    names = list(dict.fromkeys(FIELD.findall(template)))
+    parts = ["([^\0]*)\0"] * len(names)
+    for position, piece in enumerate(FIELD.split(template)):
+        if position % 2:
+            parts.append(f"(?:\\{names.index(piece) + 1})")
+        else:
+            parts.append(compile_pattern(piece).pattern)
+    regex = re.compile("".join(parts), re.DOTALL)
+    return lambda path, values: (
+        regex.fullmatch("\0".join([*(values[name] for name in names), path])) is not None
+    )
 
 
 def fields(template: str) -> set[str]:
@@ -93,11 +106,16 @@ def check_fields(what: str, template: str, known: Collection[str]) -> None:
         )
 
 
+def filler(template: str) -> Callable[[Mapping[str, str]], str]:
+    """Return what puts values into a template whose fields were checked."""
+    if FIELD.fullmatch(template):  # most templates are one field, and there are millions
+        return itemgetter(template[1:-1])
+    return lambda values: FIELD.sub(lambda found: values[found[1]], template)
+
+
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Put values into a template whose fields were checked."""
-    if template.startswith("{") and template.find("}") == len(template) - 1:
-        return values[template[1:-1]]  # most templates are one field, and there are millions
-    return FIELD.sub(lambda found: values[found[1]], template)
+    return filler(template)(values)
 
 
 def _literal(pattern: str, text: str) -> str:

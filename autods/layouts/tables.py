@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from autods.errors import LayoutError
 from autods.layouts.patterns import compile_pattern
 
 BLANKS = " \t\r\n"  # around a cell; other white space may be part of a name
+TEXT_BYTES = 1 << 30  # far more than any list takes; it is read whole
+LINE_END = re.compile(r"\r?\n|\r")
 
 
 class TextFile(BaseModel):
@@ -46,6 +49,11 @@ class TextFile(BaseModel):
                     "the manifest."
                 )
             member = found[0]
+        if (size := container.find(member).size) > TEXT_BYTES:
+            raise LayoutError(
+                f"{self.shown}: expected a table of up to {TEXT_BYTES:,} bytes, got {size:,}; "
+                "nothing was indexed. Correct the manifest."
+            )
         return container.read(member)
 
     def text(self, container: Container) -> str:
@@ -64,6 +72,17 @@ class Row(NamedTuple):
 
     line: int
     cells: list[str]
+
+
+def checked_columns(table: TextFile, columns: list[str]) -> list[str]:
+    """Return the columns of a table; raise `LayoutError` if one name stands for two."""
+    for position, name in enumerate(columns):
+        if name and name in columns[:position]:
+            raise LayoutError(
+                f"{table.shown}: expected column '{name}' once, got it twice; nothing was indexed. "
+                "Name the columns in the manifest."
+            )
+    return columns
 
 
 def rows(
@@ -113,12 +132,12 @@ def _split(
 ) -> Iterator[tuple[int, list[str]]]:
     if delimiter is None:
         # Bytes divide at ASCII blanks only, str also at others, which may be part of a name.
-        for line, content in enumerate(text.encode().split(b"\n"), start=1):
-            yield line, [c.decode() for c in content.split(None, (columns or 0) - 1)]
+        for line, content in enumerate(LINE_END.split(text), start=1):
+            yield line, [c.decode() for c in content.encode().split(None, (columns or 0) - 1)]
         return
     if rest:
-        for line, text_line in enumerate(text.split("\n"), start=1):
-            yield line, text_line.rstrip("\r").split(delimiter, (columns or 0) - 1)
+        for line, content in enumerate(LINE_END.split(text), start=1):
+            yield line, content.split(delimiter, (columns or 0) - 1)
         return
     # Quotes mean something in comma-separated files only; a tab-separated one has stray quotes.
     reader = csv.reader(

@@ -252,6 +252,24 @@ def test_the_last_of_two_members_with_one_name_counts(tmp_path):
     assert container.read("a.jpg") == b"newer"
 
 
+def test_a_zip_written_on_windows_with_backslashes_holds_folders(tmp_path):
+    source = tmp_path / "a.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        for system, name in ((0, "a\\b\\"), (0, "a\\b\\1.jpg"), (3, "a\\2.jpg"), (0, "a/3\\4.jpg")):
+            info = zipfile.ZipInfo(name)
+            info.create_system = system
+            archive.writestr(info, name)
+    container = opened(tmp_path, source)[-1]
+    assert [m.name for m in container.members()] == ["a/3\\4.jpg", "a/b/1.jpg", "a\\2.jpg"]
+    assert container.read("a/b/1.jpg") == b"a\\b\\1.jpg"
+
+
+def test_a_member_is_found_by_another_form_of_its_unicode_name(tmp_path):
+    container = opened(tmp_path, make_zip(tmp_path / "a.zip", {"cafe\u0301.jpg": b"x"}))[-1]
+    assert container.read("caf\u00e9.jpg") == b"x"
+    assert container.find("caf\u00e9.jpg").name == "cafe\u0301.jpg"
+
+
 def test_missing_files_and_members_and_unknown_kinds_say_what_to_do(tmp_path):
     source = build(tmp_path, "x.zip")
     root, manifest, file = setting(tmp_path, source)

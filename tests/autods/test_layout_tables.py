@@ -35,9 +35,7 @@ def test_a_pattern_takes_fields_out_of_a_column(tmp_path):
 def test_a_column_that_does_not_match_is_an_error_with_its_line(tmp_path):
     layout = listed(take={"path": "{category}/{image}"}, labels={"class": "{category}"})
     files = {"a.zip": images("c/1.jpg"), "list.txt": b"c/1.jpg\n1.jpg\n"}
-    with pytest.raises(
-        LayoutError, match=r"list\.txt: line 2: .* to match '\{category\}/"
-    ):
+    with pytest.raises(LayoutError, match=r"list\.txt: line 2: .* to match '\{category\}/"):
         read(tmp_path, files, layout)
 
 
@@ -80,12 +78,49 @@ def test_a_join_without_exactly_one_partner_is_an_error(tmp_path, flags, message
         read(tmp_path, {"a.zip": content, "list.txt": b"1 x.jpg\n2 y.jpg\n"}, listed(**JOINED))
 
 
+@pytest.mark.parametrize(
+    ("table", "part", "message"),
+    [
+        (b"id,kind,kind\n1,cat,dog\n", b"id,part\n1,x\n", "table.csv: .* column 'kind' once"),
+        (b"id,kind\n1,cat\n", b"id,part,part\n1,x,y\n", "part.csv: .* column 'part' once"),
+        (b"id,kind\n1,cat\n", b"id,part,kind\n1,x,dog\n", "'kind' in one table, got it in both"),
+    ],
+)
+def test_a_column_name_that_stands_for_two_columns_is_an_error(tmp_path, table, part, message):
+    layout = {**CSV, "join": [{"file": "part.csv", "delimiter": ",", "by": "id"}]}
+    files = {"a.zip": images("images/1.jpg"), "table.csv": table, "part.csv": part}
+    with pytest.raises(LayoutError, match=message):
+        read(tmp_path, files, layout)
+
+
+def test_unnamed_columns_may_be_several(tmp_path):
+    files = {"a.zip": images("images/1.jpg"), "table.csv": b",id,,kind,part\n0,1,0,cat,x\n"}
+    assert found(read(tmp_path, files, CSV)) == [("images/1.jpg", "cat", "x")]
+
+
+def test_a_table_too_large_for_memory_is_refused_by_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("autods.layouts.tables.TEXT_BYTES", 10)
+    files = {"a.zip": images("images/1.jpg"), "table.csv": b"id,kind,part\n"}
+    with pytest.raises(LayoutError, match=r"table\.csv: .* up to 10 bytes, got 13"):
+        read(tmp_path, files, CSV)
+
+
 def test_a_path_with_stars_is_the_one_member_that_matches(tmp_path):
     layout = listed(path="**/part_*/{path}.jpg")
     files = {"a.zip": images("in/part_1/a.jpg", "in/part_2/b.jpg", "c.jpg"), "list.txt": b"a\nb"}
     assert [member for member, _, _ in found(read(tmp_path, files, layout))] == [
         "in/part_1/a.jpg",
         "in/part_2/b.jpg",
+    ]
+
+
+def test_a_path_with_stars_may_use_any_column_of_a_header(tmp_path):
+    layout = {**CSV, "path": "**/{Image ID}_*/{File}", "labels": {"class": "{Kind}"}, "split": None}
+    table = b"Image ID,File,Kind\n7+,a (1).jpg,cat\n7,b.jpg,dog\n"
+    files = {"a.zip": images("x/7+_/a (1).jpg", "x/77_/b.jpg", "x/7_y/b.jpg"), "table.csv": table}
+    assert found(read(tmp_path, files, layout)) == [
+        ("x/7+_/a (1).jpg", "cat", None),
+        ("x/7_y/b.jpg", "dog", None),
     ]
 
 
@@ -169,6 +204,17 @@ def test_a_listed_image_that_is_not_there_is_an_error(tmp_path):
     files = {"a.zip": {**images("dataset/1 Brick 1.png"), "val.txt": b"1 Brick 9.png\n"}}
     with pytest.raises(LayoutError, match=r"got none for 1, for example 'dataset/1 Brick 9\.png'"):
         read(tmp_path, files, LISTED_SPLITS)
+
+
+def test_an_image_in_the_lists_of_two_splits_is_an_error(tmp_path):
+    lists = [
+        {"file": "a.zip", "member": f"{split}.txt", "path": "dataset/{line}", "split": split}
+        for split in ("val", "test")
+    ]
+    line = b"1 Brick 9.png\n"
+    files = {"a.zip": {**images("dataset/1 Brick 9.png"), "val.txt": line, "test.txt": line}}
+    with pytest.raises(LayoutError, match=r"test\.txt: line 1: .*'1 Brick 9\.png'.*'val'"):
+        read(tmp_path, files, {**LISTED_SPLITS, "split_lists": lists})
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,27 @@ def test_only_line_feeds_end_a_line_and_only_blanks_divide_it(tmp_path):
     assert [s.labels["rest"] for s in samples] == ["x\x0cy", "z\x1cz"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_may_end_as_on_any_system_and_begin_with_a_mark(tmp_path, end, mark):
+    samples = [("1.jpg", "cat", None), ("2.jpg", "dog, big", None)]
+    lines = end.join(["1.jpg cat", "2.jpg dog, big", ""])
+    table = end.join(["id,kind", "1,cat", "2,dog, big"])
+    listed = {
+        "family": "list-files",
+        "file": "a.zip",
+        "lists": [{"file": "list.txt"}],
+        "columns": ["image", "kind"],
+        "path": "{image}",
+        "labels": {"class": "{kind}"},
+    }
+    rest = {"columns": ["id", "kind"], "rest": True, "skip_lines": 1, "split": None}
+    files = {"a.zip": images("1.jpg", "2.jpg"), "list.txt": (mark + lines).encode()}
+    assert found(read(tmp_path / "a", files, listed)) == samples
+    files = {"a.zip": images("1.jpg", "2.jpg"), "table.csv": (mark + table).encode()}
+    assert found(read(tmp_path / "b", files, {**CSV, "path": "{id}.jpg", **rest})) == samples
+
+
 CSV = {
     "family": "csv-table",
     "file": "a.zip",
@@ -207,7 +228,10 @@ def test_a_csv_table_without_header_in_another_encoding(tmp_path):
 
 def test_a_csv_table_without_an_expected_column_is_an_error(tmp_path):
     files = {"a.zip": images("images/1.jpg"), "table.csv": b"id,label,part\n1,x,train\n"}
-    with pytest.raises(LayoutError, match=r"table\.csv: labels: class .*kind.* is not known; expected one of id, label, part"):
+    with pytest.raises(
+        LayoutError,
+        match=r"table\.csv: labels: class .*kind.* is not known; expected one of id, label, part",
+    ):
         read(tmp_path, files, CSV)
 
 

@@ -111,6 +111,41 @@ def test_classes_of_a_table_keep_its_order_and_equal_names_are_told_apart(tmp_pa
     assert index.classes["class"] == ["pet (dog)", "pet (cat)"]
 
 
+def test_a_table_whose_keys_are_numbers_gives_their_order_and_a_pattern_takes_the_names(tmp_path):
+    table = b"b/dog/1 10\nb/dog/2 10\nb/cat/1 9\nb/x/1 1\n"
+    spec = {"file": "a.zip", "member": "t", "delimiter": None, "key": 1, "name": 0}
+    members = {"9/a.jpg": b"", "10/b.jpg": b"", "t": table}
+    layout = folders_layout("a.zip", "{class}/*")
+    drawn = {"clean": {"rule": "random", "test_fraction": 0.5}}
+    tasks = {"class": {"classes": {**spec, "take": "b/{name}/*"}}}
+    _, index = indexed(tmp_path, layout=layout, members=members, tasks=tasks, splits=drawn)
+    assert index.classes["class"] == ["cat", "dog"]
+    assert index.labels().tolist() == [1, 0]
+    tasks = {"class": {"classes": {**spec, "take": "c/{name}/*"}}}
+    with pytest.raises(LayoutError, match=r"line 1: expected 'b/dog/1' to match 'c/\{name\}/"):
+        indexed(tmp_path / "b", layout=layout, members=members, tasks=tasks, splits=drawn)
+
+
+def test_keys_that_are_signed_numbers_are_sorted_as_numbers(tmp_path):
+    members = {f"train/{key}/{i}.jpg": b"" for key in ("10", "-2", "2", "-10") for i in (0, 1)}
+    drawn = {"clean": {"rule": "random", "test_fraction": 0.5}}
+    _, index = indexed(tmp_path, members=members, splits=drawn)
+    assert index.classes["class"] == ["-10", "-2", "2", "10"]
+
+
+def test_one_name_in_two_forms_of_unicode_is_one_class(tmp_path):
+    members = {
+        f"{split}/{kind}/{i}.jpg": b""
+        for split, kind in (("train", "caf\u00e9"), ("test", "cafe\u0301"))
+        for i in range(3)
+    }
+    for classes in (None, ["cafe\u0301", "bar"]):
+        tasks = {"class": {"classes": classes}}
+        _, index = indexed(tmp_path / str(classes), members=members, tasks=tasks)
+        assert index.classes["class"][0] == "caf\u00e9"
+        assert index.labels().tolist() == [0] * 6
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -215,7 +250,7 @@ def test_an_archive_put_there_by_hand_is_indexed_once_fetch_has_checked_it(tmp_p
 def test_a_broken_record_is_one_message(tmp_path, content):
     root, manifest = setting(tmp_path)
     root.record("things").write_bytes(content.encode("latin-1"))
-    with pytest.raises(FetchError, match=r"record\.json: expected .*Move it away"):
+    with pytest.raises(FetchError, match=r"(?s)record\.json: expected .*Move it away"):
         index_dataset(manifest, root, Silent())
     root.record("things").unlink()
     fetch_dataset(manifest, root, Silent())
@@ -350,6 +385,27 @@ def start_child(manifest: Path, root: Path) -> subprocess.Popen[str]:
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     return child
+
+
+@pytest.mark.parametrize("packing", ["shuffled zip", "tar", "tar.gz", "folder"])
+def test_another_packing_or_order_of_members_gives_the_same_ids_and_splits(tmp_path, packing):
+    names = random.Random(0).sample(list(MEMBERS), len(MEMBERS))
+    shuffled = {name: MEMBERS[name] for name in names}
+    drawn = {"clean": {"rule": "random", "test_fraction": 0.25}}
+    _, reference = indexed(tmp_path / "reference", splits=drawn)
+    source = {
+        "shuffled zip": lambda: make_zip(tmp_path / "a.zip", shuffled),
+        "tar": lambda: make_tar(tmp_path / "a.tar", shuffled),
+        "tar.gz": lambda: make_tar(tmp_path / "a.tar.gz", shuffled, "w:gz"),
+        "folder": lambda: make_folder(tmp_path / "a", shuffled),
+    }[packing]()
+    root, layout = DataRoot(tmp_path / "root"), {**BY_FOLDER, "files": [source.name]}
+    files = {source.name: source}
+    manifest = placed(root, manifest_of(files, layout, splits=drawn), files)
+    index_dataset(manifest, root, Silent())
+    table = load_samples(root, "things", manifest).table
+    for column in ("sample", "member", "size", "split_clean", "label_class"):
+        assert table[column].equals(reference.table[column])
 
 
 def test_the_same_content_gives_the_same_bytes_wherever_it_lies(tmp_path):

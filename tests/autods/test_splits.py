@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,37 @@ def test_what_groups_give_differs_from_the_share_by_half_a_group_at_most(pairs, 
         assert mask[of_class].sum() <= fraction * of_class.sum() + largest / 2
 
 
+@given(samples, st.floats(0.05, 0.6), st.integers(0, 5), st.integers(0, 1))
+def test_groups_over_several_classes_leave_every_class_something_to_train_on(
+    pairs, fraction, seed, at_least
+):
+    labels = np.array([label for label, _ in pairs])
+    groups = np.array([group for _, group in pairs])  # each of several classes
+    mask = hold_out_groups(labels, groups, fraction, seed, at_least)
+    for group in np.unique(groups):
+        assert len(set(mask[groups == group])) == 1
+    for label in np.unique(labels):
+        assert not mask[labels == label].all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_slides_that_hold_all_classes_give_every_class_its_share(seed):
+    labels = np.tile(np.repeat(np.arange(8), 20), 10)  # ten slides, twenty tiles of each class
+    groups = np.repeat(np.arange(10), 160)
+    rare = np.isin(groups, [0, 1]) | (labels < 7)  # class 7 is on two slides only
+    mask = hold_out_groups(labels[rare], groups[rare], 0.25, seed, at_least=1)
+    tested = np.bincount(labels[rare][mask], minlength=8)
+    assert tested[7] == 20
+    assert set(tested[:7].tolist()) <= {40, 60}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_giant_group_stays_in_train(seed):
+    groups = np.repeat([0, 1, 2, 3], [900, 40, 30, 30])
+    mask = hold_out_groups(np.zeros(1000, np.int32), groups, 0.25, seed, at_least=1)
+    assert mask.sum() == 100
+
+
 def test_without_groups_of_several_samples_the_shares_are_those_of_a_plain_draw():
     labels = np.repeat([0, 1], 40)
     mask = hold_out_groups(labels, np.arange(80), 0.25, seed=0)
@@ -68,7 +100,7 @@ def test_training_images_of_a_group_that_is_tested_are_left_out():
 
 
 def test_images_without_a_group_are_groups_of_their_own():
-    rule = SplitRule(rule="random", test_fraction=0.5, dev_fraction=0, grouped=True)
+    rule = SplitRule(rule="random", test_fraction=0.2, dev_fraction=0, grouped=True)
     splits = divided(rule, [None] * 40, [None] * 20 + ["one"] * 20)
     assert len(set(splits[20:])) == 1
     assert set(splits[:20]) == {"train", "test"}
