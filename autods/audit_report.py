@@ -120,6 +120,12 @@ def _duplicates(found: Findings) -> Iterator[str]:
                 yield f"    - {' = '.join(f'`{path}`' for path in paths)}"
 
 
+def flawed(found: Findings) -> bool:
+    """Tell whether there are images worth naming: broken ones, copies, conflicts."""
+    counted = row(found)
+    return any(counted[key] for key in ("broken", "copies", "in test", "conflicts"))
+
+
 def _images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 

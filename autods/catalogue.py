@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from autods.errors import ManifestError
 from autods.manifest import FileEntry, Manifest, StreamItem, StreamSpec
 from autods.names import unknown
+from autods.yaml_errors import explain
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -40,8 +41,13 @@ class Catalogue:
         self._streams: dict[str, Path] = {}
         for folder in [shipped_manifests(), *extra, *folders]:
             if not folder.is_dir():
+                got = (
+                    "is a file; expected the folder it lies in"
+                    if folder.exists()
+                    else ("does not exist")
+                )
                 raise ManifestError(
-                    f"manifest folder {folder} does not exist; nothing was read. "
+                    f"manifest folder {folder} {got}; nothing was read. "
                     "Correct --manifests or AUTODS_MANIFESTS."
                 )
             for path in sorted([*folder.glob("*.yaml"), *folder.glob("datasets/*.yaml")]):
@@ -118,39 +124,16 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
             f"{error.start}; nothing was used. Save the file as UTF-8."
         ) from None
     except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: not valid YAML: {error}; nothing was used.") from None
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or error
+        raise ManifestError(
+            f"{path}{place}: not valid YAML: {problem}; nothing was used. Look at this line and "
+            "the one before: indentation, quotes, a blank after each ':'."
+        ) from None
     except ValidationError as error:
-        node = yaml.compose(text, Loader=LOADER)
-        lines = [_explain(path, node, problem) for problem in error.errors()]
-        raise ManifestError("\n".join([*lines, "The manifest was not used."])) from None
-
-
-def _explain(path: Path, node: yaml.Node | None, problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-    line = _line(node, problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    got = ""
-    if problem["type"] == "extra_forbidden":
-        message = "unknown key"
-    elif problem["type"] == "missing":
-        message = "required key is missing"
-    elif isinstance(problem["input"], str | int | float):
-        got = f", got '{problem['input']}'"
-    return f"{path}:{line}: {field}: {message}{got}"
-
-
-def _line(node: yaml.Node | None, location: Iterable[int | str]) -> int:
-    """Return the line (1-based) of the innermost node on the way to a location."""
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == str(part)]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            found = node.value[part : part + 1]
-        else:
-            found = []
-        if found:  # a location also names the family of a layout, which is no node
-            node = found[0]
-    return node.start_mark.line + 1 if node is not None else 1
+        lines = explain(path, text, model, error)
+        raise ManifestError("\n".join([*lines, "The file was not used."])) from None
 
 
 def _resolved(entry: FileEntry, folder: Path) -> FileEntry:

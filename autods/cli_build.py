@@ -1,7 +1,8 @@
-"""The commands that make something of fetched datasets: index, extract, import-features, new."""
+"""The commands that make something of fetched datasets: index, extract, new."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from autods.cli_common import (
     open_root,
 )
 from autods.console import print_json, print_table
+from autods.errors import UsageError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
@@ -33,7 +35,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(index)
     app.command()(extract)
-    app.command("import-features")(import_features)
     app.command()(new)
 
 
@@ -76,71 +77,75 @@ def extract(
         int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")
+    ] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images encoded at once.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
+    workers: Annotated[
+        str, typer.Option(help="Processes that decode images for each device: auto, 0, 1 ...")
+    ] = "auto",
     shard_size: Annotated[int, typer.Option(min=1, help="Samples of one shard.")] = 16384,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="JPEG at reduced scale: faster, other features.")
+    ] = False,
+    gpu_decode: Annotated[
+        bool, typer.Option("--gpu-decode", help="JPEG by the GPU: faster, other features.")
+    ] = False,
     all_tasks: Annotated[
         bool,
         typer.Option("--all-tasks", help="Also images that only other label sets have."),
     ] = False,
     root: Root = None,
     manifests: Manifests = None,
+    json: Json = False,
 ) -> None:
     """Extract features of fetched datasets (all that are here, if none is named)."""
+    from contextlib import closing
+    from functools import partial
+
     from autods.progress import console_progress
     from autods.samples import index_dataset
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     found = chosen_here(names, everything, catalogue, data_root)
+    count, decoding = _workers(workers), _decoding(draft, gpu_decode)
 
+    from autods.encode.devices import choose_devices, local_engine
     from autods.encode.encoders import load_encoder
-    from autods.encode.extract import extract_dataset
+    from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
 
-    encoder = load_encoder(
-        model, pretrained, random_weights, precision, _device(device), progress=progress
-    )
-
+    factory = partial(load_encoder, model, pretrained, random_weights, precision)
+    encoder, engine = local_engine(factory, choose_devices(device), count, progress)
     indexed: list[Manifest] = []
+    outcomes: list[ExtractOutcome] = []
 
     def one(name: str) -> None:
         manifest = catalogue.dataset(name)
         if index_dataset(manifest, data_root, progress).action == "indexed":
             indexed.append(manifest)
-        extract_dataset(
+        outcome = extract_dataset(
             manifest,
             data_root,
             encoder,
             batch_size=batch_size,
-            workers=workers,
             shard_size=shard_size,
             all_tasks=all_tasks,
+            decoding=decoding,
+            engine=engine,
             progress=progress,
         )
+        outcomes.append(outcome)
+        write_record(data_root, outcomes)
 
-    each(found, one, then=lambda: _warn(indexed, data_root))
-    print(f"Encoder: {encoder.name}")
+    def finish() -> None:
+        if json:
+            print_json([outcome.record() for outcome in outcomes])
+        else:
+            _warn(indexed, data_root)
+            print(f"Encoder: {encoder.name}")
 
-
-def import_features(
-    folder: Annotated[Path, typer.Argument(help="Folder of NAME.npz files.")],
-    encoder: Annotated[str, typer.Option(help="Name to give the encoder that made them.")],
-    pad_to: Annotated[
-        int | None, typer.Option(help="Fill narrower features up with zeros to this width.")
-    ] = None,
-    root: Root = None,
-) -> None:
-    """Turn a folder of .npz features into feature sets that streams can use."""
-    from autods.import_features import import_npz_folder
-    from autods.progress import console_progress
-
-    outcome = import_npz_folder(
-        folder, open_root(root), encoder, pad_to=pad_to, progress=console_progress()
-    )
-    for name in outcome.imported:
-        print(f"imported {name}")
-    for name in outcome.kept:
-        print(f"kept     {name}")
+    with closing(engine):
+        each(found, one, then=finish)
 
 
 def new(
@@ -149,9 +154,12 @@ def new(
     out: Annotated[Path, typer.Option(help="Folder for the manifest.")] = Path(),
 ) -> None:
     """Write a manifest for a folder of images."""
-    from autods.new import new_manifest
+    from autods.new import new_manifest, remarks
 
-    print(new_manifest(name, folder, out))
+    target = new_manifest(name, folder, out)
+    print(target)
+    for remark in remarks(target, folder):
+        print(remark, file=sys.stderr)
 
 
 def _index_row(manifest: Manifest, summary: IndexSummary) -> dict[str, Any]:
@@ -203,9 +211,16 @@ def _warn(manifests: Sequence[Manifest], root: DataRoot) -> None:
         print_table("Warning: counts that are not as expected", rows, cut=["expected by"])
 
 
-def _device(text: str) -> str:
-    if text != "auto":
-        return text
-    import torch
+def _workers(text: str) -> int | None:
+    """Return the number of processes that decode, ``None`` for as many as suit."""
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"--workers: expected auto or a number from 0 on, got '{text}'.")
+    return int(text)
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+
+def _decoding(draft: bool, gpu_decode: bool) -> str:
+    if draft and gpu_decode:
+        raise UsageError("expected --draft or --gpu-decode, got both; nothing was done.")
+    return "draft" if draft else "gpu" if gpu_decode else "reference"

@@ -1,4 +1,4 @@
-"""The commands that tell what there is: list, info, status."""
+"""The commands that tell what there is, and what a manifest may say."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import typer
 
 from autods.cli_common import Json, Manifests, Root, open_catalogue, open_root
 from autods.console import print_json, print_table
+from autods.errors import ManifestError
 
 if TYPE_CHECKING:
     from autods.inventory import Holding
     from autods.manifest import Expected
+    from autods.root import DataRoot
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_datasets)
     app.command()(info)
     app.command()(status)
+    app.command("manifest-schema")(manifest_schema)
 
 
 def list_datasets(
@@ -56,12 +59,13 @@ def list_datasets(
     ]
     if json:
         print_json(rows)
-        return
-    shown = ("name", "classes", "images", "access", "state", "licence")
-    print_table(
-        "Datasets ('?': unknown)", [{key: row[key] for key in shown} for row in rows], ["licence"]
-    )
-    print(_totals(rows))
+    else:
+        shown = ("name", "classes", "images", "access", "state", "licence")
+        table = [{key: row[key] for key in shown} for row in rows]
+        print_table("Datasets ('?': unknown)", table, ["licence"])
+        print(_totals(rows))
+    if wrong := [holding.problem for holding in holdings if holding.manifest is None]:
+        raise ManifestError("\n".join(map(str, wrong)))
 
 
 def info(
@@ -92,6 +96,18 @@ def info(
         print(describe(manifest, holding, data_root, shutil.get_terminal_size().columns))
 
 
+def manifest_schema(
+    stream: Annotated[
+        bool, typer.Option("--stream", help="That of stream files, not of manifests.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of manifests, for editors that check YAML while you write."""
+    from autods.manifest import Manifest, StreamSpec
+
+    schema = (StreamSpec if stream else Manifest).model_json_schema(by_alias=True)
+    print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
 def status(root: Root = None, manifests: Manifests = None, json: Json = False) -> None:
     """Show what is fetched, indexed and extracted under the root."""
     from autods.inventory import take_inventory
@@ -108,7 +124,7 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
                 "indexed": bool(holding.index),
                 "samples": holding.index.get("samples"),
                 "features": list(holding.features),
-                "problem": _problem(holding),
+                "problem": _problem(holding, data_root),
             }
             for holding in holdings
         ]
@@ -116,7 +132,7 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
     elif holdings:
         print_table(f"Under {data_root.path}", [_status_row(holding) for holding in holdings])
         for holding in holdings:
-            if problem := _problem(holding):
+            if problem := _problem(holding, data_root):
                 print(f"{holding.dataset}: {problem}")
     else:
         print(f"Nothing under {data_root.path} yet. Start with `autods fetch NAME`.")
@@ -137,7 +153,7 @@ def _status_row(holding: Holding) -> dict[str, Any]:
     }
 
 
-def _problem(holding: Holding) -> str | None:
+def _problem(holding: Holding, root: DataRoot) -> str | None:
     """Return what keeps a dataset from being used as it is, with the cure."""
     if holding.problem is not None:
         return holding.problem
@@ -145,6 +161,12 @@ def _problem(holding: Holding) -> str | None:
         return f"its index is of another manifest or format; run 'autods index {holding.dataset}'."
     if holding.missing is None:
         return "no manifest is known; add --manifests FOLDER."
+    if holding.stale:
+        folders = ", ".join(str(root.features(one, holding.dataset)) for one in holding.stale)
+        return (
+            f"features of another manifest, which no stream uses; move {folders} away and run "
+            f"'autods extract {holding.dataset}' again."
+        )
     return None
 
 
@@ -160,7 +182,8 @@ def _totals(rows: list[dict[str, Any]]) -> str:
     """Return the last line of the list: how many datasets, classes and images are known."""
     classes = [row["classes"] for row in rows if row["classes"] is not None]
     images = [row["images"] for row in rows if row["images"] is not None]
+    noun = "dataset" if len(rows) == 1 else "datasets"
     return (
-        f"{len(rows)} datasets; {sum(classes):,} classes ({len(classes)} datasets) and "
+        f"{len(rows)} {noun}; {sum(classes):,} classes ({len(classes)} datasets) and "
         f"{sum(images):,} images ({len(images)}) are known."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,12 +97,14 @@ def audit(
 ) -> None:
     """Look for duplicates, imbalance and unreadable images in indexed datasets."""
     from autods.audit import audit_dataset
-    from autods.audit_report import LEGEND, row, write_report
+    from autods.audit_report import LEGEND, flawed, row, write_report
     from autods.audit_scan import Scanner
     from autods.files import atomic
     from autods.progress import console_progress
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    if report is not None:
+        _check_report(report)
     found: list[dict[str, Any]] = []
 
     def finish() -> None:
@@ -113,6 +116,9 @@ def audit(
         if report is not None and found:
             with atomic(report) as temporary:
                 temporary.write_text(write_report(found), encoding="utf-8")
+            print(f"Report: {report}", file=sys.stderr)
+        elif not json and any(flawed(findings) for findings in found):
+            print("--report FILE tells which images these are.")
 
     with Scanner(workers or _cores(), decode=not fast) as scanner:
 
@@ -121,6 +127,17 @@ def audit(
             found.append(audit_dataset(data_root, name, manifest, scanner, progress, again=again))
 
         each(_indexed(names, catalogue, data_root), one, then=finish)
+
+
+def _check_report(report: Path) -> None:
+    """Refuse a place where no file can be written, before hours of work."""
+    around = next(folder for folder in report.absolute().parents if folder.exists())
+    if report.is_dir() or not around.is_dir() or not os.access(around, os.W_OK):
+        got = "a folder" if report.is_dir() else f"{around} cannot be written to"
+        raise UsageError(
+            f"--report {report}: expected a place for a file, got {got}; nothing was audited. "
+            "Name another file."
+        )
 
 
 def _indexed(names: list[str] | None, catalogue: Catalogue, root: DataRoot) -> list[str]:

@@ -45,7 +45,8 @@ def chosen(
 ) -> list[str]:
     """Return the datasets of a command that wants names or ``--all``, never both."""
     if bool(names) == everything:
-        raise UsageError(f"expected names of datasets or --all: autods {command} NAME...")
+        got = ", got both; nothing was done." if everything else f": autods {command} NAME..."
+        raise UsageError(f"expected names of datasets or --all{got}")
     for name in names or []:
         catalogue.path(name)
     return names or catalogue.datasets()
@@ -77,14 +78,17 @@ def each(
     then
         Done at the end, before the failures are raised as one error.
     """
-    failed = []
+    failed: dict[str, AutodsError] = {}
     for name in names:
         try:
             action(name)
         except AutodsError as error:
-            failed.append(name)
-            print(f"error: {name}: {error}", file=sys.stderr)
+            failed[name] = error
+            if len(names) > 1:
+                print(f"error: {name}: {error}", file=sys.stderr)
     if then is not None:
         then()
+    if failed and len(names) == 1:
+        raise AutodsError(f"{names[0]}: {failed[names[0]]}")
     if failed:
         raise AutodsError(f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from autods.cli_common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
 from autods.console import print_json, print_table
-from autods.errors import AutodsError, ManifestError, UsageError
+from autods.errors import AutodsError, ManifestError, UsageError, step_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,15 +55,35 @@ def fetch(
     mirror: Mirrors = None,
     jobs: Annotated[int, typer.Option(min=1, help="Datasets fetched at the same time.")] = 4,
     per_host: Annotated[int, typer.Option(min=1, help="How many of these from one host.")] = 2,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=3,
+            help="Tries of datasets whose host is down or over its quota, with pauses of 10 and "
+            "60 minutes; default 3 with --all, else 1.",
+        ),
+    ] = None,
     accept_licence: Accepted = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would be fetched; uses no network.")
     ] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Fetch and import published features instead: stream-clip."),
+    ] = None,
     root: Root = None,
     manifests: Manifests = None,
     json: Json = False,
 ) -> None:
     """Download the archives of datasets and verify them; resumes what was interrupted."""
+    if features is not None:
+        if names or everything:
+            raise UsageError("expected names of datasets or --features, got both; nothing was done")
+        from autods.cli_features import fetch_features
+
+        fetch_features(features, mirror or (), open_root(root), dry_run=dry_run, json=json)
+        return
     catalogue, data_root = open_catalogue(manifests), open_root(root)
     asked = list(dict.fromkeys(chosen(names, everything, catalogue, "fetch")))
     for name in accept_licence or []:
@@ -79,7 +98,7 @@ def fetch(
         _tell_plan(found, unread, data_root, mirror or (), json)
         return
 
-    from autods.fetch.many import fetch_many
+    from autods.fetch.many import PAUSES, fetch_many
     from autods.progress import console_board
 
     with console_board(len(asked)) as board:
@@ -90,6 +109,7 @@ def fetch(
             mirror or (),
             jobs=jobs,
             per_host=per_host,
+            pauses=PAUSES[: (rounds or (3 if everything else 1)) - 1],
             accept=accept_licence or (),
             unread=unread,
         )
@@ -100,9 +120,7 @@ def fetch(
     else:
         (row,) = report.in_order()
         if not row.here:
-            step = _for(row.next_step, [row.dataset])
-            more = "" if step in row.message else f"\n{step}"
-            raise AutodsError(f"{row.message}{more}")
+            raise AutodsError(row.told())
     if report.missing:
         raise typer.Exit(1)
 
@@ -162,7 +180,7 @@ def _print_report(report: Report) -> None:
     width = max(40, shutil.get_terminal_size().columns)
     for step, names in report.steps().items():
         first = f"({steps[step]}) "
-        text = f"{', '.join(names)}: {_for(step, names)}"
+        text = f"{', '.join(names)}: {step_for(names[0] if len(names) == 1 else '', step)}"
         print(
             textwrap.fill(
                 text,
@@ -176,11 +194,6 @@ def _print_report(report: Report) -> None:
     print(report.summary())
 
 
-def _for(step: str, names: Sequence[str]) -> str:
-    """Return a next step with the dataset's name in its commands, where it is for one only."""
-    return re.sub(r"\bNAME\b", names[0], step) if len(names) == 1 else step
-
-
 def _tell_plan(
     manifests: Sequence[Manifest],
     unread: dict[str, AutodsError],
@@ -189,14 +202,14 @@ def _tell_plan(
     json: bool,
 ) -> None:
     """Print what a fetch would do; exit 1 where that cannot be told for each dataset."""
+    from autods.fetch.mirrors import check_mirrors
     from autods.fetch.plan import free_bytes, known_remaining, plan_dataset, tokens
 
+    check_mirrors(mirrors)
     plans, wrong = [], dict(unread)
     for manifest in manifests:
         try:
             plans.append(plan_dataset(manifest, root, mirrors))
-        except UsageError:
-            raise
         except AutodsError as error:
             wrong[manifest.name] = error
     if json:

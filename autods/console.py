@@ -80,7 +80,11 @@ def print_table(title: str, rows: list[dict[str, Any]], cut: Collection[str] = (
         for key in cut:
             cells[key].no_wrap, cells[key].overflow = True, "ellipsis"
         table.add_row(*cells.values())
-    Console().print(table)
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())  # rich fills lines up with blanks, which files need not keep
 
 
 def _cell(value: Any) -> str:

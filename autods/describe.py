@@ -205,7 +205,8 @@ def _here(manifest: Manifest, holding: Holding, root: DataRoot) -> Rows:
             yield "  problem", str(error)
     else:
         yield "indexed", "no"
-    yield "features", ", ".join(holding.features) or "none"
+    shown = (f"{e} (of another manifest)" if e in holding.stale else e for e in holding.features)
+    yield "features", ", ".join(shown) or "none"
 
 
 def _size(count: int) -> str:

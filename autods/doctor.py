@@ -120,7 +120,9 @@ def _load(catalogue: Catalogue, names: Sequence[str]) -> tuple[list[Manifest], l
         except AutodsError as error:
             text = f"stream '{name}': {error}"
             wrong.append(Check("streams", "fail", text, "Correct the file."))
-    good = Check("manifests", "ok", f"{len(manifests)} datasets, all manifests can be read")
+    one = len(manifests) == 1
+    text = "1 dataset, its manifest" if one else f"{len(manifests)} datasets, all manifests"
+    good = Check("manifests", "ok", f"{text} can be read")
     return manifests, wrong or [good]
 
 

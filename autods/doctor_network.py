@@ -60,10 +60,11 @@ def check_network(manifests: Sequence[Manifest]) -> Iterator[Check]:
         yield _finding(host, answer)
     yield from _clock(answers)
     if hosts and not any(answer.reached for answer in answers):
+        which = f"none of {len(hosts)} hosts" if len(hosts) > 1 else "no host"
         yield Check(
             "network",
             "fail",
-            f"none of {len(hosts)} hosts can be reached",
+            f"{which} can be reached",
             "Check the connection and the proxy (HTTPS_PROXY, HTTP_PROXY); without a network, "
             "fetch from a copy: autods fetch --mirror FOLDER.",
         )

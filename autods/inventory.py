@@ -5,11 +5,12 @@ Looks at records, names and sizes only; hashes and contents are checked by `auto
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from autods.errors import AutodsError
+from autods.errors import AutodsError, ManifestError
 from autods.fetch.parts import part_of
 from autods.fetch.records import missing_files, read_record
 
@@ -37,8 +38,10 @@ class Holding:
         Whether an index is there, but of another manifest or format.
     features
         Encoders with finished features.
+    stale
+        Those of them whose features were made from another manifest: no stream uses them.
     problem
-        What is wrong with the record, if it cannot be read.
+        What is wrong with the manifest or the record, if one of them cannot be read.
     """
 
     dataset: str
@@ -48,6 +51,7 @@ class Holding:
     index: dict[str, Any] = field(default_factory=dict)
     outdated: bool = False
     features: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     problem: str | None = None
 
     @property
@@ -61,7 +65,7 @@ class Holding:
 
         ``unknown`` where files are here and no manifest says which ones are meant.
         """
-        if self.features:
+        if set(self.features) - set(self.stale):
             return "features"
         if self.index:
             return "indexed"
@@ -85,16 +89,30 @@ def take_inventory(
     known = set(catalogue.datasets())
     if names is None:
         names = sorted({*root.datasets(), *encoders})
-    return [
-        _look(name, catalogue.dataset(name) if name in known else None, root, encoders)
-        for name in names
-    ]
+    found = []
+    for name in names:
+        try:
+            manifest = catalogue.dataset(name) if name in known else None
+            found.append(_look(name, manifest, root, encoders))
+        except ManifestError as error:
+            found.append(replace(_look(name, None, root, encoders), problem=str(error)))
+    return found
 
 
 def fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
-    """List the datasets with a manifest whose files are all under the root."""
-    recorded = [name for name in root.datasets() if name in catalogue.datasets()]
-    return [name for name in recorded if not missing_files(catalogue.dataset(name), root)]
+    """List the datasets with a manifest whose files are all under the root.
+
+    One whose manifest or record cannot be read is among them: the step that is asked for says
+    what is wrong with it, and goes on with the others.
+    """
+    found = []
+    for name in root.datasets():
+        try:
+            if name in catalogue.datasets() and not missing_files(catalogue.dataset(name), root):
+                found.append(name)
+        except AutodsError:
+            found.append(name)
+    return found
 
 
 def _look(
@@ -116,7 +134,19 @@ def _look(
         index=entry if current else {},
         outdated=there and not current,
         features=features,
+        stale=tuple(one for one in features if manifest and not _made_from(manifest, root, one)),
     )
+
+
+def _made_from(manifest: Manifest, root: DataRoot, encoder: str) -> bool:
+    """Tell whether features are of this manifest; those that were imported are of none."""
+    try:
+        text = root.feature_record(encoder, manifest.name).read_text(encoding="utf-8")
+        record = json.loads(text)
+    except (OSError, ValueError):
+        return True  # `autods verify` says what is wrong with it
+    imported = record.get("hashed") != "image"
+    return bool(imported or record.get("fingerprint") == manifest.fingerprint())
 
 
 def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from autods.catalogue import load
+from autods.catalogue import Catalogue, load
 from autods.containers.base import printable
 from autods.errors import LayoutError, UsageError
 from autods.files import atomic, hash_tree
@@ -81,6 +83,43 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
     return target
 
 
+def remarks(target: Path, folder: Path) -> list[str]:
+    """Return what a user should know of a manifest just written: counts, and what is left out.
+
+    Parameters
+    ----------
+    target
+        What `new_manifest` returned.
+    folder
+        The folder it was given.
+    """
+    splits = _official_splits(folder)
+    depth = 2 if splits else 1  # folders above an image: split and class, or class
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    used = [path for path in files if len(path.parts) > depth and is_image(path.name)]
+    other = sorted(path for path in {*files} - {*used} if not path.name.startswith("."))
+    classes = Counter(path.parts[depth - 1] for path in used)
+    text = f"{_count(len(used), 'image')} in {_count(len(classes), 'class', 'classes')}"
+    if other:
+        text += f"; left out: {_count(len(other), 'file')}, for example '{other[0].as_posix()}'"
+    found = [f"{text}."]
+    single = sorted(name for name, count in classes.items() if count == 1)
+    if single and not splits.get("test"):
+        shown = ", ".join(f"'{name}'" for name in single[:5]) + (", ..." if single[5:] else "")
+        found.append(f"{shown}: one image only, which is for training; nothing is left to test.")
+    where = f" --manifests {shlex.quote(str(target.parent))}"
+    if target.stem in Catalogue().datasets():
+        found.append(
+            f"autods has a dataset '{target.stem}', too: yours takes its place with{where}. "
+            "Choose another name if you want both."
+        )
+    return [*found, f"Next: autods fetch {target.stem}{where}"]
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def _check(name: str, folder: Path, target: Path) -> None:
     if not NAME.fullmatch(name):
         raise UsageError(
@@ -89,6 +128,11 @@ def _check(name: str, folder: Path, target: Path) -> None:
         )
     if not folder.is_dir():
         raise UsageError(f"{folder}: expected a folder of images; nothing was written.")
+    if target.parent.exists() and not target.parent.is_dir():
+        raise UsageError(
+            f"{target.parent}: expected a folder for the manifest, got a file; nothing was "
+            "written. Correct --out."
+        )
     if target.exists():
         raise UsageError(
             f"{target} exists already and was left as it is. Delete it or choose another name."

@@ -12,9 +12,10 @@ from flawed import make_flawed, write_manifest
 
 from autods.catalogue import Catalogue
 from autods.cli_build import index
-from autods.cli_catalogue import info, list_datasets, status
-from autods.errors import UnknownName
+from autods.cli_catalogue import info, list_datasets, manifest_schema, status
+from autods.errors import AutodsError, ManifestError, UnknownName
 from autods.inventory import take_inventory
+from autods.manifest import Manifest, StreamSpec
 from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import index_dataset
@@ -131,6 +132,85 @@ def test_status_tells_what_keeps_a_dataset_from_use_and_the_cure(capsys, pets):
     data.record("pets").write_text("{")
     status(root=root, manifests=[manifests])
     assert "expected JSON, got" in printed(capsys)
+
+
+def test_features_of_another_manifest_are_named_with_their_place_and_the_cure(
+    tmp_path, capsys, pets
+):
+    root, manifests = pets
+    data, manifest = DataRoot(root), Catalogue([manifests]).dataset("pets")
+    index_dataset(manifest, data, Silent())
+    for encoder, fingerprint in (("old.a", "0" * 64), ("good.b", manifest.fingerprint())):
+        record = data.feature_record(encoder, "pets")
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({"hashed": "image", "fingerprint": fingerprint}))
+    (holding,) = take_inventory(Catalogue([manifests]), data)
+    assert (holding.state, holding.features, holding.stale) == (
+        "features",
+        ("good.b", "old.a"),
+        ("old.a",),
+    )
+    printed(capsys)
+    status(root=root, manifests=[manifests])
+    assert f"move {data.features('old.a', 'pets')} away and run 'autods extract pets'" in printed(
+        capsys
+    )
+    info("pets", root=root, manifests=[manifests])
+    assert "good.b, old.a (of another manifest)" in printed(capsys)
+    data.feature_record("good.b", "pets").unlink()
+    assert states(root, manifests, capsys) == {"indexed"}
+
+
+def test_imported_features_are_of_no_manifest_and_never_stale(tmp_path, pets):
+    root, manifests = pets
+    record = DataRoot(root).feature_record("their.x", "pets")
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"hashed": "features", "fingerprint": "0" * 64}))
+    (holding,) = take_inventory(Catalogue([manifests]), DataRoot(root))
+    assert (holding.state, holding.stale) == ("features", ())
+
+
+def test_a_manifest_that_cannot_be_read_does_not_hide_the_other_datasets(capsys, pets):
+    root, manifests = pets
+    (manifests / "broken.yaml").write_text("name: broken\ntitel: x\n")
+    with pytest.raises(ManifestError, match=r"broken\.yaml:2: titel: unknown key"):
+        list_datasets(root=root, manifests=[manifests])
+    assert {"pets", "flowers"} < rows_of(printed(capsys)).keys()
+    DataRoot(root).record("broken").parent.mkdir()
+    DataRoot(root).record("broken").write_text("{}")
+    status(root=root, manifests=[manifests])
+    shown = printed(capsys)
+    assert rows_of(shown)["pets"][1] == "fetched"
+    assert "broken.yaml:2: titel: unknown key" in shown
+
+
+def test_one_broken_manifest_or_record_does_not_stop_the_step_for_the_others(capsys, pets):
+    root, manifests = pets
+    (manifests / "broken.yaml").write_text("name: broken\n")
+    for name in ("broken", "flowers"):
+        DataRoot(root).record(name).parent.mkdir()
+        DataRoot(root).record(name).write_text("{")
+    with pytest.raises(AutodsError, match="2 of 3 datasets failed: broken, flowers"):
+        index(root=root, manifests=[manifests])
+    out, err = capsys.readouterr()
+    assert "pets" in rows_of(out)
+    assert "error: broken:" in err
+    assert "error: flowers:" in err
+
+
+def test_tables_have_no_blanks_at_the_ends_of_their_lines(capsys, pets):
+    root, manifests = pets
+    list_datasets(root=root, manifests=[manifests])
+    assert [line for line in printed(capsys).splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(("stream", "keys"), [(False, Manifest), (True, StreamSpec)])
+def test_the_schema_for_editors_has_all_keys_and_refuses_others(capsys, stream, keys):
+    manifest_schema(stream=stream)
+    schema = json.loads(printed(capsys))
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["properties"].keys() == keys.model_fields.keys()
+    assert schema["additionalProperties"] is False
 
 
 def test_status_of_an_empty_root_says_how_to_start(capsys, tmp_path):

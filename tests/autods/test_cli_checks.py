@@ -182,8 +182,28 @@ def test_an_audit_needs_an_index(tmp_path):
         audit(root=tmp_path)
     with pytest.raises(UnknownName, match="did you mean flowers"):
         audit(["flowrs"], root=tmp_path)
-    with pytest.raises(AutodsError, match="1 of 1 datasets failed: flowers"):
+    with pytest.raises(AutodsError, match=r"^flowers: .*dataset 'flowers' is not indexed yet"):
         audit(["flowers"], root=tmp_path)
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_audit(capsys, pets, tmp_path):
+    root, _ = pets
+    (tmp_path / "file").write_text("x")
+    for place, got in ((tmp_path, "a folder"), (tmp_path / "file" / "r.md", "cannot be written")):
+        with pytest.raises(UsageError, match=got):
+            audit(root=root.path, report=place)
+    assert not root.audit("pets").exists()
+
+
+def test_an_audit_says_where_its_report_is_or_how_to_get_one(capsys, pets, tmp_path):
+    root, manifests = pets
+    audit(root=root.path, manifests=[manifests])
+    assert "--report FILE tells which images these are." in capsys.readouterr().out
+    report = tmp_path / "audit.md"
+    audit(root=root.path, manifests=[manifests], report=report)
+    out, err = capsys.readouterr()
+    assert "--report" not in out
+    assert f"Report: {report}\n" in err
 
 
 def test_doctor_fails_only_where_something_failed(capsys, pets, tmp_path):

@@ -8,7 +8,7 @@ from archives import make_folder, placed
 
 from autods.catalogue import Catalogue
 from autods.errors import LayoutError, UsageError
-from autods.new import new_manifest
+from autods.new import new_manifest, remarks
 from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import IndexSummary, index_dataset
@@ -91,3 +91,37 @@ def test_mistakes_are_answered_and_nothing_is_written(tmp_path):
     with pytest.raises(UsageError, match="exists already"):
         new_manifest("mine", folder, out)
     assert target.read_text() == text
+
+
+def test_a_folder_for_the_manifest_that_is_a_file_is_refused(tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("x")
+    with pytest.raises(UsageError, match="expected a folder for the manifest, got a file"):
+        new_manifest("mine", images(tmp_path, "cat"), taken)
+    assert taken.read_text() == "x"
+
+
+def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
+    folder = images(tmp_path, "cat", "dog/deep/er")
+    make_folder(
+        folder, {"top.png": b"1", "cat/notes.txt": b"2", ".hidden": b"3", "eel/1.JPG": b"4"}
+    )
+    target = new_manifest("mine", folder, tmp_path / "out of here")
+    assert remarks(target, folder) == [
+        "21 images in 3 classes; left out: 2 files, for example 'cat/notes.txt'.",
+        "'eel': one image only, which is for training; nothing is left to test.",
+        f"Next: autods fetch mine --manifests '{tmp_path}/out of here'",
+    ]
+
+
+def test_classes_are_counted_below_official_splits_and_may_have_one_image_there(tmp_path):
+    folder = images(tmp_path, "train/cat", "test/cat", each=1)
+    target = new_manifest("mine", folder, tmp_path / "out")
+    assert remarks(target, folder)[0] == "2 images in 1 class."
+    assert len(remarks(target, folder)) == 2
+
+
+def test_a_name_that_a_shipped_dataset_has_is_told(tmp_path):
+    folder = images(tmp_path, "cat", "dog")
+    target = new_manifest("flowers", folder, tmp_path / "out")
+    assert remarks(target, folder)[1].startswith("autods has a dataset 'flowers', too: yours takes")
