@@ -28,7 +28,13 @@ from autods.names import unknown
 from autods.orders import Order, ordered
 from autods.root import DataRoot
 from autods.store import CODES
-from autods.stream_checks import check_current, check_filled, check_one_encoder, check_protocol
+from autods.stream_checks import (
+    check_current,
+    check_filled,
+    check_one_encoder,
+    check_present,
+    check_protocol,
+)
 from autods.streams import SCENARIOS, FeatureSet, StoredFeatureSet, Stream, Task, l2_normalize
 
 NORMALISATIONS = ("l2", "none")
@@ -96,6 +102,7 @@ def assemble(
         if value is not None and value < 1:
             raise UsageError(f"{option}: expected a positive number, got {value}")
     spec = resolve(name_or_spec, root, encoder, catalogue)
+    check_present(spec, root, encoder)
     sources = [open_source(item, root, encoder, protocol) for item in spec.datasets]
     features = [source.stored for source in sources]
     check_current(features, catalogue or Catalogue())

@@ -16,6 +16,7 @@ from typing import Any
 
 from autods.errors import Busy
 
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 BLOCK = 1 << 20  # bytes read at once when hashing and copying
 
 
@@ -54,14 +55,22 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 
 def hash_tree(folder: Path) -> str:
-    """Return the sha256 over the sorted relative paths and contents below a folder."""
+    """Return the sha256 over the sorted relative paths and contents below a folder.
+
+    What file browsers leave behind does not count: looking at a folder does not change it.
+    """
     digest = hashlib.sha256()
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     for name in sorted(files):
-        if files[name].is_file():
+        if files[name].is_file() and not is_litter(files[name].name):
             line = f"{name}\0{hash_file(files[name], 'sha256')}\n"
             digest.update(line.encode(errors="surrogateescape"))  # a name's bytes as they are
     return digest.hexdigest()
+
+
+def is_litter(name: str) -> bool:
+    """Tell whether a file name is that of what Finder or Explorer writes into folders."""
+    return name in LITTER or name.startswith("._")
 
 
 @contextmanager

@@ -5,13 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from autods.catalogue import Catalogue
-from autods.errors import FeatureMismatch, UsageError
-from autods.feature_sets import StoredFeatures
+from autods.errors import FeatureMismatch, FeaturesMissing, UsageError
+from autods.feature_sets import StoredFeatures, list_features
+from autods.manifest import StreamSpec
+from autods.root import DataRoot
 from autods.streams import Task
 
 # Of an encoder's provenance: may differ from dataset to dataset of a stream, for they change
 # last bits and not the meaning. Within one dataset they agree.
 INFORMATIONAL = frozenset({"batch_size", "device", "open_clip", "timm", "torch"})
+
+
+def check_present(spec: StreamSpec, root: DataRoot, encoder: str) -> None:
+    """Raise `FeaturesMissing` when several datasets lack features; name all of them at once."""
+    here = set(list_features(root, encoder))
+    missing = [item.dataset for item in spec.datasets if item.dataset not in here]
+    if len(missing) > 1:  # one is told with its own state by `open_features`
+        found = [item.dataset for item in spec.datasets if item.dataset in here]
+        part = f"--stream {','.join(found[:3])}{',...' if len(found) > 3 else ''}"
+        raise FeaturesMissing(
+            f"stream '{spec.name}': expected finished features by '{encoder}' of all "
+            f"{len(spec.datasets)} datasets, {len(missing)} have none under {root.path}: "
+            f"{', '.join(missing)}; nothing was opened. Extract or import them"
+            + (f", or name those that are here: {part}." if found else ".")
+        )
 
 
 def check_current(features: Iterable[StoredFeatures], catalogue: Catalogue) -> None:

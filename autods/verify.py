@@ -153,7 +153,8 @@ def _index(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
     if index.fingerprint != info.fingerprint:
         yield (
             f"{where}: made from manifest {info.fingerprint[:12]}, the sample index from "
-            f"{index.fingerprint[:12]}."
+            f"{index.fingerprint[:12]}. Move {root.features(stored.encoder, stored.dataset)} away "
+            f"and run `autods extract {stored.dataset}` again, or go back to the former manifest."
         )
         return
     if (today := digest_samples(index)) != info.samples_sha256:

@@ -28,8 +28,11 @@ def _known_family(value: Any) -> Any:
         inner = value.get("parts") if value.get("family") == "combined" else None
         parts = [part for part in inner or () if isinstance(part, dict)]
         for part in [value, *parts]:
+            if "family" not in part:
+                known = ", ".join(FAMILIES.names())
+                raise ValueError(f"family: required key is missing; expected one of {known}")
             try:
-                FAMILIES.get(str(part.get("family")))
+                FAMILIES.get(str(part["family"]))
             except UnknownName as error:
                 raise ValueError(f"family: {error}") from None
     return value

@@ -34,3 +34,14 @@ def test_a_tree_with_a_name_that_is_not_utf_8_has_a_hash_that_depends_on_the_nam
         digests.add(hash_tree(tmp_path))
         path.unlink()
     assert len(digests) == 2
+
+
+def test_what_file_browsers_write_into_a_folder_does_not_change_its_hash(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "1.jpg").write_bytes(b"one")
+    before = hash_tree(tmp_path)
+    for name in (".DS_Store", "Thumbs.db", "cats/._1.jpg", "cats/desktop.ini"):
+        (tmp_path / name).write_bytes(b"looked at")
+    assert hash_tree(tmp_path) == before
+    (tmp_path / "cats" / ".hidden").write_bytes(b"")
+    assert hash_tree(tmp_path) != before

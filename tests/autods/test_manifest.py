@@ -51,6 +51,11 @@ def test_an_unknown_layout_family_is_answered_with_the_nearest_name(tmp_path):
     assert re.search(r"things\.yaml:\d+: layout", text)
 
 
+def test_a_layout_without_a_family_is_told_the_families(tmp_path):
+    text = message(written(tmp_path, layout={"files": ["a.zip"]}))
+    assert "family: required key is missing; expected one of arrays, class-folders" in text
+
+
 def test_an_unknown_family_of_a_part_is_answered_too(tmp_path):
     parts = [{**folders_layout("a.zip"), "family": "list-file"}]
     text = message(written(tmp_path, layout={"family": "combined", "parts": parts}))

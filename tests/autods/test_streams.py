@@ -281,6 +281,14 @@ def test_a_wrong_request_is_answered_by_name(
         Stream.open(name, root, **{"encoder": ENCODER, **options})
 
 
+def test_all_datasets_without_features_are_named_at_once(root):
+    with pytest.raises(FeaturesMissing) as caught:
+        Stream.open("stream71", root, ENCODER)
+    text = str(caught.value)
+    assert "of all 71 datasets, 71 have none" in text
+    assert "aircraft, apparel" in text and "zalando" in text
+
+
 def test_features_of_two_encoders_do_not_make_a_stream(tmp_path: Path) -> None:
     root = DataRoot.open(tmp_path)
     write_split(root, "a", "train", [0], [1])
