@@ -1,4 +1,4 @@
-"""One bar per running step of several datasets above a line of totals, for terminals."""
+"""One bar per running step of each dataset, above a line of totals, for terminals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Bars:
     Parameters
     ----------
     datasets
-        How many the command works on.
+        How many the command works on. Of a single one there are no totals, and its lines do
+        not begin with its name.
     console
         Where to draw; default standard error.
     """
@@ -43,11 +44,14 @@ class Bars:
             BarColumn(bar_width=12),
             _Amount(),
             _Rate(),
-            TimeRemainingColumn(),
+            _Remaining(),
             console=self._console,
         )
         self._bytes, self._lock = 0, Lock()
-        self._total = self._bars.add_task("total", total=datasets, unit="datasets", arrived=0)
+        self._several = datasets > 1
+        self._total = self._bars.add_task(
+            "total", total=datasets, unit="datasets", arrived=0, visible=self._several
+        )
 
     def __enter__(self) -> Bars:
         self._bars.start()
@@ -63,7 +67,7 @@ class Bars:
 
     def line(self, name: str) -> Bar:
         """Return the progress of one dataset."""
-        return Bar(self, name)
+        return Bar(self, f"{name}: " if self._several else "")
 
     def say(self, text: str) -> None:
         """Print lines above the bars."""
@@ -93,26 +97,29 @@ class Bars:
 
 
 class Bar:
-    """The progress of one dataset among `Bars`."""
+    """The progress of one dataset among `Bars`; ``prefix`` begins its lines."""
 
-    def __init__(self, bars: Bars, name: str) -> None:
-        self._bars, self._name = bars, name
+    def __init__(self, bars: Bars, prefix: str) -> None:
+        self._bars, self._prefix = bars, prefix
         self._task: TaskID | None = None
         self._in_bytes = False
 
     def start(self, title: str, total: int | None, unit: str) -> None:
         """Begin a step with a bar of its own."""
         self._in_bytes = unit == "bytes"
-        self._task = self._bars.add(f"{self._name}: {title}", total, unit)
+        self._task = self._bars.add(f"{self._prefix}{title}", total, unit)
 
     def advance(self, amount: int) -> None:
         """Move the bar."""
         if self._task is not None:
             self._bars.move(self._task, amount, self._in_bytes)
 
+    def detail(self, text: str) -> None:
+        """Ignore: these lines are full."""
+
     def note(self, text: str) -> None:
-        """Print lines above the bars, each with the dataset's name."""
-        self._bars.say("\n".join(f"{self._name}: {line}" for line in text.split("\n")))
+        """Print lines above the bars."""
+        self._bars.say("\n".join(f"{self._prefix}{line}" for line in text.split("\n")))
 
     def finish(self) -> None:
         """Replace the bar by a line."""
@@ -145,6 +152,13 @@ class _Rate(TransferSpeedColumn):
         if "arrived" in task.fields:
             return Text(decimal(task.fields["arrived"]), style="progress.data.speed")
         return super().render(task) if task.fields["unit"] == "bytes" else Text("")
+
+
+class _Remaining(TimeRemainingColumn):
+    """Nothing for the totals: one dataset takes seconds, another days."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if "arrived" in task.fields else super().render(task)
 
 
 def _amount(task: Task) -> str:

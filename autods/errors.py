@@ -7,6 +7,8 @@ to do next. The command line prints it without a traceback and exits with
 
 from __future__ import annotations
 
+import re
+
 
 class AutodsError(Exception):
     """Base of all errors that are reported to a user as one message."""
@@ -35,23 +37,53 @@ class UnsafePath(AutodsError):
 class FetchError(AutodsError):
     """Files of a dataset could not be fetched from any of their mirrors.
 
+    As text it is the message, and below it the next step.
+
     Attributes
     ----------
     cause
         One or two words for tables; each subclass has its own.
+    message
+        What was expected, what came and what is kept, without the next step.
     next_step
-        One sentence: what the user does next.
+        What the user does next; ``NAME`` stands for the dataset, so that datasets with the
+        same step can share it.
     url
         Where the next step is done, ``""`` if nowhere in particular.
+    dataset
+        What ``NAME`` is, ``""`` if that is not known.
+    again
+        Seconds after which the same fetch may succeed though nobody did anything: those that
+        a host asked for, 0 where none did. ``None``: waiting does not help.
     """
 
     cause = "failed"
-    usual_step = "Run the same command again later, or add a --mirror that has the file."
+    usual_step = (
+        "Run the same command again later, add a --mirror that has the file, or hand it over "
+        "with 'autods import NAME FILE'."
+    )
 
-    def __init__(self, message: str, next_step: str = "", url: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        next_step: str = "",
+        url: str = "",
+        *,
+        dataset: str = "",
+        again: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.message = message
         self.next_step = next_step or self.usual_step
-        self.url = url
+        self.url, self.dataset, self.again = url, dataset, again
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{step_for(self.dataset, self.next_step)}"
+
+
+def step_for(dataset: str, step: str) -> str:
+    """Return a next step with the dataset's name in its commands."""
+    return re.sub(r"\bNAME\b", dataset or "NAME", step)
 
 
 class CredentialsMissing(FetchError):
@@ -79,7 +111,10 @@ class ChecksumMismatch(FetchError):
     """A file arrived whole but is not the file the manifest describes."""
 
     cause = "corrupt"
-    usual_step = "Its mirrors hold another file: add a --mirror that has the published one."
+    usual_step = (
+        "Its mirrors hold another file: add a --mirror that has the published one, or hand it "
+        "over with 'autods import NAME FILE'."
+    )
 
 
 class DiskFull(FetchError):
@@ -136,6 +171,10 @@ class TooManyUnreadable(AutodsError):
 
 class EncoderError(AutodsError):
     """An encoder cannot be built as asked: weights, QuickGELU, precision."""
+
+
+class ClusterError(AutodsError):
+    """A cluster cannot do the work: out of reach, not set up alike, or its workers keep dying."""
 
 
 class FeatureMismatch(AutodsError):

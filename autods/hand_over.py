@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autods.errors import ChecksumMismatch, FetchError, UsageError
-from autods.fetch import fetch_file, unwritable_explained
-from autods.fetch.base import MirrorFailed, digest
+from autods.fetch import fetch_file, held, unwritable_explained
+from autods.fetch.base import MirrorFailed
+from autods.fetch.content import digest
 from autods.fetch.git import head_of
 from autods.fetch.magic import ENOUGH, told_apart
-from autods.files import locked
 from autods.manifest import Manifest, Mirror
 from autods.progress import Progress
 from autods.root import DataRoot
@@ -66,12 +66,13 @@ def import_files(
     if strangers := [(path, digests) for path, digests in known if path not in matched]:
         raise ChecksumMismatch(
             "\n".join(_unknown(manifest, path, digests) for path, digests in strangers)
-            + "\nNothing was imported, and the files are untouched. Get the file that the "
-            "manifest describes, or import the others without this one.",
-            "Get the file that the manifest describes ('autods info NAME' tells its checksum).",
+            + "\nNothing was imported, and the files are untouched.",
+            "Name the files in the folder, not the folder."
+            if any("a folder" in digests for _, digests in strangers)
+            else "Get the file that the manifest describes, or import the others without it.",
         )
     done = []
-    with unwritable_explained(manifest.name, root), locked(root.record(manifest.name)):
+    with unwritable_explained(manifest.name, root), held(manifest.name, root, progress):
         for path, entry in matches:
             kind = "git" if entry.checksum.startswith("git:") else "file"
             mirror = Mirror.model_validate({"kind": kind, "url": str(path)})

@@ -21,6 +21,9 @@ class Progress(Protocol):
     def advance(self, amount: int) -> None:
         """Report ``amount`` more units done."""
 
+    def detail(self, text: str) -> None:
+        """Set what the line of the step says beside the units done."""
+
     def note(self, text: str) -> None:
         """Print one line that stays."""
 
@@ -35,6 +38,9 @@ class Silent:
         """Ignore."""
 
     def advance(self, amount: int) -> None:
+        """Ignore."""
+
+    def detail(self, text: str) -> None:
         """Ignore."""
 
     def note(self, text: str) -> None:
@@ -58,7 +64,7 @@ class PlainProgress:
     def __init__(self, interval: float = 10.0, prefix: str = "") -> None:
         self.interval = interval
         self.prefix = prefix
-        self._title = self._unit = ""
+        self._title = self._unit = self._detail = ""
         self._total: int | None = None
         self._done = 0
         self._began = self._spoke = 0.0
@@ -66,6 +72,7 @@ class PlainProgress:
     def start(self, title: str, total: int | None, unit: str) -> None:
         """Begin a step."""
         self._title, self._total, self._unit, self._done = title, total, unit, 0
+        self._detail = ""
         self._began = self._spoke = time.monotonic()
 
     def advance(self, amount: int) -> None:
@@ -74,6 +81,10 @@ class PlainProgress:
         if time.monotonic() - self._spoke >= self.interval:
             self._spoke = time.monotonic()
             self._line()
+
+    def detail(self, text: str) -> None:
+        """Keep the text for the next line."""
+        self._detail = text
 
     def note(self, text: str) -> None:
         """Print a line."""
@@ -88,7 +99,8 @@ class PlainProgress:
     def _line(self) -> None:
         of = f" of {self._total:,}" if self._total is not None else ""
         seconds = time.monotonic() - self._began
-        self.note(f"{self._title}: {self._done:,}{of} {self._unit}, {seconds:.1f} s")
+        more = f"; {self._detail}" if self._detail else ""
+        self.note(f"{self._title}: {self._done:,}{of} {self._unit}, {seconds:.1f} s{more}")
 
 
 class RichProgress:
@@ -112,15 +124,21 @@ class RichProgress:
             rich.TextColumn(unit),
             rich.TimeElapsedColumn(),
             rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[detail]}", markup=False),
             console=self._console,
         )
         self._bars.start()
-        self._bars.add_task(title, total=total)
+        self._bars.add_task(title, total=total, detail="")
 
     def advance(self, amount: int) -> None:
         """Move the bar."""
         if self._bars is not None:
             self._bars.advance(self._bars.task_ids[0], amount)
+
+    def detail(self, text: str) -> None:
+        """Write the text behind the bar."""
+        if self._bars is not None:
+            self._bars.update(self._bars.task_ids[0], detail=text)
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -171,10 +189,9 @@ class Board:
         """Return the progress of one dataset, for the thread that works on it."""
         return _Stoppable(self._line(name), self._stopped)
 
-    def ended(self, text: str) -> None:
-        """Count one dataset as ended, and print a line about it."""
+    def ended(self) -> None:
+        """Count one dataset as ended."""
         self._count()
-        self.note(text)
 
     def note(self, text: str) -> None:
         """Print lines that stay."""
@@ -200,6 +217,10 @@ class _Stoppable:
         self._check()
         self._progress.advance(amount)
 
+    def detail(self, text: str) -> None:
+        self._check()
+        self._progress.detail(text)
+
     def note(self, text: str) -> None:
         self._check()
         self._progress.note(text)
@@ -217,16 +238,16 @@ class _Stoppable:
 def console_board(names: int) -> Iterator[Board]:
     """Give the board of a command that works on so many datasets.
 
-    Of one dataset it is what `console_progress` shows. Of several, a terminal has one bar
-    per running step above a line of totals; elsewhere every line begins with its dataset.
+    A terminal has one bar per running step, of several datasets above a line of totals.
+    Elsewhere there are plain lines; of several datasets each begins with its name.
     """
-    if names == 1:
-        yield Board(lambda _: console_progress(), _say)
-    elif sys.stderr.isatty():
+    if sys.stderr.isatty():
         from autods.bars import Bars
 
         with Bars(names) as bars:
             yield Board(bars.line, bars.say, bars.count)
+    elif names == 1:
+        yield Board(lambda _: PlainProgress(), _say)
     else:
         yield Board(lambda name: PlainProgress(LONG, f"{name}: "), _say)
 

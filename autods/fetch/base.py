@@ -7,26 +7,24 @@ kept between calls, so that datasets can be fetched from several threads at once
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from autods.errors import ChecksumMismatch, FetchError, Unreachable
+from autods.errors import ChecksumMismatch, FetchError, QuotaExceeded, Unreachable
 from autods.fetch import magic
-from autods.files import hash_file, hash_tree
+from autods.fetch.content import digest_of, size_of
 from autods.manifest import FileEntry, Mirror
 from autods.names import Registry
 from autods.progress import Progress
 
 RETRIES = 4  # failures in a row, without one byte gained, before a mirror is given up
 BACKOFF = 1.0  # seconds before the first retry; doubled for each further one
-LONGEST_WAIT = 300.0  # seconds; a server that asks for more is given up for now
+LONGEST_WAIT = 10.0  # seconds; for more, no thread sleeps: the dataset is tried again later
 
 
 class Source(Protocol):
@@ -60,15 +58,21 @@ class MirrorFailed(Exception):
     ----------
     kind
         The class of error that this is to the user, if no other mirror gives the file.
-    next_step, url
-        As in `FetchError`; ``""``: what is usual for the class.
+    next_step, url, again
+        As in `FetchError`; ``""``, ``None``: what is usual for the class.
     """
 
     def __init__(
-        self, text: str, kind: type[FetchError] = FetchError, next_step: str = "", url: str = ""
+        self,
+        text: str,
+        kind: type[FetchError] = FetchError,
+        next_step: str = "",
+        url: str = "",
+        again: float | None = None,
     ) -> None:
         super().__init__(text)
         self.kind, self.next_step, self.url = kind, next_step, url
+        self.again = 0.0 if again is None and kind in (Unreachable, QuotaExceeded) else again
 
 
 class Interrupted(Exception):
@@ -138,8 +142,9 @@ def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None
                 text = f"{error}; gave up after {RETRIES} retries"
                 raise MirrorFailed(text, error.kind) from None
             if wait > LONGEST_WAIT:
-                raise MirrorFailed(f"{error}; it asks to wait {wait:.0f} s", error.kind) from None
-            progress.note(f"  {error}; trying again in {wait:.1f} s")
+                text = f"{error}; it asks to wait {wait:.0f} s"
+                raise MirrorFailed(text, error.kind, again=wait) from None
+            progress.note(f"  {shown(str(error))}; trying again in {wait:.1f} s")
             time.sleep(wait)
 
 
@@ -254,68 +259,6 @@ def _check_head(head: bytes, entry: FileEntry, total: int | None, ended: bool) -
         raise MirrorFailed("gives an empty file", ChecksumMismatch)
 
 
-def is_folder(checksum: str) -> bool:
-    """Tell whether a checksum describes a folder (``tree:``, ``git:``) and not one file."""
-    return checksum.startswith(("tree:", "git:"))
-
-
-def digest(path: Path, checksum: str) -> str:
-    """Return the digest of ``path`` in the form of ``checksum`` (``md5:...``, ``tree:...``).
-
-    A folder where a file is expected, or the reverse, answers ``"a folder"`` or
-    ``"a file"``: never equal to a checksum. What git gave is known by its tree, since
-    the commit cannot be computed from a folder.
-    """
-    if path.is_dir() != is_folder(checksum):
-        return "a folder" if path.is_dir() else "a file"
-    if path.is_dir():
-        return f"tree:{hash_tree(path)}"
-    algorithm = checksum.partition(":")[0]
-    return f"{algorithm}:{hash_file(path, algorithm)}"
-
-
-def digest_of(content: bytes, checksum: str) -> str:
-    """Return the digest of a file with this content in the form of ``checksum``."""
-    algorithm = checksum.partition(":")[0]
-    if algorithm not in ("md5", "sha256"):
-        return "a file"
-    return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()}"
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file or of all files below a folder; 0 when absent."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size if path.exists() else 0
-
-
-def listing(folder: Path) -> str:
-    """Return the sha256 over the names and sizes of all files below a folder."""
-    lines = sorted(
-        f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\n"
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder, if there.
-
-    A git process whose parent was killed may still write below the folder for a moment;
-    it stops when its working directory is gone, hence the repetition.
-    """
-    for _ in range(50):
-        if not path.is_dir():
-            path.unlink(missing_ok=True)
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        if path.exists():
-            time.sleep(0.1)
-    if path.exists():
-        shutil.rmtree(path)
-
-
 def shown(text: str) -> str:
     """Return a URL, or a text with URLs, without user names and passwords."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"://[^/\s]*@", "://", text)  # to the last @: a password may hold one

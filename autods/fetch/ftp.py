@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
-from autods.fetch.base import (
-    SOURCES,
-    Interrupted,
-    MirrorFailed,
-    Seen,
-    persist,
-    receive,
-    shown,
-    size_of,
-)
+from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
+from autods.fetch.content import size_of
 from autods.files import BLOCK
 from autods.manifest import FileEntry, Mirror
 from autods.progress import Progress

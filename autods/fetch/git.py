@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 
 from autods.errors import FetchError, LinkGone, Unreachable
-from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, persist, remove
+from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, persist
+from autods.fetch.content import remove
 from autods.manifest import FileEntry, Mirror
 from autods.progress import Progress
 

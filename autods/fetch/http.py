@@ -22,17 +22,9 @@ from typing import TYPE_CHECKING, Protocol
 from autods import __version__
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
 from autods.fetch import magic
-from autods.fetch.base import (
-    SOURCES,
-    Interrupted,
-    MirrorFailed,
-    Seen,
-    persist,
-    receive,
-    shown,
-    size_of,
-)
-from autods.fetch.http_errors import explained
+from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
+from autods.fetch.content import size_of
+from autods.fetch.http_errors import explained, unusable
 from autods.manifest import FileEntry, Mirror
 from autods.progress import Progress
 
@@ -44,6 +36,10 @@ SILENT_SECONDS = 60.0  # a connection without one byte for this long counts as d
 SMALLER = 0.5  # of the bytes of a part: a whole content below that is another one
 PAGE = 1 << 16  # bytes of a web page that are looked at
 MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
+BAD_TOKEN = (
+    "Put the token again where it stands ('autods doctor' tells the place), on one line and as the "
+    "host shows it."
+)
 # ``identity``: the bytes as published, not a transfer compression of them.
 HEADERS = {"User-Agent": f"autods/{__version__}", "Accept-Encoding": "identity"}
 
@@ -107,9 +103,11 @@ def fetch_url(
     """
     import httpx
 
-    timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
-    sent = {**HEADERS, **(headers or {})}
-    with httpx.Client(follow_redirects=True, timeout=timeout, headers=sent) as client:
+    if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
+        raise MirrorFailed(  # httpx would refuse it too, and repeat it
+            "its token is not one line of plain characters", CredentialsMissing, BAD_TOKEN
+        )
+    with _client({**HEADERS, **(headers or {})}) as client:
 
         def attempt() -> None:
             try:
@@ -118,6 +116,16 @@ def fetch_url(
                 raise explained(error) from None
 
         persist(attempt, part, progress)
+
+
+def _client(headers: Mapping[str, str]) -> httpx.Client:
+    import httpx
+
+    timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+    try:
+        return httpx.Client(follow_redirects=True, timeout=timeout, headers=headers)
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        raise unusable(error) from None
 
 
 def _attempt(

@@ -7,7 +7,22 @@ import ssl
 from collections.abc import Iterator
 
 from autods.errors import Unreachable
-from autods.fetch.base import Interrupted, MirrorFailed
+from autods.fetch.base import Interrupted, MirrorFailed, shown
+
+
+def unusable(error: Exception) -> MirrorFailed:
+    """Tell which variable of the environment keeps httpx from beginning at all."""
+    if isinstance(error, OSError):
+        return MirrorFailed(
+            f"the certificates that SSL_CERT_FILE names cannot be read: {error.strerror or error}",
+            next_step="Correct SSL_CERT_FILE or unset it, then run the same command again.",
+        )
+    why = "SOCKS needs the package socksio" if isinstance(error, ImportError) else str(error)
+    return MirrorFailed(
+        f"the proxy that the environment names cannot be used: {shown(why)}",
+        next_step="Correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY (for socks5://: pip install "
+        "socksio), then run the same command again.",
+    )
 
 
 def explained(error: Exception) -> Interrupted | MirrorFailed:

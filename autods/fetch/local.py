@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autods.errors import LinkGone
-from autods.fetch.base import SOURCES, MirrorFailed, Seen, is_folder, receive, size_of
+from autods.fetch.base import SOURCES, MirrorFailed, Seen, receive
+from autods.fetch.content import is_folder, size_of
 from autods.files import BLOCK
 from autods.manifest import FileEntry, Mirror
 from autods.progress import Progress

@@ -1,22 +1,23 @@
 """Fetch many datasets at once: bounded per host, one failure never stops another.
 
-Worker threads take the next dataset whose host has room. Everything that is known is in
+Worker threads take the next dataset whose host has room. One that failed for a cause that
+may pass goes back into the line, and no thread sleeps for it. Everything that is known is in
 files (archives, parts, records), so a run that was ended at any moment goes on from them.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from threading import Condition, Thread
+from threading import Thread
 from typing import Any
 
-from autods.errors import AutodsError, RulesNotAccepted, UsageError
+from autods.errors import AutodsError, QuotaExceeded, RulesNotAccepted
 from autods.fetch import fetch_dataset
+from autods.fetch.line import Line, Task
+from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
 from autods.fetch.report import Report, Row, failed_row, look
 from autods.files import locked, write_json
@@ -24,6 +25,9 @@ from autods.manifest import Manifest
 from autods.progress import Board, Stopped
 from autods.root import DataRoot
 
+PAUSES = (600.0, 3600.0)  # seconds before the second and the third round
+ASKED = 4  # tries of one dataset in which a host's own wish to wait is followed
+LONGEST_ASKED = 3600.0  # seconds; who asks for more is not waited for
 LAST_WORDS = 2.0  # seconds that threads have to end after an interruption
 
 
@@ -35,6 +39,7 @@ def fetch_many(
     *,
     jobs: int = 4,
     per_host: int = 2,
+    pauses: Sequence[float] = (),
     accept: Collection[str] = (),
     unread: Mapping[str, AutodsError] | None = None,
 ) -> Report:
@@ -57,6 +62,11 @@ def fetch_many(
     per_host
         How many of these may come from one host. What counts is the mirror asked first;
         all local files count as one host.
+    pauses
+        Seconds after which a dataset whose cause may pass (a host that is down, a quota) is
+        tried again: one number for each further round, see `PAUSES`. A quota's turn comes
+        when all others have ended. What a host itself asks to wait is always waited, up to
+        `LONGEST_ASKED`.
     accept
         Datasets whose licence the user accepts, or ``all``. Only datasets with an
         ``acceptance`` in their manifest ask for that.
@@ -68,8 +78,9 @@ def fetch_many(
     DiskFull
         When what is still to come is known not to fit; nothing was fetched.
     UsageError
-        When an extra mirror is no address and no folder.
+        When an extra mirror is no address and no folder that is there.
     """
+    check_mirrors(mirrors)
     report = Report(root, [*(unread or {}), *(manifest.name for manifest in manifests)])
     early = [failed_row(name, error, root) for name, error in (unread or {}).items()]
     tasks = []
@@ -77,59 +88,17 @@ def fetch_many(
         try:
             plan = plan_dataset(manifest, root, mirrors)
             _check_acceptance(manifest, plan, accept)
-        except UsageError:
-            raise
         except Exception as error:
             early.append(failed_row(manifest.name, error, root, files=look(manifest, root)))
         else:
-            tasks.append(_Task(manifest, plan))
+            tasks.append(Task(manifest, plan))
     check_space([task.plan for task in tasks], root)
     record = _Record(report, board)
     for row in early:
         record.add(row)
-    _run(_Line(tasks, per_host), jobs, lambda task: _one(task, root, board, mirrors), record)
+    line = Line(tasks, per_host)
+    _run(line, jobs, lambda task: _one(task, root, board, mirrors), pauses, record)
     return report
-
-
-@dataclass(frozen=True)
-class _Task:
-    manifest: Manifest
-    plan: PlannedDataset
-
-
-class _Line:
-    """The datasets that wait, and how many are under way at each host."""
-
-    def __init__(self, tasks: Sequence[_Task], per_host: int) -> None:
-        self._waiting = list(tasks)
-        self._per_host = per_host
-        self._busy: Counter[str] = Counter()
-        self._changed = Condition()
-        self.length = len(tasks)
-
-    def take(self) -> _Task | None:
-        """Wait for the first dataset whose host has room; ``None`` when none waits any more."""
-        with self._changed:
-            while self._waiting:
-                for task in self._waiting:
-                    if self._busy[task.plan.host] < self._per_host:
-                        self._waiting.remove(task)
-                        self._busy[task.plan.host] += 1
-                        return task
-                self._changed.wait()
-            return None
-
-    def ended(self, task: _Task) -> None:
-        """Make room at the host of a dataset."""
-        with self._changed:
-            self._busy[task.plan.host] -= 1
-            self._changed.notify_all()
-
-    def dissolve(self) -> None:
-        """Let nobody begin another dataset."""
-        with self._changed:
-            self._waiting.clear()
-            self._changed.notify_all()
 
 
 class _Record:
@@ -137,17 +106,24 @@ class _Record:
 
     def __init__(self, report: Report, board: Board) -> None:
         self.report, self.board = report, board
-        self._failed = False
+        self._ended, self._failed = 0, False
 
-    def add(self, row: Row) -> None:
-        """Enter a dataset that has ended."""
-        rows, count = self.report.rows, len(self.report.asked)
-        rows[row.dataset] = row
-        if count > 1:  # of a single one, its own lines and the command's error say everything
-            named = f"{row.dataset}: "
-            lines = [f"{row.state} ({len(rows)} of {count})", *row.message.splitlines()]
-            self.board.ended("\n".join(named + line.removeprefix(named) for line in lines))
+    def add(self, row: Row, pause: float | None = None) -> None:
+        """Enter a dataset that has ended, or failed for now and is tried again after a pause."""
+        count = len(self.report.asked)
+        self.report.rows[row.dataset] = row
+        self._ended += pause is None
+        if pause is not None:
+            self._say(row, f"{row.state}; trying again in {_duration(pause)}")
+        elif count > 1:  # of a single one, its own lines and the command's error say everything
+            self.board.ended()
+            self._say(row, f"{row.state} ({self._ended} of {count})")
         self.write()
+
+    def _say(self, row: Row, state: str) -> None:
+        named = f"{row.dataset}: "
+        lines = [state, *row.message.splitlines()]
+        self.board.note("\n".join(named + line.removeprefix(named) for line in lines))
 
     def write(self) -> None:
         """Write the record; that it cannot be written (a full disk) must not end the run."""
@@ -157,30 +133,41 @@ class _Record:
                 write_json(path, self.report.as_json())
         except (OSError, AutodsError) as error:
             if not self._failed:
-                self.board.note(f"the record {path} cannot be written: {error}")
+                why = error.strerror if isinstance(error, OSError) else error
+                self.board.note(f"the record {path} cannot be written: {why}")
             self._failed = True
 
 
-def _run(line: _Line, jobs: int, one: Callable[[_Task], Row], record: _Record) -> None:
+def _run(
+    line: Line, jobs: int, one: Callable[[Task], Row], pauses: Sequence[float], record: _Record
+) -> None:
     """Work the line off in threads; collect their rows in this one, which signals reach."""
-    rows: SimpleQueue[Row] = SimpleQueue()
+    rows: SimpleQueue[tuple[Row, float | None]] = SimpleQueue()
 
     def work() -> None:
         while task := line.take():
             try:
-                rows.put(one(task))
+                row = one(task)
             except Stopped:
                 return
-            finally:
+            task.tries, task.seconds = task.tries + 1, row.seconds
+            pause = _pause(row, task.tries, pauses)
+            rows.put((row, pause))
+            if pause is None:
                 line.ended(task)
+            else:
+                line.again(task, pause, last=row.state == QuotaExceeded.cause)
 
     # Daemons: one that waits for a silent host must not hold up the end of the program.
     threads = [Thread(target=work, daemon=True) for _ in range(min(jobs, line.length))]
     try:
         for thread in threads:
             thread.start()
-        for _ in range(line.length):
-            record.add(rows.get())
+        missing = line.length
+        while missing:
+            row, pause = rows.get()
+            record.add(row, pause)
+            missing -= pause is None
         record.report.ended = datetime.now(UTC)
     finally:
         if record.report.ended is None:
@@ -192,7 +179,21 @@ def _run(line: _Line, jobs: int, one: Callable[[_Task], Row], record: _Record) -
         record.write()
 
 
-def _one(task: _Task, root: DataRoot, board: Board, mirrors: Sequence[str]) -> Row:
+def _pause(row: Row, tries: int, pauses: Sequence[float]) -> float | None:
+    """Return after how many seconds a dataset is tried again, ``None``: not any more."""
+    if row.again is None:
+        return None
+    if 0 < row.again <= LONGEST_ASKED and tries <= max(ASKED, len(pauses)):
+        return row.again
+    return pauses[tries - 1] if row.again == 0 and tries <= len(pauses) else None
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes > 1 else f"{seconds:.0f} seconds"
+
+
+def _one(task: Task, root: DataRoot, board: Board, mirrors: Sequence[str]) -> Row:
     """Fetch one dataset; whatever goes wrong becomes its row."""
     began, name = time.monotonic(), task.manifest.name
     error: BaseException | None = None
@@ -205,7 +206,7 @@ def _one(task: _Task, root: DataRoot, board: Board, mirrors: Sequence[str]) -> R
         error = caught
     files = look(task.manifest, root)
     facts: dict[str, Any] = {
-        "seconds": time.monotonic() - began,
+        "seconds": task.seconds + time.monotonic() - began,
         "fetched": max(0, sum(file.arrived for file in files) - task.plan.here),
         "files": files,
     }
@@ -223,7 +224,7 @@ def _check_acceptance(manifest: Manifest, plan: PlannedDataset, accept: Collecti
     step = f"Read {wanted.url}; if you accept it, add --accept-licence {manifest.name}."
     raise RulesNotAccepted(
         f"{manifest.name}: nothing was fetched: its licence wants to be accepted first. "
-        f"{wanted.text} {step}",
+        f"{wanted.text}",
         step,
         wanted.url,
     )

@@ -50,44 +50,68 @@ def described(mirror: Mirror) -> str:
     return shown(mirror.url) if plain else f"{mirror.kind} {mirror.url}"
 
 
-def users_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> list[Mirror]:
-    """Return where the user's mirrors hold one file, whatever kind the manifest's mirrors are.
-
-    A file is at ``<mirror>/<dataset>/<file>``; for a ``git:`` entry that is a git
-    repository. Mirrors that cannot give the form of the checksum are left out.
+def check_mirrors(mirrors: Sequence[str]) -> None:
+    """Refuse mirrors of the user that cannot be meant, before anything is fetched past them.
 
     Raises
     ------
     UsageError
-        When a mirror is neither an http, https or ftp address nor a local folder.
+        When one is neither an http, https or ftp address nor a folder that is there.
     """
-    is_git = entry.checksum.startswith("git:")
-    found = []
     for base in mirrors:
         scheme = base.partition("://")[0].lower() if "://" in base else ""
-        if scheme in ("http", "https", "ftp"):
-            url = f"{base.rstrip('/')}/{quote(f'{dataset}/{entry.name}')}"
-            kind = "ftp" if scheme == "ftp" else "git" if is_git else "http"
-        elif not scheme:
-            url = str(Path(base).expanduser().resolve() / dataset / entry.name)
-            kind = "git" if is_git else "file"
-        else:
+        if scheme not in ("", "http", "https", "ftp"):
             raise UsageError(
                 f"mirror '{shown(base)}': expected http://, https://, ftp:// or a local folder, "
                 f"got '{scheme}://'; nothing was fetched. Correct the mirror."
             )
+        if not scheme and not Path(base).expanduser().is_dir():
+            raise UsageError(
+                f"mirror '{base}': there is no such folder; nothing was fetched. Correct the "
+                "path, or mount what holds it."
+            )
+
+
+def users_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> list[Mirror]:
+    """Return where the user's mirrors hold one file, whatever kind the manifest's mirrors are.
+
+    A file is at ``<mirror>/<dataset>/<file>``; for a ``git:`` entry that is a git
+    repository. Mirrors that cannot give the form of the checksum are left out. What is no
+    address is a folder, see `check_mirrors`.
+    """
+    is_git = entry.checksum.startswith("git:")
+    found = []
+    for base in mirrors:
+        if "://" in base:
+            url = f"{base.rstrip('/')}/{quote(f'{dataset}/{entry.name}')}"
+            is_ftp = base.lower().startswith("ftp:")
+            kind = "ftp" if is_ftp else "git" if is_git else "http"
+        else:
+            url = str(Path(base).expanduser().resolve() / dataset / entry.name)
+            kind = "git" if is_git else "file"
         found.append(Mirror.model_validate({"kind": kind, "url": url}))
     return [mirror for mirror in found if fits(mirror, entry)]
 
 
-def most_useful(message: str, failures: Sequence[MirrorFailed]) -> FetchError:
+def most_useful(dataset: str, message: str, failures: Sequence[MirrorFailed]) -> FetchError:
     """Return the error of a file that no mirror gave, of the class the user can do most about."""
     first = min(failures, key=lambda failure: USEFUL.index(failure.kind))
-    return first.kind(message, first.next_step, first.url)
+    again = _soonest(failures)
+    return first.kind(message, first.next_step, first.url, dataset=dataset, again=again)
 
 
 def together(errors: Sequence[FetchError]) -> FetchError:
     """Return one error for several files of a dataset: the most useful, with all messages."""
     first = min(errors, key=lambda error: USEFUL.index(type(error)))
-    message = "\n".join(str(error) for error in errors)
-    return type(first)(message, first.next_step, first.url)
+    return type(first)(
+        "\n".join(error.message for error in errors),
+        first.next_step,
+        first.url,
+        dataset=first.dataset,
+        again=_soonest(errors),
+    )
+
+
+def _soonest(failures: Sequence[MirrorFailed | FetchError]) -> float | None:
+    """Return after how many seconds one of the causes may have passed, ``None``: never."""
+    return min((each.again for each in failures if each.again is not None), default=None)

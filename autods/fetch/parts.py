@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autods.fetch.base import digest, remove, seen_path
+from autods.fetch.base import seen_path
+from autods.fetch.content import digest, remove
 
 
 def part_of(target: Path) -> Path:

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autods.errors import DiskFull
-from autods.fetch.base import Seen, shown, size_of
+from autods.fetch.base import Seen, shown
+from autods.fetch.content import size_of
 from autods.fetch.mirrors import users_mirrors
 from autods.fetch.parts import part_of
 from autods.fetch.records import missing_files
@@ -116,8 +117,6 @@ def plan_dataset(manifest: Manifest, root: DataRoot, mirrors: Sequence[str] = ()
     ------
     FetchError
         When the record of the dataset cannot be read.
-    UsageError
-        When an extra mirror is no address and no folder.
     """
     missing = missing_files(manifest, root)
     files = [
@@ -175,8 +174,9 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     more = f", and {unknown} dataset(s) of unknown size" if unknown else ""
     raise DiskFull(
         f"not enough space under {root.path}: {decimal(needed)} are still to come{more}; "
-        f"{decimal(free)} are free. Nothing was fetched. Free space, choose a larger disk with "
-        f"--root, or name fewer datasets; the largest: {sizes}."
+        f"{decimal(free)} are free. Nothing was fetched.",
+        "Free space, choose a larger disk with --root, or name fewer datasets; the largest: "
+        f"{sizes}.",
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autods.errors import FetchError
-from autods.fetch.base import digest, listing, shown, size_of
+from autods.fetch.base import shown
+from autods.fetch.content import digest, listing, size_of
 from autods.files import write_json
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.root import DataRoot
@@ -98,7 +99,9 @@ def read_record(root: DataRoot, dataset: str) -> dict[str, Any]:
             raise ValueError("JSON of another shape")
     except ValueError as error:
         raise FetchError(
-            f"{path}: expected JSON, got: {error}; no archive was changed. Move it away and run "
-            f"'autods fetch {dataset}': the archives are checked and recorded again."
+            f"{path}: expected JSON, got: {error}; no archive was changed.",
+            "Move it away and run 'autods fetch NAME': the archives are checked and recorded "
+            "again.",
+            dataset=dataset,
         ) from None
     return record

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from autods import __version__
-from autods.errors import AutodsError, FetchError
-from autods.fetch.base import shown, size_of
+from autods.errors import AutodsError, Busy, FetchError, step_for
+from autods.fetch.base import shown
+from autods.fetch.content import size_of
 from autods.fetch.parts import part_of
 from autods.fetch.records import is_recorded, recorded_files
 from autods.manifest import FileEntry, Manifest
@@ -19,6 +20,7 @@ from autods.root import DataRoot
 FORMAT = 1  # of the record
 WAITING = "waiting"  # the state of a dataset that has not ended yet
 GOOD = ("done", "kept")
+IN_MESSAGE = "Mend what its message says, then run the same command again."
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Row:
     state
         ``done`` (fetched), ``kept`` (was here), else the cause: ``gone``, ``quota`` ...
     message
-        The whole error; ``""`` if there is none.
+        The error without its next step; ``""`` if there is none.
     next_step
-        One sentence, ``""`` if nothing is to be done.
+        What the user does next (``NAME``: the dataset), ``""`` if nothing is to be done.
     url
         Where the next step is done, ``""`` if nowhere in particular.
+    again
+        Seconds after which it may come by itself, see `FetchError`; ``None``: it will not.
     seconds
         Time the dataset took.
     fetched
@@ -75,6 +79,7 @@ class Row:
     message: str = ""
     next_step: str = ""
     url: str = ""
+    again: float | None = None
     seconds: float = 0.0
     fetched: int = 0
     files: tuple[FileState, ...] = ()
@@ -84,6 +89,11 @@ class Row:
     def here(self) -> bool:
         """Whether all files of the dataset are here."""
         return self.state in GOOD
+
+    def told(self) -> str:
+        """Return the message and, unless it says so itself, what is to be done."""
+        step = "" if self.next_step == IN_MESSAGE else step_for(self.dataset, self.next_step)
+        return f"{self.message}\n{step}".rstrip()
 
     def as_json(self) -> dict[str, Any]:
         """Return the row for programs; ``cause`` is ``None`` for a dataset that is here."""
@@ -163,10 +173,11 @@ def failed_row(dataset: str, error: BaseException, root: DataRoot, **facts: Any)
     goes to the record only.
     """
     if isinstance(error, FetchError):
-        return Row(dataset, error.cause, str(error), error.next_step, error.url, **facts)
+        step, url = error.next_step, error.url
+        return Row(dataset, error.cause, error.message, step, url, error.again, **facts)
     if isinstance(error, AutodsError):
-        step = "Mend what its message says, then run the same command again."
-        return Row(dataset, "failed", str(error), step, **facts)
+        again = 0.0 if isinstance(error, Busy) else None
+        return Row(dataset, "failed", str(error), IN_MESSAGE, again=again, **facts)
     return Row(
         dataset,
         "failed",

@@ -34,6 +34,9 @@ class Host(ThreadingHTTPServer):
         Path to content; other paths are gone.
     held
         Paths whose second half waits until `release` is called.
+    down
+        Path to how many requests are answered with ``answers`` of it (503, if it is not
+        there), and with ``retry_after`` seconds if these are not 0.
     log
         ``("begin", path, first byte)`` and ``("end", path, first byte)`` as they happen.
     """
@@ -44,6 +47,9 @@ class Host(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.held: set[str] = set()
+        self.down: dict[str, int] = {}
+        self.answers: dict[str, int] = {}
+        self.retry_after = 0
         self.log: list[tuple[str, str, int]] = []
         self._released, self._lock = Event(), Lock()
 
@@ -82,6 +88,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.server.files.get(path)
         if body is None:
             self.send_error(404)
+            return
+        if self.server.down.get(path, 0) > 0:
+            self.server.down[path] -= 1
+            self.send_response(self.server.answers.get(path, 503))
+            if self.server.retry_after:
+                self.send_header("Retry-After", str(self.server.retry_after))
+            self.end_headers()
             return
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         first = int(wanted[1]) if wanted else 0

@@ -10,11 +10,12 @@ import resource
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autods.errors import ChecksumMismatch, DiskFull, FetchError, LinkGone, UsageError
-from autods.fetch import KINDS, SOURCES, decide, fetch_dataset, missing_files, verify_archives
+from autods.fetch import KINDS, SOURCES, base, decide, fetch_dataset, missing_files, verify_archives
 from autods.files import hash_tree, write_json
 from autods.manifest import FileEntry, Manifest, Mirror
 from autods.progress import Silent
@@ -114,7 +115,7 @@ def test_a_second_run_keeps_what_is_recorded_without_hashing_it(
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     fetch_dataset(toy, root, Silent())
     original.unlink()
-    monkeypatch.setattr("autods.fetch.digest", lambda *_: pytest.fail("hashed"))
+    monkeypatch.setattr("autods.fetch.one_file.digest", lambda *_: pytest.fail("hashed"))
     notes = Notes()
     outcome = fetch_dataset(toy, root, notes)
     assert [file.action for file in outcome.files] == ["keep"]
@@ -271,7 +272,8 @@ def test_a_users_mirror_is_tried_first_below_the_datasets_name(
     local.parent.mkdir(parents=True)
     local.write_bytes(CONTENT)
     toy = manifest(entry("sub/a.bin", md5(CONTENT), ("file", original)))
-    fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "none"), str(tmp_path / "mirror")])
+    (tmp_path / "empty").mkdir()
+    fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "empty"), str(tmp_path / "mirror")])
     assert files_record(root)["sub/a.bin"]["url"] == str(local)
 
 
@@ -300,6 +302,65 @@ def test_a_mirror_of_an_unknown_scheme_is_refused(root: DataRoot, original: Path
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     with pytest.raises(UsageError, match="expected http://"):
         fetch_dataset(toy, root, Silent(), mirrors=["s3://user:secret@bucket"])
+
+
+def test_a_mirror_folder_that_is_not_there_is_refused_and_not_fetched_past(
+    root: DataRoot, original: Path, tmp_path: Path
+) -> None:
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
+    with pytest.raises(UsageError, match="there is no such folder; nothing was fetched"):
+        fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "not mounted")])
+    assert not root.path.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://ann:secret@example.org/x",
+        "git at https://secret@example.org",
+        "http://ann:s@secret@example.org/x, ftp://ann:secret@example.org/y",
+    ],
+)
+def test_no_password_of_an_address_is_shown(text: str) -> None:
+    assert "secret" not in base.shown(text)
+    assert "example.org" in base.shown(text)
+
+
+def test_who_waits_for_another_process_is_told_so(
+    root: DataRoot, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            lines.append(text)
+            if "waiting" in text:
+                other.release()
+
+    lines: list[str] = []
+    toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
+    root.record("toy").parent.mkdir(parents=True)
+    other = FileLock(root.record("toy").with_name("record.json.lock"), is_singleton=False)
+    other.acquire()
+    fetch_dataset(toy, root, Notes())
+    assert lines[0] == "another process works on toy; waiting for it to end"
+    assert missing_files(toy, root) == []
+
+
+def test_a_failure_is_told_once_with_its_next_step_at_the_end(
+    root: DataRoot, original: Path
+) -> None:
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            lines.append(text)
+
+    lines: list[str] = []
+    missing = original.with_name("missing")
+    toy = manifest(entry("a.bin", md5(b"x"), ("file", missing), ("file", original)))
+    with pytest.raises(ChecksumMismatch) as caught:
+        fetch_dataset(toy, root, Notes())
+    assert lines == ["fetching toy/a.bin", f"  {missing}: does not exist; asking the next mirror"]
+    text = str(caught.value)
+    assert text.endswith("or hand it over with 'autods import toy FILE'.")
+    assert text.count("autods import") == text.count(f"{missing}: does not exist") == 1
 
 
 def test_a_folder_where_a_file_is_expected_is_a_cause_not_a_crash(
@@ -337,7 +398,7 @@ def test_a_full_disk_is_a_cause_of_its_own_and_what_has_arrived_stays(
 
 def test_a_full_or_closed_disk_is_one_message(root: DataRoot, original: Path) -> None:
     root.path.write_text("a file where the root should be")
-    with pytest.raises(FetchError, match="correct the permissions"):
+    with pytest.raises(FetchError, match="Correct the permissions"):
         fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
 
 

@@ -25,6 +25,9 @@ from many_tools import (
     write_manifests,
 )
 
+from autods.cli_fetch import fetch
+from autods.fetch.report import Report
+from autods.manifest import Manifest
 from autods.root import DataRoot
 
 STEP = "Look for the file on the homepage"
@@ -128,6 +131,12 @@ def test_one_dataset_is_told_in_plain_lines_and_its_failure_in_one_message(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("error: b/a.bin: expected sha256:") == 1
     assert done.stderr.count(STEP) == 1
+    assert done.stderr.count("404 Not Found") == 1
+    root.record("a").write_text("[]")
+    done = autods("fetch", "a", *options(root, folder))
+    assert done.stderr.splitlines()[1:] == [
+        "Move it away and run 'autods fetch a': the archives are checked and recorded again."
+    ]
 
 
 def test_a_dry_run_touches_neither_the_network_nor_the_disk(
@@ -174,6 +183,27 @@ def test_a_dry_run_in_json_tells_what_is_here_and_what_remains(
     assert (plan["remaining"], plan["unknown"]) == (70_000, ["unknown"])
     assert plan["free"] > 0
     assert (tree(root), host.log) == (before, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "rounds"),
+    [
+        ({"everything": True}, 3),
+        ({"names": ["emnist"]}, 1),
+        ({"names": ["emnist"], "rounds": 2}, 2),
+    ],
+)
+def test_everything_is_tried_in_three_rounds_and_what_is_named_in_one(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], rounds: int
+) -> None:
+    def not_fetched(manifests: list[Manifest], root: DataRoot, *_: Any, **others: Any) -> Report:
+        seen.append(others["pauses"])
+        return Report(root, [])
+
+    seen: list[tuple[float, ...]] = []
+    monkeypatch.setattr("autods.fetch.many.fetch_many", not_fetched)
+    fetch(**options, root=root.path, json=True)
+    assert seen == [(600.0, 3600.0)[: rounds - 1]]
 
 
 def test_the_plan_of_everything_has_a_row_for_each_shipped_dataset(root: DataRoot) -> None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -167,6 +168,20 @@ def test_a_whole_part_needs_no_bytes(root: DataRoot, server: Server) -> None:
     assert server.ranges_asked() == [f"bytes={len(CONTENT)}-"]
 
 
+def test_a_part_of_the_manifests_size_is_checked_and_not_asked_for(
+    root: DataRoot, server: Server
+) -> None:
+    begin(root, CONTENT)
+    assert fetched(root, toy(server.url(), size=len(CONTENT))) == CONTENT
+    assert server.log == []
+
+
+def test_a_wrong_part_of_the_manifests_size_is_fetched_anew(root: DataRoot, server: Server) -> None:
+    begin(root, OTHER[: len(CONTENT)])
+    assert fetched(root, toy(server.url(), size=len(CONTENT))) == CONTENT
+    assert server.ranges_asked() == [None]
+
+
 def test_a_part_longer_than_the_content_is_fetched_anew(root: DataRoot, server: Server) -> None:
     begin(root, CONTENT + b"more")
     assert fetched(root, toy(server.url())) == CONTENT
@@ -273,6 +288,48 @@ def test_a_users_mirror_is_asked_first(root: DataRoot, server: Server) -> None:
     server.files["/pub/toy/a.bin"] = CONTENT
     fetch_dataset(toy(server.url()), root, Silent(), mirrors=[server.url("/pub/")])
     assert [path for path, *_ in server.log] == ["/pub/toy/a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SSL_CERT_FILE", "/no/such/file", "the certificates that SSL_CERT_FILE names"),
+        ("HTTP_PROXY", "socks5h://ann:secret@127.0.0.1:1", "SOCKS needs the package socksio"),
+        ("HTTP_PROXY", "gopher://ann:secret@127.0.0.1:1", "the proxy that the environment names"),
+        ("HTTP_PROXY", "http://ann:secret@127.0.0.1:abc", "the proxy that the environment names"),
+    ],
+)
+def test_an_environment_that_allows_no_request_is_named(
+    root: DataRoot,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    words: str,
+) -> None:
+    if "socks" in value:
+        monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(FetchError, match=words) as caught:
+        fetch_dataset(toy(server.url()), root, Silent())
+    assert name in caught.value.next_step
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_content_that_changes_at_every_try_is_given_up(
+    root: DataRoot, server: Server, monkeypatch: pytest.MonkeyPatch, ranges: bool
+) -> None:
+    def changed(request: Any) -> None:
+        server.etag = f'"{len(server.log)}"'
+        request.content(CONTENT)
+
+    monkeypatch.setattr(server, "answer", changed)
+    server.drops, server.ranges, server.ignores_if_range = [5000] * 50, ranges, True
+    with pytest.raises(Unreachable, match="gave up after 4 retries"):
+        fetch_dataset(toy(server.url()), root, Silent())
+    assert len(server.log) <= 12
 
 
 def test_every_mirror_is_listed_with_its_own_cause(root: DataRoot, server: Server) -> None:

@@ -246,6 +246,17 @@ def test_a_refusal_of_the_storage_host_is_not_taken_for_kaggles(
     assert type(caught.value) is FetchError
 
 
+@pytest.mark.parametrize("token", ["KGAT_secret\nsecret", "KGAT_secr\xe9t"])
+def test_a_token_that_no_request_can_hold_is_not_repeated(
+    root: DataRoot, site: Kaggle, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    with pytest.raises(CredentialsMissing, match="not one line of plain characters") as caught:
+        fetch_dataset(contest(), root, Silent())
+    assert "KGAT" not in str(caught.value)
+    assert site.log == []
+
+
 @pytest.mark.parametrize("state", ["good", "bad", "unaccepted", "gone", "dropped", "away"])
 def test_a_token_appears_nowhere(
     root: DataRoot,

@@ -102,6 +102,14 @@ def test_a_stranger_is_refused_with_both_checksums_and_nothing_is_changed(
     assert not root.path.exists()
 
 
+def test_a_folder_of_downloads_is_refused_with_what_to_give_instead(
+    root: DataRoot, toy: Manifest, tmp_path: Path
+) -> None:
+    file(tmp_path / "downloads" / "a.zip", A)
+    with pytest.raises(ChecksumMismatch, match="Name the files in the folder, not the folder"):
+        import_files(toy, root, [tmp_path / "downloads"], Silent())
+
+
 def test_a_path_that_does_not_exist_is_wrong_usage(root: DataRoot, toy: Manifest) -> None:
     with pytest.raises(UsageError, match="does not exist; nothing was imported"):
         import_files(toy, root, [Path("/no/such/file")], Silent())
@@ -109,7 +117,7 @@ def test_a_path_that_does_not_exist_is_wrong_usage(root: DataRoot, toy: Manifest
 
 def test_a_root_that_cannot_be_written_is_one_message(toy: Manifest, tmp_path: Path) -> None:
     root = DataRoot(file(tmp_path / "root", b"a file where the root should be"))
-    with pytest.raises(FetchError, match="correct the permissions"):
+    with pytest.raises(FetchError, match="Correct the permissions"):
         import_files(toy, root, [file(tmp_path / "a.zip", A)], Silent())
 
 
