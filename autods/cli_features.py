@@ -91,6 +91,8 @@ def fetch_features(
     if not json:
         print(f"{fetched.path}: {fetched.size:,} bytes, sha256 {fetched.sha256}")
     import_archive(fetched.path, root, archive=archive, json=json)
+    if not json:
+        print(f"The features do not need {fetched.path} any more; delete it to free its space.")
 
 
 def import_archive(

@@ -6,8 +6,6 @@ of its training samples.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -18,27 +16,25 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.errors import ContainerError, FeatureMismatch, LayoutError, UsageError
-from autods.feature_sets import list_features, open_features, seal_features
+from autods.feature_sets import seal_features
 from autods.files import hash_file, locked
+from autods.imported import (
+    LARGEST,
+    ImportOutcome,
+    check_request,
+    hash_rows,
+    is_current,
+    present_width,
+)
 from autods.manifest import NAME
 from autods.progress import Progress, Silent
 from autods.root import DataRoot
 from autods.splits import hold_out
-from autods.store import ShardData, ShardInfo, read_shard, write_shard
+from autods.store import ShardData, ShardInfo, write_shard
 
-ENCODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TASK = "class"  # imported features have one labelling
-LARGEST = float(np.finfo(np.float16).max)
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class ImportOutcome:
-    """What an import did: names of the feature sets made, and of those that stood already."""
-
-    imported: list[str]
-    kept: list[str]
 
 
 @dataclass(frozen=True)
@@ -85,16 +81,7 @@ def import_npz_folder(
     """
     progress = progress or Silent()
     names = _names(folder)
-    if not ENCODER_NAME.fullmatch(encoder_name):
-        raise UsageError(
-            f"encoder name '{encoder_name}': expected letters, digits, '.', '_' and '-'; nothing "
-            "was imported. Choose a name such as mobilenetv2.imagenet."
-        )
-    if not 0 <= dev_fraction < 1 or seed < 0:
-        raise UsageError(
-            "expected 0 <= dev fraction < 1 and a seed from 0 on, got "
-            f"{dev_fraction} and {seed}; nothing was imported."
-        )
+    check_request(encoder_name, dev_fraction, seed)
     width = _agreed_width(root, encoder_name, pad_to)
     imported, kept = [], []
     progress.start(f"importing {folder.name}", len(names), "files")
@@ -102,7 +89,7 @@ def import_npz_folder(
         origin = {"file": path.name, "dev_fraction": dev_fraction, "seed": seed, "pad_to": pad_to}
         fingerprint = hash_file(path, "sha256")
         with locked(root.features(encoder_name, name)):
-            if _is_current(root, encoder_name, name, fingerprint, origin):
+            if is_current(root, encoder_name, name, fingerprint, origin):
                 kept.append(name)
             else:
                 source = _load(path)
@@ -141,16 +128,14 @@ def _names(folder: Path) -> dict[str, Path]:
 
 def _agreed_width(root: DataRoot, encoder: str, pad_to: int | None) -> int | None:
     """Return the width all features of the encoder must have; ``None`` while it is open."""
-    for name in list_features(root, encoder):
-        existing = open_features(root, encoder, name).dim
-        if pad_to not in (None, existing):
-            raise FeatureMismatch(
-                f"features of '{name}' by encoder '{encoder}' have {existing} dimensions, "
-                f"padding to {pad_to} was asked for; nothing was imported. Import with "
-                f"--pad-to {existing}, or under another encoder name."
-            )
-        return existing
-    return pad_to
+    existing = present_width(root, encoder)
+    if existing is not None and pad_to not in (None, existing):
+        raise FeatureMismatch(
+            f"features by encoder '{encoder}' have {existing} dimensions, padding to {pad_to} "
+            f"was asked for; nothing was imported. Import with --pad-to {existing}, or under "
+            "another encoder name."
+        )
+    return pad_to if existing is None else existing
 
 
 def _check_width(path: Path, dim: int, width: int, pad_to: int | None) -> None:
@@ -165,34 +150,6 @@ def _check_width(path: Path, dim: int, width: int, pad_to: int | None) -> None:
         f"have, got {dim}; this file was not imported, those before it were. {cure}, or import "
         "it under another encoder name."
     )
-
-
-def _is_current(
-    root: DataRoot, encoder: str, name: str, fingerprint: str, origin: dict[str, Any]
-) -> bool:
-    """Tell whether this import stands finished; refuse to overwrite anything else."""
-    folder = root.features(encoder, name)
-    for path in sorted(folder.glob("*.h5")):
-        if difference := _difference(read_shard(path).info, fingerprint, origin):
-            raise FeatureMismatch(
-                f"{folder}: holds other features of '{name}': {path.name}: {difference}; they "
-                "were kept, this file was not imported. Move that folder away, or import under "
-                "another encoder name."
-            )
-    finished = name in list_features(root, encoder)
-    if finished:
-        open_features(root, encoder, name)  # raises when a shard is missing
-    return finished
-
-
-def _difference(info: ShardInfo, fingerprint: str, origin: dict[str, Any]) -> str:
-    """Say in what a shard is not of this import; empty if it is."""
-    if info.hashed != "features":
-        return "extracted from images"
-    if info.fingerprint != fingerprint:
-        return f"made of sha256 {info.fingerprint[:12]}, now {fingerprint[:12]}"
-    changed = [key for key in origin if info.origin.get(key) != origin[key]]
-    return ", ".join(f"{key} was {info.origin.get(key)}, now {origin[key]}" for key in changed)
 
 
 def _load(path: Path) -> _Source:
@@ -257,8 +214,7 @@ def _divide(source: _Source, fraction: float, seed: int) -> dict[str, ShardData]
     start = 0
     for split, (features, labels) in source.parts.items():
         sample = np.arange(start, start + len(labels), dtype=np.int64)
-        hashes = np.array([_hash(row) for row in features], dtype=np.uint64)
-        shards[split] = ShardData(features, {TASK: labels}, sample, hashes)
+        shards[split] = ShardData(features, {TASK: labels}, sample, hash_rows(features))
         start += len(labels)
     train = shards["train"]
     if "dev" not in shards:
@@ -290,10 +246,6 @@ def _info(
 def _choose(data: ShardData, mask: npt.NDArray[np.bool_]) -> ShardData:
     labels = {task: array[mask] for task, array in data.labels.items()}
     return ShardData(data.features[mask], labels, data.sample[mask], data.content_hash[mask])
-
-
-def _hash(row: npt.NDArray[np.float16]) -> int:
-    return int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little")
 
 
 def _write(

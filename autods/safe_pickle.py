@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any
+import zipfile
+import zlib
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, BinaryIO
 
 from autods.errors import UnsafePickle
 
@@ -28,6 +31,10 @@ ALLOWED = frozenset(
         ("collections", "OrderedDict"),
     ]
 )
+# Paths are read as their text; the classes that a pickle asks for are not looked up. Python
+# 3.13 writes another name of the module.
+_PATHS = ("pathlib", "pathlib._local")
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file by torch.save before 1.6
 
 
 class _DataOnly(pickle.Unpickler):
@@ -40,7 +47,16 @@ class _DataOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def load(data: bytes, *, encoding: str = "ASCII") -> Any:
+class _DataAndPaths(_DataOnly):
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _PATHS and name in ("PosixPath", "PurePosixPath"):
+            return _posix_text
+        if module in _PATHS and name in ("WindowsPath", "PureWindowsPath"):
+            return _windows_text
+        return super().find_class(module, name)
+
+
+def load(data: bytes, *, encoding: str = "ASCII", paths: bool = False) -> Any:
     """Return the object of a pickle that holds nothing but data.
 
     Parameters
@@ -50,6 +66,8 @@ def load(data: bytes, *, encoding: str = "ASCII") -> Any:
     encoding
         How Python 2's ``str`` is read: ``"bytes"`` keeps them as they are, ``"latin-1"``
         makes text of them. Arrays of Python 2 need one of these two.
+    paths
+        Whether objects of `pathlib` may occur too; each becomes its text, with slashes.
 
     Raises
     ------
@@ -58,9 +76,69 @@ def load(data: bytes, *, encoding: str = "ASCII") -> Any:
     ValueError
         When it is damaged or no pickle at all; says why.
     """
+    kind = _DataAndPaths if paths else _DataOnly
+    return _next(kind(io.BytesIO(data), encoding=encoding))
+
+
+def load_torch(handle: BinaryIO, *, paths: bool = False) -> Any:
+    """Return the object of a file by ``torch.save`` that holds no tensors; torch is not needed.
+
+    Parameters
+    ----------
+    handle
+        The file, seekable and at its start: the zip of torch 1.6 and later, the older row of
+        pickles, or one pickle. It is read in pieces.
+    paths
+        As in `load`.
+
+    Raises
+    ------
+    UnsafePickle
+        When it asks for anything but containers, text, numbers and arrays.
+    ValueError
+        When it is damaged or no such file; says why.
+    """
+    kind = _DataAndPaths if paths else _DataOnly
+    is_zip = handle.read(2) == b"PK"
+    handle.seek(0)
+    if is_zip:
+        return _from_zip(handle, kind)
+    found = _next(kind(handle))
+    if type(found) is int and found == _TORCH_MAGIC:
+        _next(kind(handle))  # version of the format
+        _next(kind(handle))  # sizes and byte order of the machine
+        found = _next(kind(handle))
+    return found
+
+
+def _next(unpickler: pickle.Unpickler) -> Any:
     try:
-        return _DataOnly(io.BytesIO(data), encoding=encoding).load()
+        return unpickler.load()
     except UnsafePickle:
         raise
     except Exception as error:  # damaged opcodes fail in every way there is
         raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _from_zip(handle: BinaryIO, kind: type[_DataOnly]) -> Any:
+    """Load the pickle inside the zip of ``torch.save``; its members are never compressed."""
+    try:
+        with zipfile.ZipFile(handle) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
+            if len(members) != 1 or members[0].compress_type != zipfile.ZIP_STORED:
+                raise ValueError("expected one uncompressed data.pkl in the zip")
+            with archive.open(members[0]) as member:
+                found = _next(kind(member))
+                while member.read(1 << 20):  # to its end, where the checksum is compared
+                    pass
+            return found
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _posix_text(*parts: str) -> str:
+    return str(PurePosixPath(*parts))
+
+
+def _windows_text(*parts: str) -> str:
+    return PureWindowsPath(*parts).as_posix()

@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -130,6 +130,27 @@ def test_a_batch_as_cifar_has_them_is_loaded():
 def test_a_damaged_pickle_is_a_value_error(cut):
     with pytest.raises(ValueError, match=r"\w+: ."):
         load(CIFAR[:cut], encoding="bytes")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("path", "text"), [
+    (PurePosixPath("a/b c.jpg"), "a/b c.jpg"), (Path("/x/é"), "/x/é"), (PurePosixPath("."), "."),
+    (PureWindowsPath("C:\\a\\b"), "C:/a/b"), (PureWindowsPath("a\\b"), "a/b"),
+])  # fmt: skip
+def test_paths_become_text_only_where_they_are_expected(path, text, protocol):
+    data = pickle.dumps([path], protocol=protocol)
+    assert load(data, paths=True) == [text]
+    with pytest.raises(UnsafePickle, match=r"asks for 'pathlib"):
+        load(data)
+
+
+def test_other_names_of_pathlib_are_refused_among_paths(tmp_path):
+    evil = pickle.dumps(Reduced(Path.unlink, tmp_path))
+    with pytest.raises(UnsafePickle, match="asks for"):
+        load(evil, paths=True)
+    assert tmp_path.exists()
+    with pytest.raises(ValueError, match="TypeError"):
+        load(b"cpathlib\nPosixPath\n(I1\ntR.", paths=True)
 
 
 def test_a_web_page_is_a_value_error():

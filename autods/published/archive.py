@@ -1,0 +1,165 @@
+"""What lies where in a published feature archive: an uncompressed tar, or its unpacked folder.
+
+Layout, as the public source of the authors' exporter writes it: ``<dataset>/metadata.pickle``
+and ``<dataset>/feats/<extractor>/{train,val}/data.mdb``, whatever folders stand above. A
+dataset's folder is the lower-cased name of its class there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from autods.containers.base import Member
+from autods.containers.slices import open_slice
+from autods.containers.tars import END, list_tar
+from autods.errors import ContainerError, UsageError
+from autods.files import BLOCK
+
+SPLITS = ("train", "val")  # as published
+FEATURES = re.compile(r"(?:.*/)?([^/]+)/feats/([^/]+)/([^/]+)/data\.mdb")
+METADATA = re.compile(r"(?:.*/)?([^/]+)/metadata\.pickle")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes that are read in place: ``size`` of them from ``offset`` on; ``shown`` in errors."""
+
+    path: Path
+    offset: int
+    size: int
+    shown: str
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes, at most a megabyte at a time.
+
+        Raises
+        ------
+        ContainerError
+            When there are fewer bytes, or they cannot be read.
+        """
+        left = self.size
+        try:
+            with self.path.open("rb") as handle:
+                handle.seek(self.offset)
+                while left and (block := handle.read(min(BLOCK, left))):
+                    left -= len(block)
+                    yield block
+        except OSError as error:
+            raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
+        if left:
+            raise ContainerError(f"{self.shown}: ends {left:,} bytes too early")
+
+    def open(self) -> BinaryIO:
+        """Return the bytes as a seekable file of their own."""
+        try:
+            return open_slice(self.path, self.offset, self.size)
+        except OSError as error:
+            raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
+
+    def sha256(self, told: Callable[[int], None] = lambda size: None) -> str:
+        """Return the hash of the bytes, telling how many are done; raises as `blocks` does."""
+        digest = hashlib.sha256()
+        for block in self.blocks():
+            digest.update(block)
+            told(len(block))
+        return digest.hexdigest()
+
+
+@dataclass
+class PublishedDataset:
+    """Where the parts of one dataset lie; ``features`` by extractor and published split."""
+
+    folder: str
+    metadata: Part | None = None
+    features: dict[str, dict[str, Part]] = field(default_factory=dict)
+
+
+def is_published(source: Path) -> bool:
+    """Tell whether a path looks like a published archive: a file, or a folder with databases."""
+    if source.is_dir():
+        return next(source.glob("**/feats/*/*/data.mdb"), None) is not None
+    return source.is_file()
+
+
+def open_published(source: Path) -> dict[str, PublishedDataset]:
+    """List the datasets of a published archive by their folders, sorted; only names are read.
+
+    Raises
+    ------
+    UsageError
+        When there are no features in that layout.
+    ContainerError, UnsafePath
+        When the tar is compressed, cut off, damaged, or has members that would leave it.
+    """
+    found: dict[str, PublishedDataset] = {}
+    for name, part in _parts(source):
+        if match := FEATURES.fullmatch(name):
+            dataset = found.setdefault(match[1], PublishedDataset(match[1]))
+            splits = dataset.features.setdefault(match[2], {})
+            if match[3] in splits:
+                raise _twice(splits[match[3]], part)
+            splits[match[3]] = part
+        elif match := METADATA.fullmatch(name):
+            dataset = found.setdefault(match[1], PublishedDataset(match[1]))
+            if dataset.metadata is not None:
+                raise _twice(dataset.metadata, part)
+            dataset.metadata = part
+    if not any(dataset.features for dataset in found.values()):
+        raise UsageError(
+            f"{source}: expected <dataset>/feats/<extractor>/train/data.mdb and so on, found none "
+            "(sparse members of a tar are not read: unpack it and name the folder); nothing was "
+            "imported."
+        )
+    return dict(sorted(found.items()))
+
+
+def whole_tar(source: Path) -> list[Member]:
+    """List the members of an uncompressed tar that ends with its end-of-archive blocks.
+
+    A tar that was cut off between two members has none: its datasets would be missing silently.
+
+    Raises
+    ------
+    ContainerError
+        When it is not such a tar.
+    UnsafePath
+        When a member would leave it.
+    """
+    try:
+        members = list_tar(source)
+        with source.open("rb") as handle:
+            handle.seek(-len(END), os.SEEK_END)
+            if handle.read() == END:
+                return members
+    except (ContainerError, OSError):
+        pass
+    raise ContainerError(
+        f"{source}: expected an uncompressed tar with its end, got something else or half of "
+        "one; it was left as it is and nothing was imported. Fetch it again if it is not "
+        "whole; unpack it and name the folder if it is compressed."
+    )
+
+
+def _parts(source: Path) -> Iterator[tuple[str, Part]]:
+    if source.is_dir():
+        for name in ("metadata.pickle", "data.mdb"):
+            for path in sorted(source.rglob(name)):
+                relative = path.relative_to(source).as_posix()
+                yield relative, Part(path, 0, path.stat().st_size, str(path))
+        return
+    for member in whole_tar(source):
+        shown = f"{source.name}/{member.name}"
+        yield member.name, Part(source, member.offset, member.size, shown)
+
+
+def _twice(first: Part, second: Part) -> ContainerError:
+    return ContainerError(
+        f"{first.shown} and {second.shown} are of the same dataset: expected each once; nothing "
+        "was imported. Name a folder that holds one of the two."
+    )

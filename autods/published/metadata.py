@@ -1,0 +1,189 @@
+"""Read a dataset's ``metadata.pickle``: which file has which label, in which published split.
+
+Known from the public source of its writer: a dict saved by ``torch.save`` with ``file_names``
+(label set, then ``train`` or ``val``, then pairs of relative path and label) and
+``class_names`` (label set, then the sorted labels of train). A dataset without label sets of
+its own has one called ``none``. Labels are text or numbers; paths are text, numbers (rows of
+a table) or objects of ``pathlib``; further keys (``corrupt_files``, ``subset_indices``) are of
+no use here. Since no released file was at hand, what the source leaves open is accepted:
+bytes for text, tuples or arrays for lists, ``None`` for ``none``, no level of label sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autods import safe_pickle
+from autods.errors import ContainerError, LayoutError, UnsafePickle
+from autods.manifest import TASK
+from autods.published.archive import SPLITS, Part
+
+Positions = Mapping[bytes, int]  # key of a feature to its number in the order of the keys
+ONLY = "class"  # what a dataset's only label set is called here, as in the manifests
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """One published list: the files of a split under one label set, in its order.
+
+    Attributes
+    ----------
+    feature
+        int64 [n]: number of the feature of each file, as `Positions` say it.
+    labels
+        int32 [n]: positions in the class names.
+    """
+
+    feature: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """One labelling: its class names, and the list of each published split."""
+
+    class_names: list[str]
+    splits: dict[str, Listed]
+
+
+def read_metadata(part: Part, positions: Mapping[str, Positions]) -> dict[str, LabelSet]:
+    """Return the label sets of a dataset by their names, in the order of the file.
+
+    The class names are the published ones, followed by those that only occur as labels (of
+    val, which the published list leaves out), sorted.
+
+    Parameters
+    ----------
+    positions
+        Published split to key of each feature (the UTF-8 of its path) to its number.
+
+    Raises
+    ------
+    UnsafePickle
+        When the file asks for anything but data; nothing of it is run.
+    ContainerError, LayoutError
+        When it is damaged, not as described, or lists a file without a feature; tells where.
+    """
+    try:
+        with part.open() as handle:
+            content = safe_pickle.load_torch(handle, paths=True)
+    except UnsafePickle as error:
+        raise UnsafePickle(f"{part.shown}: {error}") from None
+    except ValueError as error:
+        raise ContainerError(f"{part.shown}: not a file of torch.save: {error}") from None
+    top = _mapping(part, "its content", content)
+    del content  # what was read is freed: there can be millions of files
+    if "file_names" not in top:
+        raise _wrong(part, "its content", "a key 'file_names'", _listed(top))
+    files, names = _mapping(part, "file_names", top.pop("file_names")), top.get("class_names", {})
+    if set(SPLITS) <= set(files):
+        files, names = {"none": files}, {"none": names}
+    named = _mapping(part, "class_names", names)
+    sets: dict[str, LabelSet] = {}
+    for published in list(files):
+        task = ONLY if published == "none" else published
+        if not TASK.fullmatch(task) or task in sets:
+            raise _wrong(part, "file_names", "distinct plain names of label sets", repr(published))
+        where = f"file_names of '{published}'"
+        splits = _mapping(part, where, files.pop(published))
+        sets[task] = _label_set(part, where, splits, named.get(published, ()), positions)
+    if not sets:
+        raise _wrong(part, "file_names", "at least one label set", "none")
+    return sets
+
+
+def _label_set(
+    part: Part,
+    where: str,
+    splits: dict[str, Any],
+    names: Any,
+    positions: Mapping[str, Positions],
+) -> LabelSet:
+    for split in SPLITS:
+        if split not in splits:
+            raise _wrong(part, where, f"splits {' and '.join(SPLITS)}", _listed(splits))
+    if isinstance(names, str | bytes) or not _is_row(names):
+        raise _wrong(part, f"class_names beside {where}", "a list", type(names).__name__)
+    class_names = [_text(part, "class_names", name) for name in names]
+    number = {name: position for position, name in enumerate(class_names)}
+    if len(number) < len(class_names):
+        raise _wrong(part, f"class_names beside {where}", "distinct names", class_names)
+    lists = {
+        split: _read_list(part, f"{where}, {split}", splits.pop(split), number, positions[split])
+        for split in SPLITS
+    }
+    # Labels beyond the published names are numbered as they came, and sorted among themselves.
+    further = list(number)[len(class_names) :]
+    renumbered = np.arange(len(number), dtype=np.int32)
+    renumbered[len(class_names) + np.argsort(further)] = range(len(class_names), len(number))
+    read = {
+        split: Listed(feature, renumbered[labels]) for split, (feature, labels) in lists.items()
+    }
+    return LabelSet([*class_names, *sorted(further)], read)
+
+
+def _read_list(
+    part: Part, where: str, rows: Any, number: dict[str, int], positions: Positions
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Return the feature and the label of every row; ``number`` grows by labels not in it."""
+    if isinstance(rows, Mapping):
+        rows = list(rows.items())
+    if not _is_row(rows):
+        raise _wrong(part, where, "a list of pairs", type(rows).__name__)
+    features, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
+    for place, row in enumerate(rows):
+        if not _is_row(row) or len(row) != 2:
+            raise _wrong(part, where, "pairs of path and label", repr(row)[:80])
+        path, label = row
+        if type(path) is not str:
+            path = _text(part, where, path)
+        if type(label) is not str:
+            label = _text(part, where, label)
+        features[place] = positions.get(path_key(path), -1)
+        labels[place] = number.setdefault(label, len(number))
+    absent = np.flatnonzero(features < 0)
+    if len(absent):
+        expected = f"a feature of each of the {len(rows):,} files"
+        got = f"none of {len(absent):,}, the first being '{_text(part, where, rows[absent[0]][0])}'"
+        raise _wrong(part, where, expected, got)
+    return features, labels
+
+
+def path_key(path: str) -> bytes:
+    """Return the key under which the features of a path are stored."""
+    return path.encode(errors="surrogateescape")
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _text(part: Part, where: str, value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    if value is None or not isinstance(value, str | int | float | np.generic):
+        raise _wrong(part, where, "text or a number", type(value).__name__)
+    return str(value)
+
+
+def _mapping(part: Part, where: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a dict with text as keys; ``None`` counts as ``none``."""
+    if not isinstance(value, Mapping):
+        raise _wrong(part, where, "a dict", type(value).__name__)
+    copied = {"none" if k is None else _text(part, where, k): v for k, v in value.items()}
+    if len(copied) < len(value):
+        raise _wrong(part, where, "distinct keys", _listed(copied))
+    return copied
+
+
+def _listed(found: Mapping[str, Any]) -> str:
+    return f"only {', '.join(found) or 'none'}"[:200]
+
+
+def _wrong(part: Part, where: str, expected: str, got: object) -> LayoutError:
+    return LayoutError(f"{part.shown}: {where}: expected {expected}, got {got}")

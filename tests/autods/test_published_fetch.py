@@ -1,0 +1,248 @@
+"""Fetching the published archive from a loopback Google Drive, and importing it in one go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from published_archive import simple_sets, tar_of, write_dataset
+from servers.hosts import Drive
+from servers.web import running
+
+from autods.catalogue import shipped_manifests
+from autods.errors import ChecksumMismatch, FetchError, LinkGone, ManifestError, QuotaExceeded
+from autods.fetch import base
+from autods.fetch.parts import part_of
+from autods.progress import Silent
+from autods.published.download import fetch_archive
+from autods.published.spec import FeatureArchive, load_archive
+from autods.root import DataRoot
+
+AUTODS = [sys.executable, "-c", "from autods.cli import main; main()"]
+ARCHIVE = load_archive("stream-clip")
+ID = ARCHIVE.file.mirrors[0].url
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("published")
+    for name in ("boat", "rock"):
+        write_dataset(folder / "in", name, simple_sets(), seed=len(name))
+    return tar_of(folder / "in", folder / "stream_feats.tar").read_bytes()
+
+
+@pytest.fixture
+def drive(monkeypatch: pytest.MonkeyPatch, content: bytes) -> Iterator[Drive]:
+    monkeypatch.setattr(base, "BACKOFF", 0.001)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running(Drive()) as server:
+        server.files[ID] = content
+        monkeypatch.setenv("AUTODS_GDRIVE_URL", server.url("/"))
+        yield server
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot(tmp_path / "root")
+
+
+def target(root: DataRoot) -> Path:
+    return root.feature_archive("stream-clip", "stream_feats.tar")
+
+
+def record(root: DataRoot) -> dict[str, object]:
+    return json.loads(root.feature_archive_record("stream-clip").read_text())
+
+
+def with_checksum(checksum: str) -> FeatureArchive:
+    file = ARCHIVE.file.model_copy(update={"checksum": checksum})
+    return ARCHIVE.model_copy(update={"file": file})
+
+
+def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(
+    root: DataRoot, drive: Drive, content: bytes
+) -> None:
+    command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"{target(root)}: {len(content):,} bytes, sha256 {digest}" in done.stdout
+    assert "imported boat\nimported rock" in done.stdout
+    assert "no checksum of stream_feats.tar is published" in done.stderr
+    assert target(root).read_bytes() == content
+    asked = len(drive.log)
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert json.loads(again.stdout)["kept"] == ["boat", "rock"]
+    assert len(drive.log) == asked
+
+
+def test_the_record_says_what_came_and_from_where(
+    root: DataRoot, drive: Drive, content: bytes
+) -> None:
+    drive.states[ID] = "large"
+    notes = Notes()
+    fetched = fetch_archive(ARCHIVE, root, notes)
+    assert (fetched.action, fetched.size) == ("download", len(content))
+    assert record(root) == {
+        "file": "stream_feats.tar",
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "kind": "gdrive",
+        "url": ID,
+    }
+    assert notes.lines[-1].endswith(f"recorded is the sha256 of what came: {fetched.sha256}")
+    assert fetch_archive(ARCHIVE, root, notes).action == "keep"
+
+
+@pytest.mark.parametrize("tenth", [1, 5, 9])
+def test_a_download_that_breaks_off_is_continued(
+    root: DataRoot, drive: Drive, content: bytes, tenth: int
+) -> None:
+    cut = len(content) * tenth // 10
+    drive.drops = [cut, None]
+    fetch_archive(ARCHIVE, root, Silent())
+    assert target(root).read_bytes() == content
+    assert drive.ranges_asked() == [None, f"bytes={cut}-"]
+
+
+def test_a_part_of_another_content_is_fetched_anew(
+    root: DataRoot, drive: Drive, content: bytes
+) -> None:
+    """Without a checksum, the end of the tar tells that the halves do not belong together."""
+    part = part_of(target(root))
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(range(256)) * 40)
+    notes = Notes()
+    fetch_archive(ARCHIVE, root, notes)
+    assert target(root).read_bytes() == content
+    assert any("is not whole; fetching it anew" in line for line in notes.lines)
+
+
+def test_a_tar_without_its_end_is_set_aside(root: DataRoot, drive: Drive, content: bytes) -> None:
+    drive.files[ID] = content[: len(content) // 2]
+    with pytest.raises(ChecksumMismatch, match=r"a tar without its end\n.*Nothing of it is here"):
+        fetch_archive(ARCHIVE, root, Silent())
+    assert not target(root).exists()
+    assert target(root).with_name("stream_feats.tar.bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "named"),
+    [("quota", QuotaExceeded, "download quota"), ("private", FetchError, "asks to sign in")],
+)
+def test_each_page_of_drive_has_its_cause_and_the_way_by_hand(
+    root: DataRoot, drive: Drive, state: str, kind: type[FetchError], named: str
+) -> None:
+    drive.states[ID] = state
+    with pytest.raises(kind, match=named) as caught:
+        fetch_archive(ARCHIVE, root, Silent())
+    assert "'autods import-features FILE'" in str(caught.value)
+
+
+def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(
+    root: DataRoot, drive: Drive
+) -> None:
+    drive.files = {}
+    with pytest.raises(LinkGone):
+        fetch_archive(ARCHIVE, root, Silent())
+    command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no file of this id any more" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_mirror_of_the_user_is_asked_first(
+    root: DataRoot, drive: Drive, content: bytes, tmp_path: Path
+) -> None:
+    place = tmp_path / "mirror" / "stream-clip" / "stream_feats.tar"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    fetch_archive(ARCHIVE, root, Silent(), [str(tmp_path / "mirror")])
+    assert record(root)["kind"] == "file"
+    assert not drive.log
+
+
+def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(
+    root: DataRoot, drive: Drive, content: bytes
+) -> None:
+    target(root).parent.mkdir(parents=True)
+    target(root).write_bytes(content)
+    assert fetch_archive(ARCHIVE, root, Silent()).action == "adopt"
+    assert record(root)["sha256"] == hashlib.sha256(content).hexdigest()
+    root.feature_archive_record("stream-clip").write_text("no JSON")
+    assert fetch_archive(ARCHIVE, root, Silent()).action == "adopt"
+    assert not drive.log
+
+
+def test_where_a_checksum_is_published_it_decides(
+    root: DataRoot, drive: Drive, content: bytes
+) -> None:
+    right = with_checksum(f"sha256:{hashlib.sha256(content).hexdigest()}")
+    with pytest.raises(ChecksumMismatch, match="it is not sha256:1111"):
+        fetch_archive(with_checksum(f"sha256:{'1' * 64}"), root, Silent())
+    assert fetch_archive(right, root, Silent()).action == "download"
+    target(root).write_bytes(content[:-512] + bytes([1]) * 512)
+    root.feature_archive_record("stream-clip").unlink()
+    assert fetch_archive(right, root, Silent()).action == "download"
+    assert target(root).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "named"),
+    [
+        (["--features", "stream-clp"], 2, "did you mean stream-clip?"),
+        (["boat", "--features", "stream-clip"], 2, "names of datasets or --features, got both"),
+        (["--all", "--features", "stream-clip"], 2, "names of datasets or --features, got both"),
+        (["--features", "stream-clip", "--mirror", "nowhere"], 2, "mirror 'nowhere'"),
+    ],
+)
+def test_wrong_requests_are_refused_without_a_download(
+    root: DataRoot, options: list[str], code: int, named: str
+) -> None:
+    command = [*AUTODS, "fetch", *options, "--root", str(root.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, named in done.stderr) == (code, True), done.stderr
+    assert not root.path.exists()
+
+
+def test_the_plan_is_told_without_network(root: DataRoot) -> None:
+    command = [*AUTODS, "fetch", "--features", "stream-clip", "--dry-run"]
+    command += ["--root", str(root.path)]
+    blocked = {**os.environ, "AUTODS_GDRIVE_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=blocked)
+    assert done.returncode == 0, done.stderr
+    assert f"stream_feats.tar, size unknown, from gdrive {ID}" in done.stdout
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert json.loads(told.stdout)["size"] is None
+
+
+def test_descriptions_of_archives_are_checked_and_can_be_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = shipped_manifests() / "features" / "stream-clip.yaml"
+    text = shipped.read_text(encoding="utf-8")
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "mine.yaml").write_text(text.replace("stream-clip", "mine"))
+    (tmp_path / "features" / "other.yaml").write_text(text)
+    monkeypatch.setenv("AUTODS_MANIFESTS", str(tmp_path))
+    assert load_archive("mine").name == "mine"
+    with pytest.raises(ManifestError, match="expected 'other' as the file is called"):
+        load_archive("other")
+    (tmp_path / "features" / "mine.yaml").write_text(text.replace("null", "md5:abc"))
+    with pytest.raises(ManifestError, match=r"mine\.yaml:\d+: file\.checksum"):
+        load_archive("mine")
