@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from autods.samples import IndexSummary
 
 
+ENGINES = ("local", "ray")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(index)
@@ -85,6 +88,13 @@ def extract(
         str, typer.Option(help="Processes that decode images for each device: auto, 0, 1 ...")
     ] = "auto",
     shard_size: Annotated[int, typer.Option(min=1, help="Samples of one shard.")] = 16384,
+    engine: Annotated[
+        str, typer.Option(help="Who makes the shards: local, or a ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="host:port of a Ray cluster, or auto; default: this machine alone."),
+    ] = None,
     draft: Annotated[
         bool, typer.Option("--draft", help="JPEG at reduced scale: faster, other features.")
     ] = False,
@@ -109,13 +119,21 @@ def extract(
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     found = chosen_here(names, everything, catalogue, data_root)
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
+    _check_engine(engine, ray_address)
 
     from autods.encode.devices import choose_devices, local_engine
     from autods.encode.encoders import load_encoder
     from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
 
     factory = partial(load_encoder, model, pretrained, random_weights, precision)
-    encoder, engine = local_engine(factory, choose_devices(device), count, progress)
+    if engine == "ray":
+        from autods.encode.ray_engine import cluster_engine
+
+        encoder, makers = cluster_engine(factory, ray_address, device, count, progress)
+    else:
+        encoder, makers = local_engine(factory, choose_devices(device), count, progress)
+    if decoding == "gpu" and encoder.provenance["device"] != "cuda":
+        raise UsageError("--gpu-decode needs a GPU (--device cuda); nothing was done.")
     indexed: list[Manifest] = []
     outcomes: list[ExtractOutcome] = []
 
@@ -131,7 +149,7 @@ def extract(
             shard_size=shard_size,
             all_tasks=all_tasks,
             decoding=decoding,
-            engine=engine,
+            engine=makers,
             progress=progress,
         )
         outcomes.append(outcome)
@@ -144,7 +162,7 @@ def extract(
             _warn(indexed, data_root)
             print(f"Encoder: {encoder.name}")
 
-    with closing(engine):
+    with closing(makers):
         each(found, one, then=finish)
 
 
@@ -160,6 +178,16 @@ def new(
     print(target)
     for remark in remarks(target, folder):
         print(remark, file=sys.stderr)
+
+
+def _check_engine(engine: str, ray_address: str | None) -> None:
+    from autods.errors import UsageError
+    from autods.names import unknown
+
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    if ray_address and engine != "ray":
+        raise UsageError("--ray-address goes with --engine ray; nothing was done.")
 
 
 def _index_row(manifest: Manifest, summary: IndexSummary) -> dict[str, Any]:

@@ -2,39 +2,39 @@
 
 The unit of work is a shard. Shards that are there are kept, so the command that was
 killed is simply run again; what a run yields depends on index, encoder and sizes alone.
+Here a run is planned, watched and sealed; the shards are made by an `Engine`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from autods.containers import MemberReader
-from autods.encode.encoders import Encoder
-from autods.encode.loader import Decoded, Place, decoded_batches
-from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
-from autods.errors import EncoderError, TooManyUnreadable, UsageError
+from autods import __version__
+from autods.encode.images import DECODINGS
+from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
+from autods.encode.loader import usable_cores
+from autods.encode.plan import check_kept, digest_samples, plan_shards, split_codes
+from autods.encode.protocols import Encoder
+from autods.encode.shards import LocalEngine
+from autods.encode.stages import Stages
+from autods.errors import TooManyUnreadable, UsageError
 from autods.feature_sets import seal_features
-from autods.files import locked
+from autods.files import locked, write_json
 from autods.manifest import Manifest
+from autods.names import unknown
 from autods.progress import Progress, Silent
 from autods.root import DataRoot
 from autods.samples import SampleIndex, load_samples
-from autods.store import Shard, ShardData, ShardInfo, read_shard, write_shard
+from autods.store import Shard, read_shard
 
 ONE_IN = 200  # images may be unreadable; with more the dataset is not what it should be
 SHARD_SIZE = 16_384  # samples: 16 MiB of 512 float16 features
 BATCH_SIZE = 64
-
-Unreadable = tuple[int, str, str]  # sample, path, reason
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class ExtractOutcome:
         Shards made by this run, and shards found finished.
     seconds
         Wall time of this run.
+    stages
+        Where the time of this run went.
+    workers
+        Processes that decoded at once.
     """
 
     dataset: str
@@ -60,6 +64,19 @@ class ExtractOutcome:
     written: int
     kept: int
     seconds: float
+    stages: Stages
+    workers: int
+
+    @property
+    def bottleneck(self) -> str:
+        """Which stage held up the others, in one sentence; empty if nothing was read."""
+        return self.stages.bottleneck(self.workers, usable_cores()) if self.stages.images else ""
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as plain JSON."""
+        described = {**asdict(self), "seconds": round(self.seconds, 3)}
+        stages = self.stages.record(self.workers)
+        return {**described, "stages": stages, "bottleneck": self.bottleneck}
 
 
 def extract_dataset(
@@ -71,6 +88,8 @@ def extract_dataset(
     workers: int = 0,
     shard_size: int = SHARD_SIZE,
     all_tasks: bool = False,
+    decoding: str = "reference",
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> ExtractOutcome:
     """Extract the features of an indexed dataset; what is finished is kept.
@@ -78,8 +97,9 @@ def extract_dataset(
     Parameters
     ----------
     batch_size
-        Images encoded at once. Batches never cross shards. It can change the last bit of
-        a feature, so it is recorded, and a run that goes on keeps the recorded one.
+        Images encoded at once. Batches never cross shards, and short ones are filled up. It
+        can change the last bit of a feature, so it is recorded, and a run that goes on keeps
+        the recorded one.
     workers
         Processes that read and decode; 0: this process. They import the calling program
         again, so a script that asks for some must start below ``if __name__ == "__main__"``.
@@ -87,6 +107,12 @@ def extract_dataset(
         Samples of one shard.
     all_tasks
         Also extract images that only tasks other than the default one have.
+    decoding
+        ``reference``; or ``draft`` (JPEG at reduced scale) or ``gpu`` (JPEG by nvJPEG), which
+        give other features and are recorded.
+    engine
+        Who makes the shards; default: this process, with ``encoder`` and ``workers``. With
+        another one ``encoder`` only says what is made.
 
     Raises
     ------
@@ -96,26 +122,31 @@ def extract_dataset(
         As soon as more than 0.5 % of its images are known to be unreadable. Finished
         shards stay, the feature set is not sealed.
     FeatureMismatch
-        When features of another encoder, manifest, index or shard size are there.
+        When features of another encoder, manifest, index, decoding or shard size are there.
     Busy
         When another process extracts the same.
     """
     began = time.monotonic()
     progress = progress or Silent()
-    if batch_size < 1 or shard_size < 1 or workers < 0:
-        raise UsageError(
-            "expected a batch size and a shard size from 1 on and workers from 0 on, got "
-            f"{batch_size}, {shard_size} and {workers}; nothing was done."
-        )
-    with locked(root.features(encoder.name, manifest.name)):
+    _check_request(batch_size, shard_size, workers, decoding)
+    engine = engine or LocalEngine(encoder, workers)
+    folder = root.features(encoder.name, manifest.name)
+    with locked(folder):
         samples = load_samples(root, manifest.name, manifest)
         plans = plan_shards(samples, root, encoder.name, shard_size, all_tasks)
         found = {plan.path: read_shard(plan.path) for plan in plans if plan.path.exists()}
-        run = _Run(root, samples, encoder, _kept_batch_size(found, batch_size, progress), workers)
-        folder = root.features(encoder.name, manifest.name)
-        check_kept(folder, plans, found, run.provenance, samples.fingerprint, run.samples_sha256)
+        size = _kept_batch_size(found, batch_size, progress)
+        provenance = {**encoder.provenance, "batch_size": size, "decoding": decoding}
+        digest = digest_samples(samples)
+        check_kept(folder, plans, found, provenance, samples.fingerprint, digest)
+        _drop_unfinished(folder)
+        codes = split_codes(samples)
         todo = [plan for plan in plans if plan.path not in found]
-        run.extract(todo, found, progress)
+        jobs = Jobs(root, _without_paths(samples), todo, provenance, digest, codes)
+        tally = _Tally(jobs, encoder.name, engine.workers_for(jobs.images), found, progress)
+        if todo:
+            tally.watch(engine)
+            _drop_unfinished(folder)  # of workers that were lost on the way
         stored = seal_features(root, encoder.name, manifest.name)
     outcome = ExtractOutcome(
         dataset=manifest.name,
@@ -125,129 +156,81 @@ def extract_dataset(
         written=len(todo),
         kept=len(found),
         seconds=time.monotonic() - began,
+        stages=tally.stages,
+        workers=tally.workers,
     )
-    progress.note(_summary(outcome, sum(len(plan.rows) for plan in todo)))
+    _tell(outcome, progress)
     return outcome
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """What all shards of one extraction have in common."""
+def write_record(root: DataRoot, outcomes: Sequence[ExtractOutcome]) -> None:
+    """Write what a run over several datasets did, and where its time went."""
+    datasets = {outcome.dataset: outcome.record() for outcome in outcomes}
+    write_json(root.extract_record(), {"autods": __version__, "datasets": datasets})
 
-    root: DataRoot
-    samples: SampleIndex
-    encoder: Encoder
-    batch_size: int
-    workers: int
 
-    @cached_property
-    def samples_sha256(self) -> str:
-        return digest_samples(self.samples)
+class _Tally:
+    """Watches one run: shows what was done, sums the time of stages, counts unreadable images."""
 
-    @cached_property
-    def codes(self) -> dict[str, npt.NDArray[np.uint8]]:
-        return split_codes(self.samples)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return {**self.encoder.provenance, "batch_size": self.batch_size}
-
-    def extract(
-        self, todo: Sequence[ShardPlan], found: dict[Path, Shard], progress: Progress
-    ) -> None:
-        """Make the shards that are not there, one after another."""
-        if not todo:
-            return
-        dataset = self.samples.dataset
-        if found:
-            progress.note(f"{dataset}: {len(found)} of {len(found) + len(todo)} shards are there")
-        unreadable = list(_unreadable(found.values()))
-        total = sum(len(plan.rows) for plan in todo) + sum(
-            shard.info.stop - shard.info.start for shard in found.values()
-        )
-        jobs = (self.places(rows) for plan in todo for rows in self.batches(plan))
-        reader = MemberReader(self.root, dataset)
-        decoded = decoded_batches(reader, self.encoder.transform, jobs, self.workers)
-        title = f"{dataset}: features by {self.encoder.name}"
-        progress.start(title, sum(len(plan.rows) for plan in todo), "images")
-        try:
-            for plan in todo:
-                self.make_shard(plan, decoded, unreadable, total, progress)
-        finally:
-            decoded.close()
-            reader.close()
-            progress.finish()
-
-    def batches(self, plan: ShardPlan) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield the rows of each batch of a shard."""
-        for start in range(0, len(plan.rows), self.batch_size):
-            yield plan.rows[start : start + self.batch_size]
-
-    def places(self, rows: npt.NDArray[np.int64]) -> list[Place]:
-        return [self.samples.locate(int(row)) for row in rows]
-
-    def skip(self, row: int, why: str) -> Unreadable:
-        return row, self.samples.table["path"][row].as_py(), why
-
-    def make_shard(
+    def __init__(
         self,
-        plan: ShardPlan,
-        decoded: Iterator[Decoded],
-        unreadable: list[Unreadable],
-        total: int,
+        jobs: Jobs,
+        encoder: str,
+        workers: int,
+        found: Mapping[Path, Shard],
         progress: Progress,
     ) -> None:
-        """Encode the batches of one shard and write it; adds to ``unreadable``."""
-        features, kept, hashes = [], [], []
-        skipped: list[Unreadable] = []
-        # The plan comes first: zip must not take the next shard's batch and drop it.
-        for rows, batch in zip(self.batches(plan), decoded, strict=False):
-            skipped += [self.skip(int(rows[at]), why) for at, why in batch.unreadable]
-            _check_unreadable(self.samples.dataset, unreadable + skipped, total)
-            if len(batch.kept):
-                features.append(self.encode(batch))
-                kept.append(rows[batch.kept])
-                hashes.append(batch.content_hash)
-            progress.advance(len(rows))
-        rows = np.concatenate([np.empty(0, np.int64), *kept])  # may be empty
-        data = ShardData(
-            features=np.concatenate([np.empty((0, self.encoder.dim), np.float16), *features]),
-            labels={task: self.samples.labels(task)[rows] for task in self.samples.classes},
-            sample=rows,
-            content_hash=np.concatenate([np.empty(0, np.uint64), *hashes]),
-            splits={protocol: codes[rows] for protocol, codes in self.codes.items()},
-        )
-        write_shard(plan.path, data, self.info(plan, skipped))
-        unreadable += skipped
+        self.jobs, self.encoder, self.workers = jobs, encoder, workers
+        self.progress = progress
+        self.stages = Stages()  # of finished shards
+        self._shown = Stages()  # of everything told so far
+        self._kept = len(found)
+        self._unreadable = list(_unreadable(found.values()))
+        self._total = jobs.images + sum(s.info.stop - s.info.start for s in found.values())
 
-    def encode(self, batch: Decoded) -> npt.NDArray[np.float16]:
-        """Return the features [m, d] as they are stored."""
-        features = self.encoder.encode(torch.from_numpy(batch.pixels))  # [m, d]
-        with np.errstate(over="ignore"):
-            stored = features.astype(np.float16)
-        if not np.isfinite(stored).all():
-            raise EncoderError(
-                f"encoder {self.encoder.name} gave features that are not finite in float16 "
-                f"(largest value {np.abs(features).max():.3g}); finished shards are kept, this one "
-                "was not written. Check the weights, or use --precision fp32."
-            )
-        return stored
+    def watch(self, engine: Engine) -> None:
+        """Let the engine make all shards."""
+        dataset = self.jobs.samples.dataset
+        if self._kept:
+            count = self._kept + len(self.jobs)
+            self.progress.note(f"{dataset}: {self._kept} of {count} shards are there")
+        title = f"{dataset}: features by {self.encoder}"
+        self.progress.start(title, self.jobs.images, "images")
+        try:
+            with closing(engine(self.jobs, self.batch)) as made:
+                for report in made:
+                    self.stages += report.stages
+        finally:
+            self.progress.finish()
 
-    def info(self, plan: ShardPlan, skipped: list[Unreadable]) -> ShardInfo:
-        return ShardInfo(
-            dataset=self.samples.dataset,
-            split=plan.split,
-            default_task=self.samples.default_task,
-            class_names=self.samples.classes,
-            encoder=self.provenance,
-            fingerprint=self.samples.fingerprint,
-            samples_sha256=self.samples_sha256,
-            start=plan.start,
-            stop=plan.stop,
-            index=plan.index,
-            count=plan.count,
-            unreadable=skipped,
+    def batch(self, report: BatchReport) -> None:
+        """Take the report on one batch."""
+        self._unreadable += report.skipped
+        _check_unreadable(self.jobs.samples.dataset, self._unreadable, self._total)
+        self._shown += report.stages
+        self.progress.detail(self._shown.line(self.workers))
+        self.progress.advance(report.images)
+
+
+def _check_request(batch_size: int, shard_size: int, workers: int, decoding: str) -> None:
+    if batch_size < 1 or shard_size < 1 or workers < 0:
+        raise UsageError(
+            "expected a batch size and a shard size from 1 on and workers from 0 on, got "
+            f"{batch_size}, {shard_size} and {workers}; nothing was done."
         )
+    if decoding not in DECODINGS:
+        raise unknown("decoding", decoding, DECODINGS)
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of shards; the lock on the folder is ours."""
+    for path in folder.glob("*.h5.*"):
+        path.unlink(missing_ok=True)
+
+
+def _without_paths(samples: SampleIndex) -> SampleIndex:
+    """Return the index without the column that takes most of its memory and is not needed on."""
+    return replace(samples, table=samples.table.drop_columns(["path"]))
 
 
 def _kept_batch_size(found: Mapping[Path, Shard], asked: int, progress: Progress) -> int:
@@ -277,9 +260,15 @@ def _check_unreadable(dataset: str, unreadable: Sequence[Unreadable], total: int
     )
 
 
-def _summary(outcome: ExtractOutcome, read: int) -> str:
+def _tell(outcome: ExtractOutcome, progress: Progress) -> None:
+    """Say where the time went, and what came of it."""
+    name, read = outcome.dataset, outcome.stages.images
+    if rates := outcome.stages.rates(outcome.workers):
+        alone = ", ".join(f"{stage} {rate:,.0f}" for stage, rate in rates.items())
+        progress.note(f"{name}: each stage alone: {alone} images/s; {outcome.bottleneck}")
     skipped = f", {len(outcome.unreadable):,} unreadable" if outcome.unreadable else ""
-    what = f"{outcome.dataset}: {outcome.images:,} images by {outcome.encoder}{skipped}"
-    if not read:
-        return f"{what}; the features were there already"
-    return f"{what}; {read / outcome.seconds:,.1f} images/s, {outcome.seconds:.1f} s"
+    what = f"{name}: {outcome.images:,} images by {outcome.encoder}{skipped}"
+    if read:
+        progress.note(f"{what}; {read / outcome.seconds:,.1f} images/s, {outcome.seconds:.1f} s")
+    else:
+        progress.note(f"{what}; the features were there already")

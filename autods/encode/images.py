@@ -9,17 +9,16 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 # The formats of layouts.base.IMAGE_SUFFIXES. A closed list: PIL would run external
 # programs for others (EPS), and an archive's content is not ours.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
-Pixels = npt.NDArray[np.float32]
+# How images are decoded: as the published toolkits do; JPEG at reduced scale; JPEG on a GPU.
+DECODINGS = ("reference", "draft", "gpu")
 
 
 class Unreadable(Exception):
@@ -31,50 +30,33 @@ def content_hash(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
-def decode(data: bytes, transform: Callable[[Image.Image], object]) -> Pixels:
-    """Decode an image file and apply an encoder's preprocessing.
+def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
+    """Decode an image file to its end; return the image and the mode it is stored in.
 
-    Orientation tags are not applied, transparency is dropped and the first frame of an
-    animation is taken, as open_clip does. Sixteen-bit grey values are scaled to eight
-    bits first: PIL would cut them off at 255, which turns such images white.
+    Orientation tags are not applied and the first frame of an animation is taken, as
+    open_clip does. Sixteen-bit grey values are scaled to eight bits: PIL would cut them off
+    at 255, which turns such images white.
 
     Parameters
     ----------
     data
         The encoded file (JPEG, PNG ...).
-    transform
-        PIL image to float32 tensor [3, h, w].
-
-    Returns
-    -------
-    float32 [3, h, w].
+    draft
+        Decode JPEG files at the smallest scale of 1, 1/2, 1/4 or 1/8 that leaves at least
+        this width and height. Faster for large images, and the pixels are others.
 
     Raises
     ------
     Unreadable
         For truncated, damaged, empty or unknown files, and decompression bombs. Not for want
-        of memory, and not for errors of ``transform``: they are not the image's fault.
-    """
-    image, _ = load_image(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return np.asarray(transform(image), dtype=np.float32)
-
-
-def load_image(data: bytes) -> tuple[Image.Image, str]:
-    """Decode an image file to its end; return the image and the mode it is stored in.
-
-    This is all of `decode` but the preprocessing.
-
-    Raises
-    ------
-    Unreadable
-        As `decode` does.
+        of memory: that is not the image's fault.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on metadata, one per image
             image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if draft:
+                image.draft(None, draft)
             image.load()
         return _eight_bits(image), image.mode
     except UnidentifiedImageError:
@@ -87,6 +69,17 @@ def load_image(data: bytes) -> tuple[Image.Image, str]:
     except Exception as error:  # decoders raise errors of every class on damaged files
         text = re.sub(r" at 0x[0-9a-f]+", "", f"{error}") or type(error).__name__
         raise Unreadable(text.splitlines()[0][:200]) from None
+
+
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether a file is a grey or colour JPEG, which decoders other than PIL read alike."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=("JPEG",))
+    except Exception:  # `load_image` judges it
+        return False
+    return image.mode in ("L", "RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -9,147 +9,243 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from autods.containers import MemberReader
-from autods.encode.images import Unreadable, content_hash, decode
+from autods.encode.images import Unreadable, content_hash, is_plain_jpeg, load_image
+from autods.encode.jobs import Location
+from autods.encode.preprocessing import Preprocessing
+from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
 
-Place = tuple[str, str, int, int]  # container, member, offset, size: columns of the sample index
+AHEAD = 2  # batches that each worker has under way
+FEW = 512  # images that are decoded sooner than worker processes start
+MOST = 32  # workers, unless more are asked for
+NICE = 10  # how far the workers give way to an encoder on the same cores
+
+Request = tuple[int, list[Location]]  # number of the slot for the pixels, and the images
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One batch of b images, of which m could be decoded.
+    """One batch of b images, of which m could be decoded. Valid until the next one is asked for.
 
     Attributes
     ----------
     pixels
-        float32 [m, 3, h, w], preprocessed.
+        [m, ...], as `Preprocessing.pixels` gives them.
     kept
         int64 [m], positions in the batch, ascending.
     content_hash
         uint64 [m], of the image files.
     unreadable
         Position in the batch and reason, for the other b - m images.
+    files
+        Place among the m and content of JPEG files that a GPU is to decode.
+    read, decode
+        Seconds that a worker took to read the files, and to decode them.
     """
 
-    pixels: npt.NDArray[np.float32]
+    pixels: npt.NDArray[Any]
     kept: npt.NDArray[np.int64]
     content_hash: npt.NDArray[np.uint64]
     unreadable: list[tuple[int, str]]
+    files: list[tuple[int, bytes]]
+    read: float
+    decode: float
+
+    @property
+    def count(self) -> int:
+        """Number b of images, the unreadable ones included."""
+        return len(self.kept) + len(self.unreadable)
 
 
-class _Batches(Dataset[Decoded | AutodsError]):
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """Reads and decodes the images of one dataset; light, and can be handed to workers.
+
+    Attributes
+    ----------
+    decoding
+        One of `autods.encode.images.DECODINGS`. With ``gpu``, JPEG files are handed on.
+    """
+
+    reader: MemberReader
+    preprocessing: Preprocessing
+    decoding: str = "reference"
+
+    def decode(self, places: list[Location], pixels: npt.NDArray[Any]) -> _Told:
+        """Read and decode the images at ``places``; unreadable ones are told apart, not raised.
+
+        Parameters
+        ----------
+        pixels
+            [b, ...], written from the front.
+        """
+        told = _Told()
+        for position, place in enumerate(places):
+            began = time.perf_counter()
+            try:
+                data = self.reader.read(*place)
+            except DamagedMember:
+                told.unreadable.append((position, "its compressed data in the archive is damaged"))
+                continue
+            read = time.perf_counter()
+            try:
+                if self.decoding == "gpu" and is_plain_jpeg(data):
+                    told.files.append((len(told.kept), data))
+                else:
+                    pixels[len(told.kept)] = self._pixels(data)
+            except Unreadable as reason:
+                told.unreadable.append((position, str(reason)))
+            except (MemoryError, RuntimeError) as error:  # torch: "can't allocate memory"
+                raise _not_judged(place, error) from None
+            else:
+                told.kept.append(position)
+                told.hashes.append(content_hash(data))
+            told.read += read - began
+            told.decode += time.perf_counter() - read
+        return told
+
+    def _pixels(self, data: bytes) -> npt.NDArray[Any]:
+        height, width = self.preprocessing.size
+        draft = (width, height) if self.decoding == "draft" else None
+        pixels = self.preprocessing.pixels(load_image(data, draft)[0])
+        if pixels.shape != self.preprocessing.shape:
+            raise RuntimeError(f"expected {self.preprocessing.shape}, got {pixels.shape}")
+        return pixels
+
+
+@dataclass
+class _Told:
+    """What a worker tells about a batch beside its pixels; small."""
+
+    kept: list[int] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
+    unreadable: list[tuple[int, str]] = field(default_factory=list)
+    files: list[tuple[int, bytes]] = field(default_factory=list)
+    read: float = 0.0
+    decode: float = 0.0
+
+    def beside(self, pixels: npt.NDArray[Any]) -> Decoded:
+        kept, hashes = np.array(self.kept, np.int64), np.array(self.hashes, np.uint64)
+        found = pixels[: len(kept)]
+        return Decoded(found, kept, hashes, self.unreadable, self.files, self.read, self.decode)
+
+
+class _Batches(Dataset[tuple[int, _Told] | AutodsError]):
     """Decodes the batch it is asked for. Holds no list of samples: workers start light."""
 
-    def __init__(self, reader: MemberReader, transform: Callable[[Image.Image], object]) -> None:
-        self.reader = reader
-        self.transform = transform
+    def __init__(self, decoder: Decoder, slots: SharedArray) -> None:
+        self.decoder = decoder
+        self.slots = slots
 
-    def __getitem__(self, places: list[Place]) -> Decoded | AutodsError:
+    def __getitem__(self, request: Request) -> tuple[int, _Told] | AutodsError:
+        slot, places = request
         try:
-            return decode_batch(self.reader, self.transform, places)
+            return slot, self.decoder.decode(places, self.slots.array[slot])
         except AutodsError as error:
             return error  # raised in a worker it would reach the user as a traceback
 
 
-def decode_batch(
-    reader: MemberReader, transform: Callable[[Image.Image], object], places: list[Place]
-) -> Decoded:
-    """Read and decode the images at ``places``; unreadable ones are told apart, not raised."""
-    pixels, kept, hashes, unreadable = [], [], [], []
-    for position, place in enumerate(places):
-        try:
-            data = reader.read(*place)
-            pixels.append(decode(data, transform))
-        except DamagedMember:
-            unreadable.append((position, "its compressed data in the archive is damaged"))
-        except Unreadable as reason:
-            unreadable.append((position, str(reason)))
-        except (MemoryError, RuntimeError) as error:  # torch: "can't allocate memory"
-            cause = str(error) or "out of memory"
-            raise EncoderError(
-                f"{place[0]}/{place[1]}: its preprocessing failed: {cause}; the "
-                "image was not judged, finished shards are kept. Run the same command again with "
-                "more free memory or fewer --workers."
-            ) from None
-        else:
-            kept.append(position)
-            hashes.append(content_hash(data))
-    return Decoded(
-        np.stack(pixels) if pixels else np.empty((0, 3, 0, 0), np.float32),
-        np.array(kept, np.int64),
-        np.array(hashes, np.uint64),
-        unreadable,
-    )
-
-
 def decoded_batches(
-    reader: MemberReader,
-    transform: Callable[[Image.Image], object],
-    batches: Iterable[list[Place]],
+    decoder: Decoder,
+    batches: Iterable[list[Location]],
+    batch_size: int,
     workers: int,
+    *,
+    yielding: bool = False,
 ) -> Generator[Decoded, None, None]:
     """Yield every batch, decoded, in order.
 
     Parameters
     ----------
+    batches
+        Images of each batch; asked for ahead of time, as far as workers have room.
+    batch_size
+        Images of a batch at most.
     workers
         Number of worker processes; 0 decodes in this process.
+    yielding
+        Let workers give way to other work on the same cores: an encoder that shares them
+        is slowed down by more than the time they take.
 
     Raises
     ------
     AutodsError
         As the reader raises it, here and not in a worker.
     EncoderError
-        When a worker process dies.
+        When a worker process dies, or there is no memory.
     """
+    # One slot for each batch under way, and one for that which the caller looks at. Batches
+    # come in order, so the slot of the next one asked for is always that which is free.
+    count = AHEAD * workers + 1
+    pre = decoder.preprocessing
+    slots = SharedArray((count, batch_size, *pre.shape), pre.dtype, alone=not workers)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(reader, transform),
+        _Batches(decoder, slots),
         batch_size=None,
-        sampler=batches,
+        sampler=_in_turn(batches, count),
         num_workers=workers,
         collate_fn=_as_is,
-        multiprocessing_context=_context() if workers else None,
-        worker_init_fn=_end_with_parent,
+        prefetch_factor=AHEAD if workers else None,
+        multiprocessing_context=worker_context() if workers else None,
+        worker_init_fn=partial(_prepare_worker, yielding=yielding),
         generator=torch.Generator(),  # or it would draw from the caller's
     )
-    iterator = iter(loader)
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "worker" not in f"{error}":
-                raise
-            raise EncoderError(
-                "a process that decodes images ended without a word, most likely for want of "
-                "memory; finished shards are kept. Run the same command again with fewer "
-                "--workers; --workers 0 needs none."
-            ) from None
-        if isinstance(batch, AutodsError):
-            raise batch
-        yield batch
+    for answer in _answers(iter(loader)):
+        if isinstance(answer, AutodsError):
+            raise answer
+        slot, told = answer
+        yield told.beside(slots.array[slot])
 
 
-def _as_is(batch: Any) -> Any:
-    """Leave arrays as they are: tensors would travel through shared memory, often too small."""
-    return batch
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _end_with_parent(_: int) -> None:
-    """Make a worker end when the run that started it is killed.
+def choose_workers(images: int, processes: int = 1) -> int:
+    """Return how many processes decode if nobody says: one for each core, none for a few images.
+
+    Parameters
+    ----------
+    images
+        Images to decode.
+    processes
+        Processes that share the cores, each with as many workers.
+    """
+    return 0 if images < FEW * processes else max(1, min(MOST, usable_cores()) // processes)
+
+
+def worker_context() -> BaseContext:
+    """Return how workers are started: by a fork server where there is one.
+
+    Workers that are forked off a process with threads can hang, and they inherit its
+    locks: after a kill -9 they would hold them on. A fork server has neither.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # What workers need is imported once, by the server, and not by every worker.
+    context.set_forkserver_preload([__name__, "autods.encode.encoders"])
+    return context
+
+
+def end_with_parent() -> None:
+    """Make this process end when the one that started it is killed.
 
     torch's own watch looks at the parent process, which here is the fork server.
     """
@@ -162,15 +258,43 @@ def _end_with_parent(_: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _context() -> BaseContext:
-    """Return how workers are started: by a fork server where there is one.
+def _in_turn(batches: Iterable[list[Location]], slots: int) -> Iterator[Request]:
+    for number, places in enumerate(batches):
+        yield number % slots, places
 
-    Workers that are forked off a process with threads can hang, and they inherit its
-    locks: after a kill -9 they would hold them on. A fork server has neither.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # What workers need is imported once, by the server, and not by every worker.
-    context.set_forkserver_preload([__name__, "autods.encode.encoders"])
-    return context
+
+def _answers(answers: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            answer = next(answers)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "worker" not in f"{error}":
+                raise
+            raise EncoderError(
+                "a process that decodes images ended without a word, most likely for want of "
+                "memory; finished shards are kept. Run the same command again with fewer "
+                "--workers; --workers 0 needs none."
+            ) from None
+        yield answer
+
+
+def _as_is(answer: Any) -> Any:
+    """Leave answers as they are: torch would make tensors of them."""
+    return answer
+
+
+def _prepare_worker(_: int, *, yielding: bool) -> None:
+    end_with_parent()
+    if yielding and hasattr(os, "nice"):
+        os.nice(NICE)
+
+
+def _not_judged(place: Location, error: Exception) -> EncoderError:
+    cause = str(error) or "out of memory"
+    return EncoderError(
+        f"{place[0]}/{place[1]}: its preprocessing failed: {cause}; the image was not judged, "
+        "finished shards are kept. Run the same command again with more free memory or fewer "
+        "--workers."
+    )

@@ -14,10 +14,13 @@ import numpy.typing as npt
 
 from autods.errors import FeatureMismatch
 from autods.root import DataRoot
+from autods.samples import SPLITS as NAMES
 from autods.samples import SampleIndex
 from autods.store import CODES, SPLITS, Shard
 
-DECISIVE = ("weights_sha256", "preprocessing", "quick_gelu", "precision")  # of the provenance
+# Of the provenance: a finished set that differs in one of these is another set.
+DECISIVE = ("weights_sha256", "preprocessing", "quick_gelu", "precision", "decoding")
+BLOCK = 16_384  # rows made into Python objects at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +64,10 @@ def plan_shards(
         of their own.
     """
     plans = []
+    members, labels = _members(samples), samples.labels()
     for split in SPLITS:
-        rows = _extra(samples) if split == "extra" else samples.rows(split)
-        if not all_tasks:
-            rows = rows[samples.labels()[rows] >= 0]
+        chosen = members[split] if all_tasks else members[split] & (labels >= 0)
+        rows = np.flatnonzero(chosen).astype(np.int64)
         count = -(-len(rows) // shard_size)
         for index in range(count):
             start = index * shard_size
@@ -76,12 +79,12 @@ def plan_shards(
 
 def split_codes(samples: SampleIndex) -> dict[str, npt.NDArray[np.uint8]]:
     """Return protocol to uint8 [N], the `CODES` of all samples, for all protocols but clean."""
-    codes = {}
-    for protocol in samples.protocols:
-        if protocol != "clean":
-            names = samples.splits(protocol)
-            codes[protocol] = np.array([CODES.get(name, 0) for name in names], np.uint8)
-    return codes
+    codes = np.array([0, *(CODES[name] for name in NAMES)], np.uint8)
+    return {
+        protocol: codes[samples.split_numbers(protocol) + 1]
+        for protocol in samples.protocols
+        if protocol != "clean"
+    }
 
 
 def digest_samples(samples: SampleIndex) -> str:
@@ -93,7 +96,9 @@ def digest_samples(samples: SampleIndex) -> str:
     head = [samples.dataset, samples.default_task, samples.classes, samples.protocols, len(samples)]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for column in ["path", *(f"split_{protocol}" for protocol in samples.protocols)]:
-        digest.update("\0".join(samples.table[column].to_pylist()).encode())
+        for number, part in enumerate(samples.table.select([column]).to_batches(BLOCK)):
+            texts = "\0".join(part.column(0).to_pylist())  # of a part at once
+            digest.update(f"\0{texts}".encode() if number else texts.encode())
     for task in sorted(samples.classes):
         digest.update(samples.labels(task).astype("<i4").tobytes())
     return digest.hexdigest()
@@ -135,7 +140,7 @@ def check_kept(
         if (shard := found.get(plan.path)) is None:
             continue
         info = shard.info
-        pairs = [(f"encoder's {key}", provenance[key], info.encoder.get(key)) for key in keys]
+        pairs = [(f"encoder's {key}", provenance.get(key), info.encoder.get(key)) for key in keys]
         pairs.append(("manifest sha256", fingerprint, info.fingerprint))
         pairs.append(("sample index sha256", samples_sha256, info.samples_sha256))
         pairs.append(("rows", (plan.start, plan.stop), (info.start, info.stop)))
@@ -144,12 +149,14 @@ def check_kept(
                 raise _mismatch(folder, plan.path.name, what, expected, got)
 
 
-def _extra(samples: SampleIndex) -> npt.NDArray[np.int64]:
-    used = np.zeros(len(samples), dtype=np.bool_)
-    for protocol in samples.protocols:
-        if protocol != "clean":
-            used |= samples.splits(protocol) != ""
-    return np.flatnonzero(used & (samples.splits("clean") == "")).astype(np.int64)
+def _members(samples: SampleIndex) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return shard split to bool [N]: which samples clean puts there, or leaves to others."""
+    numbers = samples.split_numbers("clean")
+    members = {name: numbers == number for number, name in enumerate(NAMES)}
+    used = np.zeros(len(samples), np.bool_)
+    for codes in split_codes(samples).values():
+        used |= codes > 0
+    return {**members, "extra": used & (numbers < 0)}
 
 
 def _range(plans: Sequence[ShardPlan]) -> str:

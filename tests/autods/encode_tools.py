@@ -23,7 +23,7 @@ from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.fetch.records import record_file
 from autods.manifest import Manifest
-from autods.progress import PlainProgress, Silent
+from autods.progress import PlainProgress, Progress, Silent
 from autods.root import DataRoot
 from autods.samples import index_dataset
 
@@ -45,6 +45,13 @@ def add_model(folder: Path, name: str = MODEL, **changes: object) -> str:
 
 def tiny_encoder(folder: Path, seed: int = 0) -> OpenClipEncoder:
     return load_encoder(add_model(folder), random_weights=seed)
+
+
+def tiny_on(folder: Path, device: str, progress: Progress | None = None) -> OpenClipEncoder:
+    """Build the tiny encoder on a device; with a folder bound, what engines call a factory."""
+    encoder = load_encoder(add_model(folder), random_weights=0, device=device)
+    assert isinstance(encoder, OpenClipEncoder)
+    return encoder
 
 
 def drawn(seed: int, fmt: str = "PNG", mode: str = "RGB") -> bytes:

@@ -1,0 +1,224 @@
+"""Extraction on several devices of this machine: a process for each, on disjoint shards.
+
+A process asks for the next shard when it has room, so a fast device makes more of them.
+What a shard holds does not depend on who makes it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from autods.encode.computing import choose_device
+from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, ShardReport
+from autods.encode.loader import choose_workers, end_with_parent, usable_cores, worker_context
+from autods.encode.protocols import Encoder
+from autods.encode.shards import LocalEngine, make_shards
+from autods.errors import AutodsError, EncoderError, UsageError
+from autods.progress import Progress
+
+Factory = Callable[[str], Encoder]  # builds the encoder on a device; can be pickled
+
+
+@dataclass(frozen=True)
+class _Wants:
+    """A device asks for its next shard."""
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A device has made its last shard of a dataset."""
+
+
+Told = _Wants | _Done | BatchReport | ShardReport | AutodsError | OSError
+
+
+@dataclass(eq=False)
+class _Device:
+    """The process of one device as its parent sees it."""
+
+    name: str
+    process: Any
+    connection: Connection
+
+
+class DeviceEngine:
+    """Makes shards in one process for each device. Each keeps its encoder for the next dataset.
+
+    Parameters
+    ----------
+    factory
+        Called in each process with the name of its device. It is imported there, so a
+        script that defines it must start below ``if __name__ == "__main__"``.
+    devices
+        ``cuda:0``, ``cuda:1`` ...; ``cpu`` may be named several times.
+    workers
+        Processes that decode for each device; 0: the device's own; ``None``: as many as suit.
+    """
+
+    def __init__(
+        self, factory: Factory, devices: Sequence[str], workers: int | None = None
+    ) -> None:
+        self._factory = factory
+        self._names = list(devices)
+        self._workers = workers
+        self._devices: list[_Device] = []
+
+    def workers_for(self, images: int) -> int:
+        """Return how many processes decode, over all devices."""
+        return len(self._names) * self._each(images)
+
+    def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
+        """Make all shards of a dataset; yield a report for each, in any order.
+
+        Raises
+        ------
+        EncoderError
+            When the process of a device ends without a word.
+        AutodsError, OSError
+            As the process of a device raises it; finished shards are kept.
+        """
+        try:
+            self._start()
+            for device in self._devices:
+                device.connection.send(self._each(jobs.images))
+            yield from self._reports(iter(jobs), report)
+        except BaseException:  # the processes may be anywhere: they are of no further use
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        atexit.unregister(self.close)
+        for device in self._devices:
+            device.process.kill()
+            device.process.join()
+            device.connection.close()
+        self._devices = []
+
+    def _each(self, images: int) -> int:
+        if self._workers is not None:
+            return self._workers
+        return choose_workers(images, len(self._names))
+
+    def _start(self) -> None:
+        if self._devices:
+            return
+        atexit.register(self.close)  # a program does not end before the processes it started
+        threads = max(1, usable_cores() // len(self._names))
+        for name in self._names:
+            here, there = worker_context().Pipe()
+            process = worker_context().Process(  # type: ignore[attr-defined]  # all contexts have it
+                target=_serve, args=(self._factory, name, threads, there)
+            )
+            process.start()
+            there.close()
+            self._devices.append(_Device(name, process, here))
+
+    def _reports(
+        self, jobs: Iterator[ShardJob], report: Report
+    ) -> Generator[ShardReport, None, None]:
+        busy: dict[Any, _Device] = {device.connection: device for device in self._devices}
+        while busy:
+            for connection in wait(list(busy)):
+                told = _received(busy[connection])
+                if isinstance(told, ShardReport):
+                    yield told
+                elif isinstance(told, BatchReport):
+                    report(told)
+                elif isinstance(told, _Wants):
+                    busy[connection].connection.send(next(jobs, None))
+                elif isinstance(told, _Done):
+                    del busy[connection]
+                else:
+                    raise told
+
+
+def choose_devices(text: str) -> list[str]:
+    """Return the devices that a user names: ``auto``, or one or several with commas between.
+
+    ``auto`` stands for all GPUs, or for the CPU where there is none.
+
+    Raises
+    ------
+    UsageError
+        When devices of different kinds are named: their features differ in last bits.
+    EncoderError
+        When this machine or its torch has no such device.
+    """
+    if text == "auto":
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    devices = [str(choose_device(name.strip())) for name in text.split(",")]
+    kinds = sorted({torch.device(name).type for name in devices})
+    if len(kinds) > 1:
+        raise UsageError(
+            f"expected devices of one kind, got {' and '.join(kinds)}: the last bits of their "
+            "features differ; nothing was done. Name the one or the other."
+        )
+    return devices
+
+
+def local_engine(
+    factory: Callable[..., Encoder],
+    devices: Sequence[str],
+    workers: int | None,
+    progress: Progress,
+) -> tuple[Encoder, Engine]:
+    """Return the encoder and who makes shards with it on devices of this machine.
+
+    Parameters
+    ----------
+    factory
+        Takes the device and, by name, ``progress``. With several devices it must be picklable,
+        and its encoder a dataclass; the one that is returned then only says what is made.
+    """
+    if len(devices) == 1:
+        encoder = factory(devices[0], progress=progress)
+        return encoder, LocalEngine(encoder, workers)
+    encoder = factory("cpu", progress=progress)
+    provenance = {**encoder.provenance, "device": torch.device(devices[0]).type}
+    described = replace(encoder, provenance=provenance)  # type: ignore[type-var]
+    return described, DeviceEngine(factory, devices, workers)
+
+
+def _received(device: _Device) -> Told:
+    try:
+        told: Told = device.connection.recv()
+    except (EOFError, ConnectionError):
+        raise EncoderError(
+            f"the process of device '{device.name}' ended without a word, most likely for want "
+            "of memory; finished shards are kept. Run the same command again with fewer "
+            "--workers, a smaller --batch-size or fewer devices."
+        ) from None
+    return told
+
+
+def _serve(factory: Factory, name: str, threads: int, parent: Connection) -> None:
+    """Make shards of one dataset after another until the parent ends this process."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    if torch.device(name).type == "cpu":
+        torch.set_num_threads(threads)
+    try:
+        encoder = factory(name)
+        while True:
+            workers = parent.recv()
+            asked = iter(partial(_ask, parent), None)
+            for made in make_shards(asked, encoder, workers, parent.send):
+                parent.send(made)
+            parent.send(_Done())
+    except (AutodsError, OSError) as error:
+        parent.send(error)
+
+
+def _ask(parent: Connection) -> ShardJob | None:
+    parent.send(_Wants())
+    job: ShardJob | None = parent.recv()
+    return job

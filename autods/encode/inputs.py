@@ -1,0 +1,109 @@
+"""From decoded batches to what the encoder is given: on its device, and always of one size.
+
+Features of full batches do not depend on neighbours, on the place within the batch or on
+the number of threads; those of short ones do (other kernels are chosen). So a short batch
+is filled up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from autods.encode.images import Unreadable
+from autods.encode.jpegs import decode_jpegs, pixels_by_pil
+from autods.encode.loader import Decoded
+from autods.encode.preprocessing import Preprocessing
+from autods.encode.protocols import Encoder
+from autods.errors import EncoderError
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Feeds one encoder with decoded batches."""
+
+    encoder: Encoder
+    preprocessing: Preprocessing
+    batch_size: int
+    _buffers: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder computes; the CPU if it does not say."""
+        return torch.device(getattr(self.encoder, "device", "cpu"))
+
+    def features(
+        self, batch: Decoded
+    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_], list[tuple[int, str]]]:
+        """Encode one batch of which m images were decoded.
+
+        Returns
+        -------
+        The features float16 [k, d] of k <= m images; which of the m they are, bool [m]; and
+        place among the m and reason of the others, which a GPU found unreadable.
+
+        Raises
+        ------
+        EncoderError
+            When a feature is not finite in float16, or the device has too little memory.
+        """
+        try:
+            return self._features(batch)
+        except torch.OutOfMemoryError as error:
+            raise EncoderError(
+                f"encoder {self.encoder.name} found no memory on {self.device}: "
+                f"{f'{error}'.splitlines()[0][:200]}; finished shards are kept. Use a smaller "
+                "--batch-size, and move begun features of another batch size away."
+            ) from None
+
+    def _features(
+        self, batch: Decoded
+    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_], list[tuple[int, str]]]:
+        count = len(batch.kept)
+        whole = np.ones(count, np.bool_)
+        failed: list[tuple[int, str]] = []
+        if batch.files or self.device.type != "cpu":
+            numbers, failed = self._on_device(batch)
+            whole[[place for place, _ in failed]] = False
+        else:
+            buffer = self._buffer()
+            self.preprocessing.fill(buffer, batch.pixels)
+            numbers = torch.from_numpy(buffer)
+        return self._stored(self.encoder.encode(numbers)[:count][whole]), whole, failed
+
+    def _on_device(self, batch: Decoded) -> tuple[torch.Tensor, list[tuple[int, str]]]:
+        """Return the input float32 [b, 3, h, w] on the encoder's device, filled up with zeros."""
+        pixels = torch.from_numpy(batch.pixels).to(self.device)  # [m, ...]
+        failed = []
+        found = decode_jpegs([data for _, data in batch.files], self.preprocessing, self.device)
+        for (place, data), image in zip(batch.files, found, strict=True):
+            try:
+                again = pixels_by_pil(data, self.preprocessing) if image is None else image
+                pixels[place] = again.to(self.device)
+            except Unreadable as reason:
+                failed.append((place, str(reason)))
+        numbers = self.preprocessing.numbers(pixels)  # [m, 3, h, w]
+        full = numbers.new_zeros((self.batch_size, *numbers.shape[1:]))
+        full[: len(numbers)] = numbers
+        return full, failed
+
+    def _buffer(self) -> npt.NDArray[np.float32]:
+        """Return memory for one input, the same every time."""
+        if not self._buffers:
+            shape = (self.batch_size, 3, *self.preprocessing.size)
+            self._buffers.append(np.empty(shape, np.float32))
+        return self._buffers[0]
+
+    def _stored(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+        with np.errstate(over="ignore"):
+            stored = features.astype(np.float16)
+        if not np.isfinite(stored).all():
+            raise EncoderError(
+                f"encoder {self.encoder.name} gave features that are not finite in float16 "
+                f"(largest value {np.abs(features).max():.3g}); finished shards are kept, this one "
+                "was not written. Check the weights, or use --precision fp32."
+            )
+        return stored

@@ -1,0 +1,233 @@
+"""The unit of work: one shard that any process can make alone, and what it reports.
+
+How a shard is made is `autods.encode.shards`; who makes which is an `Engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.containers.places import SHIFT, Place, inner_archives
+from autods.encode.plan import ShardPlan
+from autods.encode.stages import Stages
+from autods.root import DataRoot
+from autods.samples import PLACE, SampleIndex
+from autods.store import ShardInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Location = tuple[str, str, int, int]  # container, member, offset, size
+Unreadable = tuple[int, str, str]  # sample, path, reason
+
+
+@dataclass(frozen=True, eq=False)
+class ShardJob:
+    """Everything that making one shard of n > 0 samples needs; plain, can be pickled.
+
+    Attributes
+    ----------
+    root
+        Data root with the archives; the process that does the job must reach it.
+    path
+        The shard's place.
+    info
+        What the shard will say of itself; ``unreadable`` is still empty.
+    rows
+        Sample ids, int64 [n], ascending.
+    places
+        Table of n rows: ``container``, ``member``, ``offset``, ``size``.
+    labels, splits
+        As of `autods.store.ShardData`, each [n].
+    """
+
+    root: DataRoot
+    path: Path
+    info: ShardInfo
+    rows: npt.NDArray[np.int64]
+    places: pa.Table
+    labels: Mapping[str, npt.NDArray[np.int32]]
+    splits: Mapping[str, npt.NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are encoded at once."""
+        return int(self.info.encoder["batch_size"])
+
+    @property
+    def decoding(self) -> str:
+        """How images are decoded, one of `autods.encode.images.DECODINGS`."""
+        return str(self.info.encoder["decoding"])
+
+    def batches(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the positions [b] within the shard of each batch, in the order of reading."""
+        order = reading_order(self.places)
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def locate(self, positions: npt.NDArray[np.int64]) -> list[Location]:
+        """Return where samples lie: the arguments of `autods.containers.MemberReader.read`."""
+        columns = (column.to_pylist() for column in self.places.take(positions).columns)
+        return list(zip(*columns, strict=True))
+
+    def path_of(self, position: int) -> str:
+        """Return ``<file>/<member>`` of one sample."""
+        container, member = (self.places[name][position].as_py() for name in PLACE[:2])
+        return f"{container}/{member}"
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What is told after each batch.
+
+    Attributes
+    ----------
+    images
+        Images of the batch, unreadable ones included.
+    skipped
+        Sample, path and reason of the unreadable ones.
+    stages
+        Time since the last report.
+    """
+
+    images: int
+    skipped: tuple[Unreadable, ...]
+    stages: Stages
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What is told when a shard stands on the disk.
+
+    Attributes
+    ----------
+    images
+        Rows of the shard.
+    skipped
+        Sample, path and reason of its unreadable images, by sample.
+    stages
+        Time of all its batches and of writing it.
+    """
+
+    path: Path
+    images: int
+    skipped: tuple[Unreadable, ...]
+    stages: Stages
+
+    def as_batch(self) -> BatchReport:
+        """Return the report on all its images at once, for engines that report whole shards."""
+        return BatchReport(self.images + len(self.skipped), self.skipped, self.stages)
+
+
+Report = Callable[[BatchReport], None]
+
+
+def ignore(_: BatchReport) -> None:
+    """Take a report and do nothing with it."""
+
+
+class Engine(Protocol):
+    """Who makes shards: this process, processes of several devices, a cluster."""
+
+    def workers_for(self, images: int) -> int:
+        """Return how many processes decode at once, over all devices; 0: those that encode."""
+
+    def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
+        """Make all shards of a dataset; yield a report for each, in any order.
+
+        Every image is in exactly one `BatchReport`. Closing the generator ends all work.
+        """
+
+    def close(self) -> None:
+        """Release what was kept from one dataset to the next."""
+
+
+@dataclass(frozen=True, eq=False)
+class Jobs:
+    """The shards to make of one dataset; each job is put together when it is asked for.
+
+    Attributes
+    ----------
+    samples
+        The sample index.
+    provenance
+        Of the encoder, with ``batch_size`` and ``decoding``.
+    samples_sha256
+        Of the index.
+    codes
+        Protocol to uint8 [N], `autods.encode.plan.split_codes`.
+    """
+
+    root: DataRoot
+    samples: SampleIndex
+    plans: Sequence[ShardPlan]
+    provenance: Mapping[str, Any]
+    samples_sha256: str
+    codes: Mapping[str, npt.NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    def __iter__(self) -> Iterator[ShardJob]:
+        return map(self.job, self.plans)
+
+    @property
+    def images(self) -> int:
+        """Images of all shards."""
+        return sum(len(plan.rows) for plan in self.plans)
+
+    def of(self, plans: Sequence[ShardPlan]) -> Jobs:
+        """Return the jobs for some of the shards."""
+        return replace(self, plans=plans)
+
+    def job(self, plan: ShardPlan) -> ShardJob:
+        """Put one job together."""
+        samples, rows = self.samples, plan.rows
+        info = ShardInfo(
+            dataset=samples.dataset,
+            split=plan.split,
+            default_task=samples.default_task,
+            class_names=samples.classes,
+            encoder=self.provenance,
+            fingerprint=samples.fingerprint,
+            samples_sha256=self.samples_sha256,
+            start=plan.start,
+            stop=plan.stop,
+            index=plan.index,
+            count=plan.count,
+        )
+        return ShardJob(
+            root=self.root,
+            path=plan.path,
+            info=info,
+            rows=rows,
+            places=samples.table.select(PLACE).take(rows),
+            labels={task: samples.labels(task)[rows] for task in samples.classes},
+            splits={protocol: codes[rows] for protocol, codes in self.codes.items()},
+        )
+
+
+def reading_order(places: pa.Table) -> npt.NDArray[np.int64]:
+    """Return in which order n samples are read: int64 [n], positions.
+
+    File by file and from front to back within each. What lies in files of its own is read
+    in the order it stands in.
+    """
+    container = places["container"].combine_chunks().dictionary_encode().indices.to_numpy()
+    offset = places["offset"].to_numpy()  # see `autods.containers.Member`
+    byte = np.where(offset >= 0, offset, -2 - offset)
+    inner = np.zeros(len(places), np.int64)
+    within = np.flatnonzero((byte >> SHIFT) >= Place.INNER)
+    if len(within):
+        members = places["member"].take(within).to_pylist()
+        inner[within] = np.unique([inner_archives(m)[0] for m in members], return_inverse=True)[1]
+    return np.lexsort((byte, inner, container)).astype(np.int64)

@@ -1,0 +1,92 @@
+"""JPEG files decoded by torchvision, on a GPU by nvJPEG; resized there too.
+
+Not the reference: decoder and resizing round otherwise than PIL's. Features say so.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import torch
+from PIL import Image
+
+from autods.encode.images import load_image
+from autods.encode.preprocessing import Preprocessing
+from autods.errors import EncoderError
+
+
+def check_jpegs(preprocessing: Preprocessing) -> None:
+    """Raise `EncoderError` where JPEG files cannot be decoded by torchvision."""
+    if preprocessing.table is None:
+        raise EncoderError(
+            "--gpu-decode needs an encoder whose preprocessing ends in ToTensor and Normalize, "
+            "as those of open_clip and timm do; nothing was done. Leave it out."
+        )
+    try:
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(buffer, "JPEG")
+        _decoded([buffer.getvalue()], torch.device("cpu"))
+    except (ImportError, AttributeError, RuntimeError) as error:
+        raise EncoderError(
+            f"--gpu-decode needs a torchvision that decodes JPEG files: {error}; nothing was "
+            "done. Leave it out."
+        ) from None
+
+
+def decode_jpegs(
+    files: list[bytes], preprocessing: Preprocessing, device: torch.device
+) -> list[torch.Tensor | None]:
+    """Return the pixels of JPEG files, uint8 [h, w, 3] on a device; ``None`` if not decoded.
+
+    Parameters
+    ----------
+    preprocessing
+        One that was cut; its steps for images are applied to tensors.
+    """
+    try:
+        images: list[torch.Tensor | None] = list(_decoded(files, device))
+    except RuntimeError:  # says nothing of which file it was
+        images = [_one(data, device) for data in files]
+    return [None if image is None else _resized(image, preprocessing) for image in images]
+
+
+def pixels_by_pil(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return the pixels uint8 [h, w, 3] of a file that the other decoder refused.
+
+    Raises
+    ------
+    Unreadable
+        As `autods.encode.images.load_image` does.
+    """
+    return torch.from_numpy(preprocessing.pixels(load_image(data)[0]).copy())
+
+
+def _one(data: bytes, device: torch.device) -> torch.Tensor | None:
+    try:
+        return _decoded([data], device)[0]
+    except RuntimeError:
+        return None
+
+
+def _decoded(files: list[bytes], device: torch.device) -> list[torch.Tensor]:
+    """Return uint8 [3, H, W] of each file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its replacement by another package
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        data = [torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in files]
+        found: list[torch.Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=device)
+    return found
+
+
+def _resized(image: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    for step in _steps(preprocessing):
+        image = step(image)
+    return image.permute(1, 2, 0)
+
+
+def _steps(preprocessing: Preprocessing) -> list[Any]:
+    """Return the steps that change the size; the mode is RGB already."""
+    return [s for s in preprocessing.first.transforms if isinstance(s, torch.nn.Module)]

@@ -1,0 +1,125 @@
+"""An encoder's preprocessing cut in two: pixels of one image, and numbers of a whole batch.
+
+Processes that decode hand over bytes, a quarter of the memory of the float32 numbers that
+the encoder gets. Both halves together are the encoder's own transform, bit for bit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torchvision.transforms import Compose, Normalize, ToTensor
+
+from autods.encode.protocols import Transform
+
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # of images as PIL loads them
+PROBE = (83, 57)  # width and height of images that a transform is tried on: neither square nor even
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """From an image to the encoder's input, in two steps.
+
+    Attributes
+    ----------
+    first
+        Turns one image into what `pixels` returns.
+    table
+        float32 [3, 256], the number of each byte in each channel; ``None`` where the
+        transform cannot be cut: then ``first`` is all of it.
+    size
+        Height and width of the input.
+    """
+
+    first: Any
+    table: npt.NDArray[np.float32] | None
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the pixels of one image: (h, w, 3), or (3, h, w) where there is no table."""
+        return (3, *self.size) if self.table is None else (*self.size, 3)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels: uint8, or float32 where there is no table."""
+        return np.dtype(np.float32 if self.table is None else np.uint8)
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[Any]:
+        """Return the pixels of one image, of ``shape`` and ``dtype``."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(self.first(image), self.dtype)
+
+    def fill(self, batch: npt.NDArray[np.float32], pixels: npt.NDArray[Any]) -> None:
+        """Write the encoder's input of m images over the first m rows of a batch.
+
+        Parameters
+        ----------
+        batch
+            float32 [b, 3, h, w]; rows from m on become zeros.
+        pixels
+            [m, ...], as `pixels` gives them.
+        """
+        count = len(pixels)
+        batch[count:] = 0
+        if self.table is None:
+            batch[:count] = pixels
+            return
+        for image, row in zip(pixels, batch, strict=False):  # one by one: fits into the cache
+            for channel in range(3):
+                np.take(self.table[channel], image[..., channel], out=row[channel], mode="clip")
+
+    def numbers(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's input float32 [m, 3, h, w], on the device of the pixels."""
+        if self.table is None:
+            return pixels
+        table = torch.from_numpy(self.table).to(pixels.device)
+        return torch.stack([table[c][pixels[..., c].int()] for c in range(3)], dim=1)
+
+
+def cut(transform: Transform) -> Preprocessing:
+    """Cut a transform after the step that makes it bytes; leave it whole where that fails.
+
+    It can be cut where ``ToTensor`` and ``Normalize`` come last, as in open_clip and timm,
+    and every image is RGB before. Both ways are then tried on images of all modes and must
+    give the same bits.
+    """
+    whole = _tried(transform, "RGB")
+    size = (int(whole.shape[1]), int(whole.shape[2]))
+    uncut = Preprocessing(transform, None, size)
+    steps = list(getattr(transform, "transforms", []))
+    if not (len(steps) > 2 and isinstance(steps[-2], ToTensor) and type(steps[-1]) is Normalize):
+        return uncut
+    first, last = Compose(steps[:-2]), Compose(steps[-2:])
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2)  # [256, 1, 3]
+    table = np.ascontiguousarray(last(Image.fromarray(ramp)).numpy()[:, :, 0])  # [3, 256]
+    both = Preprocessing(first, table, size)
+    return both if all(_agree(both, transform, mode) for mode in MODES) else uncut
+
+
+def _agree(both: Preprocessing, transform: Transform, mode: str) -> bool:
+    """Whether the two halves give what the whole gives, bit for bit, for one mode of images."""
+    image = _probe(mode)
+    middle = both.first(image)
+    if not isinstance(middle, Image.Image) or middle.mode != "RGB":
+        return False
+    batch = np.empty((1, 3, *both.size), np.float32)
+    both.fill(batch, both.pixels(image)[None])
+    return np.array_equal(batch[0], np.asarray(transform(image)))
+
+
+def _tried(transform: Transform, mode: str) -> npt.NDArray[np.float32]:
+    return np.asarray(transform(_probe(mode)))
+
+
+def _probe(mode: str) -> Image.Image:
+    width, height = PROBE
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    return Image.fromarray(noise).convert("RGB").convert(mode)

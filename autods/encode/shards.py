@@ -1,0 +1,263 @@
+"""Make shards: decode ahead, encode, write behind. One process, one encoder, any shards.
+
+While the last batches of a shard are encoded the images of the next one are decoded, and
+the shard before is written.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import defaultdict, deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.containers import MemberReader
+from autods.encode.inputs import Inputs
+from autods.encode.jobs import (
+    BatchReport,
+    Jobs,
+    Location,
+    Report,
+    ShardJob,
+    ShardReport,
+    Unreadable,
+    ignore,
+)
+from autods.encode.jpegs import check_jpegs
+from autods.encode.loader import Decoded, Decoder, choose_workers, decoded_batches
+from autods.encode.preprocessing import cut
+from autods.encode.protocols import Encoder
+from autods.encode.stages import Stages
+from autods.errors import FeatureMismatch
+from autods.store import ShardData, write_shard
+
+OF_RUN = ("batch_size", "decoding")  # of a job's provenance: not the encoder's
+
+
+@dataclass(frozen=True, eq=False)
+class LocalEngine:
+    """Makes shards in this process, one after another.
+
+    Attributes
+    ----------
+    workers
+        Processes that read and decode; 0: this one; ``None``: as many as suit.
+    """
+
+    encoder: Encoder
+    workers: int | None = None
+
+    def workers_for(self, images: int) -> int:
+        """Return how many processes decode."""
+        return choose_workers(images) if self.workers is None else self.workers
+
+    def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
+        """Make all shards, in order."""
+        return make_shards(jobs, self.encoder, self.workers_for(jobs.images), report)
+
+    def close(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+def make_shard(
+    job: ShardJob, encoder: Encoder, workers: int = 0, report: Report = ignore
+) -> ShardReport:
+    """Make one shard; parameters and errors as of `make_shards`."""
+    (made,) = make_shards([job], encoder, workers, report)
+    return made
+
+
+def make_shards(
+    jobs: Iterable[ShardJob], encoder: Encoder, workers: int = 0, report: Report = ignore
+) -> Generator[ShardReport, None, None]:
+    """Make shards of one dataset; yield a report for each as soon as it stands on the disk.
+
+    Parameters
+    ----------
+    jobs
+        Of one dataset and one run. They are asked for as far ahead as images are decoded.
+    workers
+        Processes that read and decode; 0: this one.
+    report
+        Told of every batch, from this thread.
+
+    Raises
+    ------
+    FeatureMismatch
+        When the encoder is not the one that the job is for.
+    AutodsError
+        When images cannot be read, or the encoder fails. The shards that were whole are kept.
+    OSError
+        When the disk is full; nothing is left of the shard.
+    """
+    jobs = iter(jobs)
+    if (first := next(jobs, None)) is None:
+        return
+    preprocessing = cut(encoder.transform)
+    if first.decoding == "gpu":
+        check_jpegs(preprocessing)
+    inputs = Inputs(encoder, preprocessing, first.batch_size)
+    reader = MemberReader(first.root, first.info.dataset)
+    begun: deque[ShardJob] = deque()
+    batches = decoded_batches(
+        Decoder(reader, preprocessing, first.decoding),
+        _requests(chain([first], jobs), encoder, begun),
+        first.batch_size,
+        workers,
+        yielding=inputs.device.type == "cpu",
+    )
+    try:
+        with ThreadPoolExecutor(1) as writer:
+            yield from _in_order(batches, begun, inputs, writer, report)
+    finally:
+        batches.close()
+        reader.close()
+
+
+def _requests(
+    jobs: Iterable[ShardJob], encoder: Encoder, begun: deque[ShardJob]
+) -> Iterator[list[Location]]:
+    """Yield the images of each batch of all shards; note which shards were begun."""
+    for job in jobs:
+        _check_encoder(job, encoder)
+        begun.append(job)
+        for positions in job.batches():
+            yield job.locate(positions)
+
+
+def _in_order(
+    batches: Iterator[Decoded],
+    begun: deque[ShardJob],
+    inputs: Inputs,
+    writer: ThreadPoolExecutor,
+    report: Report,
+) -> Iterator[ShardReport]:
+    """Encode the batches as they come; hand each whole shard to the writer."""
+    clock, stage = _Clock(), "start"
+    shard: _Shard | None = None
+    written: Future[ShardReport] | None = None
+    for batch in batches:
+        clock.lap(stage)
+        stage = "wait"
+        shard = shard or _Shard(begun.popleft(), inputs)
+        skipped = shard.add(batch)
+        clock.lap("encode")
+        told = replace(clock.taken(), images=batch.count, read=batch.read, decode=batch.decode)
+        shard.stages += told
+        report(BatchReport(batch.count, skipped, told))
+        clock.restart()
+        if written and (shard.is_whole or written.done()):
+            made = written.result()
+            clock.lap("stall")
+            yield made
+            clock.restart()
+            written = None
+        if shard.is_whole:
+            written, shard = writer.submit(shard.write), None
+    if written:
+        yield written.result()
+
+
+class _Clock:
+    """Seconds since the last look, by stage."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._taken: defaultdict[str, float] = defaultdict(float)
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last look for a stage."""
+        before = self._since
+        self.restart()
+        self._taken[stage] += self._since - before
+
+    def taken(self) -> Stages:
+        """Return what was counted, and begin anew."""
+        taken, self._taken = self._taken, defaultdict(float)
+        return Stages(0, **taken)
+
+    def restart(self) -> None:
+        """Leave out the time since the last look."""
+        self._since = time.perf_counter()
+
+
+class _Shard:
+    """One shard as its batches come in: n rows by position, of which those seen are filled."""
+
+    def __init__(self, job: ShardJob, inputs: Inputs) -> None:
+        self.stages = Stages()
+        self._job, self._inputs = job, inputs
+        self._batches, self._seen = job.batches(), 0
+        self._features = np.empty((len(job), inputs.encoder.dim), np.float16)
+        self._hashes = np.empty(len(job), np.uint64)
+        self._skipped: list[Unreadable] = []
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no batch is missing."""
+        return self._seen == len(self._job)
+
+    def add(self, batch: Decoded) -> tuple[Unreadable, ...]:
+        """Encode the next batch; return what of it is unreadable."""
+        positions = next(self._batches)  # [b]
+        self._seen += len(positions)
+        unreadable = list(batch.unreadable)
+        if len(batch.kept):
+            features, whole, failed = self._inputs.features(batch)
+            unreadable += [(int(batch.kept[place]), why) for place, why in failed]
+            at = positions[batch.kept]
+            self._features[at[whole]] = features
+            self._hashes[at] = batch.content_hash
+        skipped = tuple(self._skip(int(positions[at]), why) for at, why in unreadable)
+        self._skipped += skipped
+        return skipped
+
+    def _skip(self, position: int, why: str) -> Unreadable:
+        return int(self._job.rows[position]), self._job.path_of(position), why
+
+    def write(self) -> ShardReport:
+        """Write the shard, in the order of sample ids."""
+        began = time.perf_counter()
+        job, skipped = self._job, sorted(self._skipped)
+        data = ShardData(self._features, job.labels, job.rows, self._hashes, job.splits)
+        if skipped:
+            data = _some(data, ~np.isin(job.rows, [sample for sample, _, _ in skipped]))
+        # A name of its own: two processes may make the same shard, and give the same bytes.
+        own = job.path.with_name(f"{job.path.name}.{platform.node()}-{os.getpid()}")
+        write_shard(own, data, replace(job.info, unreadable=skipped))
+        own.replace(job.path)
+        stages = replace(self.stages, write=time.perf_counter() - began)
+        return ShardReport(job.path, len(data), tuple(skipped), stages)
+
+
+def _some(data: ShardData, chosen: npt.NDArray[np.bool_]) -> ShardData:
+    """Return the chosen rows [n] of a shard."""
+    return ShardData(
+        features=data.features[chosen],
+        labels={task: labels[chosen] for task, labels in data.labels.items()},
+        sample=data.sample[chosen],
+        content_hash=data.content_hash[chosen],
+        splits={protocol: codes[chosen] for protocol, codes in data.splits.items()},
+    )
+
+
+def _check_encoder(job: ShardJob, encoder: Encoder) -> None:
+    """Refuse an encoder that is not that of the job, for example with another version of torch."""
+    expected = {k: v for k, v in job.info.encoder.items() if k not in OF_RUN}
+    got = dict(encoder.provenance)
+    different = [k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k)]
+    if different:
+        key = min(different)
+        raise FeatureMismatch(
+            f"{job.path}: the encoder that came to make this shard is not that of the run on "
+            f"{platform.node()}: expected {key} {expected.get(key)!s:.80}, got "
+            f"{got.get(key)!s:.80}; the shard was not made. Install the same versions and weights "
+            "everywhere."
+        )

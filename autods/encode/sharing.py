@@ -1,0 +1,90 @@
+"""Memory that processes share, whatever size the system gives to ``/dev/shm``."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import sys
+import tempfile
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.errors import EncoderError
+
+NOWHERE = -1  # in place of a descriptor: memory of this process
+
+
+class SharedArray:
+    """An array that a process and those it starts see the same memory of.
+
+    It is handed over when a process is started. On Linux the memory belongs to no mounted
+    file system, so containers with a small ``/dev/shm`` are no obstacle.
+
+    Parameters
+    ----------
+    alone
+        No process will be started: plain memory will do.
+
+    Raises
+    ------
+    EncoderError
+        When it would take more than half of the machine's memory, or the system refuses.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], *, alone: bool = False
+    ) -> None:
+        size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        try:
+            if size > (most := _memory() // 2):
+                raise OSError(errno.ENOMEM, f"at most {most / 2**20:,.0f} MiB are taken")
+            descriptor = NOWHERE if alone else _nameless_file(size)
+        except OSError as error:
+            raise EncoderError(
+                f"{size / 2**20:,.0f} MiB of memory for decoded images could not be had: "
+                f"{error.strerror}; finished shards are kept. Use fewer --workers or a smaller "
+                "--batch-size."
+            ) from None
+        self._hold(descriptor, size, shape, dtype)
+
+    def _hold(
+        self, descriptor: int, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._descriptor, self._size = descriptor, size
+        memory = mmap.mmap(descriptor, size)
+        numbers = np.frombuffer(memory, dtype, int(np.prod(shape)))
+        self.array: npt.NDArray[Any] = numbers.reshape(shape)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return DupFd(self._descriptor), self._size, self.array.shape, self.array.dtype
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._hold(state[0].detach(), *state[1:])
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", NOWHERE) != NOWHERE:
+            os.close(self._descriptor)
+
+
+def _nameless_file(size: int) -> int:
+    """Return the descriptor of a new file of zeros that has no name."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("autods")
+    else:
+        with tempfile.TemporaryFile() as handle:
+            descriptor = os.dup(handle.fileno())
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,107 @@
+"""Where the time of an extraction goes: seconds of each stage, and which one holds up the rest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+WAITING = 0.10  # share of the time above which the encoder is not the bottleneck
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Images and seconds of work, by stage; what ran side by side is summed.
+
+    Attributes
+    ----------
+    images
+        Images that went through, unreadable ones included.
+    read, decode
+        Seconds of the processes that decode: fetching bytes, and turning them into pixels.
+    start
+        Seconds until the first batch was there: processes start, and the pipeline fills.
+    wait
+        Seconds after that in which the encoder waited for decoded images.
+    encode
+        Seconds of the encoder, normalisation of pixels included.
+    write
+        Seconds of writing shards, which happens beside the encoder.
+    stall
+        Seconds in which the encoder waited for a shard to be written.
+    """
+
+    images: int = 0
+    read: float = 0.0
+    decode: float = 0.0
+    start: float = 0.0
+    wait: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+    stall: float = 0.0
+
+    def __add__(self, other: Stages) -> Stages:
+        """Return the sums, stage by stage."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return Stages(*(one + two for one, two in pairs))
+
+    @property
+    def waited(self) -> float:
+        """Share of the encoder's time, 0 to 1, in which it waited for decoded images."""
+        return self.wait / (self._busy or 1.0)
+
+    @property
+    def stalled(self) -> float:
+        """Share of the encoder's time, 0 to 1, in which it waited for the disk."""
+        return self.stall / (self._busy or 1.0)
+
+    @property
+    def _busy(self) -> float:
+        return self.wait + self.encode + self.stall
+
+    def rates(self, workers: int) -> dict[str, float]:
+        """Return images/s of each stage by itself, as if no other held it up.
+
+        Parameters
+        ----------
+        workers
+            Processes that decode at once, those of all devices; 0 counts as one.
+        """
+        lanes = {"read": max(1, workers), "decode": max(1, workers), "encode": 1, "write": 1}
+        seconds = {name: getattr(self, name) for name in lanes}
+        return {name: lanes[name] * self.images / s for name, s in seconds.items() if s > 0}
+
+    def line(self, workers: int) -> str:
+        """Return the stages in a few words, for a line of progress."""
+        rates = self.rates(workers)
+        parts = [f"{name} {rates[name]:,.0f}/s" for name in ("decode", "encode") if name in rates]
+        return ", ".join([*parts, f"encoder waits {self.waited:.0%}"]) if parts else ""
+
+    def bottleneck(self, workers: int, cores: int) -> str:
+        """Say in one sentence which stage holds up the others, and what to do about it.
+
+        Parameters
+        ----------
+        workers
+            Processes that decode at once; 0: the encoder's own.
+        cores
+            Cores that they can use.
+        """
+        if self.stalled > max(self.waited, WAITING):
+            return (
+                f"writing is the bottleneck: the encoder waited {self.stalled:.0%} of the time for "
+                "the disk; use a faster one for the features"
+            )
+        if self.waited <= WAITING:
+            return f"the encoder is the bottleneck: it waited {self.waited:.0%} of the time"
+        share = f"the encoder waited {self.waited:.0%} of the time"
+        if self.read > self.decode:
+            return f"reading is the bottleneck: {share}; use a faster disk for the archives"
+        if workers < cores:
+            return f"decoding is the bottleneck: {share}; add --workers"
+        return f"decoding is the bottleneck: {share}, and all {cores} cores decode"
+
+    def record(self, workers: int) -> dict[str, Any]:
+        """Return seconds, rates and the share of waiting as plain JSON."""
+        seconds = {name: round(value, 3) for name, value in asdict(self).items()}
+        rates = {name: round(rate, 1) for name, rate in self.rates(workers).items()}
+        return {"seconds": seconds, "images_per_second": rates, "waited": round(self.waited, 4)}

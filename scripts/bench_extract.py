@@ -1,0 +1,230 @@
+"""Measure ``autods extract``: against its encoder alone, against its decoders alone, in memory.
+
+``speed``: images/s of a bare loop that only encodes ready batches, of the decoding processes
+alone, of the whole extraction, and of the whole with an encoder that does nothing. What is
+compared takes turns, and medians of the rounds are told. ``memory``: peak memory of datasets of
+growing size, each in a process of its own. ``decoding``: how far features of the faster ways of
+decoding are from the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench_extract_data import NoOp, dataset, drawn, pictures
+from bench_extract_memory import figure, peak_of
+
+from autods.containers import MemberReader
+from autods.encode.computing import exactly
+from autods.encode.encoders import OpenClipEncoder, load_encoder
+from autods.encode.extract import ExtractOutcome, extract_dataset
+from autods.encode.loader import Decoder, decoded_batches, usable_cores
+from autods.encode.preprocessing import Preprocessing, cut
+from autods.feature_sets import open_features
+from autods.manifest import Manifest
+from autods.root import DataRoot
+from autods.samples import load_samples
+
+BATCH = 64
+STREAM = 7_500_000  # images of the benchmark
+DRAWN = {"large": (1600, 1200), "medium": (500, 375), "small": (64, 64)}  # without --images
+SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+def main() -> None:
+    options = arguments()
+    part: Callable[[argparse.Namespace, Path], Any] = {
+        "speed": speed,
+        "memory": memory,
+        "decoding": decoding,
+    }[options.part]
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        found = part(options, Path(folder))
+    print(json.dumps(found, indent=2))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["speed", "memory", "decoding"])
+    parser.add_argument("--images", type=Path, action="append", help="folder of real images")
+    parser.add_argument("--count", type=int, default=1024, help="images of each kind")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=usable_cores())
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="of memory")
+    parser.add_argument("--figure", type=Path, help="where to draw the memory")
+    parser.add_argument("--scratch", type=Path, help="folder for temporary data")
+    return parser.parse_args()
+
+
+def kinds(options: argparse.Namespace) -> dict[str, list[bytes]]:
+    """Return the images of each kind by its name."""
+    if options.images:
+        return {folder.name: pictures(folder) for folder in options.images}
+    return {name: drawn(*size, count=64) for name, size in DRAWN.items()}
+
+
+def speed(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    encoder = load_encoder(
+        options.model, random_weights=0, precision=options.precision, device=options.device
+    )
+    assert isinstance(encoder, OpenClipEncoder)
+    rows = []
+    for name, images in kinds(options).items():
+        root = DataRoot.open(folder / name)
+        rows.append({"images": name, **compare(root, encoder, images, options)})
+        shutil.rmtree(root.path)
+    return rows
+
+
+def compare(
+    root: DataRoot, encoder: OpenClipEncoder, images: list[bytes], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure everything for one kind of images, in turns."""
+    manifest = dataset(root, "bench", images, options.count)
+    half = cut(encoder.transform)
+    whole = Preprocessing(encoder.transform, None, half.size)
+    idle = NoOp(encoder.transform)
+    ready = torch.rand((BATCH, 3, *half.size), device=encoder.device)
+    takers: dict[str, Callable[[], Any]] = {
+        "encode alone": lambda: bare(encoder, ready, options.count),
+        "extract": lambda: extract(root, manifest, encoder, options.workers),
+        "decode alone": lambda: decode(root, manifest, half, options.workers),
+        "decode alone, whole transform": lambda: decode(root, manifest, whole, options.workers),
+        "extract, no-op encoder": lambda: extract(root, manifest, idle, options.workers),
+    }
+    if encoder.device.type == "cuda":
+        takers["extract, GPU decoding"] = lambda: extract(
+            root, manifest, encoder, options.workers, "gpu"
+        )
+    medians, told = in_turn(takers, options)
+    by = {name: options.count / seconds for name, seconds in medians.items()}
+    return {
+        "bytes": round(statistics.mean(map(len, images))),
+        "images_per_second": {name: round(rate, 1) for name, rate in by.items()},
+        "extract / encode alone": round(by["extract"] / by["encode alone"], 3),
+        "no-op / decode alone": round(by["extract, no-op encoder"] / by["decode alone"], 3),
+        "no-op / decode alone, whole transform": round(
+            by["extract, no-op encoder"] / by["decode alone, whole transform"], 3
+        ),
+        "hours for 7.5 million": round(STREAM / by["extract"] / 3600, 1),
+        "bottleneck": told["extract"].bottleneck,
+        "start": round(told["extract"].stages.start, 2),
+        "workers": options.workers,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def in_turn(
+    takers: dict[str, Callable[[], Any]], options: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the median seconds of each, and what each gave last; the first round is for warmth."""
+    seconds: dict[str, list[float]] = {name: [] for name in takers}
+    told = {}
+    for number in range(options.rounds + 1):
+        for name, take in takers.items():
+            began = time.perf_counter()
+            told[name] = take()
+            taken = time.perf_counter() - began
+            print(f"{name}: {options.count / taken:,.1f}/s", file=sys.stderr, flush=True)
+            if number:
+                seconds[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}, told
+
+
+def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
+    """Only encode batches that are there already."""
+    images = ready.to(encoder.dtype)
+    with exactly():
+        for _ in range(-(-count // BATCH)):
+            encoder.model.encode_image(images).float().cpu().numpy()  # type: ignore[operator]
+
+
+def decode(root: DataRoot, manifest: Manifest, first: Preprocessing, workers: int) -> None:
+    """Only read and decode; the pixels are dropped."""
+    samples = load_samples(root, manifest.name)
+    places = [samples.locate(i) for i in range(len(samples))]
+    batches = [places[i : i + BATCH] for i in range(0, len(places), BATCH)]
+    decoder = Decoder(MemberReader(root, manifest.name), first)
+    for _ in decoded_batches(decoder, batches, BATCH, workers):
+        pass
+
+
+def extract(
+    root: DataRoot, manifest: Manifest, encoder: Any, workers: int, how: str = "reference"
+) -> ExtractOutcome:
+    """Extract everything anew."""
+    shutil.rmtree(root.features(encoder.name, manifest.name), ignore_errors=True)
+    return extract_dataset(manifest, root, encoder, batch_size=BATCH, workers=workers, decoding=how)
+
+
+def decoding(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Compare the features of other ways of decoding with those of the reference."""
+    encoder = load_encoder(
+        options.model, random_weights=0, precision=options.precision, device=options.device
+    )
+    ways = ["reference", "draft"] + (["gpu"] if options.device.startswith("cuda") else [])
+    rows = []
+    for name, images in kinds(options).items():
+        root = DataRoot.open(folder / name)
+        manifest = dataset(root, "bench", images, options.count)
+        features, rates = {}, {}
+        for how in ways:
+            outcome = extract(root, manifest, encoder, options.workers, how)
+            shards = open_features(root, encoder.name, manifest.name).shards
+            features[how] = np.concatenate([s.features for s in shards]).astype(np.float64)
+            rates[how] = outcome.stages.rates(outcome.workers)["decode"]
+        for how in ways[1:]:
+            found = cosines(features["reference"], features[how])
+            rows.append({"images": name, "decoding": how, **spread(found), "decode/s": {
+                way: round(rates[way], 1) for way in ("reference", how)
+            }})  # fmt: skip
+        shutil.rmtree(root.path)
+    return rows
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair of rows."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / lengths
+
+
+def spread(cosine: np.ndarray) -> dict[str, float]:
+    return {
+        "mean cosine": round(float(cosine.mean()), 6),
+        "lowest cosine": round(float(cosine.min()), 6),
+        "equal": round(float((cosine > 1 - 1e-12).mean()), 3),
+    }
+
+
+def memory(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Measure the peak memory of growing datasets of tiny images, with and without workers."""
+    images = drawn(16, 16, 100, "PNG")
+    rows = []
+    for size in options.sizes:
+        root = DataRoot.open(folder / str(size))
+        dataset(root, "bench", images, size)
+        for workers in (0, options.workers):
+            rows.append({"images": size, "workers": workers, **peak_of(root, workers)})
+            print(rows[-1], file=sys.stderr, flush=True)
+        shutil.rmtree(root.path)
+    if options.figure:
+        figure(rows, options.figure)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

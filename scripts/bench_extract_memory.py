@@ -1,0 +1,98 @@
+"""Peak memory of an extraction in a process of its own; as a program it is that process."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench_extract_data import NoOp, Tiny, manifest_here
+
+from autods.encode.extract import extract_dataset
+from autods.root import DataRoot
+
+EVERY = 0.05  # seconds between two looks at the memory
+
+
+def peak_of(root: DataRoot, workers: int) -> dict[str, float]:
+    """Extract dataset ``bench`` with an encoder that does nothing; return megabytes and rate.
+
+    ``process`` is the peak of the extracting process; ``all`` that of it and its workers
+    together, where memory that several share counts once.
+    """
+    command = [sys.executable, __file__, str(root.path), str(workers)]
+    highest = 0.0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        while child.poll() is None:
+            highest = max(highest, sum(map(_shared, [child.pid, *_below(child.pid)])))
+            time.sleep(EVERY)
+        out = child.stdout.read() if child.stdout else ""
+    if child.returncode:
+        raise SystemExit(f"the extraction failed: exit code {child.returncode}")
+    return {**json.loads(out), "all": round(highest / 2**20, 1)}
+
+
+def figure(rows: Iterable[Mapping[str, Any]], target: Path) -> None:
+    """Draw peak memory over the number of images."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = list(rows)
+    drawing, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for workers in sorted({row["workers"] for row in rows}):
+        mine = [row for row in rows if row["workers"] == workers]
+        for key, style in (("process", "o-"), ("all", "s--")):
+            if key == "all" and not workers:
+                continue
+            label = f"{workers} workers, " + ("main process" if key == "process" else "together")
+            axes.plot([r["images"] for r in mine], [r[key] for r in mine], style, label=label)
+    axes.set(xscale="log", xlabel="images", ylabel="peak memory (MB)", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    drawing.savefig(target, dpi=90, metadata={"Software": ""})
+    plt.close(drawing)
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes below one."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [below for child in map(int, children) for below in [child, *_below(child)]]
+
+
+def _shared(pid: int) -> float:
+    """Return the bytes of a process, its share of what it has in common with others."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return 1024.0 * int(found[1]) if found else 0.0
+
+
+def main(root: str, workers: str) -> None:
+    """Extract, and print the peak of this process."""
+    place = DataRoot.open(root)
+    shutil.rmtree(place.path / "features", ignore_errors=True)
+    outcome = extract_dataset(
+        manifest_here(place, "bench"), place, NoOp(Tiny()), workers=int(workers)
+    )
+    status = Path("/proc/self/status").read_text()
+    peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    assert peak
+    rate = outcome.images / outcome.seconds
+    print(json.dumps({"process": round(int(peak[1]) / 1024, 1), "images/s": round(rate)}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
