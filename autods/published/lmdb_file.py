@@ -120,10 +120,9 @@ class LmdbFile:
                     (self._value(n) for n in self._leaf(number, page) if n.key == key), None
                 )
             children = self._branch(number, page)
-            # the first key of a branch page stands for everything below the second
-            number = [child for i, (least, child) in enumerate(children) if not i or least <= key][
-                -1
-            ]
+            # The least key of the first child is not stored: it is below all others.
+            later = [child for least, child in children[1:] if least <= key]
+            number = later[-1] if later else children[0][1]
         return None
 
     def _newest(self) -> tuple[int, _Tree]:

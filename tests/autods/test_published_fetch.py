@@ -16,7 +16,14 @@ from servers.hosts import Drive
 from servers.web import running
 
 from autods.catalogue import shipped_manifests
-from autods.errors import ChecksumMismatch, FetchError, LinkGone, ManifestError, QuotaExceeded
+from autods.errors import (
+    ChecksumMismatch,
+    FetchError,
+    LinkGone,
+    ManifestError,
+    QuotaExceeded,
+    Unreachable,
+)
 from autods.fetch import base
 from autods.fetch.parts import part_of
 from autods.progress import Silent
@@ -175,6 +182,22 @@ def test_a_mirror_of_the_user_is_asked_first(
     fetch_archive(ARCHIVE, root, Silent(), [str(tmp_path / "mirror")])
     assert record(root)["kind"] == "file"
     assert not drive.log
+
+
+def test_a_part_goes_on_where_it_came_from_whatever_mirror_is_added(
+    root: DataRoot, drive: Drive, content: bytes, tmp_path: Path
+) -> None:
+    drive.drops = [5000, *[0] * 9]
+    with pytest.raises(Unreachable, match=r"Kept: 5,000 bytes in .*part, which will be continued"):
+        fetch_archive(ARCHIVE, root, Silent())
+    place = tmp_path / "mirror" / "stream-clip" / "stream_feats.tar"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    drive.drops = []
+    fetch_archive(ARCHIVE, root, Silent(), [str(tmp_path / "mirror")])
+    assert record(root)["kind"] == "gdrive"
+    assert drive.ranges_asked()[-1] == "bytes=5000-"
+    assert target(root).read_bytes() == content
 
 
 def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(

@@ -1,0 +1,259 @@
+"""The workers of a Ray cluster: who is there, who makes which shards, who was lost.
+
+A shard of a worker that was lost goes to the next one that is free; another worker takes
+the place of the lost one as soon as the cluster has room for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from autods.encode.devices import Factory
+from autods.encode.jobs import Jobs, ShardJob, ShardReport
+from autods.encode.ray_worker import Machine, Token, Worker
+from autods.errors import AutodsError, ClusterError
+
+MOST_LOSSES = 10  # workers that one shard, or loading the encoder, may cost
+CHUNK = 8  # shards that a worker streams over where processes decode for it
+LOADING = "it loaded the encoder"
+LOOK = 10.0  # seconds without news until Ray is looked after
+PATIENCE = 6  # looks without any worker until that is told
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The workers of a cluster.
+
+    Attributes
+    ----------
+    device
+        ``cpu``, or ``cuda``: a GPU for each worker.
+    workers
+        How many there are.
+    cores
+        That each takes.
+    decoders
+        Processes that decode for each; 0: itself.
+    """
+
+    device: str
+    workers: int
+    cores: int
+    decoders: int
+
+    def describe(self) -> str:
+        """Return the workers in a few words."""
+        by = "GPU" if self.device == "cuda" else f"{self.cores} core(s)"
+        decode = f" and {self.decoders} processes that decode" if self.decoders else ""
+        return f"{self.workers} worker(s) with {by}{decode} each"
+
+
+@dataclass(eq=False)
+class _Member:
+    """One worker: Ray's handle of it, and where it is once it is ready."""
+
+    handle: Any
+    machine: Machine | None = None
+
+
+@dataclass(eq=False)
+class _Task:
+    """Shards that a worker is making, in order, less those it has reported."""
+
+    member: _Member
+    left: deque[ShardJob] = field(default_factory=deque)
+
+
+class Crew:
+    """The workers of one run.
+
+    Parameters
+    ----------
+    ray
+        The module, connected.
+    driver
+        This machine.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        layout: Layout,
+        factory: Factory,
+        driver: Machine,
+        note: Callable[[str], None],
+    ) -> None:
+        self._ray, self._layout, self._factory = ray, layout, factory
+        self._driver, self._note = driver, note
+        self._loading: dict[Any, _Member] = {}  # by the reference to come
+        self._idle: deque[_Member] = deque()
+        self._busy: dict[Any, _Task] = {}  # by the generator of its reports
+        self._losses: Counter[str] = Counter()  # by what the worker did
+        self._processors: set[str] = set()
+
+    def make(self, jobs: Jobs, token: Token) -> Generator[ShardReport, None, None]:
+        """Make all shards; raises what `autods.encode.ray_engine.RayEngine` says."""
+        ahead, again = _Ahead(jobs), deque[ShardJob]()
+        self._losses.clear()
+        try:
+            while ahead or again or self._busy:
+                self._fill_up()
+                while self._idle and (ahead or again):
+                    part = [again.popleft()] if again else ahead.take(self._chunk(len(ahead)))
+                    self._start(self._idle.popleft(), part, token)
+                for ready in self._wait():
+                    if member := self._loading.pop(ready, None):
+                        self._welcome(member, ready)
+                    elif made := self._report(ready, again):
+                        yield made
+        finally:  # what is under way is of no further use, and must not go on unseen
+            for task in self._busy.values():
+                self._ray.kill(task.member.handle)
+            self._busy.clear()
+
+    def dismiss(self) -> None:
+        """End all workers."""
+        for member in [*self._idle, *self._loading.values()]:
+            self._ray.kill(member.handle)
+        self._idle.clear()
+        self._loading.clear()
+
+    def _chunk(self, left: int) -> int:
+        """Return how many shards to give at once: few at the end, so that all end together."""
+        if not self._layout.decoders:
+            return 1
+        return max(1, min(CHUNK, left // (2 * self._layout.workers)))
+
+    def _fill_up(self) -> None:
+        layout = self._layout
+        worker = self._ray.remote(Worker).options(
+            num_cpus=layout.cores,
+            num_gpus=1 if layout.device == "cuda" else 0,
+            scheduling_strategy="SPREAD",
+        )
+        there = len(self._loading) + len(self._idle) + len(self._busy)
+        for _ in range(layout.workers - there):
+            handle = worker.remote()
+            ready = handle.prepare.remote(
+                self._factory, layout.device, layout.cores, layout.decoders, self._driver
+            )
+            self._loading[ready] = _Member(handle)
+
+    def _start(self, member: _Member, part: list[ShardJob], token: Token) -> None:
+        made = member.handle.make.options(num_returns="streaming").remote(part, token)
+        self._busy[made] = _Task(member, deque(part))
+
+    def _wait(self) -> list[Any]:
+        """Return what is ready, as soon as something is."""
+        looks = 0
+        while True:
+            ready, _ = self._ray.wait([*self._busy, *self._loading], timeout=LOOK)
+            if ready:
+                return list(ready)
+            self._check_alive()
+            looks += 1
+            if not self._busy and looks % PATIENCE == 0:
+                self._note("Ray: no worker has started; waiting for the cluster to have room")
+
+    def _check_alive(self) -> None:
+        """Refuse to wait for ever where Ray itself has ended on this machine."""
+        here = self._ray.get_runtime_context().get_node_id()
+        if not any(node["Alive"] and node["NodeID"] == here for node in self._ray.nodes()):
+            raise ClusterError(
+                "Ray has ended on this machine while workers made shards; finished shards are "
+                "kept. Run the same command again."
+            )
+
+    def _welcome(self, member: _Member, ready: Any) -> None:
+        """Take a worker that has loaded its encoder."""
+        try:
+            machine = self._result(ready)
+        except _Lost as lost:
+            self._lose(member, LOADING, str(lost))
+            return
+        self._losses[LOADING] = 0
+        if self._processors and machine.processor not in self._processors:
+            self._note(
+                f"Ray: {machine.name} computes with {machine.processor}, others with "
+                f"{', '.join(sorted(self._processors))}: last bits of their features can differ"
+            )
+        self._processors.add(machine.processor)
+        member.machine = machine
+        self._idle.append(member)
+
+    def _report(self, made: Any, again: deque[ShardJob]) -> ShardReport | None:
+        """Return the next report of a worker; ``None`` when it has no more, or was lost."""
+        task = self._busy[made]
+        try:
+            report: ShardReport = self._result(next(made))
+        except StopIteration:
+            del self._busy[made]
+            self._idle.append(task.member)
+            return None
+        except _Lost as lost:
+            del self._busy[made]
+            again.extend(task.left)
+            doing = f"it made {task.left[0].path.name}" if task.left else "it had no more to do"
+            self._lose(task.member, doing, str(lost))
+            return None
+        task.left.popleft()
+        return report
+
+    def _lose(self, member: _Member, doing: str, cause: str) -> None:
+        self._ray.kill(member.handle)  # it may live on, out of reach
+        self._losses[doing] += 1
+        if self._losses[doing] >= MOST_LOSSES:
+            raise ClusterError(
+                f"{MOST_LOSSES} workers were lost, each while {doing}, most likely for want of "
+                f"memory: {cause}; finished shards are kept. Run the same command again with fewer "
+                "--workers or a smaller --batch-size."
+            )
+        where = f" on {member.machine.name}" if member.machine else ""
+        self._note(f"Ray: a worker{where} was lost while {doing}; another one takes over")
+
+    def _result(self, reference: Any) -> Any:
+        """Return what a worker gave; raises what it raised, or `_Lost`."""
+        exceptions = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except exceptions.RayTaskError as error:
+            if isinstance(error.cause, AutodsError | OSError):
+                raise error.cause from None
+            if isinstance(error.cause, exceptions.RaySystemError):
+                raise _cannot_start(error) from None
+            raise  # a defect of ours: with the traceback from over there
+        except exceptions.RayError as error:
+            if getattr(error, "actor_init_failed", False):
+                raise _cannot_start(error) from None
+            raise _Lost(" ".join(f"{error}".split())[:300]) from None
+
+
+def _cannot_start(error: Exception) -> ClusterError:
+    return ClusterError(
+        f"a worker could not start: {f'{error}'.strip().splitlines()[-1]}; nothing was done. "
+        "Install the same version of autods-bmc, and the code of an encoder of your own, on all "
+        "machines of the cluster."
+    )
+
+
+class _Lost(Exception):
+    """A worker died, or its machine is gone; the text is Ray's reason."""
+
+
+class _Ahead:
+    """Jobs that nobody was given yet; each is put together when it is taken."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs: Iterator[ShardJob] = iter(jobs)
+        self._left = len(jobs)
+
+    def __len__(self) -> int:
+        return self._left
+
+    def take(self, count: int) -> list[ShardJob]:
+        """Take the next ``count`` jobs."""
+        self._left -= count
+        return [next(self._jobs) for _ in range(count)]

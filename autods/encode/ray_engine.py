@@ -1,0 +1,259 @@
+"""Extraction on a Ray cluster: each worker holds an encoder and makes one shard after another.
+
+The data root must be one file system that every machine sees at the same path: workers read
+archives there and write shards there. Only jobs and reports travel, and Ray moves them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autods.encode.devices import Factory
+from autods.encode.jobs import Engine, Jobs, Report, ShardReport
+from autods.encode.loader import MOST
+from autods.encode.protocols import Encoder
+from autods.encode.ray_crew import Crew, Layout
+from autods.encode.ray_worker import Machine, shared_token
+from autods.encode.stages import Processes
+from autods.errors import ClusterError, UsageError
+from autods.progress import Progress
+
+OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: jobs and reports are small
+REACH = 5.0  # seconds for a cluster to answer
+SETTINGS = {  # Ray reads them when it is imported
+    "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # a lost worker is told by us, in one line
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it remarks on this choice itself
+}
+
+
+class RayEngine:
+    """Makes shards on a Ray cluster. Workers keep their encoder for the next dataset.
+
+    A worker or machine that is lost costs the shards it had under way: others make them.
+
+    Parameters
+    ----------
+    factory
+        Builds the encoder in each worker, given ``cpu`` or ``cuda``. It is pickled, and what
+        it needs must be installed on every machine.
+    address
+        ``host:port`` of a cluster, or ``auto``: the one that this machine belongs to. ``None``:
+        that of the environment variable ``RAY_ADDRESS``, else a cluster of this machine
+        alone, which ends with `close`.
+    workers
+        On the CPU, the number of workers (`Layout`); on GPUs, the processes that decode for
+        each. ``None``: as many as the cluster has cores.
+    device
+        ``cpu``, ``cuda``, or ``auto``: GPUs if the cluster has any.
+    note
+        Told in one line what happens to workers.
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        address: str | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._factory = factory
+        self._address = address
+        self._workers = workers
+        self._device = device
+        self._note = note
+        self._cluster: _Cluster | None = None
+
+    @property
+    def device(self) -> str:
+        """What the encoders compute on: ``cpu`` or ``cuda``. Connects to the cluster.
+
+        Raises
+        ------
+        UsageError
+            When Ray is not installed, or the address or device is none that can be used.
+        ClusterError
+            When the cluster cannot be reached.
+        """
+        return self._connected().layout.device
+
+    def processes(self, images: int) -> Processes:
+        """Return how many processes work at once, over all machines; errors as of `device`."""
+        layout = self._connected().layout
+        return Processes(layout.workers * layout.decoders, layout.workers)
+
+    def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
+        """Make all shards of a dataset; yield a report for each, in any order.
+
+        Raises
+        ------
+        ClusterError
+            When a machine does not see the data root or has other software, or workers die
+            again and again.
+        AutodsError, OSError
+            As a worker raises it; finished shards are kept.
+        """
+        cluster = self._connected()
+        with shared_token(jobs.plans[0].path.parent) as token:
+            for made in cluster.crew.make(jobs, token):
+                report(made.as_batch())
+                yield made
+
+    def close(self) -> None:
+        """End the workers, and the cluster if it was started here."""
+        if self._cluster:
+            self._cluster.crew.dismiss()
+            if self._cluster.ours:
+                self._cluster.ray.shutdown()
+            self._cluster = None
+
+    def _connected(self) -> _Cluster:
+        if self._cluster is None:
+            ray = import_ray()
+            ours = not ray.is_initialized()
+            if ours:
+                _connect(ray, self._address)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            layout = plan_layout(nodes, self._device, self._workers)
+            driver = Machine.here(layout.device)
+            crew = Crew(ray, layout, self._factory, driver, self._note)
+            self._note(f"Ray: {layout.describe()} on {len(nodes)} machine(s)")
+            self._cluster = _Cluster(ray, ours, layout, crew)
+        return self._cluster
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """A cluster that is connected, whether that was done here, and its workers."""
+
+    ray: Any
+    ours: bool
+    layout: Layout
+    crew: Crew
+
+
+def cluster_engine(
+    factory: Callable[..., Encoder],
+    address: str | None,
+    device: str,
+    workers: int | None,
+    progress: Progress,
+) -> tuple[Encoder, Engine]:
+    """Return an encoder that says what is made, and who makes shards with it on a cluster.
+
+    Parameters
+    ----------
+    factory
+        Takes the device and, by name, ``progress``; can be pickled, and gives a dataclass.
+    address, device, workers
+        As of `RayEngine`, which has the errors too.
+    """
+    engine = RayEngine(factory, address, workers, device, progress.note)
+    kind = engine.device
+    encoder = factory("cpu", progress=progress)
+    provenance = {**encoder.provenance, "device": kind}
+    return replace(encoder, provenance=provenance), engine  # type: ignore[type-var]
+
+
+def import_ray() -> Any:
+    """Return the module ``ray``.
+
+    Raises
+    ------
+    UsageError
+        When it is not installed.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise UsageError(
+            "engine 'ray' needs the package ray, which is not installed; nothing was done. "
+            "Install it with: pip install 'autods-bmc[ray]'"
+        ) from None
+    return ray
+
+
+def plan_layout(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> Layout:
+    """Choose the workers of a cluster.
+
+    On GPUs there is one for each, and the cores of its machine are shared among those that
+    decode for it. On the CPU there are ``workers`` with as many cores each as are there for
+    all; by default one for each core.
+
+    Parameters
+    ----------
+    nodes
+        For each machine the number of ``CPU`` and ``GPU``.
+    device, workers
+        As of `RayEngine`.
+
+    Raises
+    ------
+    UsageError
+        When the cluster has no such device.
+    """
+    gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
+    kind = ("cuda" if gpus else "cpu") if device == "auto" else device
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(
+            f"engine 'ray' expects device auto, cpu or cuda, got '{device}': Ray gives each "
+            "worker a GPU of its own. Nothing was done."
+        )
+    if kind == "cuda" and not gpus:
+        raise UsageError(
+            "expected a cluster with GPUs, got one that has none; nothing was done. "
+            "Use --device cpu."
+        )
+    if kind == "cuda":
+        cores = min(int(node.get("CPU", 0) // node["GPU"]) for node in gpus)
+        decoders = min(MOST, max(1, cores)) if workers is None else workers
+        count = sum(int(node["GPU"]) for node in gpus)
+        return Layout("cuda", count, min(cores, max(1, decoders)), decoders)
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    count = min(workers or sum(cpus), sum(cpus))
+    each = 1
+    while count and sum(cpu // (each + 1) for cpu in cpus) >= count:
+        each += 1
+    return Layout("cpu", max(1, count), each, 0)
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    place = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"address": place, "log_to_driver": False, "logging_level": "ERROR"}
+    if place == "local":
+        options.update(include_dashboard=False, object_store_memory=OBJECTS)
+    elif place.startswith("ray://"):
+        raise UsageError(
+            f"expected the host:port of a Ray cluster, got '{place}': the command runs on a "
+            "machine of the cluster, which sees the data root; nothing was done. Run it there, "
+            "for example by `ray job submit`."
+        )
+    elif place != "auto":
+        _check_reach(place)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        cause = f"{error}".strip().splitlines() or [type(error).__name__]
+        raise ClusterError(
+            f"the Ray cluster at '{place}' cannot be used: {' '.join(cause)[:300]}; nothing was "
+            "done. Check --ray-address, and that Python and Ray are of the same version there."
+        ) from None
+
+
+def _check_reach(address: str) -> None:
+    """Refuse an address where nobody answers: Ray itself would try for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"expected a Ray cluster at '{address}' (host:port), got: {error}; nothing was done. "
+            "Correct --ray-address, or start the cluster with `ray start --head`."
+        ) from None

@@ -1,0 +1,318 @@
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+import ray_tools
+import yaml
+from encode_tools import drawn_manifest, make_dataset, many
+from ray_tools import SIZES, Slow, Watch, as_if_on_gpu, cluster_of, kill_worker, slow, workers_of
+from typer.testing import CliRunner
+
+from autods.cli import app
+from autods.encode import ray_worker
+from autods.encode.encoders import load_encoder
+from autods.encode.extract import ExtractOutcome, extract_dataset
+from autods.encode.protocols import Encoder
+from autods.encode.ray_crew import Layout
+from autods.encode.ray_engine import RayEngine, plan_layout
+from autods.encode.ray_worker import Machine, shared_token
+from autods.encode.stages import Processes
+from autods.errors import ClusterError, ContainerError, TooManyUnreadable, UsageError
+from autods.files import hash_tree
+from autods.root import DataRoot
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="looks at processes in /proc"
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("config")
+
+
+@pytest.fixture(scope="module")
+def encoder(config) -> Slow:
+    return slow(config, "cpu")
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory, encoder) -> str:
+    """What the local engine makes of 200 images, undisturbed."""
+    root = DataRoot.open(tmp_path_factory.mktemp("calm"))
+    make_dataset(root, many(200))
+    assert run(root, encoder).written == 21
+    return tree(root, encoder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with cluster_of(2) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What the engine told of its workers."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def engine(config, cluster, told) -> Iterator[RayEngine]:
+    """An engine whose workers have loaded their encoder for the first test that needs them."""
+    made = RayEngine(partial(slow, config), cluster.address, note=told.append)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def free(engine, cluster) -> Any:
+    """The cluster without workers of other tests on its cores."""
+    engine.close()
+    return cluster
+
+
+@pytest.fixture
+def root(tmp_path) -> DataRoot:
+    root = DataRoot.open(tmp_path / "root")
+    make_dataset(root, many(200))
+    return root
+
+
+def run(root: DataRoot, encoder: Encoder, **options: Any) -> ExtractOutcome:
+    return extract_dataset(drawn_manifest(), root, encoder, **SIZES, **options)
+
+
+def tree(root: DataRoot, encoder: Encoder) -> str:
+    return hash_tree(root.features(encoder.name, "drawn"))
+
+
+def broken(root: DataRoot, count: int) -> None:
+    """Break images far apart: each is in another shard."""
+    images = sorted(root.archive("drawn", "images").glob("train/*/*.png"))
+    for path in images[5 :: len(images) // count][:count]:
+        path.write_bytes(b"broken")
+
+
+def test_workers_on_two_nodes_make_the_bytes_of_the_local_engine(
+    root, encoder, engine, calm, cluster
+):
+    watch = Watch()
+    outcome = run(root, encoder, engine=engine, progress=watch)
+    assert tree(root, encoder) == calm
+    assert (outcome.written, outcome.images, watch.done) == (21, 200, 200)
+    assert outcome.processes == Processes(decoders=0, encoders=2)
+    assert outcome.stages.images == 200
+    seen = set(workers_of(cluster.worker_nodes))
+
+    # The next dataset finds the same workers, with their encoders.
+    shutil.rmtree(root.features(encoder.name, "drawn"))
+    assert run(root, encoder, engine=engine).written == 21
+    assert seen and seen <= set(workers_of(cluster.worker_nodes))
+    beside = root.features(encoder.name, "drawn").parent
+    assert {path.name for path in beside.iterdir()} == {"drawn", "drawn.lock"}
+
+
+def test_unreadable_images_within_the_budget_are_told_as_the_local_engine_tells_them(
+    root, encoder, engine
+):
+    broken(root, 1)
+    outcome = run(root, encoder, engine=engine)
+    made = tree(root, encoder)
+    assert len(outcome.unreadable) == 1
+    shutil.rmtree(root.features(encoder.name, "drawn"))
+    assert run(root, encoder).unreadable == outcome.unreadable
+    assert tree(root, encoder) == made
+
+
+def test_what_a_worker_raises_reaches_the_user_as_it_is(root, encoder, engine):
+    shutil.rmtree(root.archive("drawn", "images"))
+    with pytest.raises(ContainerError) as caught:
+        run(root, encoder, engine=engine)
+    assert "Traceback" not in str(caught.value)
+    assert "ray" not in str(caught.value)
+
+
+def test_a_lost_worker_and_a_lost_node_cost_their_shards_and_no_byte(
+    root, encoder, engine, calm, cluster, told
+):
+    one, other = cluster.worker_nodes
+    actions = {  # in the middle of a shard, not at its end
+        50: Timer(0.02, lambda: kill_worker([one])).start,
+        80: Timer(0.02, lambda: cluster.remove_node(other, allow_graceful=False)).start,
+    }
+    watch = Watch(actions)
+    told.clear()
+    try:
+        outcome = run(root, encoder, engine=engine, progress=watch)
+    finally:
+        cluster.add_node(**ray_tools.NODE)
+    assert tree(root, encoder) == calm
+    assert (outcome.written, watch.done) == (21, 200)
+    assert sum("was lost while" in note for note in told) == 2
+
+
+def test_the_budget_of_unreadable_images_is_that_of_the_dataset(root, encoder, engine):
+    broken(root, 3)
+    with pytest.raises(TooManyUnreadable, match=r"of 200 images .* got 2 when the run stopped"):
+        run(root, encoder, engine=engine)
+    assert not root.feature_record(encoder.name, "drawn").exists()
+
+
+def test_a_worker_with_a_gpu_streams_over_shards_and_makes_none_twice(
+    root, config, encoder, calm, cluster
+):
+    node = cluster.add_node(**{**ray_tools.NODE, "num_cpus": 2, "num_gpus": 1})
+    told: list[str] = []
+    factory = partial(as_if_on_gpu, config)
+    engine = RayEngine(factory, cluster.address, workers=1, device="cuda", note=told.append)
+    watch = Watch({40: Timer(0.02, lambda: kill_worker([node])).start})
+    try:
+        outcome = run(root, encoder, engine=engine, progress=watch)
+    finally:
+        engine.close()
+        cluster.remove_node(node)
+    assert tree(root, encoder) == calm
+    assert (outcome.written, watch.done) == (21, 200)
+    assert outcome.processes == Processes(decoders=1, encoders=1)
+    assert sum("was lost while it made" in note for note in told) == 1
+
+
+def test_an_encoder_that_is_not_installed_in_the_workers_is_one_message(
+    root, encoder, free, tmp_path
+):
+    (tmp_path / "elsewhere.py").write_text("def build(device): ...")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        from elsewhere import build
+    finally:
+        sys.path.remove(str(tmp_path))
+    engine = RayEngine(build, free.address)
+    with pytest.raises(ClusterError, match="No module named 'elsewhere'; nothing was done"):
+        run(root, encoder, engine=engine)
+    engine.close()
+
+
+def test_when_the_driver_is_killed_its_workers_end_and_the_local_engine_completes(
+    root, config, encoder, calm, free
+):
+    command = [sys.executable, ray_tools.__file__, str(root.path), str(config), free.address]
+    folder = root.features(encoder.name, "drawn")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as driver:
+        while not list(folder.glob("*.h5")) and driver.poll() is None:
+            time.sleep(0.01)
+        driver.kill()
+        assert driver.wait() == -9, driver.stderr.read()
+    until = time.monotonic() + 20
+    while workers_of(free.worker_nodes) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not workers_of(free.worker_nodes)
+    outcome = run(root, encoder)
+    assert 0 < outcome.kept < 21
+    assert tree(root, encoder) == calm
+
+
+def test_the_command_extracts_with_a_cluster_of_its_own(root, tmp_path):
+    (tmp_path / "datasets").mkdir()
+    described = yaml.safe_dump(
+        drawn_manifest().model_dump(mode="json", exclude_unset=True, by_alias=True)
+    )
+    (tmp_path / "datasets" / "drawn.yaml").write_text(described)
+    model = ["--model", "timm:test_vit", "--random-weights", "0"]
+    where = ["--root", root.path, "--manifests", tmp_path]
+    sizes = ["--batch-size", "4", "--shard-size", "10"]
+    program = [sys.executable, "-c", "from autods.cli import main; main()"]
+    command = [*program, "extract", "drawn", "--engine", "ray", *model, *where, *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Ray: " in done.stderr
+    encoder = load_encoder("timm:test_vit", random_weights=0)
+    assert done.stdout == f"Encoder: {encoder.name}\n"
+    made = tree(root, encoder)
+    shutil.rmtree(root.features(encoder.name, "drawn"))
+    run(root, encoder)
+    assert tree(root, encoder) == made
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "workers", "expected"),
+    [
+        ([{"CPU": 0}, {"CPU": 4}, {"CPU": 2}], "auto", None, Layout("cpu", 6, 1, 0)),
+        ([{"CPU": 4}, {"CPU": 4}], "cpu", 2, Layout("cpu", 2, 4, 0)),
+        ([{"CPU": 4}, {"CPU": 3}], "cpu", 3, Layout("cpu", 3, 2, 0)),
+        ([{"CPU": 4}], "cpu", 9, Layout("cpu", 4, 1, 0)),
+        ([{"CPU": 4}], "cpu", 0, Layout("cpu", 4, 1, 0)),
+        ([{"CPU": 8}, {"CPU": 32, "GPU": 4}], "auto", None, Layout("cuda", 4, 8, 8)),
+        ([{"CPU": 16, "GPU": 1}, {"CPU": 8, "GPU": 2}], "cuda", None, Layout("cuda", 3, 4, 4)),
+        ([{"CPU": 16, "GPU": 1}], "cuda", 0, Layout("cuda", 1, 1, 0)),
+        ([{"CPU": 16, "GPU": 1}], "cpu", None, Layout("cpu", 16, 1, 0)),
+    ],
+)
+def test_workers_are_chosen_by_the_cores_and_gpus_of_the_cluster(nodes, device, workers, expected):
+    assert plan_layout(nodes, device, workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "says"),
+    [
+        ([{"CPU": 4}], "cuda", "one that has none"),
+        ([{"CPU": 4, "GPU": 2}], "cuda:1", "got 'cuda:1'"),
+    ],
+)
+def test_devices_that_a_cluster_cannot_give_are_refused(nodes, device, says):
+    with pytest.raises(UsageError, match=says):
+        plan_layout(nodes, device, None)
+
+
+def test_a_machine_that_does_not_see_the_root_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_worker, "PATIENCE", 0.0)
+    with shared_token(tmp_path / "drawn") as token:
+        token.check()
+        for other in (replace(token, text="other"), replace(token, path=tmp_path / "none")):
+            with pytest.raises(ClusterError, match="Mount one shared file system"):
+                other.check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_with_another_version_of_a_package_is_refused():
+    here = Machine.here("cpu")
+    here.check_software(here)
+    driver = replace(here, name="desk", packages={**here.packages, "pillow": "1.0"})
+    with pytest.raises(ClusterError, match=r"expected pillow 1\.0 on .*, as on desk, got"):
+        here.check_software(driver)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "says"),
+    [
+        ("127.0.0.1:9", ClusterError, "Connection refused"),
+        ("nowhere", ClusterError, "host:port"),
+        ("ray://127.0.0.1:10001", UsageError, "ray job submit"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_at_once(config, address, error, says):
+    with pytest.raises(error, match=says):
+        _ = RayEngine(partial(slow, config), address).device
+
+
+def test_without_ray_the_command_says_what_to_install(root, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    options = ["--engine", "ray", "--root", str(root.path)]
+    result = CliRunner().invoke(app, ["extract", "flowers", *options])
+    assert isinstance(result.exception, UsageError)
+    assert "pip install 'autods-bmc[ray]'" in str(result.exception)
+
+
+def test_the_command_line_does_not_import_ray():
+    code = "import sys; from autods.cli import main; sys.argv[1:] = ['extract', '--help']\n"
+    code += "try: main()\nfinally: assert 'ray' not in sys.modules and 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
