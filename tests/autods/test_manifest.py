@@ -125,7 +125,10 @@ def test_two_files_of_one_name_are_refused(tmp_path, again):
 def test_a_task_name_that_is_not_plain_is_refused(tmp_path, task):
     layout = folders_layout("a.zip", labels={task: "{class}"})
     path = written(tmp_path, layout=layout, tasks={task: {}}, default_task=task)
-    assert "expected a task name of letters, digits, '_', '-', '.' and blanks between them" in message(path)
+    assert (
+        "expected a task name of letters, digits, '_', '-', '.' and blanks between them"
+        in message(path)
+    )
 
 
 def test_a_task_that_no_image_gets_is_refused(tmp_path):
