@@ -128,10 +128,7 @@ def _from_zip(handle: BinaryIO, kind: type[_DataOnly]) -> Any:
             if len(members) != 1 or members[0].compress_type != zipfile.ZIP_STORED:
                 raise ValueError("expected one uncompressed data.pkl in the zip")
             with archive.open(members[0]) as member:
-                found = _next(kind(member))
-                while member.read(1 << 20):  # to its end, where the checksum is compared
-                    pass
-            return found
+                return _next(kind(member))  # reads to its end, where the checksum is compared
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 

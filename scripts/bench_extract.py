@@ -186,7 +186,7 @@ def decoding(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             outcome = extract(root, manifest, encoder, options.workers, how)
             shards = open_features(root, encoder.name, manifest.name).shards
             features[how] = np.concatenate([s.features for s in shards]).astype(np.float64)
-            rates[how] = outcome.stages.rates(outcome.workers)["decode"]
+            rates[how] = outcome.stages.rates(outcome.processes)["decode"]
         for how in ways[1:]:
             found = cosines(features["reference"], features[how])
             rows.append({"images": name, "decoding": how, **spread(found), "decode/s": {

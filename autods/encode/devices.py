@@ -21,6 +21,7 @@ from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, Shar
 from autods.encode.loader import choose_workers, end_with_parent, usable_cores, worker_context
 from autods.encode.protocols import Encoder
 from autods.encode.shards import LocalEngine, make_shards
+from autods.encode.stages import Processes
 from autods.errors import AutodsError, EncoderError, UsageError
 from autods.progress import Progress
 
@@ -71,9 +72,9 @@ class DeviceEngine:
         self._workers = workers
         self._devices: list[_Device] = []
 
-    def workers_for(self, images: int) -> int:
-        """Return how many processes decode, over all devices."""
-        return len(self._names) * self._each(images)
+    def processes(self, images: int) -> Processes:
+        """Return how many processes decode and encode, over all devices."""
+        return Processes(len(self._names) * self._each(images), len(self._names))
 
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards of a dataset; yield a report for each, in any order.

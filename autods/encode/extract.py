@@ -21,7 +21,7 @@ from autods.encode.loader import usable_cores
 from autods.encode.plan import check_kept, digest_samples, plan_shards, split_codes
 from autods.encode.protocols import Encoder
 from autods.encode.shards import LocalEngine
-from autods.encode.stages import Stages
+from autods.encode.stages import Processes, Stages
 from autods.errors import TooManyUnreadable, UsageError
 from autods.feature_sets import seal_features
 from autods.files import locked, write_json
@@ -53,8 +53,8 @@ class ExtractOutcome:
         Wall time of this run.
     stages
         Where the time of this run went.
-    workers
-        Processes that decoded at once.
+    processes
+        How many processes worked at once.
     """
 
     dataset: str
@@ -65,17 +65,19 @@ class ExtractOutcome:
     kept: int
     seconds: float
     stages: Stages
-    workers: int
+    processes: Processes
 
     @property
     def bottleneck(self) -> str:
         """Which stage held up the others, in one sentence; empty if nothing was read."""
-        return self.stages.bottleneck(self.workers, usable_cores()) if self.stages.images else ""
+        if not self.stages.images:
+            return ""
+        return self.stages.bottleneck(self.processes, usable_cores())
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON."""
         described = {**asdict(self), "seconds": round(self.seconds, 3)}
-        stages = self.stages.record(self.workers)
+        stages = self.stages.record(self.processes)
         return {**described, "stages": stages, "bottleneck": self.bottleneck}
 
 
@@ -143,7 +145,7 @@ def extract_dataset(
         codes = split_codes(samples)
         todo = [plan for plan in plans if plan.path not in found]
         jobs = Jobs(root, _without_paths(samples), todo, provenance, digest, codes)
-        tally = _Tally(jobs, encoder.name, engine.workers_for(jobs.images), found, progress)
+        tally = _Tally(jobs, encoder.name, engine.processes(jobs.images), found, progress)
         if todo:
             tally.watch(engine)
             _drop_unfinished(folder)  # of workers that were lost on the way
@@ -157,7 +159,7 @@ def extract_dataset(
         kept=len(found),
         seconds=time.monotonic() - began,
         stages=tally.stages,
-        workers=tally.workers,
+        processes=tally.processes,
     )
     _tell(outcome, progress)
     return outcome
@@ -176,11 +178,11 @@ class _Tally:
         self,
         jobs: Jobs,
         encoder: str,
-        workers: int,
+        processes: Processes,
         found: Mapping[Path, Shard],
         progress: Progress,
     ) -> None:
-        self.jobs, self.encoder, self.workers = jobs, encoder, workers
+        self.jobs, self.encoder, self.processes = jobs, encoder, processes
         self.progress = progress
         self.stages = Stages()  # of finished shards
         self._shown = Stages()  # of everything told so far
@@ -208,7 +210,7 @@ class _Tally:
         self._unreadable += report.skipped
         _check_unreadable(self.jobs.samples.dataset, self._unreadable, self._total)
         self._shown += report.stages
-        self.progress.detail(self._shown.line(self.workers))
+        self.progress.detail(self._shown.line(self.processes))
         self.progress.advance(report.images)
 
 
@@ -263,7 +265,7 @@ def _check_unreadable(dataset: str, unreadable: Sequence[Unreadable], total: int
 def _tell(outcome: ExtractOutcome, progress: Progress) -> None:
     """Say where the time went, and what came of it."""
     name, read = outcome.dataset, outcome.stages.images
-    if rates := outcome.stages.rates(outcome.workers):
+    if rates := outcome.stages.rates(outcome.processes):
         alone = ", ".join(f"{stage} {rate:,.0f}" for stage, rate in rates.items())
         progress.note(f"{name}: each stage alone: {alone} images/s; {outcome.bottleneck}")
     skipped = f", {len(outcome.unreadable):,} unreadable" if outcome.unreadable else ""

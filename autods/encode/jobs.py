@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from autods.containers.places import SHIFT, Place, inner_archives
 from autods.encode.plan import ShardPlan
-from autods.encode.stages import Stages
+from autods.encode.stages import Processes, Stages
 from autods.root import DataRoot
 from autods.samples import PLACE, SampleIndex
 from autods.store import ShardInfo
@@ -138,8 +138,8 @@ def ignore(_: BatchReport) -> None:
 class Engine(Protocol):
     """Who makes shards: this process, processes of several devices, a cluster."""
 
-    def workers_for(self, images: int) -> int:
-        """Return how many processes decode at once, over all devices; 0: those that encode."""
+    def processes(self, images: int) -> Processes:
+        """Return how many processes work at once, over all devices, on so many images."""
 
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards of a dataset; yield a report for each, in any order.

@@ -29,7 +29,7 @@ from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
 
 AHEAD = 2  # batches that each worker has under way
-FEW = 512  # images that are decoded sooner than worker processes start
+FEW = 1024  # images that are decoded sooner than worker processes start
 MOST = 32  # workers, unless more are asked for
 NICE = 10  # how far the workers give way to an encoder on the same cores
 

@@ -17,7 +17,7 @@ from autods.encode.ray_worker import Machine, Token, Worker
 from autods.errors import AutodsError, ClusterError
 
 MOST_LOSSES = 10  # workers that one shard, or loading the encoder, may cost
-CHUNK = 8  # shards that a worker streams over where processes decode for it
+CHUNK = 8  # shards that a GPU gets at once: it reads ahead while it encodes
 LOADING = "it loaded the encoder"
 LOOK = 10.0  # seconds without news until Ray is looked after
 PATIENCE = 6  # looks without any worker until that is told
@@ -123,7 +123,7 @@ class Crew:
 
     def _chunk(self, left: int) -> int:
         """Return how many shards to give at once: few at the end, so that all end together."""
-        if not self._layout.decoders:
+        if self._layout.device == "cpu":
             return 1
         return max(1, min(CHUNK, left // (2 * self._layout.workers)))
 

@@ -34,7 +34,7 @@ from autods.encode.jpegs import check_jpegs
 from autods.encode.loader import Decoded, Decoder, choose_workers, decoded_batches
 from autods.encode.preprocessing import cut
 from autods.encode.protocols import Encoder
-from autods.encode.stages import Stages
+from autods.encode.stages import Processes, Stages
 from autods.errors import FeatureMismatch
 from autods.store import ShardData, write_shard
 
@@ -54,13 +54,14 @@ class LocalEngine:
     encoder: Encoder
     workers: int | None = None
 
-    def workers_for(self, images: int) -> int:
-        """Return how many processes decode."""
-        return choose_workers(images) if self.workers is None else self.workers
+    def processes(self, images: int) -> Processes:
+        """Return how many processes decode, beside this one."""
+        return Processes(choose_workers(images) if self.workers is None else self.workers)
 
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards, in order."""
-        return make_shards(jobs, self.encoder, self.workers_for(jobs.images), report)
+        workers = self.processes(jobs.images).decoders
+        return make_shards(jobs, self.encoder, workers, report)
 
     def close(self) -> None:
         """Do nothing: nothing is kept."""

@@ -9,6 +9,22 @@ WAITING = 0.10  # share of the time above which the encoder is not the bottlenec
 
 
 @dataclass(frozen=True)
+class Processes:
+    """How many processes work at once.
+
+    Attributes
+    ----------
+    decoders
+        Those that only read and decode; 0: the encoders do it.
+    encoders
+        Those that encode, one for each device.
+    """
+
+    decoders: int
+    encoders: int = 1
+
+
+@dataclass(frozen=True)
 class Stages:
     """Images and seconds of work, by stage; what ran side by side is summed.
 
@@ -58,33 +74,26 @@ class Stages:
     def _busy(self) -> float:
         return self.wait + self.encode + self.stall
 
-    def rates(self, workers: int) -> dict[str, float]:
-        """Return images/s of each stage by itself, as if no other held it up.
-
-        Parameters
-        ----------
-        workers
-            Processes that decode at once, those of all devices; 0 counts as one.
-        """
-        lanes = {"read": max(1, workers), "decode": max(1, workers), "encode": 1, "write": 1}
+    def rates(self, processes: Processes) -> dict[str, float]:
+        """Return images/s of each stage by itself, as if no other held it up."""
+        decoders = max(processes.encoders, processes.decoders)
+        lanes = {"read": decoders, "decode": decoders, "encode": processes.encoders, "write": 1}
         seconds = {name: getattr(self, name) for name in lanes}
         return {name: lanes[name] * self.images / s for name, s in seconds.items() if s > 0}
 
-    def line(self, workers: int) -> str:
+    def line(self, processes: Processes) -> str:
         """Return the stages in a few words, for a line of progress."""
-        rates = self.rates(workers)
+        rates = self.rates(processes)
         parts = [f"{name} {rates[name]:,.0f}/s" for name in ("decode", "encode") if name in rates]
         return ", ".join([*parts, f"encoder waits {self.waited:.0%}"]) if parts else ""
 
-    def bottleneck(self, workers: int, cores: int) -> str:
+    def bottleneck(self, processes: Processes, cores: int) -> str:
         """Say in one sentence which stage holds up the others, and what to do about it.
 
         Parameters
         ----------
-        workers
-            Processes that decode at once; 0: the encoder's own.
         cores
-            Cores that they can use.
+            Cores that the processes can use.
         """
         if self.stalled > max(self.waited, WAITING):
             return (
@@ -96,12 +105,13 @@ class Stages:
         share = f"the encoder waited {self.waited:.0%} of the time"
         if self.read > self.decode:
             return f"reading is the bottleneck: {share}; use a faster disk for the archives"
-        if workers < cores:
+        if processes.decoders < cores:
             return f"decoding is the bottleneck: {share}; add --workers"
         return f"decoding is the bottleneck: {share}, and all {cores} cores decode"
 
-    def record(self, workers: int) -> dict[str, Any]:
+    def record(self, processes: Processes) -> dict[str, Any]:
         """Return seconds, rates and the share of waiting as plain JSON."""
         seconds = {name: round(value, 3) for name, value in asdict(self).items()}
-        rates = {name: round(rate, 1) for name, rate in self.rates(workers).items()}
+        del seconds["images"]
+        rates = {name: round(rate, 1) for name, rate in self.rates(processes).items()}
         return {"seconds": seconds, "images_per_second": rates, "waited": round(self.waited, 4)}

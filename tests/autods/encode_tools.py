@@ -6,6 +6,7 @@ it a limit on the size of files, which acts as a full disk does.
 
 import io
 import json
+import os
 import resource
 import sys
 import time
@@ -38,7 +39,9 @@ CONFIG = {
 def add_model(folder: Path, name: str = MODEL, **changes: object) -> str:
     """Make open_clip know the tiny model."""
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({**CONFIG, **changes}), "utf-8")
+    own = path.with_name(f"{name}.{os.getpid()}")  # several processes may add the same one
+    own.write_text(json.dumps({**CONFIG, **changes}), "utf-8")
+    own.replace(path)
     open_clip.add_model_config(path)
     return name
 

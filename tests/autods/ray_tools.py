@@ -73,15 +73,15 @@ class Watch(Silent):
 
 @contextmanager
 def cluster_of(nodes: int) -> Iterator[Any]:
-    """Give a Ray cluster of so many nodes of one core, beside a head that has none."""
+    """Give a Ray cluster of so many nodes of one core each, the head's included."""
     ray = import_ray()
     from ray.cluster_utils import Cluster
 
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for workers to find this file
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
     try:
-        for _ in range(nodes):
+        for _ in range(nodes - 1):
             cluster.add_node(**NODE)
         yield cluster
     finally:
@@ -92,7 +92,7 @@ def cluster_of(nodes: int) -> Iterator[Any]:
             os.environ["PYTHONPATH"] = path
 
 
-def workers_of(nodes: Any) -> list[int]:
+def workers_of(*nodes: Any) -> list[int]:
     """Return the process ids of the workers of these nodes."""
     raylets = {node.all_processes["raylet"][0].process.pid for node in nodes}
     found = []
@@ -107,14 +107,14 @@ def workers_of(nodes: Any) -> list[int]:
     return found
 
 
-def kill_worker(nodes: Any) -> None:
-    os.kill(workers_of(nodes)[0], signal.SIGKILL)
+def kill_worker(node: Any) -> None:
+    os.kill(workers_of(node)[0], signal.SIGKILL)
 
 
 def main(root: str, config: str, address: str) -> None:
-    """Extract ``drawn`` by the workers of a cluster."""
+    """Extract ``drawn`` by a worker of a cluster."""
     factory = partial(slow, Path(config))
-    engine = RayEngine(factory, address)
+    engine = RayEngine(factory, address, workers=1)
     encoder = factory("cpu")
     extract_dataset(drawn_manifest(), DataRoot.open(root), encoder, engine=engine, **SIZES)
 

@@ -16,6 +16,7 @@ from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.jobs import BatchReport, ShardReport
 from autods.encode.shards import LocalEngine
+from autods.encode.stages import Processes
 from autods.errors import ContainerError, EncoderError, TooManyUnreadable, UsageError
 from autods.files import hash_tree
 from autods.progress import Silent
@@ -63,7 +64,7 @@ def test_two_devices_make_the_bytes_of_one_and_are_kept_for_the_next_dataset(
     seen: list[BatchReport] = []
 
     class Watched:
-        workers_for = engine.workers_for
+        processes = engine.processes
 
         def __call__(self, jobs, report):
             yield from engine(jobs, lambda told: (seen.append(told), report(told)))
@@ -90,7 +91,7 @@ def test_devices_with_decoders_of_their_own_make_the_same_bytes(root, encoder, f
     make_dataset(root, many(90))
     engine = DeviceEngine(partial(tiny_on, folder), ["cpu", "cpu"], workers=1)
     try:
-        assert engine.workers_for(90) == 2
+        assert engine.processes(90) == Processes(2, 2)
         run(root, encoder, engine)
     finally:
         engine.close()
@@ -131,7 +132,7 @@ def test_a_device_that_is_killed_is_one_message_and_costs_its_shard(
     pids: list[int] = []
 
     class Deadly:
-        workers_for = engine.workers_for
+        processes = engine.processes
 
         def __call__(self, jobs, report):
             for made in engine(jobs, report):
@@ -179,7 +180,7 @@ def test_one_device_is_this_process_and_several_are_others(folder):
     encoder, engine = local_engine(partial(tiny_on, folder), ["cpu"], 3, Silent())
     assert isinstance(engine, LocalEngine) and engine.encoder is encoder
     encoder, engine = local_engine(partial(tiny_on, folder), ["meta", "meta"], 3, Silent())
-    assert isinstance(engine, DeviceEngine) and engine.workers_for(1) == 6
+    assert isinstance(engine, DeviceEngine) and engine.processes(1) == Processes(6, 2)
     assert encoder.provenance["device"] == "meta"  # the work is done there
 
 

@@ -32,7 +32,7 @@ from autods.encode.plan import digest_samples, plan_shards, split_codes
 from autods.encode.preprocessing import MODES, cut
 from autods.encode.shards import make_shard
 from autods.encode.sharing import SharedArray
-from autods.encode.stages import Stages
+from autods.encode.stages import Processes, Stages
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.feature_sets import open_features
 from autods.files import hash_tree
@@ -360,16 +360,17 @@ def test_a_run_says_where_its_time_went_and_what_holds_it_up(root, encoder, caps
     ],
 )  # fmt: skip
 def test_the_bottleneck_is_named_with_what_to_do(stages, workers, said):
-    assert stages.bottleneck(workers, cores=8) == said
+    assert stages.bottleneck(Processes(workers), cores=8) == said
 
 
 def test_stages_add_up_and_rates_are_those_of_all_processes_together():
     both = Stages(10, decode=4.0, encode=1.0) + Stages(30, decode=4.0, encode=1.0, wait=2.0)
     assert both == Stages(40, decode=8.0, encode=2.0, wait=2.0)
-    assert both.rates(4) == {"decode": 20.0, "encode": 20.0}
+    assert both.rates(Processes(4)) == {"decode": 20.0, "encode": 20.0}
+    assert both.rates(Processes(0, encoders=3)) == {"decode": 15.0, "encode": 60.0}
     assert both.waited == 0.5
-    assert both.line(4) == "decode 20/s, encode 20/s, encoder waits 50%"
-    assert Stages().line(4) == ""
+    assert both.line(Processes(4)) == "decode 20/s, encode 20/s, encoder waits 50%"
+    assert Stages().line(Processes(4)) == ""
 
 
 def test_workers_are_as_many_as_cores_and_none_for_a_few_images():

@@ -25,9 +25,12 @@ from autods.encode.ray_crew import Layout
 from autods.encode.ray_engine import RayEngine, plan_layout
 from autods.encode.ray_worker import Machine, shared_token
 from autods.encode.stages import Processes
-from autods.errors import ClusterError, ContainerError, TooManyUnreadable, UsageError
+from autods.errors import ClusterError, TooManyUnreadable, UsageError
 from autods.files import hash_tree
+from autods.manifest import Manifest
+from autods.progress import Silent
 from autods.root import DataRoot
+from autods.samples import index_dataset
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"
@@ -111,12 +114,12 @@ def test_workers_on_two_nodes_make_the_bytes_of_the_local_engine(
     assert (outcome.written, outcome.images, watch.done) == (21, 200, 200)
     assert outcome.processes == Processes(decoders=0, encoders=2)
     assert outcome.stages.images == 200
-    seen = set(workers_of(cluster.worker_nodes))
+    seen = set(workers_of(*cluster.list_all_nodes()))
 
     # The next dataset finds the same workers, with their encoders.
     shutil.rmtree(root.features(encoder.name, "drawn"))
     assert run(root, encoder, engine=engine).written == 21
-    assert seen and seen <= set(workers_of(cluster.worker_nodes))
+    assert seen and seen <= set(workers_of(*cluster.list_all_nodes()))
     beside = root.features(encoder.name, "drawn").parent
     assert {path.name for path in beside.iterdir()} == {"drawn", "drawn.lock"}
 
@@ -133,20 +136,12 @@ def test_unreadable_images_within_the_budget_are_told_as_the_local_engine_tells_
     assert tree(root, encoder) == made
 
 
-def test_what_a_worker_raises_reaches_the_user_as_it_is(root, encoder, engine):
-    shutil.rmtree(root.archive("drawn", "images"))
-    with pytest.raises(ContainerError) as caught:
-        run(root, encoder, engine=engine)
-    assert "Traceback" not in str(caught.value)
-    assert "ray" not in str(caught.value)
-
-
 def test_a_lost_worker_and_a_lost_node_cost_their_shards_and_no_byte(
     root, encoder, engine, calm, cluster, told
 ):
-    one, other = cluster.worker_nodes
+    (other,) = cluster.worker_nodes
     actions = {  # in the middle of a shard, not at its end
-        50: Timer(0.02, lambda: kill_worker([one])).start,
+        50: Timer(0.02, lambda: kill_worker(cluster.head_node)).start,
         80: Timer(0.02, lambda: cluster.remove_node(other, allow_graceful=False)).start,
     }
     watch = Watch(actions)
@@ -170,11 +165,11 @@ def test_the_budget_of_unreadable_images_is_that_of_the_dataset(root, encoder, e
 def test_a_worker_with_a_gpu_streams_over_shards_and_makes_none_twice(
     root, config, encoder, calm, cluster
 ):
-    node = cluster.add_node(**{**ray_tools.NODE, "num_cpus": 2, "num_gpus": 1})
+    node = cluster.add_node(**ray_tools.NODE, num_gpus=1)
     told: list[str] = []
     factory = partial(as_if_on_gpu, config)
-    engine = RayEngine(factory, cluster.address, workers=1, device="cuda", note=told.append)
-    watch = Watch({40: Timer(0.02, lambda: kill_worker([node])).start})
+    engine = RayEngine(factory, cluster.address, workers=0, device="cuda", note=told.append)
+    watch = Watch({40: Timer(0.02, lambda: kill_worker(node)).start})
     try:
         outcome = run(root, encoder, engine=engine, progress=watch)
     finally:
@@ -182,7 +177,7 @@ def test_a_worker_with_a_gpu_streams_over_shards_and_makes_none_twice(
         cluster.remove_node(node)
     assert tree(root, encoder) == calm
     assert (outcome.written, watch.done) == (21, 200)
-    assert outcome.processes == Processes(decoders=1, encoders=1)
+    assert outcome.processes == Processes(decoders=0, encoders=1)
     assert sum("was lost while it made" in note for note in told) == 1
 
 
@@ -195,7 +190,7 @@ def test_an_encoder_that_is_not_installed_in_the_workers_is_one_message(
         from elsewhere import build
     finally:
         sys.path.remove(str(tmp_path))
-    engine = RayEngine(build, free.address)
+    engine = RayEngine(build, free.address, workers=1)
     with pytest.raises(ClusterError, match="No module named 'elsewhere'; nothing was done"):
         run(root, encoder, engine=engine)
     engine.close()
@@ -212,34 +207,44 @@ def test_when_the_driver_is_killed_its_workers_end_and_the_local_engine_complete
         driver.kill()
         assert driver.wait() == -9, driver.stderr.read()
     until = time.monotonic() + 20
-    while workers_of(free.worker_nodes) and time.monotonic() < until:
+    while workers_of(*free.list_all_nodes()) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not workers_of(free.worker_nodes)
+    assert not workers_of(*free.list_all_nodes())
     outcome = run(root, encoder)
     assert 0 < outcome.kept < 21
     assert tree(root, encoder) == calm
 
 
-def test_the_command_extracts_with_a_cluster_of_its_own(root, tmp_path):
+def test_the_command_extracts_with_a_cluster_of_its_own_and_tells_errors_of_workers(root, tmp_path):
     (tmp_path / "datasets").mkdir()
-    described = yaml.safe_dump(
-        drawn_manifest().model_dump(mode="json", exclude_unset=True, by_alias=True)
-    )
-    (tmp_path / "datasets" / "drawn.yaml").write_text(described)
-    model = ["--model", "timm:test_vit", "--random-weights", "0"]
-    where = ["--root", root.path, "--manifests", tmp_path]
-    sizes = ["--batch-size", "4", "--shard-size", "10"]
+    write_manifest(tmp_path, drawn_manifest())
+    gone = drawn_manifest().model_copy(update={"name": "gone"})
+    write_manifest(tmp_path, gone)
+    shutil.copytree(root.dataset("drawn"), root.dataset("gone"))
+    index_dataset(gone, root, Silent())
+    shutil.rmtree(root.archive("gone", "images"))
+
     program = [sys.executable, "-c", "from autods.cli import main; main()"]
-    command = [*program, "extract", "drawn", "--engine", "ray", *model, *where, *sizes]
+    model = ["--model", "timm:test_vit", "--random-weights", "0"]
+    options = ["--root", root.path, "--manifests", tmp_path, "--engine", "ray", "--workers", "1"]
+    sizes = ["--batch-size", "4", "--shard-size", "10"]
+    command = [*program, "extract", "drawn", "gone", *model, *options, *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Ray: " in done.stderr
+    assert done.returncode == 1
+    assert "Ray: 1 worker(s)" in done.stderr
+    assert "error: gone: " in done.stderr
+    assert "Traceback" not in done.stderr and "RayTaskError" not in done.stderr
     encoder = load_encoder("timm:test_vit", random_weights=0)
     assert done.stdout == f"Encoder: {encoder.name}\n"
     made = tree(root, encoder)
     shutil.rmtree(root.features(encoder.name, "drawn"))
     run(root, encoder)
     assert tree(root, encoder) == made
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    fields = manifest.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    (folder / "datasets" / f"{manifest.name}.yaml").write_text(yaml.safe_dump(fields))
 
 
 @pytest.mark.parametrize(

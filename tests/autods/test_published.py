@@ -607,6 +607,10 @@ def test_errors_are_of_one_family_and_name_the_source(source: Path, root: DataRo
     write_dataset(source, "b/boat", simple_sets())
     with pytest.raises(AutodsError, match="of the same dataset: expected each once"):
         import_published(source, root)
+    write_dataset(source / "c", "Cars", simple_sets())
+    write_dataset(source / "c", "cars", simple_sets())
+    with pytest.raises(UsageError, match="expected folders with different names of datasets"):
+        import_published(source / "c", root)
 
 
 def test_a_database_written_in_several_transactions_is_read_too(
