@@ -118,13 +118,20 @@ class RayEngine:
             ours = not ray.is_initialized()
             if ours:
                 _connect(ray, self._address)
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            layout = plan_layout(nodes, self._device, self._workers)
-            driver = Machine.here(layout.device)
-            crew = Crew(ray, layout, self._factory, driver, self._note)
-            self._note(f"Ray: {layout.describe()} on {len(nodes)} machine(s)")
-            self._cluster = _Cluster(ray, ours, layout, crew)
+            try:
+                self._cluster = self._described(ray, ours)
+            except BaseException:
+                if ours:
+                    ray.shutdown()
+                raise
         return self._cluster
+
+    def _described(self, ray: Any, ours: bool) -> _Cluster:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        layout = plan_layout(nodes, self._device, self._workers)
+        self._note(f"Ray: {layout.describe()} on {len(nodes)} machine(s)")
+        crew = Crew(ray, layout, self._factory, Machine.here(layout.device), self._note)
+        return _Cluster(ray, ours, layout, crew)
 
 
 @dataclass(frozen=True)
@@ -153,10 +160,10 @@ def cluster_engine(
     address, device, workers
         As of `RayEngine`, which has the errors too.
     """
-    engine = RayEngine(factory, address, workers, device, progress.note)
-    kind = engine.device
+    import_ray()
     encoder = factory("cpu", progress=progress)
-    provenance = {**encoder.provenance, "device": kind}
+    engine = RayEngine(factory, address, workers, device, progress.note)
+    provenance = {**encoder.provenance, "device": engine.device}
     return replace(encoder, provenance=provenance), engine  # type: ignore[type-var]
 
 

@@ -5,11 +5,12 @@ Nothing of Ray is imported here; `ray_engine` starts these workers and gives the
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -73,18 +74,22 @@ class Machine:
         Version of each of `PACKAGES`.
     processor
         What the encoder computes with. Another one may change last bits.
+    folder
+        Where relative paths begin.
     """
 
     name: str
     packages: dict[str, str]
     processor: str
+    folder: Path
 
     @classmethod
     def here(cls, device: str) -> Machine:
         """Describe this process, for an encoder on ``device``."""
         cuda = device.startswith("cuda") and torch.cuda.is_available()
         kind = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
-        return cls(platform.node(), {name: version(name) for name in PACKAGES}, kind)
+        packages = {name: version(name) for name in PACKAGES}
+        return cls(platform.node(), packages, kind, Path.cwd())
 
     def check_software(self, driver: Machine) -> None:
         """Refuse to work for a machine that has other versions.
@@ -133,6 +138,8 @@ class Worker:
         """
         here = Machine.here(device)
         here.check_software(driver)
+        with suppress(OSError):  # a checkpoint file may be named relative to it
+            os.chdir(driver.folder)
         torch.set_num_threads(threads)
         self._decoders = decoders
         self._encoder = factory(device)

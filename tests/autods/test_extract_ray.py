@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import ray_tools
+import torch
 import yaml
 from encode_tools import drawn_manifest, make_dataset, many
 from ray_tools import SIZES, Slow, Watch, as_if_on_gpu, cluster_of, kill_worker, slow, workers_of
@@ -23,7 +25,7 @@ from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.protocols import Encoder
 from autods.encode.ray_crew import Layout
 from autods.encode.ray_engine import RayEngine, plan_layout
-from autods.encode.ray_worker import Machine, shared_token
+from autods.encode.ray_worker import Machine, Worker, shared_token
 from autods.encode.stages import Processes
 from autods.errors import ClusterError, TooManyUnreadable, UsageError
 from autods.files import hash_tree
@@ -293,6 +295,21 @@ def test_a_machine_with_another_version_of_a_package_is_refused():
     driver = replace(here, name="desk", packages={**here.packages, "pillow": "1.0"})
     with pytest.raises(ClusterError, match=r"expected pillow 1\.0 on .*, as on desk, got"):
         here.check_software(driver)
+
+
+def test_a_worker_takes_relative_paths_as_the_command_does(tmp_path, encoder):
+    seen = []
+
+    def build(device: str) -> Slow:
+        seen.append((device, Path.cwd()))
+        return encoder
+
+    before, threads = Path.cwd(), torch.get_num_threads()
+    try:
+        Worker().prepare(build, "cpu", threads, 0, replace(Machine.here("cpu"), folder=tmp_path))
+    finally:
+        os.chdir(before)
+    assert seen == [("cpu", tmp_path)]
 
 
 @pytest.mark.parametrize(
