@@ -28,6 +28,7 @@ def synthetic_stream(
     seed: int = 0,
     tasks: int | None = None,
     classes: int | None = None,
+    per_class: int | None = None,
     dim: int = 512,
     order: Order = "paper",
     scenario: str = "class-il",
@@ -47,6 +48,8 @@ def synthetic_stream(
         Keep only the first tasks of the order; ``None``: all 71.
     classes
         Classes over all 71 tasks, 142 to 2,866; see `SyntheticFeatures`.
+    per_class
+        Train samples of every class, whatever ``scale`` is; see `SyntheticFeatures`.
     dim
         Width d of the features.
     order
@@ -75,7 +78,7 @@ def synthetic_stream(
     fine-tuning     1          25         1
     ==============  =========  =========  ==========
     """
-    _check(scale=scale, seed=seed, tasks=tasks, classes=classes, dim=dim)
+    _check(scale=scale, seed=seed, tasks=tasks, classes=classes, per_class=per_class, dim=dim)
     for kind, value, known in (
         ("scenario", scenario, SCENARIOS),
         ("normalisation", normalize, NORMALISATIONS),
@@ -83,7 +86,12 @@ def synthetic_stream(
         if value not in known:
             raise unknown(kind, value, known)
     source = SyntheticFeatures(
-        seed=seed, scale=scale, classes=classes, dim=dim, normalize=normalize
+        seed=seed,
+        scale=scale,
+        classes=classes,
+        per_class=per_class,
+        dim=dim,
+        normalize=normalize,
     )
     names = [dataset.name for dataset in source.shape.datasets]
     chosen = ordered(names, names, order)[:tasks]
@@ -126,13 +134,22 @@ def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
     return tasks
 
 
-def _check(*, scale: float, seed: int, tasks: int | None, classes: int | None, dim: int) -> None:
+def _check(
+    *,
+    scale: float,
+    seed: int,
+    tasks: int | None,
+    classes: int | None,
+    per_class: int | None,
+    dim: int,
+) -> None:
     shape = published_shape()
     n_tasks = len(shape.datasets)
     for option, value, low, high in (
         ("seed", seed, 0, None),
         ("tasks", tasks, 1, n_tasks),
         ("classes", classes, 2 * n_tasks, shape.classes),
+        ("per_class", per_class, 1, None),
         ("dim", dim, 2, None),
     ):
         if value is not None and (value < low or (high is not None and value > high)):

@@ -24,6 +24,7 @@ DEFAULT_SCALE = 0.002  # about 36,000 training samples: a demo's size
 TRAIN_PER_CLASS, TEST_PER_CLASS = 10, 3  # at least; train counts dev
 TRAIN_PER_TASK, TEST_PER_TASK = 100, 30  # at least; train counts dev
 DEV_SHARE = 0.1  # of train, and at least one sample per class
+TEST_SHARE = 0.25  # of train, where every class is given the same number of samples
 RAW_LENGTH = 10.0  # factor on rows that are not normalised: raw CLIP rows are about 10 long
 SPLITS = ("train", "dev", "test")
 
@@ -97,6 +98,9 @@ class SyntheticFeatures:
     classes
         Classes over all 71 tasks, spread in proportion, at least 2 a task; ``None``:
         2,866. At least 142. A smaller stream keeps the first classes of every task as they are.
+    per_class
+        Train samples of every class, at least 1, instead of those that ``scale`` gives; dev
+        has a tenth and test a quarter of them, at least 1. ``None``: by ``scale``.
     dim
         Width d of the features.
     normalize
@@ -111,6 +115,7 @@ class SyntheticFeatures:
         seed: int = 0,
         scale: float = DEFAULT_SCALE,
         classes: int | None = None,
+        per_class: int | None = None,
         dim: int = 512,
         normalize: str = "l2",
         recipe: Recipe | None = None,
@@ -119,13 +124,15 @@ class SyntheticFeatures:
         self.seed = seed
         self.scale = scale
         self.classes = self.shape.classes if classes is None else classes
+        self.per_class = per_class
         self.dim = dim
         self.normalize = normalize
         self.recipe = recipe or Recipe()
 
     def parameters(self) -> dict[str, Any]:
         """Return all that determines the numbers of every task."""
-        return {
+        given = {} if self.per_class is None else {"per_class": self.per_class}
+        return given | {
             "generator": GENERATOR,
             "seed": self.seed,
             "scale": self.scale,
@@ -153,6 +160,9 @@ class SyntheticFeatures:
     def sizes(self, task: int) -> dict[str, int]:
         """Return the number of samples of each split of a task."""
         published, classes = self.shape.datasets[task], self.class_counts[task]
+        if self.per_class is not None:
+            shares = {"train": 1.0, "dev": DEV_SHARE, "test": TEST_SHARE}
+            return {k: classes * max(1, round(v * self.per_class)) for k, v in shares.items()}
         factor = self.scale * classes / published.classes
         train = max(round(factor * published.train), TRAIN_PER_CLASS * classes, TRAIN_PER_TASK)
         test = max(round(factor * published.test), TEST_PER_CLASS * classes, TEST_PER_TASK)
