@@ -7,6 +7,8 @@ from typing import Any
 
 from autods.errors import UsageError
 
+PRECISIONS = ("float32", "tf32", "bf16")
+
 
 def option(default: Any, text: str) -> Any:
     """Declare a field with the sentence that documentation and ``--help`` show."""
@@ -19,7 +21,7 @@ class Config:
 
     epochs: int = option(10, "Passes over each task's training data.")
     batch_size: int = option(64, "New samples per update.")
-    learning_rate: float = option(0.001, "AdamW learning rate, for every method and phase.")
+    learning_rate: float = option(0.001, "AdamW learning rate of every training but consolidation.")
     weight_decay: float = option(0.01, "AdamW weight decay.")
     hidden: int = option(128, "Width of the input projection.")
     width: int = option(256, "Width of both residual blocks.")
@@ -32,21 +34,30 @@ class Config:
     lam: float = option(0.1, "BMC: weight of the stability loss, lambda.")
     alpha: float = option(1.0, "BMC: weight of the task loss in consolidation.")
     beta: float = option(0.1, "BMC: weight of the batched distillation loss.")
+    patience: int = option(
+        0, "BMC: an expert ends after so many passes with no better dev loss; 0: never early."
+    )
     consolidation_epochs: int = option(10, "BMC: draws per group, in sizes of memory and buffers.")
+    consolidation_batch: int = option(64, "BMC: samples per update of the consolidation.")
+    consolidation_rate: float = option(0.001, "BMC: AdamW learning rate of the consolidation.")
     shrinkage: float = option(0.1, "Deep SLDA: share of the identity in the covariance.")
+    precision: str = option("float32", "Of matrix products: float32, tf32 (CUDA), or bf16.")
+    capture: bool = option(False, "CUDA: record an update once and replay it (a CUDA graph).")
     evaluate_on: str = option("test", "Split that is measured: test, or dev for tuning.")
     seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.")
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            if f.type == "int" and f.name != "seed":
+            if f.type == "int" and f.name not in ("seed", "patience"):
                 self._check(f.name, getattr(self, f.name) >= 1, "1 or more")
         # batch normalisation over one row would only return its bias
-        self._check("batch_size", self.batch_size >= 2, "2 or more")
+        for name in ("batch_size", "consolidation_batch"):
+            self._check(name, getattr(self, name) >= 2, "2 or more")
         self._check("evaluate_on", self.evaluate_on in ("test", "dev"), "test or dev")
-        for name in ("learning_rate", "feature_norm"):
+        self._check("precision", self.precision in PRECISIONS, ", ".join(PRECISIONS))
+        for name in ("learning_rate", "consolidation_rate", "feature_norm"):
             self._check(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("weight_decay", "lam", "alpha", "beta", "seed"):
+        for name in ("weight_decay", "lam", "alpha", "beta", "seed", "patience"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
         self._check("shrinkage", 0 < self.shrinkage <= 1, "above 0 and at most 1")
@@ -63,4 +74,9 @@ class Config:
 
     def network(self) -> dict[str, Any]:
         """Return the keyword arguments of the network."""
-        return {"hidden": self.hidden, "width": self.width, "dropout": self.dropout}
+        return {
+            "hidden": self.hidden,
+            "width": self.width,
+            "dropout": self.dropout,
+            "precision": self.precision,
+        }

@@ -13,7 +13,7 @@ from torch import Tensor
 from bmc.data import Split, TaskTensors
 from bmc.methods.base import Method
 
-CHUNK = 8192  # rows scored at once; bounds memory at CHUNK x classes
+CHUNK = {"cpu": 1024}  # rows scored at once: their scores stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -43,31 +43,33 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     """
     rows = np.full((3, len(tasks)), np.nan)
     seen = [task for task in tasks if task.stop <= method.seen]
-    datasets = {name: i for i, name in enumerate(dict.fromkeys(task.dataset for task in seen))}
-    dataset_of_class = torch.cat(
-        [torch.full((task.n_classes,), datasets[task.dataset]) for task in seen]
-    ).to(method.device)
-    for task in seen:
-        correct = torch.zeros(3, dtype=torch.int64, device=method.device)
-        data: Split = getattr(task, method.config.evaluate_on)
-        if len(data) == 0:
-            continue
-        for first in range(0, len(data), CHUNK):
-            part = slice(first, first + CHUNK)
-            scores = method.scores(data.features[part])
-            correct += _count(scores, data.labels[part], task, dataset_of_class)
-        rows[:, task.index] = correct.cpu().numpy() / len(data)
+    data: list[Split] = [getattr(task, method.config.evaluate_on) for task in seen]
+    sizes = torch.tensor([len(part) for part in data])
+    features = torch.cat([part.features for part in data])
+    labels = torch.cat([part.labels for part in data])
+    ends = torch.cumsum(sizes, 0).tolist()
+    found, within = torch.empty_like(labels), torch.empty_like(labels)  # predicted classes
+    size = CHUNK.get(labels.device.type, 16_384)
+    for first in range(0, len(labels), size):
+        last = min(first + size, len(labels))
+        scores = method.scores(features[first:last])
+        torch.argmax(scores, dim=1, out=found[first:last])
+        for task, begin, end in zip(seen, [0, *ends], ends, strict=False):
+            part = slice(max(begin, first), min(end, last))
+            if part.start < part.stop:
+                own = scores[part.start - first : part.stop - first, task.start : task.stop]
+                within[part] = own.argmax(dim=1) + task.start
+    dataset = _dataset_of_class(seen).to(labels.device)
+    right = torch.stack([found == labels, within == labels, dataset[found] == dataset[labels]])
+    by_task = torch.split(right, sizes.tolist(), dim=1)
+    counts = torch.stack([part.sum(dim=1) for part in by_task], dim=1)
+    known = sizes.numpy() > 0
+    index = np.array([task.index for task in seen])[known]
+    rows[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
     return Row(*rows)
 
 
-def _count(scores: Tensor, labels: Tensor, task: TaskTensors, dataset_of_class: Tensor) -> Tensor:
-    """Count right answers: class-il, task-il, dataset; int64 [3]."""
-    predicted = scores.argmax(dim=1)
-    within = scores[:, task.start : task.stop].argmax(dim=1) + task.start
-    return torch.stack(
-        [
-            (predicted == labels).sum(),
-            (within == labels).sum(),
-            (dataset_of_class[predicted] == dataset_of_class[labels]).sum(),
-        ]
-    )
+def _dataset_of_class(tasks: Sequence[TaskTensors]) -> Tensor:
+    """Return a number for the dataset of each class of the tasks, int64 [classes]."""
+    number = {name: i for i, name in enumerate(dict.fromkeys(task.dataset for task in tasks))}
+    return torch.cat([torch.full((task.n_classes,), number[task.dataset]) for task in tasks])

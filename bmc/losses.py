@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+TINY = 1e-12  # a distance below which features count as equal
 
-def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy L_T, one value per stacked copy.
+
+def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each sample, float32 [K, B].
 
     Parameters
     ----------
@@ -18,16 +21,14 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
         float32 [K, B, C]; classes that do not exist for a copy are -inf.
     labels
         int64 [K, B].
-
-    Returns
-    -------
-    float32 [K], the mean over the batch.
     """
-    k, b, c = logits.shape
-    losses = functional.cross_entropy(
-        logits.reshape(k * b, c), labels.reshape(k * b), reduction="none"
-    )
-    return losses.view(k, b).mean(dim=1)
+    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return losses.view(labels.shape)
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy L_T [K], the mean over the batch; see `sample_losses`."""
+    return sample_losses(logits, labels).mean(dim=1)
 
 
 def feature_distance(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
@@ -45,10 +46,27 @@ def feature_distance(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Te
     -------
     float32 [K], the mean over the batch.
     """
-    total = torch.zeros((), device=student[0].device)
-    for phi_t, phi_s in zip(teacher, student, strict=True):
-        total = total + torch.linalg.vector_norm(phi_t.detach() - phi_s, dim=-1)  # [K, B]
+    layers = zip(teacher, student, strict=True)
+    norms = [_Distance.apply(phi_t.detach(), phi_s) for phi_t, phi_s in layers]
+    total: Tensor = sum(norms[1:], norms[0])  # [K, B]
     return total.mean(dim=-1)
+
+
+class _Distance(torch.autograd.Function):
+    """The norm of each row of teacher - student, and its gradient in two passes."""
+
+    @staticmethod
+    def forward(ctx: Any, teacher: Tensor, student: Tensor) -> Tensor:
+        difference = student - teacher
+        norm = torch.linalg.vector_norm(difference, dim=-1)  # [K, B]
+        ctx.save_for_backward(difference, norm)
+        return norm  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, d_norm: Tensor) -> tuple[None, Tensor]:
+        difference, norm = ctx.saved_tensors
+        # of equal features the difference is zero, and so is the gradient
+        return None, difference.mul_((d_norm / norm.clamp(min=TINY))[..., None])
 
 
 def expert_loss(task: Tensor, stability: Tensor, lam: float) -> Tensor:

@@ -1,7 +1,8 @@
 """The residual MLP of the paper, written once for K stacked copies.
 
-Every parameter carries a leading axis of size K, so that K experts train as one
-batched program; K = 1 is the base model. B is the batch, d the feature width.
+All weights of a copy lie in one row of one tensor [K, P], so that K experts train as one
+batched program, an optimiser sees one tensor, and a copy is moved by moving a row; K = 1 is the
+base model. B is the batch, d the feature width. The passes are in `bmc.passes`.
 """
 
 from __future__ import annotations
@@ -9,74 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-MOMENTUM = 0.1  # of the running statistics of batch normalisation
-EPSILON = 1e-5
+from bmc.passes import Block, Norm, Parts, Train, evaluate
 
-
-class StackedLinear(nn.Module):
-    """K linear maps: [K, B, in] to [K, B, out]."""
-
-    def __init__(self, copies: int, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(copies, n_in, n_out))
-        self.bias = nn.Parameter(torch.zeros(copies, 1, n_out))
-
-    def reset(self, generator: torch.Generator) -> None:
-        """Draw Xavier-normal weights, the same for all K copies; biases are zero."""
-        _, n_in, n_out = self.weight.shape
-        weight = torch.randn(n_in, n_out, generator=generator) * (2.0 / (n_in + n_out)) ** 0.5
-        with torch.no_grad():
-            self.weight.copy_(weight.expand_as(self.weight))
-            self.bias.zero_()
-
-    def forward(self, x: Tensor, columns: slice = slice(None)) -> Tensor:
-        """Apply the maps; ``columns`` selects outputs before they are computed."""
-        return torch.baddbmm(self.bias[..., columns], x, self.weight[..., columns])
-
-
-class StackedBatchNorm(nn.Module):
-    """Batch normalisation of K copies, each with its own statistics: [K, B, width]."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, copies: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(copies, 1, width))
-        self.bias = nn.Parameter(torch.zeros(copies, 1, width))
-        self.register_buffer("running_mean", torch.zeros(copies, 1, width))
-        self.register_buffer("running_var", torch.ones(copies, 1, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise over the batch axis (training) or by running statistics."""
-        if self.training:
-            var, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)  # [K, 1, width]
-            with torch.no_grad():
-                n = x.shape[1]
-                self.running_mean.lerp_(mean, MOMENTUM)
-                self.running_var.lerp_(var * (n / max(n - 1, 1)), MOMENTUM)
-        else:
-            mean, var = self.running_mean, self.running_var
-        scale = self.weight * torch.rsqrt(var + EPSILON)
-        return torch.addcmul(self.bias - mean * scale, x, scale)
-
-
-class ResidualBlock(nn.Module):
-    """linear, norm, ReLU, linear, norm, plus a normalised linear shortcut, ReLU."""
-
-    def __init__(self, copies: int, n_in: int, width: int) -> None:
-        super().__init__()
-        self.linear1 = StackedLinear(copies, n_in, width)
-        self.norm1 = StackedBatchNorm(copies, width)
-        self.linear2 = StackedLinear(copies, width, width)
-        self.norm2 = StackedBatchNorm(copies, width)
-        self.shortcut = StackedLinear(copies, n_in, width)
-        self.norm_shortcut = StackedBatchNorm(copies, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [K, B, n_in] to [K, B, width]."""
-        h = torch.relu(self.norm1(self.linear1(x)))
-        return torch.relu(self.norm2(self.linear2(h)) + self.norm_shortcut(self.shortcut(x)))
+ALIGN = 32  # the head's weights begin at a multiple of it: matrix units want aligned rows
 
 
 class ResidualMLP(nn.Module):
@@ -87,13 +23,24 @@ class ResidualMLP(nn.Module):
     dim
         Width d of the input features.
     n_classes
-        Outputs of the linear head. For a bank of experts this is the largest slice.
+        Outputs C of the linear head. For a bank of experts this is the largest slice.
     copies
         K, the number of stacked copies.
     hidden, width
         Width of the input projection and of the two residual blocks.
     dropout
         Probability of zeroing an activation after each residual block in training.
+    precision
+        With ``bf16`` the factors of matrix products are rounded to bfloat16; weights, sums of
+        products and everything else stay float32.
+
+    Attributes
+    ----------
+    weights
+        float32 [K, P]. A row holds project, both blocks, the biases of the head, and last the
+        weights of the head class by class: those of the first c classes are a prefix of it.
+    statistics
+        float32 [K, S], the running means and variances of batch normalisation.
 
     Notes
     -----
@@ -101,6 +48,8 @@ class ResidualMLP(nn.Module):
     distillation are the outputs of the input projection and of both blocks, before
     dropout: [K, B, 128], [K, B, 256], [K, B, 256].
     """
+
+    statistics: Tensor
 
     def __init__(
         self,
@@ -111,68 +60,192 @@ class ResidualMLP(nn.Module):
         hidden: int = 128,
         width: int = 256,
         dropout: float = 0.3,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
+        self.dim, self.n_classes, self.hidden, self.width = dim, n_classes, hidden, width
         self.dropout = dropout
-        self.project = StackedLinear(copies, dim, hidden)
-        self.block1 = ResidualBlock(copies, hidden, width)
-        self.block2 = ResidualBlock(copies, width, width)
-        self.head = StackedLinear(copies, width, n_classes)
+        self.precision = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._places = _places(dim, n_classes, hidden, width)
+        self._parts: tuple[tuple[int, ...], Parts] | None = None
+        size, n_statistics = self.size(n_classes), 2 * 6 * width
+        self.weights = nn.Parameter(torch.zeros(copies, size))
+        self.register_buffer("statistics", torch.zeros(copies, n_statistics))
+        with torch.no_grad():
+            for block in self.parts().blocks():
+                for norm in (block.norm_enter, block.norm_leave):
+                    norm.weight.fill_(1.0)
+                    norm.running_var.fill_(1.0)
 
     @property
     def copies(self) -> int:
         """K, the number of stacked copies."""
-        return self.head.weight.shape[0]
+        return self.weights.shape[0]
 
     @property
     def dropout_width(self) -> int:
         """Number of activations per sample that dropout acts on."""
-        return 2 * self.head.weight.shape[1]
+        return 2 * self.width
 
+    @property
+    def phi_widths(self) -> list[int]:
+        """Widths of the layers of phi."""
+        return [self.hidden, self.width, self.width]
+
+    @property
+    def trunk(self) -> int:
+        """How many numbers of a row come before the head."""
+        return self._places["head_bias"][0]
+
+    def size(self, classes: int) -> int:
+        """Return how many numbers of a row belong to the trunk and the first ``classes``."""
+        return self._places["head"][0] + classes * self.width
+
+    def views(self, flat: Tensor, statistics: Tensor | None = None) -> Parts:
+        """Return the parts of rows laid out as `weights`; a shorter row has fewer classes.
+
+        ``statistics`` are those of the same copies; default: of those that the net holds.
+        """
+        statistics = self.statistics if statistics is None else statistics
+        classes = (flat.shape[1] - self._places["head"][0]) // self.width
+
+        def part(name: str) -> Tensor:
+            start, rows, columns = self._places[name]
+            if name == "head":
+                rows = classes
+            if name == "head_bias":
+                columns = classes
+            shape, stride = (len(flat), rows, columns), (flat.stride(0), columns, 1)
+            return flat.as_strided(shape, stride, flat.storage_offset() + start)
+
+        def norm(name: str, first: int, n: int) -> Norm:
+            mean, var = torch.split(statistics[:, None, first : first + 2 * n], n, dim=-1)
+            return Norm(part(f"{name}.weight"), part(f"{name}.bias"), mean, var)
+
+        def block(name: str, first: int) -> Block:
+            w = self.width
+            return Block(
+                part(f"{name}.enter"),
+                norm(f"{name}.norm_enter", first, 2 * w),
+                part(f"{name}.leave"),
+                norm(f"{name}.norm_leave", first + 4 * w, w),
+            )
+
+        return Parts(
+            project=part("project"),
+            project_bias=part("project_bias"),
+            block1=block("block1", 0),
+            block2=block("block2", 6 * self.width),
+            head=part("head"),
+            head_bias=part("head_bias"),
+        )
+
+    def parts(self) -> Parts:
+        """Return the parts of `weights`, for as long as these stay where they are."""
+        weights, statistics = self.weights.data, self.statistics
+        key = (weights.data_ptr(), *weights.shape, statistics.data_ptr())
+        if self._parts is None or self._parts[0] != key:
+            self._parts = key, self.views(weights)
+        return self._parts[1]
+
+    def rounded(self) -> Parts:
+        """Return the parts with the weights in the precision of products."""
+        if self.precision == torch.float32:
+            return self.parts()
+        return self.views(self.weights.data.to(self.precision))
+
+    def clear_rest(self, flat: Tensor) -> None:
+        """Set to zero the head's biases of classes that ``flat`` has no weights for."""
+        start, _, columns = self._places["head_bias"]
+        classes = (flat.shape[1] - self._places["head"][0]) // self.width
+        if classes < columns:
+            flat[:, start + classes : start + columns] = 0
+
+    @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Initialise all weights (Xavier-normal; biases zero) from a CPU generator."""
-        for module in self.modules():
-            if isinstance(module, StackedLinear):
-                module.reset(generator)
+        """Draw Xavier-normal weights from a CPU generator, the same for all copies.
+
+        W1 and Ws are drawn as the two linear maps that they are. Biases are zero.
+        """
+        parts, w = self.parts(), self.width
+        for block in parts.blocks():
+            for linear in (block.enter[..., :w], block.enter[..., w:], block.leave):
+                _xavier(linear, generator)
+        _xavier(parts.project, generator)
+        _xavier(parts.head, generator)
 
     def single(self, k: int) -> ResidualMLP:
         """Return copy ``k`` alone, in evaluation mode; it shares no memory with the stack."""
-        _, dim, hidden = self.project.weight.shape
-        _, width, n_classes = self.head.weight.shape
-        copy = ResidualMLP(dim, n_classes, hidden=hidden, width=width, dropout=self.dropout)
-        copy.to(self.head.weight.device)
+        copy = ResidualMLP(
+            self.dim,
+            self.n_classes,
+            hidden=self.hidden,
+            width=self.width,
+            dropout=self.dropout,
+            precision="bf16" if self.precision == torch.bfloat16 else "float32",
+        )
+        copy.to(self.weights.device)
         copy.load_state_dict({n: t[k : k + 1] for n, t in self.state_dict().items()})
         return copy.eval()
 
-    def features(self, x: Tensor, keep: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Compute everything below the head.
+    def phi(self, x: Tensor) -> list[Tensor]:
+        """Return phi of x [K, B, d] with the running statistics, without gradients."""
+        return evaluate(self.parts(), x, self.precision, with_head=False)[1]
+
+    def forward(
+        self, x: Tensor, keep: Tensor | None = None, classes: int | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Compute logits and phi.
 
         Parameters
         ----------
         x
             float32 [K, B, d].
         keep
-            bool [K, B, dropout_width], which activations survive dropout; ``None``
-            outside training. It is given, not drawn here, so that a copy sees the same
-            noise whatever other copies are stacked with it.
+            bool [K, B, dropout_width], which activations survive dropout in training;
+            ``None``: all. It is given, not drawn here, so that a copy sees the same noise
+            whatever other copies are stacked with it.
+        classes
+            Compute only the first of the head's outputs; in training all that `weights` has.
 
         Returns
         -------
-        The head's input [K, B, width] and phi, a list of three tensors.
+        Logits [K, B, classes] and phi, a list of three tensors. In evaluation mode there are
+        no gradients.
         """
-        phi0 = self.project(x)
-        phi1 = self.block1(phi0)
-        h = phi1
-        if keep is not None:
-            keep1, keep2 = keep.chunk(2, dim=-1)
-            h = h * keep1 / (1.0 - self.dropout)
-        phi2 = self.block2(h)
-        h = phi2 if keep is None else phi2 * keep2 / (1.0 - self.dropout)
-        return h, [phi0, phi1, phi2]
+        if self.training:
+            # from uint8: a conversion from bool takes seven times as long
+            share = 1 / (1 - self.dropout)
+            mask = None if keep is None else keep.view(torch.uint8).float().mul_(share)
+            logits, *phi = Train.apply(self.weights, self, x, mask)
+            return logits, phi
+        if classes is None:
+            return evaluate(self.parts(), x, self.precision)
+        parts = self.views(self.weights.data[:, : self.size(classes)])
+        return evaluate(parts, x, self.precision)
 
-    def forward(
-        self, x: Tensor, keep: Tensor | None = None, columns: slice = slice(None)
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return logits [K, B, classes of ``columns``] and phi."""
-        h, phi = self.features(x, keep)
-        return self.head(h, columns), phi
+
+def _places(dim: int, classes: int, hidden: int, width: int) -> dict[str, tuple[int, int, int]]:
+    """Return where each part begins in a row, and its shape."""
+    shapes = {"project": (dim, hidden), "project_bias": (1, hidden)}
+    for name, n_in in (("block1", hidden), ("block2", width)):
+        shapes |= {
+            f"{name}.enter": (n_in, 2 * width),
+            f"{name}.norm_enter.weight": (1, 2 * width),
+            f"{name}.norm_enter.bias": (1, 2 * width),
+            f"{name}.leave": (width, width),
+            f"{name}.norm_leave.weight": (1, width),
+            f"{name}.norm_leave.bias": (1, width),
+        }
+    shapes |= {"head_bias": (1, -(-classes // ALIGN) * ALIGN), "head": (classes, width)}
+    places, start = {}, 0
+    for name, (rows, columns) in shapes.items():
+        places[name] = (start, rows, columns)
+        start += rows * columns
+    return places
+
+
+def _xavier(linear: Tensor, generator: torch.Generator) -> None:
+    _, rows, columns = linear.shape
+    weight = torch.randn(rows, columns, generator=generator) * (2.0 / (rows + columns)) ** 0.5
+    linear.copy_(weight.expand_as(linear))

@@ -9,52 +9,82 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bmc.active import Active, Judge
 from bmc.config import Config
 from bmc.nets import ResidualMLP
+from bmc.seeds import Noise
 
-CHUNK = 32  # steps whose rows and dropout masks are drawn at once
+CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
 
 
 class Sampler(Protocol):
     """Draws row numbers: `Shuffled` or `Balanced`."""
 
     def take(self, count: int) -> Tensor:
-        """Return ``count`` row numbers, int64 [count]."""
+        """Return ``count`` row numbers, int64 [count] on the CPU."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What one copy trains on: its batches, its number of updates, its dropout noise."""
+    """What one copy trains on: its batches, its number of updates, its dropout noise.
+
+    With early stopping, the copy is judged whenever ``judged_every`` more updates are made
+    (at the next end of a chunk of updates) and after its last; 0: never.
+    """
 
     sampler: Sampler
     steps: int
-    noise: torch.Generator
+    noise: Noise
+    judged_every: int = 0
+
+    def is_due(self, t: int) -> bool:
+        """Tell whether the copy is judged after t updates."""
+        if not self.judged_every:
+            return False
+        if t == self.steps:
+            return True
+        return t % CHUNK == 0 and t // self.judged_every > (t - CHUNK) // self.judged_every
 
 
-def new_optimizer(net: ResidualMLP, config: Config) -> torch.optim.Optimizer:
-    """Return the AdamW that every method uses."""
-    return torch.optim.AdamW(
-        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+@dataclass(frozen=True)
+class Batch:
+    """One batch of each of the m copies that still train.
+
+    Attributes
+    ----------
+    data
+        What the fetch function returned for these rows: tensors [m, B, ...].
+    keep
+        bool [m, B + extra rows, dropout_width], the activations that survive dropout.
+    """
+
+    data: tuple[Tensor, ...]
+    keep: Tensor
 
 
-def draw_keep(net: ResidualMLP, noise: torch.Generator, *shape: int) -> Tensor:
-    """Draw which activations survive dropout, bool [*shape, dropout_width] on the CPU."""
-    return torch.rand(*shape, net.dropout_width, generator=noise) >= net.dropout
+# rows int64 [n, m, B] on the CPU and the numbers of the m copies -> tensors [n, m, B, ...]
+Fetch = Callable[[Tensor, Sequence[int]], tuple[Tensor, ...]]
+# float32 [m], one loss per copy
+Loss = Callable[[Batch], Tensor]
 
 
 def train_stacked(
     net: ResidualMLP,
     courses: Sequence[Course],
-    loss: Callable[[Tensor, Tensor, int], Tensor],
+    fetch: Fetch,
+    loss: Loss,
     config: Config,
+    *,
+    classes: int | None = None,
+    batch_size: int | None = None,
+    rate: float | None = None,
     extra_rows: int = 0,
-) -> int:
+    judge: Judge | None = None,
+) -> list[int]:
     """Train K copies together, each for its own number of updates.
 
-    Copies must be ordered by falling number of steps: those that still train are the
-    first m, and everything works on views of that prefix, so a copy that has finished
-    is neither computed nor changed.
+    A copy that has ended is neither computed nor changed: the net holds the copies that still
+    train, and the last of them takes the place of the one that ends.
 
     Parameters
     ----------
@@ -62,82 +92,74 @@ def train_stacked(
         The K copies, changed in place.
     courses
         One per copy.
+    fetch
+        Returns the samples of n updates at once, where the net is.
     loss
-        ``loss(rows, keep, m)`` with rows int64 [m, B] and keep bool
-        [m, B, dropout_width]; returns float32 [m], one loss per copy.
+        Returns the loss of each copy.
     config
-        Batch size and optimiser settings.
+        Optimiser settings and ``patience``.
+    classes
+        Outputs of the head that train; the others are neither computed nor changed.
+        Default: all.
+    batch_size, rate
+        B and the learning rate; default: those of ``config``.
     extra_rows
-        Rows that the loss adds to each batch (replay) and that need dropout noise too.
+        Rows that ``fetch`` adds to each batch (replay) and that need dropout noise too.
+    judge
+        Measures copies for early stopping: with ``config.patience`` a copy ends after so many
+        judgements in a row that bring no new best, with the weights that were best.
 
     Returns
     -------
-    The number of updates made, summed over copies.
+    The number of updates that each copy made.
     """
-    net.train()
-    optimizer = new_optimizer(net, config)
-    device = next(net.parameters()).device
-    with _Prefix(net, optimizer) as prefix:
-        for rows, keep in _batches(net, courses, config.batch_size, extra_rows):
-            m = len(rows)
-            prefix.narrow(m)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss(rows.to(device), keep.to(device), m).sum())
-            optimizer.step()
-    net.eval()
-    return sum(course.steps for course in courses)
+    batch_size = batch_size or config.batch_size
+    draws = [_Draws(course, batch_size, batch_size + extra_rows, net) for course in courses]
+    made = [0] * len(courses)
+    rate = rate or config.learning_rate
+    with Active(net, config, rate, classes) as active:
+        t = 0
+        while active.copies:
+            count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in active.copies) - t)
+            for batch in _batches(draws, active.copies, fetch, t, count):
+                active.update(loss, batch)
+            t += count
+            for copy in active.copies:
+                made[copy] = t
+            if judge is not None and config.patience:
+                due = [c for c in active.copies if courses[c].is_due(t)]
+                active.judge(due, judge, config.patience)
+            for copy in [c for c in active.copies if courses[c].steps == t]:
+                active.end(copy)
+    return made
+
+
+class _Draws:
+    """Rows and dropout masks of one copy, drawn a chunk at a time.
+
+    Chunks begin at fixed updates, so what a copy draws does not depend on the others.
+    """
+
+    def __init__(self, course: Course, rows: int, masks: int, net: ResidualMLP) -> None:
+        self.course, self.rows, self.net = course, rows, net
+        self.mask_shape = (masks, net.dropout_width)
+
+    def at(self, t: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return rows [count, B] and masks [count, masks, width] of updates t, t + 1, ..."""
+        if t % CHUNK == 0:
+            ahead = min(CHUNK, self.course.steps - t)
+            self.taken = self.course.sampler.take(ahead * self.rows).view(ahead, self.rows)
+            shape = (ahead, *self.mask_shape)
+            self.keep = self.course.noise.keep(shape, self.net.dropout, self.net.weights.device)
+        part = slice(t % CHUNK, t % CHUNK + count)
+        return self.taken[part], self.keep[part]
 
 
 def _batches(
-    net: ResidualMLP, courses: Sequence[Course], batch_size: int, extra_rows: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows [m, B] and dropout masks [m, B, width] of each step, drawn in chunks."""
-    steps = [course.steps for course in courses]
-    if steps != sorted(steps, reverse=True):
-        raise ValueError(f"copies must be ordered by falling number of steps, got {steps}")
-    for first in range(0, steps[0], CHUNK):
-        rows, keep = [], []
-        for course in courses:
-            count = min(CHUNK, course.steps - first)
-            if count <= 0:
-                break
-            rows.append(course.sampler.take(count * batch_size).view(count, batch_size))
-            keep.append(draw_keep(net, course.noise, count, batch_size + extra_rows))
-        for t in range(len(rows[0])):
-            active = sum(first + t < n for n in steps)
-            yield (
-                torch.stack([r[t] for r in rows[:active]]),
-                torch.stack([k[t] for k in keep[:active]]),
-            )
-
-
-class _Prefix:
-    """Presents the first m copies of a net and its optimiser as the whole net."""
-
-    def __init__(self, net: ResidualMLP, optimizer: torch.optim.Optimizer) -> None:
-        self.net = net
-        self.optimizer = optimizer
-        self.full: list[tuple[Tensor, Tensor]] = []
-        self.size = net.copies
-
-    def __enter__(self) -> _Prefix:
-        tensors = [*self.net.parameters(), *self.net.buffers()]
-        self.full = [(tensor, tensor.data) for tensor in tensors]
-        return self
-
-    def narrow(self, m: int) -> None:
-        """Drop copies from the end until m are left."""
-        if m == self.size:
-            return
-        self.size = m
-        for tensor, full in self.full:
-            tensor.grad = None
-            tensor.data = full[:m]
-            state = self.optimizer.state.get(tensor, {})
-            for key in ("exp_avg", "exp_avg_sq"):
-                if key in state:
-                    state[key] = state[key][:m]
-
-    def __exit__(self, *_: object) -> None:
-        for tensor, full in self.full:
-            tensor.data = full
+    draws: Sequence[_Draws], copies: Sequence[int], fetch: Fetch, t: int, count: int
+) -> Iterator[Batch]:
+    parts = [draws[copy].at(t, count) for copy in copies]
+    data = fetch(torch.stack([rows for rows, _ in parts], dim=1), copies)
+    keep = torch.stack([masks for _, masks in parts], dim=1)  # [count, m, masks, width]
+    for s in range(count):
+        yield Batch(tuple(tensor[s] for tensor in data), keep[s])

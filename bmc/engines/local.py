@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, TaskTensors, network_input, steps_for
-from bmc.losses import expert_loss, feature_distance, task_loss
+from bmc.data import Shuffled, TaskTensors, network_input, steps_for, take
+from bmc.losses import expert_loss, feature_distance, sample_losses, task_loss
 from bmc.memory import Samples, balanced_choice
 from bmc.nets import ResidualMLP
-from bmc.seeds import generator
-from bmc.training import Course, train_stacked
+from bmc.passes import evaluate
+from bmc.seeds import Noise, generator
+from bmc.training import Batch, Course, train_stacked
+
+BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
+JUDGED = 1024  # dev samples that an expert is judged on at most: a judgement stays cheap
+STACK = {"cpu": 4}  # experts in one program where more do not pay; other devices: all
 
 
 def train_experts(
@@ -21,7 +26,8 @@ def train_experts(
     tasks: Sequence[TaskTensors],
     config: Config,
     widest: int | None = None,
-) -> tuple[list[Samples], int]:
+    stack: int | None = None,
+) -> tuple[list[Samples], list[int]]:
     """Train one expert per task from the base model and sample each expert's buffer.
 
     Experts share nothing but the base model they start from; each computes only its own
@@ -39,77 +45,146 @@ def train_experts(
         Outputs of each expert's head; default: the most classes of ``tasks``. An engine that
         trains the experts of one group apart gives all of them the group's, and gets the
         same bits.
+    stack
+        Experts that train in one batched program; default: what suits the device. The bits
+        do not depend on it.
 
     Returns
     -------
-    One buffer per task, in the order of ``tasks``, and the number of updates made.
+    One buffer per task and the updates made by each expert, in the order of ``tasks``.
     """
-    ordered = sorted(tasks, key=lambda task: -len(task.train))  # stable: ties keep their order
     widest = widest or max(task.n_classes for task in tasks)
-    bank = _expert_bank(base, ordered, config, widest)
-    features = torch.cat([task.train.features for task in ordered])
-    labels = torch.cat([task.train.labels - task.start for task in ordered])
-    sizes = torch.tensor([len(task.train) for task in ordered])
-    first_row = (torch.cumsum(sizes, 0) - sizes)[:, None].to(labels.device)  # [K, 1]
-    absent = _absent_classes(ordered, widest, labels.device)  # [K, 1, widest]
+    device = base.weights.device
+    stack = stack or STACK.get(device.type, len(tasks))
+    # those of like length together: a program runs as long as its longest course
+    ordered = sorted(tasks, key=lambda task: -len(task.train))
+    done: dict[int, tuple[Samples, int]] = {}
+    for first in range(0, len(ordered), stack):
+        part = ordered[first : first + stack]
+        bank = _expert_bank(base, part, config, widest)
+        made = _train(bank, base, part, config)
+        for k, task in enumerate(part):
+            done[task.index] = _sample_buffer(bank, k, task, config), made[k]
+    return [done[task.index][0] for task in tasks], [done[task.index][1] for task in tasks]
 
-    def loss(rows: Tensor, keep: Tensor, m: int) -> Tensor:
-        rows = rows + first_row[:m]
-        x = network_input(features[rows], config.feature_norm)  # [m, B, d]
-        with torch.no_grad():
-            flat = base.features(x.flatten(0, 1)[None])[1]
-            teacher = [phi.view(m, -1, phi.shape[-1]) for phi in flat]
-        logits, student = bank(x, keep)
-        task = task_loss(logits.masked_fill(absent[:m], float("-inf")), labels[rows])
-        return expert_loss(task, feature_distance(teacher, student), config.lam)
+
+def _train(
+    bank: ResidualMLP, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
+) -> list[int]:
+    """Train a bank of experts; return the updates that each made."""
+    device = bank.weights.device
+    features = torch.cat([task.train.features for task in tasks])
+    labels = torch.cat([task.train.labels - task.start for task in tasks])
+    sizes = torch.tensor([len(task.train) for task in tasks])
+    first_row = (torch.cumsum(sizes, 0) - sizes)[:, None]  # [K, 1]
+    tables = [features, labels, *([_base_phi(base, tasks, config)] if config.lam else [])]
+
+    def fetch(rows: Tensor, copies: Sequence[int]) -> tuple[Tensor, ...]:
+        rows = rows + first_row[list(copies)]  # [n, m, B]
+        return tuple(take(table, rows, device) for table in tables)
+
+    def loss(batch: Batch) -> Tensor:
+        x, y, *phi = batch.data
+        logits, student = bank(network_input(x, config.feature_norm), batch.keep)
+        own = task_loss(logits, y)
+        if not phi:
+            return own
+        teacher = torch.split(phi[0].float(), bank.phi_widths, dim=-1)
+        return expert_loss(own, feature_distance(teacher, student), config.lam)
 
     courses = [
         Course(
             sampler=Shuffled(len(task.train), generator(config.seed, "batches", task.index)),
             steps=steps_for(len(task.train), config.epochs, config.batch_size),
-            noise=generator(config.seed, "dropout", task.index),
+            noise=Noise(config.seed, "dropout", task.index),
+            judged_every=steps_for(len(task.train), 1, config.batch_size) if len(task.dev) else 0,
         )
-        for task in ordered
+        for task in tasks
     ]
-    steps = train_stacked(bank, courses, loss, config)
-    by_index = {task.index: _sample_buffer(bank, k, task, config) for k, task in enumerate(ordered)}
-    return [by_index[task.index] for task in tasks], steps
+    judge = _judge(bank, tasks, config) if config.patience else None
+    return train_stacked(bank, courses, fetch, loss, config, judge=judge)
+
+
+def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:
+    """Turn stored rows [n, d] into what one copy reads: [1, n, d] where the net is."""
+    return network_input(features.to(net.weights.device), config.feature_norm)[None]
+
+
+def _base_phi(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Tensor:
+    """Compute what the stability loss compares with, once: float16 [rows, sum of widths]."""
+    parts = [
+        torch.cat(base.phi(_input(base, block, config)), dim=-1)[0].half()
+        for task in tasks
+        for block in torch.split(task.train.features, BLOCK)
+    ]
+    return torch.cat(parts)
+
+
+def _judge(
+    bank: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function that measures experts by the task loss on their own dev splits.
+
+    Of a large split evenly spaced samples count, a small one is filled up with samples that
+    do not count, so that experts are measured in one pass.
+    """
+    chosen = [_spaced(len(task.dev), JUDGED) for task in tasks]
+    most = max(map(len, chosen))
+
+    device = bank.weights.device
+    shape = len(tasks), most
+    features = torch.zeros(*shape, bank.dim, dtype=tasks[0].dev.features.dtype, device=device)
+    labels = torch.zeros(shape, dtype=torch.int64, device=device)
+    shares = torch.zeros(shape, device=device)
+    for k, (task, rows) in enumerate(zip(tasks, chosen, strict=True)):
+        n = len(rows)
+        features[k, :n] = take(task.dev.features, rows, device)
+        labels[k, :n] = take(task.dev.labels, rows, device) - task.start
+        shares[k, :n] = 1 / max(n, 1)
+
+    def judge(positions: Tensor, copies: Tensor) -> Tensor:
+        parts = bank.views(bank.weights.data[positions], bank.statistics[positions])
+        x = network_input(features[copies], config.feature_norm)
+        logits, _ = evaluate(parts, x, bank.precision)
+        return (sample_losses(logits, labels[copies]) * shares[copies]).sum(dim=1)
+
+    return judge
+
+
+def _spaced(n: int, most: int) -> Tensor:
+    """Return all of n row numbers, or ``most`` evenly spaced ones."""
+    return torch.arange(min(n, most)) * n // max(1, min(n, most))
 
 
 def _expert_bank(
     base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config, widest: int
 ) -> ResidualMLP:
-    """Stack one copy of the base model per task, each with its own slice of the head."""
-    dim = base.project.weight.shape[1]
-    bank = ResidualMLP(dim, widest, len(tasks), **config.network())
-    bank.to(base.head.weight.device)
-    source = base.state_dict()
+    """Stack one copy of the base model per task, each with its own slice of the head.
+
+    Outputs that a task has no class for have a bias of minus infinity: they get no
+    probability and no gradient.
+    """
+    bank = ResidualMLP(base.dim, widest, len(tasks), **config.network())
+    bank.to(base.weights.device)
     with torch.no_grad():
-        for name, tensor in bank.state_dict().items():
-            if not name.startswith("head."):
-                tensor.copy_(source[name].expand_as(tensor))
+        bank.weights[:, : bank.trunk] = base.weights[:, : base.trunk]
+        bank.statistics.copy_(base.statistics.expand_as(bank.statistics))
+        own, source = bank.parts(), base.parts()
+        own.head_bias.fill_(float("-inf"))
         for k, task in enumerate(tasks):
-            columns = slice(task.start, task.stop)
-            bank.head.weight[k, :, : task.n_classes] = base.head.weight[0, :, columns]
-            bank.head.bias[k, :, : task.n_classes] = base.head.bias[0, :, columns]
+            own.head[k, : task.n_classes] = source.head[0, task.start : task.stop]
+            own.head_bias[k, 0, : task.n_classes] = source.head_bias[0, 0, task.start : task.stop]
     return bank
-
-
-def _absent_classes(tasks: Sequence[TaskTensors], widest: int, device: torch.device) -> Tensor:
-    """Mark the outputs that a task has no class for, bool [K, 1, widest]."""
-    counts = torch.tensor([task.n_classes for task in tasks], device=device)
-    return torch.arange(widest, device=device)[None, None] >= counts[:, None, None]
 
 
 def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config) -> Samples:
     """Choose a class-balanced buffer B_k of (x, y, phi(x)) with expert k."""
     draws = generator(config.seed, "buffer", task.index)
     rows = balanced_choice(config.buffer, draws, task.train.labels)
-    features = task.train.features[rows]
-    with torch.no_grad():
-        phi = bank.single(k).features(network_input(features, config.feature_norm)[None])[1]
+    features = task.train.features[rows.to(task.train.features.device)]
+    phi = bank.single(k).phi(_input(bank, features, config))
     return Samples(
-        features=features.half(),
+        features=features.half().to(rows.device),
         labels=task.train.labels[rows],
         tasks=torch.full_like(rows, task.index),
         phi=torch.cat(phi, dim=-1)[0].half(),

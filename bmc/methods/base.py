@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from autods.names import Registry
 from bmc.config import Config
-from bmc.data import Shuffled, Split, TaskTensors, network_input, steps_for
+from bmc.costs import Stopwatch
+from bmc.data import Shuffled, Split, TaskTensors, network_input, steps_for, take
 from bmc.losses import task_loss
 from bmc.nets import ResidualMLP
-from bmc.seeds import generator
-from bmc.training import Course, train_stacked
+from bmc.seeds import Noise, generator
+from bmc.training import Batch, Course, train_stacked
 
 
 class Method:
@@ -39,6 +40,8 @@ class Method:
         Updates of a network made so far.
     communication_bytes
         Bytes sent from experts to the centre so far.
+    watch
+        Wall seconds per phase of learning; a method with one phase calls it ``train``.
     """
 
     name: ClassVar[str]
@@ -52,6 +55,7 @@ class Method:
         self.seen = 0
         self.steps = 0
         self.communication_bytes = 0
+        self.watch = Stopwatch()
 
     def group_size(self, n_tasks: int) -> int:
         """Return how many of the stream's tasks are learned at once."""
@@ -69,6 +73,10 @@ class Method:
         """Bytes kept between tasks beside the network itself."""
         return 0
 
+    def records(self) -> dict[str, Any]:
+        """Return what else the results say about this method; nothing by default."""
+        return {}
+
     def state(self) -> dict[str, Tensor]:
         """Return all that is needed to go on, as named tensors."""
         raise NotImplementedError
@@ -84,10 +92,10 @@ METHODS: Registry[type[Method]] = Registry("method")
 class NetMethod(Method):
     """A method that trains one residual MLP on the current task; plain fine-tuning.
 
-    Subclasses change `loss` (what one batch is trained on) and `end_group`.
+    Subclasses change `fetch` (what a batch consists of), `loss` and `end_group`.
     """
 
-    extra_rows = 0  # rows that `loss` adds to each batch
+    extra_rows = 0  # rows that `fetch` adds to each batch
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -96,8 +104,8 @@ class NetMethod(Method):
         self.net.eval()
 
     def inputs(self, features: Tensor) -> Tensor:
-        """Turn stored feature rows [..., d] into what the network reads."""
-        return network_input(features, self.config.feature_norm)
+        """Turn stored feature rows [..., d] into what the network reads, on the device."""
+        return network_input(features.to(self.device), self.config.feature_norm)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Train on the group's training data for ``epochs`` passes."""
@@ -110,15 +118,25 @@ class NetMethod(Method):
         course = Course(
             sampler=Shuffled(len(data), generator(self.config.seed, "batches", first)),
             steps=steps_for(len(data), self.config.epochs, self.config.batch_size),
-            noise=generator(self.config.seed, "dropout", first),
+            noise=Noise(self.config.seed, "dropout", first),
         )
         self.begin_group(group)
 
-        def loss(rows: Tensor, keep: Tensor, _: int) -> Tensor:
-            return self.loss(self.inputs(data.features[rows]), data.labels[rows], keep)
+        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+            return self.fetch(data, rows)
 
-        self.steps += train_stacked(self.net, [course], loss, self.config, self.extra_rows)
-        self.end_group(group)
+        def loss(batch: Batch) -> Tensor:
+            features, labels = batch.data
+            return self.loss(self.inputs(features), labels, batch.keep[:, : labels.shape[1]])
+
+        with self.watch.phase("train", self.device):
+            made = train_stacked(
+                self.net, [course], fetch, loss, self.config,
+                classes=self.seen, extra_rows=self.extra_rows,
+            )  # fmt: skip
+        self.steps += sum(made)
+        with self.watch.phase("memory", self.device):
+            self.end_group(group)
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Prepare for a group; nothing by default."""
@@ -126,14 +144,18 @@ class NetMethod(Method):
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Remember what the method needs of a group; nothing by default."""
 
+    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return features [n, 1, B, d] and labels [n, 1, B] of n batches, for `loss`."""
+        return tuple(take(table, rows, self.device) for table in (data.features, data.labels))
+
     def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
         """Return the loss [1] of one batch: x [1, B, d], labels [1, B], keep [1, B, .]."""
-        logits, _ = self.net(x, keep, slice(0, self.seen))
+        logits, _ = self.net(x, keep)
         return task_loss(logits, labels)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the logits of the seen classes, float32 [n, seen]."""
-        logits: Tensor = self.net(self.inputs(features)[None], columns=slice(0, self.seen))[0]
+        logits: Tensor = self.net(self.inputs(features)[None], classes=self.seen)[0]
         return logits[0]
 
     def state(self) -> dict[str, Tensor]:

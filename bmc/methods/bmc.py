@@ -8,18 +8,19 @@ distillation, then renews its memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Balanced, TaskTensors, steps_for
+from bmc.data import Balanced, TaskTensors, steps_for, take
 from bmc.engines.local import train_experts
 from bmc.losses import base_loss, feature_distance, task_loss
 from bmc.memory import Samples, balanced_choice, concatenate
 from bmc.methods.base import METHODS, NetMethod
-from bmc.seeds import generator
-from bmc.training import Course, train_stacked
+from bmc.seeds import Noise, generator
+from bmc.training import Batch, Course, train_stacked
 
 
 @METHODS.register("bmc")
@@ -30,6 +31,8 @@ class BatchModelConsolidation(NetMethod):
     ----------
     memory
         M, samples with the phi of the experts that stored them; ``None`` at first.
+    expert_steps
+        Updates that the expert of each task made.
     """
 
     name = "bmc"
@@ -38,6 +41,7 @@ class BatchModelConsolidation(NetMethod):
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.memory: Samples | None = None
+        self.expert_steps: list[int] = []
 
     def group_size(self, n_tasks: int) -> int:
         """Return k; the last group may be smaller and is consolidated all the same."""
@@ -45,16 +49,20 @@ class BatchModelConsolidation(NetMethod):
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""
-        buffers, steps = train_experts(self.net, group, self.config)
-        self.steps += steps
+        with self.watch.phase("experts", self.device):
+            buffers, steps = train_experts(self.net, group, self.config)
+        self.steps += sum(steps)
+        self.expert_steps += steps
         self.communication_bytes += sum(buffer.nbytes() for buffer in buffers)
         self.seen = group[-1].stop
         known = [self.memory] if self.memory is not None else []
         data = concatenate([*known, *buffers])  # D = {M, B_i, ..., B_{i+k}}
-        self._consolidate(data, group[0].index)
-        draws = generator(self.config.seed, "memory", group[0].index)
-        kept = balanced_choice(self.config.memory, draws, data.labels, data.tasks)
-        self.memory = data.rows(kept)
+        with self.watch.phase("consolidation", self.device):
+            self._consolidate(data, group[0].index)
+        with self.watch.phase("memory", self.device):
+            draws = generator(self.config.seed, "memory", group[0].index)
+            kept = balanced_choice(self.config.memory, draws, data.labels, data.tasks)
+            self.memory = data.rows(kept)
 
     def _consolidate(self, data: Samples, index: int) -> None:
         """Train the next base model with L_base = alpha L_T + beta L_bmc on D.
@@ -65,37 +73,53 @@ class BatchModelConsolidation(NetMethod):
         beta here is k times the poster's, and does not change with the size of a last group.
         """
         config = self.config
+        size = config.consolidation_batch
+        steps = steps_for(len(data), config.consolidation_epochs, size)
+        draws = generator(config.seed, "consolidation", index)
         course = Course(
-            sampler=Balanced(data.tasks.cpu(), generator(config.seed, "consolidation", index)),
-            steps=steps_for(len(data), config.consolidation_epochs, config.batch_size),
-            noise=generator(config.seed, "consolidation dropout", index),
+            sampler=Balanced(data.tasks, steps * size, draws),
+            steps=steps,
+            noise=Noise(config.seed, "consolidation dropout", index),
         )
-        widths = [config.hidden, config.width, config.width]
 
-        def loss(rows: Tensor, keep: Tensor, _: int) -> Tensor:
-            x = self.inputs(data.features[rows])
-            logits, student = self.net(x, keep, slice(0, self.seen))
-            teacher = torch.split(data.phi[rows].float(), widths, dim=-1)
+        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+            tables = (data.features, data.labels, data.phi)
+            return tuple(take(table, rows, self.device) for table in tables)
+
+        def loss(batch: Batch) -> Tensor:
+            features, labels, phi = batch.data
+            logits, student = self.net(self.inputs(features), batch.keep)
+            teacher = torch.split(phi.float(), self.net.phi_widths, dim=-1)
             return base_loss(
-                task_loss(logits, data.labels[rows]),
+                task_loss(logits, labels),
                 feature_distance(teacher, student),
                 config.alpha,
                 config.beta,
             )
 
-        self.steps += train_stacked(self.net, [course], loss, config)
+        made = train_stacked(
+            self.net, [course], fetch, loss, config, classes=self.seen, batch_size=size,
+            rate=config.consolidation_rate,
+        )  # fmt: skip
+        self.steps += sum(made)
 
     def memory_bytes(self) -> int:
         """Bytes of M: features, phi, labels, task numbers."""
         return self.memory.nbytes() if self.memory is not None else 0
 
+    def records(self) -> dict[str, Any]:
+        """Return the updates of each task's expert, which early stopping makes unequal."""
+        return {"expert_steps": self.expert_steps}
+
     def state(self) -> dict[str, Tensor]:
-        """Return base model and memory."""
+        """Return base model, memory, and the updates of the experts."""
         memory = self.memory.state("memory") if self.memory is not None else {}
-        return super().state() | memory
+        steps = torch.tensor(self.expert_steps, dtype=torch.int64)
+        return super().state() | memory | {"expert_steps": steps}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load base model and memory."""
+        """Load base model, memory, and the updates of the experts."""
         super().load_state(state)
+        self.expert_steps = state["expert_steps"].tolist()
         if "memory.labels" in state:
             self.memory = Samples.from_state(state, "memory", self.device)

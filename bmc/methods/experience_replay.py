@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import TaskTensors
+from bmc.data import Split, TaskTensors, take
 from bmc.memory import Reservoir
 from bmc.methods.base import METHODS, NetMethod
 from bmc.seeds import generator
@@ -36,20 +36,25 @@ class ExperienceReplay(NetMethod):
         """Start the replay draws of this task."""
         self.draws = generator(self.config.seed, "replay", group[0].index)
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
-        """Cross-entropy over the batch and as many replayed samples as configured."""
+    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add as many replayed samples as configured to each batch of the task's own."""
+        features, labels = super().fetch(data, rows)
         if len(self.reservoir) == 0:
-            return super().loss(x, labels, keep[:, : x.shape[1]])
-        features, old = self.reservoir.sample(self.extra_rows, self.draws)
-        x = torch.cat([x, self.inputs(features)[None]], dim=1)
-        return super().loss(x, torch.cat([labels, old[None]], dim=1), keep)
+            return features, labels
+        old, old_labels = self.reservoir.sample(len(rows) * self.extra_rows, self.draws)
+        shape = (len(rows), 1, self.extra_rows)
+        return (
+            torch.cat([features, old.view(*shape, -1).to(features.dtype)], dim=2),
+            torch.cat([labels, old_labels.view(shape)], dim=2),
+        )
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Offer the task's samples to the reservoir."""
         for task in group:
             draws = generator(self.config.seed, "reservoir", task.index)
-            order = torch.randperm(len(task.train), generator=draws).to(self.device)
-            self.reservoir.add(task.train.features[order], task.train.labels[order], draws)
+            order = torch.randperm(len(task.train), generator=draws)
+            features = take(task.train.features, order, self.device)
+            self.reservoir.add(features, take(task.train.labels, order, self.device), draws)
 
     def memory_bytes(self) -> int:
         """Bytes of the stored samples."""

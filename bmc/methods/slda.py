@@ -44,14 +44,18 @@ class DeepSLDA(Method):
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Merge the statistics of the group's training data, a block of rows at a time."""
+        with self.watch.phase("train", self.device):
+            self._merge_all(group)
+        self.seen = group[-1].stop
+        self._weight = self._bias = None
+
+    def _merge_all(self, group: Sequence[TaskTensors]) -> None:
         for task in group:
             classes = slice(task.start, task.stop)
             for first in range(0, len(task.train), BLOCK):
                 rows = slice(first, first + BLOCK)
-                x = task.train.features[rows].double()  # [n, d]
+                x = task.train.features[rows].to(self.device).double()  # [n, d]
                 self._merge(x, task.train.labels[rows] - task.start, classes)
-        self.seen = group[-1].stop
-        self._weight = self._bias = None
 
     def _merge(self, x: Tensor, labels: Tensor, classes: slice) -> None:
         # a product, not index_add_: sums in a fixed order on CUDA too

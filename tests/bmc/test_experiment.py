@@ -129,7 +129,11 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
     assert results["provenance"]["fingerprint"]
     assert (tmp_path / "R_class_il.csv").read_text().splitlines()[0].startswith("learned,aircraft")
     timing = json.loads((tmp_path / "timing.json").read_text())
-    assert set(timing["seconds"]) == {"train", "evaluate", "total"}
+    phases = timing["seconds"]
+    assert set(phases) == {"experts", "consolidation", "memory", "evaluate", "total"}
+    assert sum(phases.values()) == pytest.approx(2 * phases["total"])
+    steps = results["records"]["expert_steps"]
+    assert steps == [-(-task["train"] * 2 // 64) for task in results["tasks"]]
 
 
 def test_features_that_are_not_normalised_are_not_rescaled(tmp_path):

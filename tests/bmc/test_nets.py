@@ -1,61 +1,152 @@
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from bmc.nets import ResidualMLP, StackedBatchNorm
+from bmc.nets import ResidualMLP
 
 
-def stacked(copies=3):
-    net = ResidualMLP(10, 7, copies, hidden=8, width=12)
+def stacked(copies: int = 3, precision: str = "float32") -> ResidualMLP:
+    net = ResidualMLP(10, 7, copies, hidden=8, width=12, precision=precision)
     generator = torch.Generator().manual_seed(0)
     net.reset(generator)
-    with torch.no_grad():
-        for parameter in net.parameters():  # make the copies differ
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    with torch.no_grad():  # make the copies differ
+        net.weights.add_(0.1 * torch.randn(net.weights.shape, generator=generator))
     return net
+
+
+def inputs(copies: int = 3, rows: int = 5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(copies, rows, 10, generator=generator)
+    return x, torch.rand(copies, rows, 24, generator=generator) > 0.3
+
+
+def reference(net: ResidualMLP, weights: Tensor, x: Tensor, keep: Tensor) -> list[Tensor]:
+    """The training pass of one copy as torch's own layers and autograd compute it."""
+    parts = net.views(weights)
+
+    def norm(z: Tensor, n: object) -> Tensor:
+        return functional.batch_norm(z, None, None, n.weight[0, 0], n.bias[0, 0], training=True)
+
+    u = functional.linear(x[0], parts.project[0].T, parts.project_bias[0, 0])
+    phi = [u]
+    for block, own in zip(parts.blocks(), keep[0].chunk(2, dim=-1), strict=True):
+        z = norm(u @ block.enter[0], block.norm_enter)
+        inner, shortcut = z.chunk(2, dim=-1)
+        phi.append(
+            torch.relu(norm(torch.relu(inner) @ block.leave[0], block.norm_leave) + shortcut)
+        )
+        u = phi[-1] * (own * torch.tensor(1 / (1 - net.dropout)))
+    return [functional.linear(u, parts.head[0], parts.head_bias[0, 0]), *phi]
 
 
 def test_the_network_has_the_published_shape():
     net = ResidualMLP(768, 2866)
-    shapes = {name: tuple(p.shape[1:]) for name, p in net.named_parameters() if "weight" in name}
-    assert shapes["project.weight"] == (768, 128)
-    assert shapes["block1.linear1.weight"] == shapes["block1.shortcut.weight"] == (128, 256)
-    assert shapes["block1.linear2.weight"] == shapes["block2.linear1.weight"] == (256, 256)
-    assert shapes["head.weight"] == (256, 2866)
+    parts = net.parts()
+    assert parts.project.shape == (1, 768, 128)
+    assert parts.head.shape == (1, 2866, 256)
+    for block, n_in in zip(parts.blocks(), (128, 256), strict=True):
+        assert block.enter.shape == (1, n_in, 2 * 256)  # the first linear map and the shortcut
+        assert block.leave.shape == (1, 256, 256)
     assert net.dropout == 0.3
+
+
+def test_the_gradients_written_by_hand_are_those_of_autograd():
+    net = stacked(1).double().train()
+    x, keep = inputs(1)
+    x = x.double().requires_grad_()
+    pull = [torch.randn(1, 5, n).double() for n in (7, 8, 12, 12)]
+    logits, phi = net(x, keep)
+    sum((a * b).sin().sum() for a, b in zip([logits, *phi], pull, strict=True)).backward()
+    weights = net.weights.detach().clone().requires_grad_()
+    again = x.detach().clone().requires_grad_()
+    outputs = reference(net, weights, again, keep)
+    sum((a * b[0]).sin().sum() for a, b in zip(outputs, pull, strict=True)).backward()
+    torch.testing.assert_close(logits[0], outputs[0])
+    torch.testing.assert_close(net.weights.grad, weights.grad)
+    torch.testing.assert_close(x.grad, again.grad)
+
+
+@pytest.mark.parametrize("used", range(4))
+def test_an_output_that_no_loss_uses_gets_no_gradient(used):
+    net = stacked(1).double().train()
+    x, keep = inputs(1)
+    logits, phi = net(x.double(), keep)
+    [logits, *phi][used].square().sum().backward()
+    weights = net.weights.detach().clone().requires_grad_()
+    reference(net, weights, x.double(), keep)[used].square().sum().backward()
+    torch.testing.assert_close(net.weights.grad, weights.grad)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_stacked_copies_compute_what_each_copy_computes_alone(training):
     net = stacked().train(training)
-    x = torch.randn(3, 5, 10, generator=torch.Generator().manual_seed(1))
-    keep = torch.rand(3, 5, 24, generator=torch.Generator().manual_seed(2)) > 0.3
+    x, keep = inputs()
     single = [net.single(k).train(training) for k in range(3)]
     logits, phi = net(x, keep if training else None)
     for k, copy in enumerate(single):
         one, one_phi = copy(x[k : k + 1], keep[k : k + 1] if training else None)
         torch.testing.assert_close(logits[k], one[0])
+        torch.testing.assert_close(net.statistics[k], copy.statistics[0])
         for a, b in zip(phi, one_phi, strict=True):
             torch.testing.assert_close(a[k], b[0])
 
 
-def test_a_slice_of_the_head_equals_those_columns_of_the_whole_head():
-    net = stacked().eval()
-    x = torch.randn(3, 5, 10, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(net(x, columns=slice(2, 5))[0], net(x)[0][..., 2:5])
-
-
-def test_batch_normalisation_agrees_with_torch():
-    ours = StackedBatchNorm(1, 6).train()
-    running_mean, running_var = torch.zeros(6), torch.ones(6)
-    x = torch.randn(1, 9, 6, generator=torch.Generator().manual_seed(3)) * 3 + 1
-    expected = functional.batch_norm(x[0], running_mean, running_var, training=True)
-    torch.testing.assert_close(ours(x)[0], expected)
-    torch.testing.assert_close(ours.running_mean[0, 0], running_mean)
-    torch.testing.assert_close(ours.running_var[0, 0], running_var)
-
-
-def test_dropout_keeps_the_expected_activation():
+def test_evaluation_normalises_by_the_running_statistics():
     net = stacked(1).train()
-    h, phi = net.features(torch.randn(1, 4, 10), torch.ones(1, 4, 24, dtype=torch.bool))
-    torch.testing.assert_close(h, phi[2] / 0.7)
+    x, _ = inputs(1, rows=64)
+    for _ in range(200):
+        net(x)  # the statistics approach those of these rows
+    trained = net(x)[0]
+    # running variances are the unbiased ones
+    torch.testing.assert_close(net.eval()(x)[0], trained, rtol=0.1, atol=0.1)
+
+
+def test_running_statistics_move_as_those_of_torch_do():
+    net = stacked(1).train()
+    x, _ = inputs(1, rows=9)
+    parts = net.parts()
+    z = (
+        functional.linear(x[0], parts.project[0].T, parts.project_bias[0, 0])
+        @ parts.block1.enter[0]
+    )
+    mean, variance = torch.zeros(24), torch.ones(24)
+    functional.batch_norm(z, mean, variance, training=True)
+    net(x)
+    torch.testing.assert_close(parts.block1.norm_enter.running_mean[0, 0], mean)
+    torch.testing.assert_close(parts.block1.norm_enter.running_var[0, 0], variance)
+
+
+def test_the_first_classes_of_the_head_equal_those_outputs_of_the_whole_head():
+    net = stacked().eval()
+    x, _ = inputs()
+    torch.testing.assert_close(net(x, classes=4)[0], net(x)[0][..., :4])
+
+
+def test_dropout_multiplies_what_it_keeps_so_that_the_expectation_stays():
+    net = stacked(1).train()
+    x, keep = inputs(1)
+    all_kept = torch.ones_like(keep)
+    head = net.parts().head
+    with torch.no_grad():
+        head.zero_()
+        head[0, 0, 3] = 1.0  # the first output is the fourth activation of the last block
+    logits, phi = net(x, all_kept)
+    torch.testing.assert_close(
+        logits[..., 0] - net.parts().head_bias[0, 0, 0], phi[2][..., 3] / 0.7
+    )
+
+
+def test_bf16_rounds_products_and_nothing_else():
+    exact, rounded = stacked(2).train(), stacked(2, "bf16").train()
+    x, keep = inputs(2, rows=16)
+    results = []
+    for net in (exact, rounded):
+        logits, phi = net(x, keep)
+        (logits.square().mean() + sum(p.square().mean() for p in phi)).backward()
+        results.append((logits, net.weights.grad))
+    for a, b in zip(*results, strict=True):
+        assert b.dtype == torch.float32
+        assert not torch.equal(a, b)
+        assert (a - b).norm() < 0.02 * a.norm()
+    assert rounded.single(0).precision == torch.bfloat16

@@ -1,0 +1,139 @@
+"""The copies that still train, as the rows of one network with one AdamW over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bmc.config import Config
+from bmc.nets import ResidualMLP
+
+if TYPE_CHECKING:
+    from bmc.training import Batch, Loss
+
+# judge(positions, copies), int64 [n] each: measures, without gradients, the copies that stand at
+# these positions of the net; float [n], less is better
+Judge = Callable[[Tensor, Tensor], Tensor]
+
+WARM = 3  # updates of an arrangement before it is captured: libraries allocate in the first
+
+
+class _Best(NamedTuple):
+    value: float
+    since: int  # judgements in a row that were no better
+    weights: Tensor
+    statistics: Tensor
+
+
+class Active:
+    """Makes a net hold the copies that still train; on exit all are home again.
+
+    Attributes
+    ----------
+    copies
+        Numbers of the copies in the order in which the net holds them.
+    """
+
+    def __init__(self, net: ResidualMLP, config: Config, rate: float, classes: int | None) -> None:
+        self.net = net
+        self.copies = list(range(net.copies))
+        self._home = net.weights.data, net.statistics
+        self._best: dict[int, _Best] = {}
+        size = net.size(net.n_classes if classes is None else classes)
+        net.weights.data = self._home[0][:, :size].clone()
+        net.statistics = self._home[1].clone()
+        self._capture = config.capture and net.weights.device.type == "cuda"
+        self._captured: _Captured | None = None
+        self._updates = 0  # since the arrangement of the copies changed
+        self._optimizer = torch.optim.AdamW(
+            [net.weights],
+            lr=rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=self._capture,
+        )
+
+    def __enter__(self) -> Active:
+        self.net.train()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for copy in list(self.copies):
+            self.end(copy)
+        self.net.weights.data, self.net.statistics = self._home
+        self.net.eval()
+
+    def update(self, loss: Loss, batch: Batch) -> None:
+        """Make one update of every copy."""
+        if self._capture and self._updates >= WARM:
+            if self._captured is None:
+                self._captured = _Captured(self, loss, batch)
+            self._captured.replay(batch)
+        else:
+            self.step(loss, batch)
+        self._updates += 1
+
+    def step(self, loss: Loss, batch: Batch) -> None:
+        """Compute gradients and apply them."""
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss(batch).sum())
+        self._optimizer.step()
+
+    def judge(self, due: list[int], judge: Judge, patience: int) -> None:
+        """Note the best weights of the copies that are due; end those out of patience."""
+        if not due:
+            return
+        device = self.net.weights.device
+        places = torch.tensor([self.copies.index(copy) for copy in due], device=device)
+        values = judge(places, torch.tensor(due, device=device)).tolist()
+        for copy, place, value in zip(due, places.tolist(), values, strict=True):
+            best = self._best.get(copy)
+            if best is None or value < best.value:
+                weights, statistics = self.net.weights.data[place], self.net.statistics[place]
+                self._best[copy] = _Best(value, 0, weights.clone(), statistics.clone())
+            else:
+                self._best[copy] = best._replace(since=best.since + 1)
+        for copy in due:
+            if self._best[copy].since >= patience:
+                self.end(copy)
+
+    def end(self, copy: int) -> None:
+        """Take a copy home, as it was when it was best; the last copy takes its place."""
+        place, last = self.copies.index(copy), len(self.copies) - 1
+        weights, statistics = self.net.weights.data, self.net.statistics
+        best = self._best.get(copy)
+        self._home[0][copy, : weights.shape[1]] = best.weights if best else weights[place]
+        self._home[1][copy] = best.statistics if best else statistics[place]
+        state = self._optimizer.state.get(self.net.weights, {})
+        moments = {key: state[key] for key in ("exp_avg", "exp_avg_sq") if key in state}
+        if place != last:
+            for tensor in (weights, statistics, *moments.values()):
+                tensor[place] = tensor[last]
+        self.copies[place] = self.copies[last]
+        self.copies.pop()
+        self.net.weights.grad = None
+        self.net.weights.data, self.net.statistics = weights[:last], statistics[:last]
+        for key, tensor in moments.items():
+            state[key] = tensor[:last]
+        self._captured, self._updates = None, 0
+
+
+class _Captured:
+    """One update recorded as a CUDA graph: replaying it launches all kernels at once."""
+
+    def __init__(self, active: Active, loss: Loss, batch: Batch) -> None:
+        self.batch = type(batch)(tuple(t.clone() for t in batch.data), batch.keep.clone())
+        self.graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(self.graph):
+            active.step(loss, self.batch)
+
+    def replay(self, batch: Batch) -> None:
+        """Make the update with this batch."""
+        for own, given in zip(self.batch.data, batch.data, strict=True):
+            own.copy_(given)
+        self.batch.keep.copy_(batch.keep)
+        self.graph.replay()

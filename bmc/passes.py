@@ -1,0 +1,211 @@
+"""Forward and backward pass of the residual MLP for K stacked copies, written out by hand.
+
+One autograd node for the whole network instead of about eighty: losses stay ordinary autograd
+on logits and phi, and everything below costs no more than its matrix products and a few passes
+over the activations. K copies, B rows, d the feature width, h and w the widths of the input
+projection and of the blocks, C classes. Which weight lies where is in `bmc.nets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.1  # of the running statistics of batch normalisation
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Batch normalisation of n channels: all tensors [K, 1, n]."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def folded(self, linear: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``linear`` [K, n_in, n] and a bias that together also normalise (evaluation)."""
+        scale = self.weight * torch.rsqrt(self.running_var + EPSILON)
+        return linear * scale, torch.addcmul(self.bias, self.running_mean, scale, value=-1)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block: relu(norm(relu(norm(u W1)) W2) + norm(u Ws)).
+
+    ``enter`` holds W1 and Ws side by side [K, n_in, 2w], ``norm_enter`` both of their
+    normalisations; ``leave`` is W2 [K, w, w]. A bias before a batch normalisation would
+    have no effect, so there is none.
+    """
+
+    enter: Tensor
+    norm_enter: Norm
+    leave: Tensor
+    norm_leave: Norm
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The weights of K copies, as views: project [K, d, h] and [K, 1, h], head [K, C, w]."""
+
+    project: Tensor
+    project_bias: Tensor
+    block1: Block
+    block2: Block
+    head: Tensor
+    head_bias: Tensor  # [K, 1, C]
+
+    def blocks(self) -> tuple[Block, Block]:
+        """Return both blocks."""
+        return self.block1, self.block2
+
+
+def product(a: Tensor, b: Tensor, precision: torch.dtype, bias: Tensor | None = None) -> Tensor:
+    """Multiply stacks [K, n, i] and [K, i, m] with factors in ``precision``: float32."""
+    if precision == torch.float32:
+        return torch.bmm(a, b) if bias is None else torch.baddbmm(bias, a, b)
+    result = torch.bmm(a.to(precision), b.to(precision)).float()
+    return result if bias is None else result.add_(bias)
+
+
+def _product_into(out: Tensor, a: Tensor, b: Tensor, precision: torch.dtype) -> None:
+    if precision == torch.float32:
+        torch.bmm(a, b, out=out)
+    else:
+        out.copy_(torch.bmm(a.to(precision), b.to(precision)))
+
+
+@torch.no_grad()
+def evaluate(
+    parts: Parts, x: Tensor, precision: torch.dtype, with_head: bool = True
+) -> tuple[Tensor, list[Tensor]]:
+    """Compute logits [K, B, C] and phi with the running statistics, without gradients."""
+    u = product(x, parts.project, precision, parts.project_bias)
+    phi = [u]
+    for block in parts.blocks():
+        weight, bias = block.norm_enter.folded(block.enter)
+        z = product(u, weight, precision, bias)
+        w = z.shape[-1] // 2
+        weight, bias = block.norm_leave.folded(block.leave)
+        out = product(z[..., :w].relu(), weight, precision, bias)
+        u = out.add_(z[..., w:]).relu_()
+        phi.append(u)
+    if not with_head:
+        return u, phi
+    return product(u, parts.head.transpose(1, 2), precision, parts.head_bias), phi
+
+
+class Train(torch.autograd.Function):
+    """The pass in training: batch statistics, dropout by given masks, gradients by hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, net: Any, x: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return logits and the three phi; ``mask`` [K, B, 2w] multiplies activations."""
+        parts, low, precision = net.parts(), net.rounded(), net.precision
+        masks = (None, None) if mask is None else mask.chunk(2, dim=-1)
+        kept: list[Tensor | None] = [x]
+        u = phi0 = product(x, low.project, precision, parts.project_bias)
+        outs = []
+        for block, block_low, own in zip(parts.blocks(), low.blocks(), masks, strict=True):
+            z = product(u, block_low.enter, precision)
+            z, centred, scale, variance = _normalise(z, block.norm_enter)
+            w = z.shape[-1] // 2
+            hidden = z[..., :w].relu()
+            out, centred2, scale2, variance2 = _normalise(
+                product(hidden, block_low.leave, precision), block.norm_leave
+            )
+            out = out.add_(z[..., w:]).relu_()
+            kept += [u, centred, scale, variance, hidden, centred2, scale2, variance2, out, own]
+            outs.append(out)
+            u = out if own is None else out * own
+        logits = product(u, low.head.transpose(1, 2), precision, parts.head_bias)
+        # not as attributes: among them are outputs, which hold this node
+        ctx.save_for_backward(*kept, u)
+        ctx.net, ctx.low, ctx.size, ctx.type = net, low, weights.shape, weights.dtype
+        ctx.set_materialize_grads(False)
+        return logits, phi0, outs[0], outs[1]
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_logits: Tensor | None, *d_phi: Tensor | None
+    ) -> tuple[Tensor, None, Tensor | None, None]:
+        """Return the gradient of all weights in one tensor, and that of x where wanted."""
+        net, low, precision = ctx.net, ctx.low, ctx.net.precision
+        x, *kept, last = ctx.saved_tensors
+        flat = torch.empty(ctx.size, dtype=ctx.type, device=x.device)
+        grad: Parts = net.views(flat)
+        if d_logits is None:
+            grad.head.zero_()
+            grad.head_bias.zero_()
+            du = torch.zeros_like(last)
+        else:
+            _product_into(grad.head, d_logits.transpose(1, 2), last, precision)
+            torch.sum(d_logits, dim=1, keepdim=True, out=grad.head_bias)
+            du = product(d_logits, low.head, precision)
+        net.clear_rest(flat)
+        for i in (1, 0):
+            block, own = low.blocks()[i], grad.blocks()[i]
+            u, centred, scale, variance, hidden, centred2, scale2, variance2, out, mask = kept[
+                10 * i : 10 * i + 10
+            ]
+            if mask is not None:
+                du = du * mask
+            if (extra := d_phi[i + 1]) is not None:
+                du = du + extra
+            du = torch.ops.aten.threshold_backward(du, out, 0)
+            dz = _normalise_backward(du, centred2, scale2, variance2, own.norm_leave)
+            _product_into(own.leave, hidden.transpose(1, 2), dz, precision)
+            dh = product(dz, block.leave.transpose(1, 2), precision)
+            dh = torch.ops.aten.threshold_backward(dh, hidden, 0)
+            both = torch.cat([dh, du], dim=-1)
+            dz = _normalise_backward(both, centred, scale, variance, own.norm_enter)
+            _product_into(own.enter, u.transpose(1, 2), dz, precision)
+            du = product(dz, block.enter.transpose(1, 2), precision)
+        if d_phi[0] is not None:
+            du = du + d_phi[0]
+        _product_into(grad.project, x.transpose(1, 2), du, precision)
+        torch.sum(du, dim=1, keepdim=True, out=grad.project_bias)
+        if not ctx.needs_input_grad[2]:
+            return flat, None, None, None
+        return flat, None, product(du, low.project.transpose(1, 2), precision), None
+
+
+def _normalise(z: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Normalise z [K, B, n] over its rows, and move the running statistics; z is consumed.
+
+    Returns
+    -------
+    The result, z - mean, scale = weight / deviation, and the variance, for the way back.
+    """
+    n = z.shape[1]
+    mean = z.mean(dim=1, keepdim=True)
+    centred = z.sub_(mean)
+    # sums of squares: the Welford recursion of torch.var_mean takes thirty times as long
+    squares = (centred * centred).sum(dim=1, keepdim=True)
+    norm.running_mean.lerp_(mean, MOMENTUM)
+    norm.running_var.lerp_(squares / max(n - 1, 1), MOMENTUM)
+    variance = squares.div_(n).add_(EPSILON)
+    scale = norm.weight * torch.rsqrt(variance)
+    return torch.addcmul(norm.bias, centred, scale), centred, scale, variance
+
+
+def _normalise_backward(
+    dy: Tensor, centred: Tensor, scale: Tensor, variance: Tensor, grad: Norm
+) -> Tensor:
+    """Return dz of `_normalise`; writes the gradients of weight and bias. ``centred`` is consumed.
+
+    With s = scale, v = variance, a = sum dy, b = sum dy centred:
+    dz = s (dy - a / B - centred b / (B v)); d weight = b / sqrt(v), d bias = a.
+    """
+    n = dy.shape[1]
+    torch.sum(dy, dim=1, keepdim=True, out=grad.bias)
+    b = (dy * centred).sum(dim=1, keepdim=True)
+    torch.mul(b, torch.rsqrt(variance), out=grad.weight)
+    rest = centred.mul_(b.div_(variance).div_(n)).add_(grad.bias, alpha=1 / n)
+    return torch.sub(dy, rest, out=rest).mul_(scale)

@@ -1,0 +1,219 @@
+"""Measure BMC against a plain implementation and against fine-tuning, phase by phase.
+
+``run``      whole runs on generated features: ours, plain, fine-tuning, in turns
+``experts``  expert updates per second against the number of experts in one program
+``groups``   time of an update, and of the evaluation, from the first group to the last
+
+Wall seconds are what counts on a quiet machine; CPU seconds are printed beside them since they
+suffer less where other programs run. Medians over rounds; sides take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from bench_bmc_plain import PlainBMC
+
+from autods.synthetic import synthetic_stream
+from bmc import metrics
+from bmc.config import Config
+from bmc.data import TaskTensors, to_tensors
+from bmc.engines.local import train_experts
+from bmc.evaluate import evaluate
+from bmc.methods import METHODS
+
+Result = dict[str, Any]
+
+
+def timed(body: Callable[[], Result]) -> Result:
+    """Return what the body returns, with its wall and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = body()
+    return result | {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def ours(name: str, tasks: list[TaskTensors], config: Config) -> Result:
+    """Learn, evaluate after every group, and compute all metrics."""
+    dim, device = tasks[0].train.features.shape[1], tasks[0].train.labels.device
+    method = METHODS.get(name)(dim, tasks[-1].stop, config, device)
+    size = method.group_size(len(tasks))
+    learned, rows = [], []
+    for first in range(0, len(tasks), size):
+        group = tasks[first : first + size]
+        method.learn(group)
+        with method.watch.phase("evaluate", device):
+            rows.append(evaluate(method, tasks).class_il)
+        learned.append(group[-1].index + 1)
+    R = np.array(rows)
+    values = metrics.summary(R, learned, [len(task.test) for task in tasks])
+    phases = dict(method.watch.seconds)
+    return {"updates": method.steps, "class-il": 100 * values["final_mean"], "phases": phases}
+
+
+def plain(tasks: list[TaskTensors], config: Config) -> Result:
+    """Do the same the plain way."""
+    run = PlainBMC(tasks, config)
+    final = run.run()["class-il"]
+    return {"updates": run.steps, "class-il": 100 * final.mean(), "phases": dict(run.seconds)}
+
+
+def bench_run(options: argparse.Namespace) -> Result:
+    """Must show 1 of the engine: the ratio to the plain one, and relative time."""
+    tasks, config = problem(options), configuration(options)
+    sides = {
+        "fine-tuning": lambda: ours("finetune", tasks, config),
+        "BMC": lambda: ours("bmc", tasks, config),
+        "plain BMC": lambda: plain(tasks, config),
+    }
+    rounds = []
+    for _ in range(options.rounds):
+        rounds.append({name: timed(body) for name, body in sides.items()})
+    result: Result = {"rounds": rounds, "ratios": {}}
+    for clock in ("wall", "cpu"):
+        t = {name: median(one[name][clock] for one in rounds) for name in sides}
+        result["ratios"][clock] = {
+            "plain / ours": t["plain BMC"] / t["BMC"],
+            "relative time": t["BMC"] / t["fine-tuning"],
+        }
+        result[clock] = t
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return result | {"peak_host_bytes": peak, "ours": rounds[-1]["BMC"]["phases"]}
+
+
+def show_run(result: Result) -> None:
+    last = result["rounds"][-1]
+    print(f"{'':<14}{'wall s':>9}{'CPU s':>9}{'updates':>9}{'class-il':>10}  phases, wall s")
+    for name, row in last.items():
+        phases = ", ".join(f"{phase} {s:.1f}" for phase, s in row["phases"].items())
+        wall, cpu = result["wall"][name], result["cpu"][name]
+        print(
+            f"{name:<14}{wall:>9.1f}{cpu:>9.1f}{row['updates']:>9}{row['class-il']:>10.1f}", phases
+        )
+    for clock, ratios in result["ratios"].items():
+        print(f"{clock}: " + ", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+
+
+def bench_experts(options: argparse.Namespace) -> Result:
+    """Must show 2: updates per second of K experts that train in one program."""
+    stream = synthetic_stream(classes=142, per_class=options.per_class, dim=options.dim)
+    tasks = to_tensors(stream, torch.device("cpu"))  # two classes and as many samples each
+    config = configuration(options)
+    base = METHODS.get("bmc")(options.dim, stream.n_classes, config, torch.device("cpu")).net
+    base_size = [k for k in options.copies if k <= len(tasks)]
+
+    def body(k: int) -> Result:
+        return {"updates": sum(train_experts(base, tasks[:k], config, stack=k)[1])}
+
+    rounds = [{k: timed(lambda k=k: body(k)) for k in base_size} for _ in range(options.rounds)]
+    rates = {}
+    for k in base_size:
+        rates[k] = {
+            clock: median(one[k]["updates"] / one[k][clock] for one in rounds)
+            for clock in ("wall", "cpu")
+        }
+    return {"updates_per_second": rates}
+
+
+def show_experts(result: Result) -> None:
+    print(f"{'experts K':>9}{'updates/s':>11}{'updates/CPU s':>15}")
+    for k, row in result["updates_per_second"].items():
+        print(f"{k:>9}{row['wall']:>11.0f}{row['cpu']:>15.0f}")
+
+
+def bench_groups(options: argparse.Namespace) -> Result:
+    """Must show 4: an update costs the same at the first group and at the last."""
+    tasks, config = problem(options), configuration(options)
+    device = torch.device("cpu")
+    method = METHODS.get("bmc")(options.dim, tasks[-1].stop, config, device)
+    rows = []
+    for first in range(0, len(tasks), config.experts):
+        group = tasks[first : first + config.experts]
+        before, made = dict(method.watch.seconds), method.steps
+        method.learn(group)
+        with method.watch.phase("evaluate", device):
+            evaluate(method, tasks)
+        seconds = {p: s - before.get(p, 0.0) for p, s in method.watch.seconds.items()}
+        experts = sum(method.expert_steps[-len(group) :])
+        rows.append({
+            "tasks": group[-1].index + 1,
+            "classes": method.seen,
+            "expert_ms": 1e3 * seconds["experts"] / experts,
+            "consolidation_ms": 1e3 * seconds["consolidation"] / (method.steps - made - experts),
+            "evaluate_share": seconds["evaluate"] / sum(seconds.values()),
+        })  # fmt: skip
+    total = sum(method.watch.seconds.values())
+    return {"groups": rows, "evaluate_share": method.watch.seconds["evaluate"] / total}
+
+
+def show_groups(result: Result) -> None:
+    print(f"{'tasks':>6}{'classes':>9}{'ms/expert update':>18}{'ms/consolidation update':>25}")
+    for row in result["groups"]:
+        print(
+            f"{row['tasks']:>6}{row['classes']:>9}{row['expert_ms']:>18.2f}"
+            f"{row['consolidation_ms']:>25.2f}"
+        )
+    print(f"evaluation: {100 * result['evaluate_share']:.1f} % of the run")
+
+
+def problem(options: argparse.Namespace) -> list[TaskTensors]:
+    stream = synthetic_stream(
+        classes=options.classes, per_class=options.per_class, tasks=options.tasks, dim=options.dim
+    )
+    return to_tensors(stream, torch.device("cpu"))
+
+
+def configuration(options: argparse.Namespace) -> Config:
+    return Config(
+        epochs=options.epochs,
+        experts=options.experts,
+        consolidation_epochs=options.consolidation_epochs,
+        consolidation_batch=options.consolidation_batch,
+        consolidation_rate=options.consolidation_rate,
+        precision=options.precision,
+    )
+
+
+BENCHES = {
+    "run": (bench_run, show_run),
+    "experts": (bench_experts, show_experts),
+    "groups": (bench_groups, show_groups),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bench", choices=BENCHES)
+    parser.add_argument("--classes", type=int, default=704)
+    parser.add_argument("--per-class", type=int, default=40, help="training samples of a class")
+    parser.add_argument("--tasks", type=int, default=71)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--experts", type=int, default=16, help="tasks per group")
+    parser.add_argument("--consolidation-epochs", type=int, default=3)
+    parser.add_argument("--consolidation-batch", type=int, default=256)
+    parser.add_argument("--consolidation-rate", type=float, default=0.003)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 71])
+    parser.add_argument("--threads", type=int, default=2, help="of torch, for all sides")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    measure, show = BENCHES[options.bench]
+    result = measure(options)
+    if options.json:
+        print(json.dumps(result | {"options": vars(options)}, indent=2))
+    else:
+        show(result)
+
+
+if __name__ == "__main__":
+    main()
