@@ -255,7 +255,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # other processes import the encoder
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # others import the encoder
     chance = random.Random(asked.seed)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
