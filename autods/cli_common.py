@@ -88,7 +88,10 @@ def each(
                 print(f"error: {name}: {error}", file=sys.stderr)
     if then is not None:
         then()
-    if failed and len(names) == 1:
-        raise AutodsError(f"{names[0]}: {failed[names[0]]}")
-    if failed:
-        raise AutodsError(f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}")
+    if not failed:
+        return
+    text = f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}"
+    if len(names) == 1:
+        text = f"{names[0]}: {failed[names[0]]}"
+    wrong_usage = all(isinstance(error, UsageError) for error in failed.values())
+    raise UsageError(text) if wrong_usage else AutodsError(text)

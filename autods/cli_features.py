@@ -73,7 +73,7 @@ def import_features(
 
 
 def fetch_features(
-    name: str, mirrors: Sequence[str], root: DataRoot, *, dry_run: bool, json: bool
+    name: str, mirrors: Sequence[str], root: DataRoot, rounds: int, *, dry_run: bool, json: bool
 ) -> None:
     """Download a published archive of features and import it."""
     from autods.fetch.mirrors import check_mirrors
@@ -84,10 +84,11 @@ def fetch_features(
     if dry_run:
         _tell_plan(archive, mirrors, root, json)
         return
+    from autods.fetch.many import PAUSES
     from autods.progress import console_progress
     from autods.published.download import fetch_archive
 
-    fetched = fetch_archive(archive, root, console_progress(), mirrors)
+    fetched = fetch_archive(archive, root, console_progress(), mirrors, PAUSES[: rounds - 1])
     if not json:
         print(f"{fetched.path}: {fetched.size:,} bytes, sha256 {fetched.sha256}")
     import_archive(fetched.path, root, archive=archive, json=json)

@@ -82,7 +82,8 @@ def fetch(
             raise UsageError("expected names of datasets or --features, got both; nothing was done")
         from autods.cli_features import fetch_features
 
-        fetch_features(features, mirror or (), open_root(root), dry_run=dry_run, json=json)
+        data_root = open_root(root)
+        fetch_features(features, mirror or (), data_root, rounds or 1, dry_run=dry_run, json=json)
         return
     catalogue, data_root = open_catalogue(manifests), open_root(root)
     asked = list(dict.fromkeys(chosen(names, everything, catalogue, "fetch")))
@@ -130,6 +131,7 @@ def import_files(
     files: Annotated[list[Path], typer.Argument(help="Its files, under any names.")],
     root: Root = None,
     manifests: Manifests = None,
+    json: Json = False,
 ) -> None:
     """Take files that came by hand as archives of a dataset, once their checksums agree."""
     from autods.fetch import missing_files
@@ -138,9 +140,15 @@ def import_files(
 
     data_root = open_root(root)
     manifest = open_catalogue(manifests).dataset(name)
-    for file, action in hand_over(manifest, data_root, files, console_progress()):
+    done = hand_over(manifest, data_root, files, console_progress())
+    missing = missing_files(manifest, data_root)
+    if json:
+        rows = [{"file": file, "action": action} for file, action in done]
+        print_json({"dataset": name, "files": rows, "missing": missing})
+        return
+    for file, action in done:
         print(f"{action} {name}/{file}")
-    if missing := missing_files(manifest, data_root):
+    if missing:
         print(f"Not here yet: {', '.join(missing)}. 'autods fetch {name}' looks for them.")
 
 

@@ -166,7 +166,7 @@ class IndexMissing(AutodsError):
 
 
 class TooManyUnreadable(AutodsError):
-    """More than 0.5 % of the images of a dataset could not be decoded."""
+    """More than 0.5 % of the images of a dataset, and more than one, could not be decoded."""
 
 
 class EncoderError(AutodsError):

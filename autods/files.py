@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,18 @@ def hash_tree(folder: Path) -> str:
 def is_litter(name: str) -> bool:
     """Tell whether a file name is that of what Finder or Explorer writes into folders."""
     return name in LITTER or name.startswith("._")
+
+
+@contextmanager
+def held(path: Path, what: str, note: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock on ``path`` as `locked` does; tell if another process has it, then wait."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, timeout=0))
+        except Busy:
+            note(f"another process works on {what}; waiting for it to end")
+            stack.enter_context(locked(path))
+        yield
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autods.errors import ChecksumMismatch, FetchError, UsageError
-from autods.fetch import fetch_file, held, unwritable_explained
+from autods.fetch import fetch_file, unwritable_explained
 from autods.fetch.base import MirrorFailed
 from autods.fetch.content import digest
 from autods.fetch.git import head_of
 from autods.fetch.magic import ENOUGH, told_apart
+from autods.files import held
 from autods.manifest import Manifest, Mirror
 from autods.progress import Progress
 from autods.root import DataRoot
@@ -72,7 +73,8 @@ def import_files(
             else "Get the file that the manifest describes, or import the others without it.",
         )
     done = []
-    with unwritable_explained(manifest.name, root), held(manifest.name, root, progress):
+    lock = held(root.record(manifest.name), manifest.name, progress.note)
+    with unwritable_explained(manifest.name, root), lock:
         for path, entry in matches:
             kind = "git" if entry.checksum.startswith("git:") else "file"
             mirror = Mirror.model_validate({"kind": kind, "url": str(path)})

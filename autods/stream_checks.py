@@ -13,7 +13,9 @@ from autods.streams import Task
 
 # Of an encoder's provenance: may differ from dataset to dataset of a stream, for they change
 # last bits and not the meaning. Within one dataset they agree.
-INFORMATIONAL = frozenset({"batch_size", "device", "open_clip", "timm", "torch"})
+INFORMATIONAL = frozenset(
+    {"batch_size", "device", "open_clip", "pillow", "timm", "torch", "torchvision"}
+)
 
 
 def check_present(spec: StreamSpec, root: DataRoot, encoder: str) -> None:

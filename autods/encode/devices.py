@@ -89,7 +89,7 @@ class DeviceEngine:
         try:
             self._start()
             for device in self._devices:
-                device.connection.send(self._each(jobs.images))
+                _send(device, self._each(jobs.images))
             yield from self._reports(iter(jobs), report)
         except BaseException:  # the processes may be anywhere: they are of no further use
             self.close()
@@ -135,7 +135,7 @@ class DeviceEngine:
                 elif isinstance(told, BatchReport):
                     report(told)
                 elif isinstance(told, _Wants):
-                    busy[connection].connection.send(next(jobs, None))
+                    _send(busy[connection], next(jobs, None))
                 elif isinstance(told, _Done):
                     del busy[connection]
                 else:
@@ -189,16 +189,27 @@ def local_engine(
     return described, DeviceEngine(factory, devices, workers)
 
 
+def _send(device: _Device, what: int | ShardJob | None) -> None:
+    try:
+        device.connection.send(what)
+    except ConnectionError:
+        raise _ended(device) from None
+
+
 def _received(device: _Device) -> Told:
     try:
         told: Told = device.connection.recv()
     except (EOFError, ConnectionError):
-        raise EncoderError(
-            f"the process of device '{device.name}' ended without a word, most likely for want "
-            "of memory; finished shards are kept. Run the same command again with fewer "
-            "--workers, a smaller --batch-size or fewer devices."
-        ) from None
+        raise _ended(device) from None
     return told
+
+
+def _ended(device: _Device) -> EncoderError:
+    return EncoderError(
+        f"the process of device '{device.name}' ended without a word, most likely for want "
+        "of memory; finished shards are kept. Run the same command again with fewer "
+        "--workers, a smaller --batch-size or fewer devices."
+    )
 
 
 def _serve(factory: Factory, name: str, threads: int, parent: Connection) -> None:

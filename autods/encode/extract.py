@@ -14,17 +14,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import PIL
+import torchvision
+
 from autods import __version__
 from autods.encode.images import DECODINGS
 from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
 from autods.encode.loader import usable_cores
-from autods.encode.plan import check_kept, digest_samples, plan_shards, split_codes
+from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
 from autods.encode.protocols import Encoder
 from autods.encode.shards import LocalEngine
 from autods.encode.stages import Processes, Stages
 from autods.errors import TooManyUnreadable, UsageError
 from autods.feature_sets import seal_features
-from autods.files import locked, write_json
+from autods.files import held, write_json
 from autods.manifest import Manifest
 from autods.names import unknown
 from autods.progress import Progress, Silent
@@ -32,9 +35,10 @@ from autods.root import DataRoot
 from autods.samples import SampleIndex, load_samples
 from autods.store import Shard, read_shard
 
-ONE_IN = 200  # images may be unreadable; with more the dataset is not what it should be
+ONE_IN = 200  # images may be unreadable, and one of fewer; with more the dataset is damaged
 SHARD_SIZE = 16_384  # samples: 16 MiB of 512 float16 features
 BATCH_SIZE = 64
+SMALLEST = 8  # images of a batch that is not asked to be smaller
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,10 @@ def extract_dataset(
     Parameters
     ----------
     batch_size
-        Images encoded at once. Batches never cross shards, and short ones are filled up. It
-        can change the last bit of a feature, so it is recorded, and a run that goes on keeps
-        the recorded one.
+        Images encoded at once, at most; no more than the next power of two if no shard has
+        as many, for batches never cross shards, and short ones are filled up. It can change
+        the last bit of a feature, so it is recorded, and a run that goes on keeps the
+        recorded one.
     workers
         Processes that read and decode; 0: this process. They import the calling program
         again, so a script that asks for some must start below ``if __name__ == "__main__"``.
@@ -121,8 +126,8 @@ def extract_dataset(
     IndexMissing
         When the dataset was not indexed.
     TooManyUnreadable
-        As soon as more than 0.5 % of its images are known to be unreadable. Finished
-        shards stay, the feature set is not sealed.
+        As soon as more than 0.5 % of its images, and more than one, are known to be
+        unreadable. Finished shards stay, the feature set is not sealed.
     FeatureMismatch
         When features of another encoder, manifest, index, decoding or shard size are there.
     Busy
@@ -133,17 +138,22 @@ def extract_dataset(
     _check_request(batch_size, shard_size, workers, decoding)
     engine = engine or LocalEngine(encoder, workers)
     folder = root.features(encoder.name, manifest.name)
-    with locked(folder):
+    with held(folder, f"{manifest.name} by {encoder.name}", progress.note):
         samples = load_samples(root, manifest.name, manifest)
         plans = plan_shards(samples, root, encoder.name, shard_size, all_tasks)
         found = {plan.path: read_shard(plan.path) for plan in plans if plan.path.exists()}
-        size = _kept_batch_size(found, batch_size, progress)
-        provenance = {**encoder.provenance, "batch_size": size, "decoding": decoding}
+        todo = [plan for plan in plans if plan.path not in found]
+        size = _batch_size(plans, found, batch_size)
+        if todo and found and size != (asked := _batch_size(plans, {}, batch_size)):
+            progress.note(
+                f"{manifest.name}: batches of {size} images, as in the shards that are there, "
+                f"not of {asked}"
+            )
+        provenance = {**encoder.provenance, **of_run(size, decoding)}
         digest = digest_samples(samples)
         check_kept(folder, plans, found, provenance, samples.fingerprint, digest)
         _drop_unfinished(folder)
         codes = split_codes(samples)
-        todo = [plan for plan in plans if plan.path not in found]
         jobs = Jobs(root, _without_paths(samples), todo, provenance, digest, codes)
         tally = _Tally(jobs, encoder.name, engine.processes(jobs.images), found, progress)
         if todo:
@@ -235,13 +245,29 @@ def _without_paths(samples: SampleIndex) -> SampleIndex:
     return replace(samples, table=samples.table.drop_columns(["path"]))
 
 
-def _kept_batch_size(found: Mapping[Path, Shard], asked: int, progress: Progress) -> int:
-    """Return the batch size of the shards that are there: all must be made alike."""
+def _batch_size(plans: Sequence[ShardPlan], found: Mapping[Path, Shard], asked: int) -> int:
+    """Return the batch size of the shards that are there, for all must be made alike, or a fit one.
+
+    A few images need no large batch that is filled up with zeros. It depends on the plan
+    alone, so that engines and resumed runs agree. `SMALLEST` keeps away from sizes for which
+    other kernels are chosen: ViT-B-32 on a CPU gives the bits of batches of 64 in those of 4
+    to 32 too, whatever the number of threads, and others in those of 1 and 2.
+    """
     recorded = {shard.info.encoder.get("batch_size") for shard in found.values()}
-    if len(recorded) != 1 or (size := recorded.pop()) in (asked, None):
-        return asked
-    progress.note(f"batches of {size} images, as in the shards that are there, not of {asked}")
-    return int(size)
+    if len(recorded) == 1 and (size := recorded.pop()) is not None:
+        return int(size)
+    largest = max((len(plan.rows) for plan in plans), default=1)
+    return min(asked, max(SMALLEST, 1 << (largest - 1).bit_length()))
+
+
+def of_run(batch_size: int, decoding: str) -> dict[str, Any]:
+    """Return what a run adds to the encoder's provenance: how images become batches of numbers."""
+    return {
+        "batch_size": batch_size,
+        "decoding": decoding,
+        "pillow": PIL.__version__,  # its decoders and its resizing round in their own ways
+        "torchvision": str(torchvision.__version__),
+    }
 
 
 def _unreadable(shards: Iterable[Shard]) -> Iterator[Unreadable]:
@@ -250,15 +276,19 @@ def _unreadable(shards: Iterable[Shard]) -> Iterator[Unreadable]:
 
 
 def _check_unreadable(dataset: str, unreadable: Sequence[Unreadable], total: int) -> None:
-    if len(unreadable) * ONE_IN <= total:
+    most = max(1, total // ONE_IN)
+    if len(unreadable) <= most:
         return
     first = "; ".join(f"{path} ({why})" for _, path, why in unreadable[:5])
     raise TooManyUnreadable(
-        f"dataset '{dataset}': expected at most {1 / ONE_IN:.1%} of {total:,} images to be "
-        f"unreadable, got {len(unreadable):,} when the run stopped: {first}. Finished shards are "
-        "kept, the feature set is not complete and no stream will use it. If `autods verify "
-        f"{dataset}` finds the archives damaged, fetch them again. If the published images are "
-        "broken, take them out of the source, make its manifest anew, and fetch again."
+        f"dataset '{dataset}': expected at most {most:,} of {total:,} images to be unreadable "
+        f"({1 / ONE_IN:.1%}, or one), got {len(unreadable):,} when the run stopped: {first}. "
+        "Finished shards are kept, the feature set is not complete and no stream will use it. If "
+        f"`autods verify {dataset}` finds the archives damaged, fetch them again. If the published "
+        "images are broken, leave them out for good: list what stands behind the name of the file "
+        "under `exclude:` in the layout of the manifest (where a layout has no such key, take them "
+        "out of the source and make the manifest anew), move begun features away, and run the same "
+        "command again."
     )
 
 

@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
+from autods.encode.images import Unreadable
 from autods.encode.protocols import Transform
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # of images as PIL loads them
+NARROWEST = 2000  # longer side over shorter: enlarged to 224 pixels, 300 MB are needed
 PROBE = (83, 57)  # width and height of images that a transform is tried on: neither square nor even
 
 
@@ -52,7 +54,15 @@ class Preprocessing:
         return np.dtype(np.float32 if self.table is None else np.uint8)
 
     def pixels(self, image: Image.Image) -> npt.NDArray[Any]:
-        """Return the pixels of one image, of ``shape`` and ``dtype``."""
+        """Return the pixels of one image, of ``shape`` and ``dtype``.
+
+        Raises
+        ------
+        Unreadable
+            When the image is so narrow that its enlarged form could take all memory.
+        """
+        if max(image.size) > NARROWEST * min(image.size):
+            raise Unreadable(f"with {image.width} x {image.height} pixels it is no picture")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return np.asarray(self.first(image), self.dtype)

@@ -117,7 +117,7 @@ class RayEngine:
             ray = import_ray()
             ours = not ray.is_initialized()
             if ours:
-                _connect(ray, self._address)
+                connect(ray, self._address)
             try:
                 self._cluster = self._described(ray, ours)
             except BaseException:
@@ -231,11 +231,29 @@ def plan_layout(nodes: Sequence[Mapping[str, float]], device: str, workers: int 
     return Layout("cpu", max(1, count), each, 0)
 
 
-def _connect(ray: Any, address: str | None) -> None:
+def connect(
+    ray: Any, address: str | None, *, objects: int | None = OBJECTS, cores: int | None = None
+) -> None:
+    """Connect to a cluster, or start one on this machine.
+
+    Parameters
+    ----------
+    address
+        As of `RayEngine`.
+    objects
+        Bytes of shared memory of a cluster that is started here; ``None``: Ray's default.
+    cores
+        Tasks of one core each that such a cluster runs at once; ``None``: the machine's cores.
+
+    Raises
+    ------
+    UsageError, ClusterError
+        When the address is none that can be used, or nobody answers there.
+    """
     place = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": place, "log_to_driver": False, "logging_level": "ERROR"}
     if place == "local":
-        options.update(include_dashboard=False, object_store_memory=OBJECTS)
+        options.update(include_dashboard=False, object_store_memory=objects, num_cpus=cores)
     elif place.startswith("ray://"):
         raise UsageError(
             f"expected the host:port of a Ray cluster, got '{place}': the command runs on a "

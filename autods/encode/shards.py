@@ -38,7 +38,8 @@ from autods.encode.stages import Processes, Stages
 from autods.errors import FeatureMismatch
 from autods.store import ShardData, write_shard
 
-OF_RUN = ("batch_size", "decoding")  # of a job's provenance: not the encoder's
+# Of a job's provenance: not the encoder's.
+OF_RUN = ("batch_size", "decoding", "pillow", "torchvision")
 
 
 @dataclass(frozen=True, eq=False)

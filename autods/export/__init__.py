@@ -103,7 +103,8 @@ def export_features(
     Raises
     ------
     UsageError
-        When something else stands there, or a split has no rows to learn from or test on.
+        When something else stands there, ``out`` is a file, or a split has no rows to learn
+        from or test on.
     FeaturesMissing, FeatureMismatch, StoreError, UnknownName
         As for streams.
     Busy
@@ -123,6 +124,8 @@ def export_features(
         catalogue=catalogue,
     )
     path = out / f"{source.label}{writer.suffix}"
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder, {out} is a file; nothing was exported.")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".autods-export", timeout=PATIENCE):
         action = _export(source, writer, path, overwrite, progress)

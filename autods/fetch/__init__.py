@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from autods.errors import Busy, DiskFull, FetchError
+from autods.errors import DiskFull, FetchError
 from autods.fetch import (  # noqa: F401  (each registers its kind)
     ftp,
     gdrive,
@@ -25,7 +25,7 @@ from autods.fetch.base import SOURCES, Source
 from autods.fetch.mirrors import KINDS, check_mirrors, together, users_mirrors
 from autods.fetch.one_file import Action, FetchedFile, decide, fetch_file
 from autods.fetch.records import missing_files, verify_archives
-from autods.files import locked
+from autods.files import held
 from autods.manifest import Manifest
 from autods.progress import Progress
 from autods.root import DataRoot
@@ -97,7 +97,8 @@ def fetch_dataset(
     files: list[FetchedFile] = []
     errors: list[FetchError] = []
     check_mirrors(mirrors)
-    with unwritable_explained(manifest.name, root), held(manifest.name, root, progress):
+    lock = held(root.record(manifest.name), manifest.name, progress.note)
+    with unwritable_explained(manifest.name, root), lock:
         for entry in manifest.files:
             tried = [users_mirrors(mirrors, manifest.name, entry), entry.mirrors]
             try:
@@ -107,18 +108,6 @@ def fetch_dataset(
     if errors:
         raise errors[0] if len(errors) == 1 else together(errors)
     return FetchOutcome(manifest.name, files)
-
-
-@contextmanager
-def held(dataset: str, root: DataRoot, progress: Progress) -> Iterator[None]:
-    """Hold the lock of a dataset's record; tell that another process has it, then wait."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(root.record(dataset), timeout=0))
-        except Busy:
-            progress.note(f"another process works on {dataset}; waiting for it to end")
-            stack.enter_context(locked(root.record(dataset)))
-        yield
 
 
 @contextmanager

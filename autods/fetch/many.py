@@ -114,7 +114,7 @@ class _Record:
         self.report.rows[row.dataset] = row
         self._ended += pause is None
         if pause is not None:
-            self._say(row, f"{row.state}; trying again in {_duration(pause)}")
+            self._say(row, f"{row.state}; trying again in {duration(pause)}")
         elif count > 1:  # of a single one, its own lines and the command's error say everything
             self.board.ended()
             self._say(row, f"{row.state} ({self._ended} of {count})")
@@ -151,7 +151,7 @@ def _run(
             except Stopped:
                 return
             task.tries, task.seconds = task.tries + 1, row.seconds
-            pause = _pause(row, task.tries, pauses)
+            pause = pause_after(row.again, task.tries, pauses)
             rows.put((row, pause))
             if pause is None:
                 line.ended(task)
@@ -179,16 +179,27 @@ def _run(
         record.write()
 
 
-def _pause(row: Row, tries: int, pauses: Sequence[float]) -> float | None:
-    """Return after how many seconds a dataset is tried again, ``None``: not any more."""
-    if row.again is None:
+def pause_after(again: float | None, tries: int, pauses: Sequence[float]) -> float | None:
+    """Return after how many seconds a failed fetch is tried again, ``None``: not any more.
+
+    Parameters
+    ----------
+    again
+        As of `autods.errors.FetchError`.
+    tries
+        That were made.
+    pauses
+        As of `fetch_many`.
+    """
+    if again is None:
         return None
-    if 0 < row.again <= LONGEST_ASKED and tries <= max(ASKED, len(pauses)):
-        return row.again
-    return pauses[tries - 1] if row.again == 0 and tries <= len(pauses) else None
+    if 0 < again <= LONGEST_ASKED and tries <= max(ASKED, len(pauses)):
+        return again
+    return pauses[tries - 1] if again == 0 and tries <= len(pauses) else None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time to wait in words."""
     minutes = round(seconds / 60)
     return f"{minutes} minutes" if minutes > 1 else f"{seconds:.0f} seconds"
 

@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from autods.errors import DiskFull
+from autods.errors import DiskFull, FetchError
 from autods.fetch.base import Seen, shown
 from autods.fetch.content import size_of
 from autods.fetch.mirrors import users_mirrors
@@ -149,10 +150,15 @@ def tokens(plans: Sequence[PlannedDataset]) -> dict[str, str | None]:
 
 def free_bytes(root: DataRoot) -> int:
     """Return the free space of the disk that holds the datasets, in bytes."""
+    return shutil.disk_usage(_standing(root)).free
+
+
+def _standing(root: DataRoot) -> Path:
+    """Return the folder of the datasets, or the one above that is there already."""
     place = root.dataset("any").parent
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place
 
 
 def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
@@ -160,6 +166,8 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
 
     Raises
     ------
+    FetchError
+        When nothing can be written there: read-only disks say that nothing is free.
     DiskFull
         With what is needed, what is free, the largest datasets and what can be done.
     """
@@ -168,6 +176,14 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     needed, free = known_remaining(plans), free_bytes(root)
     if needed <= free:
         return
+    try:
+        with TemporaryDirectory(dir=_standing(root)):
+            pass
+    except OSError as error:
+        raise FetchError(
+            f"cannot write below {_standing(root)}: {error.strerror}. Nothing was fetched.",
+            "Correct the permissions or choose another --root, then run the same command again.",
+        ) from None
     largest = sorted(plans, key=lambda plan: known_remaining([plan]), reverse=True)[:5]
     sizes = ", ".join(f"{plan.dataset} {decimal(known_remaining([plan]))}" for plan in largest)
     unknown = sum(plan.remaining is None for plan in plans)

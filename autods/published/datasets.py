@@ -14,7 +14,7 @@ import numpy as np
 from autods import safe_pickle
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.feature_sets import seal_features
-from autods.files import locked
+from autods.files import held
 from autods.imported import is_current, present_width
 from autods.manifest import NAME
 from autods.progress import Progress
@@ -55,7 +55,7 @@ def import_dataset(request: Request, name: str, dataset: PublishedDataset) -> bo
     """
     root, encoder = request.root, request.encoder
     parts = _parts(request, name, dataset)
-    with locked(root.features(encoder, name)):
+    with held(root.features(encoder, name), f"{name} by {encoder}", request.progress.note):
         try:
             hashes = _hashes(request, name, parts)
             fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()

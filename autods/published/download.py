@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autods.errors import ChecksumMismatch, ContainerError
+from autods.errors import ChecksumMismatch, ContainerError, FetchError
 from autods.fetch import SOURCES, unwritable_explained
 from autods.fetch.base import MirrorFailed, Seen, shown
 from autods.fetch.content import size_of
 from autods.fetch.magic import ENOUGH, kind_of
+from autods.fetch.many import duration, pause_after
 from autods.fetch.mirrors import described, most_useful, users_mirrors
 from autods.fetch.parts import discard, part_of, place, set_aside
-from autods.files import hash_file, locked, write_json
+from autods.files import hash_file, held, write_json
 from autods.progress import Progress
 from autods.published.archive import whole_tar
 from autods.published.spec import FeatureArchive
@@ -39,7 +41,11 @@ class FetchedArchive:
 
 
 def fetch_archive(
-    archive: FeatureArchive, root: DataRoot, progress: Progress, mirrors: Sequence[str] = ()
+    archive: FeatureArchive,
+    root: DataRoot,
+    progress: Progress,
+    mirrors: Sequence[str] = (),
+    pauses: Sequence[float] = (),
 ) -> FetchedArchive:
     """Fetch the file of a feature archive; what is there already is kept or continued.
 
@@ -50,6 +56,9 @@ def fetch_archive(
     ----------
     mirrors
         Further places, tried first; the file is at ``<mirror>/<archive>/<file>``.
+    pauses
+        Seconds before each further round where a host is down or over its quota. What a host
+        itself asks to wait is always waited, as by `autods.fetch.many.fetch_many`.
 
     Raises
     ------
@@ -58,16 +67,32 @@ def fetch_archive(
     Busy
         When another process fetches it.
     """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return _fetch(archive, root, progress, mirrors)
+        except FetchError as error:
+            if (pause := pause_after(error.again, tries, pauses)) is None:
+                raise
+            progress.note(f"{error.message}\ntrying again in {duration(pause)}")
+        time.sleep(pause)
+
+
+def _fetch(
+    archive: FeatureArchive, root: DataRoot, progress: Progress, mirrors: Sequence[str]
+) -> FetchedArchive:
+    """Keep, take over or download the file, in one try."""
     target = root.feature_archive(archive.name, archive.file.name)
     record = root.feature_archive_record(archive.name)
-    with unwritable_explained(archive.name, root), locked(record):
+    with unwritable_explained(archive.name, root), held(record, archive.name, progress.note):
         if target.exists():
             recorded = _recorded(record)
             if recorded.get("size") == size_of(target) and _is_published(archive, recorded):
                 progress.note(f"keeping {target}")
                 return _fetched("keep", target, recorded)
             found = _describe(target, None)
-            if _is_published(archive, found):
+            if _fault(target) is None and _is_published(archive, found):
                 progress.note(f"found {target}, sha256 {found['sha256']}")
                 write_json(record, found)
                 return _fetched("adopt", target, found)

@@ -468,6 +468,10 @@ def test_wrong_use_of_the_command_ends_with_code_2(root, tmp_path, capsys):
         code, _, err = run(arguments, capsys)
         assert code == 2 and "Traceback" not in err
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").write_text("a file")
+    code, _, err = run(["export", "pets", *place], capsys)
+    assert code == 2 and "expected a folder" in err
+    assert (tmp_path / "out").read_text() == "a file"
 
 
 def test_the_command_embeds_the_class_names_of_features(root, tmp_path, capsys):

@@ -24,7 +24,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 from autods.containers import MemberReader
 from autods.containers.places import Place
 from autods.encode.encoders import OpenClipEncoder
-from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
+from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.images import content_hash, is_plain_jpeg
 from autods.encode.jobs import Jobs, reading_order
 from autods.encode.loader import choose_workers, usable_cores
@@ -266,7 +266,7 @@ def test_every_batch_is_filled_up_so_that_a_feature_does_not_depend_on_its_neigh
 
 def jobs_of(root: DataRoot, encoder: OpenClipEncoder, **changes: object) -> Jobs:
     samples = load_samples(root, "drawn")
-    provenance = {**encoder.provenance, "batch_size": 8, "decoding": "reference", **changes}
+    provenance = {**encoder.provenance, **of_run(8, "reference"), **changes}
     plans = plan_shards(samples, root, encoder.name, 30)
     return Jobs(root, samples, plans, provenance, digest_samples(samples), split_codes(samples))
 

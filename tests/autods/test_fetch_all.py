@@ -352,6 +352,16 @@ def test_no_space_is_one_message_and_exit_code_1(host: Host, root: DataRoot, fol
     assert "not enough, the fetch would be refused" in done.stdout
 
 
+def test_a_root_that_cannot_be_written_is_not_called_full(host: Host, folder: Path) -> None:
+    values = published(host, "a")
+    values["a"]["files"][0]["size"] = 10**18
+    write_manifests(folder, values)
+    done = autods("fetch", "a", *options(DataRoot(Path("/sys/autods")), folder))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write below /sys: ")
+    assert "space" not in done.stderr and "another --root" in done.stderr
+
+
 def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(
     root: DataRoot, folder: Path, tmp_path: Path
 ) -> None:
@@ -364,6 +374,12 @@ def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "imported hand/b.bin"
     assert "Not here yet: a.bin" in done.stdout
+    done = autods("import", "hand", given, "--json", *options(root, folder))
+    assert json.loads(done.stdout) == {
+        "dataset": "hand",
+        "files": [{"file": "b.bin", "action": "kept"}],
+        "missing": ["a.bin"],
+    }
     assert root.archive("hand", "b.bin").read_bytes() == content("b")
     given.write_bytes(b"something else")
     done = autods("import", "hand", given, *options(root, folder))

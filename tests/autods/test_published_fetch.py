@@ -212,6 +212,37 @@ def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(
     assert not drive.log
 
 
+def test_half_an_archive_that_was_put_there_by_hand_is_set_aside_and_fetched(
+    root: DataRoot, drive: Drive, content: bytes
+) -> None:
+    target(root).parent.mkdir(parents=True)
+    target(root).write_bytes(content[: len(content) // 2])
+    assert fetch_archive(ARCHIVE, root, Silent()).action == "download"
+    assert target(root).read_bytes() == content
+
+
+def test_a_host_that_asks_to_wait_is_waited_for(
+    root: DataRoot, drive: Drive, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "LONGEST_WAIT", 0.1)
+    drive.scripted = [(429, {"Retry-After": "1"}), (429, {"Retry-After": "1"})]
+    notes = Notes()
+    assert fetch_archive(ARCHIVE, root, notes).action == "download"
+    assert target(root).read_bytes() == content
+    assert [line.splitlines()[-1] for line in notes.lines].count("trying again in 1 seconds") == 2
+
+
+def test_a_host_over_its_quota_is_asked_again_in_further_rounds_only(
+    root: DataRoot, drive: Drive
+) -> None:
+    drive.states[ID] = "quota"
+    for pauses, tries in (([], 1), ([0.01, 0.01], 3)):
+        drive.log.clear()
+        with pytest.raises(QuotaExceeded):
+            fetch_archive(ARCHIVE, root, Silent(), pauses=pauses)
+        assert len(drive.log) == tries
+
+
 def test_where_a_checksum_is_published_it_decides(
     root: DataRoot, drive: Drive, content: bytes
 ) -> None:
