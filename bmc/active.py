@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from bmc.config import Config
 from bmc.nets import ResidualMLP
@@ -48,13 +49,13 @@ class Active:
         self._capture = config.capture and net.weights.device.type == "cuda"
         self._captured: _Captured | None = None
         self._updates = 0  # since the arrangement of the copies changed
-        self._optimizer = torch.optim.AdamW(
-            [net.weights],
-            lr=rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-            capturable=self._capture,
-        )
+        self._moments = torch.zeros_like(net.weights), torch.zeros_like(net.weights)
+        self._step = torch.zeros((), device=net.weights.device)
+        self._options: dict[str, Any] = {
+            "lr": rate, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False,
+            "weight_decay": config.weight_decay, "maximize": False, "fused": True,
+            "capturable": self._capture,
+        }  # fmt: skip
 
     def __enter__(self) -> Active:
         self.net.train()
@@ -78,9 +79,13 @@ class Active:
 
     def step(self, loss: Loss, batch: Batch) -> None:
         """Compute gradients and apply them."""
-        self._optimizer.zero_grad(set_to_none=True)
+        weights = self.net.weights
+        weights.grad = None
         torch.autograd.backward(loss(batch).sum())
-        self._optimizer.step()
+        assert weights.grad is not None
+        first, second = self._moments
+        with torch.no_grad():  # the function: the class spends as much time again around it
+            adamw([weights], [weights.grad], [first], [second], [], [self._step], **self._options)
 
     def judge(self, due: list[int], judge: Judge, patience: int) -> None:
         """Note the best weights of the copies that are due; end those out of patience."""
@@ -107,17 +112,14 @@ class Active:
         best = self._best.get(copy)
         self._home[0][copy, : weights.shape[1]] = best.weights if best else weights[place]
         self._home[1][copy] = best.statistics if best else statistics[place]
-        state = self._optimizer.state.get(self.net.weights, {})
-        moments = {key: state[key] for key in ("exp_avg", "exp_avg_sq") if key in state}
         if place != last:
-            for tensor in (weights, statistics, *moments.values()):
+            for tensor in (weights, statistics, *self._moments):
                 tensor[place] = tensor[last]
         self.copies[place] = self.copies[last]
         self.copies.pop()
         self.net.weights.grad = None
         self.net.weights.data, self.net.statistics = weights[:last], statistics[:last]
-        for key, tensor in moments.items():
-            state[key] = tensor[:last]
+        self._moments = self._moments[0][:last], self._moments[1][:last]
         self._captured, self._updates = None, 0
 
 

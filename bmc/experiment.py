@@ -20,6 +20,8 @@ from bmc import __version__ as bmc_version
 from bmc import costs, metrics
 from bmc.config import Config
 from bmc.data import TaskTensors, to_tensors
+from bmc.engines import Engine, LocalEngine
+from bmc.engines.base import use_precision
 from bmc.evaluate import evaluate
 from bmc.methods import METHODS, Method
 from bmc.runs import FORMAT, Progress, RunFolder, plain
@@ -35,6 +37,7 @@ def run(
     folder: Path,
     *,
     device: torch.device | None = None,
+    engine: Engine | None = None,
     resume: bool = False,
     report: Reporter | None = None,
     log: Callable[[int, dict[str, float]], None] | None = None,
@@ -56,6 +59,9 @@ def run(
         The run folder.
     device
         Where to train; default: the CPU.
+    engine
+        Where experts train; default: here. The results do not depend on it, and a run may be
+        resumed with another one.
     resume
         Go on with the run in ``folder``.
     report
@@ -75,6 +81,8 @@ def run(
         When a checkpoint cannot be written, or the one that is there is damaged.
     Busy
         When another process works on this run.
+    ClusterError
+        When the engine's cluster cannot do the work; the last checkpoint is kept.
     UsageError
         When a task of the stream has no training or no test samples.
     """
@@ -90,12 +98,12 @@ def run(
         if not target.results.exists():
             method = method_class(stream.dim, stream.n_classes, config, device)
             progress = _restored(target, method, device)
+            method.engine = engine or LocalEngine()
             costs.reset_peak(device)
-            # tf32 is a mode of CUDA's float32 products; elsewhere it changes nothing
-            mode = "high" if config.precision == "tf32" else "highest"
-            torch.set_float32_matmul_precision(mode)
+            use_precision(config)
             _learn_all(method, tasks, progress, target, report, log)
-            target.finish(_results(stream, method, progress), _timing(progress, device))
+            timing = _timing(progress, method, target.checkpoint.stat().st_size)
+            target.finish(_results(stream, method, progress), timing)
     return folder
 
 
@@ -109,6 +117,7 @@ def _restored(target: RunFolder, method: Method, device: torch.device) -> Progre
     method.steps = progress.counters["steps"]
     method.seen = progress.counters["seen"]
     method.communication_bytes = progress.counters["communication_bytes"]
+    method.broadcast_bytes = progress.counters["broadcast_bytes"]
     return progress
 
 
@@ -137,6 +146,7 @@ def _learn_all(
             "steps": method.steps,
             "seen": method.seen,
             "communication_bytes": method.communication_bytes,
+            "broadcast_bytes": method.broadcast_bytes,
         }
         progress.seconds = watch.seconds
         target.save(method.state(), progress)
@@ -200,6 +210,7 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
         },
         "costs": {
             "communication_bytes": sent,
+            "broadcast_bytes": method.broadcast_bytes,
             "memory_bytes": memory,
             "total_bytes": sent + memory,
             "cost_accuracy": costs.cost_accuracy(
@@ -211,11 +222,14 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
     }
 
 
-def _timing(progress: Progress, device: torch.device) -> dict[str, Any]:
+def _timing(progress: Progress, method: Method, checkpoint_bytes: int) -> dict[str, Any]:
     seconds = progress.seconds
     return {
+        "engine": method.engine.name,
+        "checkpoint_bytes": checkpoint_bytes,
         "seconds": {**seconds, "total": sum(seconds.values())},
         "peak_host_bytes": costs.peak_host_bytes(),
-        "peak_device_bytes": costs.peak_device_bytes(device),
+        "peak_device_bytes": costs.peak_device_bytes(method.device),
+        **method.engine.peaks(),
         "machine": {"python": platform.python_version(), "threads": torch.get_num_threads()},
     }

@@ -44,13 +44,34 @@ class Samples:
         return stored + 8 * len(self)
 
     def state(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors by prefixed name, for a checkpoint."""
-        return {f"{prefix}.{f.name}": getattr(self, f.name) for f in fields(self)}
+        """Return the tensors by prefixed name, labels and task numbers as int32."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            f"{prefix}.{name}": t.int() if t.dtype == torch.int64 else t
+            for name, t in tensors.items()
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor], prefix: str, device: torch.device) -> Samples:
         """Take over what `state` returned."""
-        return cls(**{f.name: state[f"{prefix}.{f.name}"].to(device) for f in fields(cls)})
+        tensors = {f.name: state[f"{prefix}.{f.name}"].to(device) for f in fields(cls)}
+        return cls(**{n: t.long() if t.dtype == torch.int32 else t for n, t in tensors.items()})
+
+    def to_bytes(self) -> bytes:
+        """Return the samples as one safetensors file: what an expert sends, `nbytes` and a header.
+
+        The header takes less than 400 bytes.
+        """
+        from safetensors.torch import save
+
+        return save({name: tensor.contiguous() for name, tensor in self.state("buffer").items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, device: torch.device) -> Samples:
+        """Take over what `to_bytes` returned."""
+        from safetensors.torch import load
+
+        return cls.from_state(load(data), "buffer", device)
 
 
 def concatenate(parts: list[Samples]) -> Samples:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bmc.passes import Block, Norm, Parts, Train, evaluate
+from bmc.passes import MOMENTUM, Block, Norm, Parts, Train, evaluate
 
 ALIGN = 32  # the head's weights begin at a multiple of it: matrix units want aligned rows
 
@@ -40,7 +40,7 @@ class ResidualMLP(nn.Module):
         float32 [K, P]. A row holds project, both blocks, the biases of the head, and last the
         weights of the head class by class: those of the first c classes are a prefix of it.
     statistics
-        float32 [K, S], the running means and variances of batch normalisation.
+        float32 [K, S], the running means of batch normalisation, then the variances.
 
     Notes
     -----
@@ -50,6 +50,7 @@ class ResidualMLP(nn.Module):
     """
 
     statistics: Tensor
+    _noted: Tensor  # of the batch in training: means, then sums of squares around them
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class ResidualMLP(nn.Module):
         size, n_statistics = self.size(n_classes), 2 * 6 * width
         self.weights = nn.Parameter(torch.zeros(copies, size))
         self.register_buffer("statistics", torch.zeros(copies, n_statistics))
+        self.register_buffer("_noted", torch.zeros(copies, n_statistics), persistent=False)
         with torch.no_grad():
             for block in self.parts().blocks():
                 for norm in (block.norm_enter, block.norm_leave):
@@ -107,6 +109,7 @@ class ResidualMLP(nn.Module):
         ``statistics`` are those of the same copies; default: of those that the net holds.
         """
         statistics = self.statistics if statistics is None else statistics
+        noted = self._noted[: len(flat)]
         classes = (flat.shape[1] - self._places["head"][0]) // self.width
 
         def part(name: str) -> Tensor:
@@ -119,8 +122,9 @@ class ResidualMLP(nn.Module):
             return flat.as_strided(shape, stride, flat.storage_offset() + start)
 
         def norm(name: str, first: int, n: int) -> Norm:
-            mean, var = torch.split(statistics[:, None, first : first + 2 * n], n, dim=-1)
-            return Norm(part(f"{name}.weight"), part(f"{name}.bias"), mean, var)
+            own = slice(first, first + n)
+            parts = [half[:, None, own] for half in (*statistics.chunk(2, 1), *noted.chunk(2, 1))]
+            return Norm(part(f"{name}.weight"), part(f"{name}.bias"), *parts)
 
         def block(name: str, first: int) -> Block:
             w = self.width
@@ -128,14 +132,14 @@ class ResidualMLP(nn.Module):
                 part(f"{name}.enter"),
                 norm(f"{name}.norm_enter", first, 2 * w),
                 part(f"{name}.leave"),
-                norm(f"{name}.norm_leave", first + 4 * w, w),
+                norm(f"{name}.norm_leave", first + 2 * w, w),
             )
 
         return Parts(
             project=part("project"),
             project_bias=part("project_bias"),
             block1=block("block1", 0),
-            block2=block("block2", 6 * self.width),
+            block2=block("block2", 3 * self.width),
             head=part("head"),
             head_bias=part("head_bias"),
         )
@@ -147,6 +151,12 @@ class ResidualMLP(nn.Module):
         if self._parts is None or self._parts[0] != key:
             self._parts = key, self.views(weights)
         return self._parts[1]
+
+    def move_statistics(self, rows: int) -> None:
+        """Move the running statistics towards those that a batch of so many rows left."""
+        noted = self._noted[: self.copies]
+        noted[:, noted.shape[1] // 2 :].div_(max(rows - 1, 1))
+        self.statistics.lerp_(noted, MOMENTUM)
 
     def rounded(self) -> Parts:
         """Return the parts with the weights in the precision of products."""
@@ -188,9 +198,11 @@ class ResidualMLP(nn.Module):
         copy.load_state_dict({n: t[k : k + 1] for n, t in self.state_dict().items()})
         return copy.eval()
 
-    def phi(self, x: Tensor) -> list[Tensor]:
-        """Return phi of x [K, B, d] with the running statistics, without gradients."""
-        return evaluate(self.parts(), x, self.precision, with_head=False)[1]
+    def phi(self, x: Tensor, k: int = 0) -> Tensor:
+        """Return phi of copy ``k`` for x [B, d], the layers side by side: float32 [B, widths]."""
+        one = slice(k, k + 1)
+        parts = self.views(self.weights.data[one], self.statistics[one])
+        return torch.cat(evaluate(parts, x[None], self.precision, with_head=False)[1], dim=-1)[0]
 
     def forward(
         self, x: Tensor, keep: Tensor | None = None, classes: int | None = None

@@ -20,17 +20,23 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Norm:
-    """Batch normalisation of n channels: all tensors [K, 1, n]."""
+    """Batch normalisation of n channels: all tensors [K, 1, n].
+
+    ``mean`` and ``squares`` take those of a batch in training; see `Train.forward`.
+    """
 
     weight: Tensor
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
+    mean: Tensor
+    squares: Tensor
 
-    def folded(self, linear: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``linear`` [K, n_in, n] and a bias that together also normalise (evaluation)."""
+    def by_running(self, z: Tensor) -> Tensor:
+        """Normalise z [K, B, n] in place by the running statistics (evaluation)."""
         scale = self.weight * torch.rsqrt(self.running_var + EPSILON)
-        return linear * scale, torch.addcmul(self.bias, self.running_mean, scale, value=-1)
+        shift = torch.addcmul(self.bias, self.running_mean, scale, value=-1)
+        return z.mul_(scale).add_(shift)
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,9 @@ def evaluate(
     u = product(x, parts.project, precision, parts.project_bias)
     phi = [u]
     for block in parts.blocks():
-        weight, bias = block.norm_enter.folded(block.enter)
-        z = product(u, weight, precision, bias)
+        z = block.norm_enter.by_running(product(u, block.enter, precision))
         w = z.shape[-1] // 2
-        weight, bias = block.norm_leave.folded(block.leave)
-        out = product(z[..., :w].relu(), weight, precision, bias)
+        out = block.norm_leave.by_running(product(z[..., :w].relu(), block.leave, precision))
         u = out.add_(z[..., w:]).relu_()
         phi.append(u)
     if not with_head:
@@ -114,17 +118,18 @@ class Train(torch.autograd.Function):
         outs = []
         for block, block_low, own in zip(parts.blocks(), low.blocks(), masks, strict=True):
             z = product(u, block_low.enter, precision)
-            z, centred, scale, variance = _normalise(z, block.norm_enter)
+            z, centred, scale, inverse = _normalise(z, block.norm_enter)
             w = z.shape[-1] // 2
             hidden = z[..., :w].relu()
-            out, centred2, scale2, variance2 = _normalise(
+            out, centred2, scale2, inverse2 = _normalise(
                 product(hidden, block_low.leave, precision), block.norm_leave
             )
             out = out.add_(z[..., w:]).relu_()
-            kept += [u, centred, scale, variance, hidden, centred2, scale2, variance2, out, own]
+            kept += [u, centred, scale, inverse, hidden, centred2, scale2, inverse2, out, own]
             outs.append(out)
             u = out if own is None else out * own
         logits = product(u, low.head.transpose(1, 2), precision, parts.head_bias)
+        net.move_statistics(x.shape[1])
         # not as attributes: among them are outputs, which hold this node
         ctx.save_for_backward(*kept, u)
         ctx.net, ctx.low, ctx.size, ctx.type = net, low, weights.shape, weights.dtype
@@ -151,7 +156,7 @@ class Train(torch.autograd.Function):
         net.clear_rest(flat)
         for i in (1, 0):
             block, own = low.blocks()[i], grad.blocks()[i]
-            u, centred, scale, variance, hidden, centred2, scale2, variance2, out, mask = kept[
+            u, centred, scale, inverse, hidden, centred2, scale2, inverse2, out, mask = kept[
                 10 * i : 10 * i + 10
             ]
             if mask is not None:
@@ -159,12 +164,12 @@ class Train(torch.autograd.Function):
             if (extra := d_phi[i + 1]) is not None:
                 du = du + extra
             du = torch.ops.aten.threshold_backward(du, out, 0)
-            dz = _normalise_backward(du, centred2, scale2, variance2, own.norm_leave)
+            dz = _normalise_backward(du, centred2, scale2, inverse2, own.norm_leave)
             _product_into(own.leave, hidden.transpose(1, 2), dz, precision)
             dh = product(dz, block.leave.transpose(1, 2), precision)
             dh = torch.ops.aten.threshold_backward(dh, hidden, 0)
             both = torch.cat([dh, du], dim=-1)
-            dz = _normalise_backward(both, centred, scale, variance, own.norm_enter)
+            dz = _normalise_backward(both, centred, scale, inverse, own.norm_enter)
             _product_into(own.enter, u.transpose(1, 2), dz, precision)
             du = product(dz, block.enter.transpose(1, 2), precision)
         if d_phi[0] is not None:
@@ -177,35 +182,30 @@ class Train(torch.autograd.Function):
 
 
 def _normalise(z: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Normalise z [K, B, n] over its rows, and move the running statistics; z is consumed.
+    """Normalise z [K, B, n] over its rows and note the batch's statistics; z is consumed.
 
     Returns
     -------
-    The result, z - mean, scale = weight / deviation, and the variance, for the way back.
+    The result, z - mean, scale = weight / deviation, and 1 / deviation, for the way back.
     """
-    n = z.shape[1]
-    mean = z.mean(dim=1, keepdim=True)
-    centred = z.sub_(mean)
+    torch.mean(z, dim=1, keepdim=True, out=norm.mean)
+    centred = z.sub_(norm.mean)
     # sums of squares: the Welford recursion of torch.var_mean takes thirty times as long
-    squares = (centred * centred).sum(dim=1, keepdim=True)
-    norm.running_mean.lerp_(mean, MOMENTUM)
-    norm.running_var.lerp_(squares / max(n - 1, 1), MOMENTUM)
-    variance = squares.div_(n).add_(EPSILON)
-    scale = norm.weight * torch.rsqrt(variance)
-    return torch.addcmul(norm.bias, centred, scale), centred, scale, variance
+    torch.sum(centred * centred, dim=1, keepdim=True, out=norm.squares)
+    inverse = torch.div(norm.squares, z.shape[1]).add_(EPSILON).rsqrt_()
+    scale = norm.weight * inverse
+    return torch.addcmul(norm.bias, centred, scale), centred, scale, inverse
 
 
 def _normalise_backward(
-    dy: Tensor, centred: Tensor, scale: Tensor, variance: Tensor, grad: Norm
+    dy: Tensor, centred: Tensor, scale: Tensor, inverse: Tensor, grad: Norm
 ) -> Tensor:
-    """Return dz of `_normalise`; writes the gradients of weight and bias. ``centred`` is consumed.
+    """Return dz of `_normalise`; writes the gradients of weight and bias.
 
-    With s = scale, v = variance, a = sum dy, b = sum dy centred:
-    dz = s (dy - a / B - centred b / (B v)); d weight = b / sqrt(v), d bias = a.
+    With s = scale, i = 1 / deviation, a = sum dy, b = i sum dy centred:
+    dz = s (dy - (a + centred b i) / B); d weight = b, d bias = a.
     """
-    n = dy.shape[1]
     torch.sum(dy, dim=1, keepdim=True, out=grad.bias)
-    b = (dy * centred).sum(dim=1, keepdim=True)
-    torch.mul(b, torch.rsqrt(variance), out=grad.weight)
-    rest = centred.mul_(b.div_(variance).div_(n)).add_(grad.bias, alpha=1 / n)
-    return torch.sub(dy, rest, out=rest).mul_(scale)
+    torch.mul((dy * centred).sum(dim=1, keepdim=True), inverse, out=grad.weight)
+    rest = torch.addcmul(grad.bias, centred, grad.weight * inverse)
+    return torch.sub(dy, rest, alpha=1 / dy.shape[1], out=rest).mul_(scale)

@@ -25,7 +25,7 @@ from torch import Tensor
 from autods.errors import AutodsError
 from autods.files import atomic, write_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 class RunMismatch(AutodsError):
@@ -92,6 +92,11 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise RunMismatch(f"{self.path} is a file; expected a folder. Choose another --out.")
         if not config.exists():
+            if self.checkpoint.exists() or self.results.exists():
+                raise CheckpointError(
+                    f"{config} is missing, so nothing says which run the files beside it belong "
+                    f"to. Nothing was changed. Move {self.path} away, or choose another --out."
+                )
             write_json(config, identity)
             return
         if not resume:

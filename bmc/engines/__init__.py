@@ -1,1 +1,58 @@
 """Engines: where the experts of a group train. All give the same buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from autods.errors import UsageError
+from autods.names import unknown
+from bmc.engines.base import Engine
+from bmc.engines.local import LocalEngine
+
+__all__ = ["ENGINES", "Engine", "LocalEngine", "open_engine"]
+
+ENGINES = ("local", "ray")
+
+
+@contextmanager
+def open_engine(
+    name: str,
+    address: str | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[Engine]:
+    """Give an engine by name, ready to train; a cluster that was started for it ends with it.
+
+    Parameters
+    ----------
+    name
+        One of `ENGINES`.
+    address, workers, device, note
+        As of `bmc.engines.ray_engine.RayEngine`; the first two are for ``ray`` alone.
+
+    Raises
+    ------
+    UsageError
+        When the name or the combination is none that there is, or Ray is not installed.
+    ClusterError
+        When the cluster cannot be used.
+    """
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    if name == "local":
+        for option, value in (("--ray-address", address), ("--ray-workers", workers)):
+            if value:
+                raise UsageError(f"{option} goes with --engine ray; nothing was done.")
+        yield LocalEngine()
+        return
+
+    from bmc.engines.ray_engine import RayEngine
+
+    engine = RayEngine(address, workers, device, note)
+    engine.connect()
+    try:
+        yield engine
+    finally:
+        engine.close()

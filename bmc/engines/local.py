@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bmc.config import Config
 from bmc.data import Shuffled, TaskTensors, network_input, steps_for, take
+from bmc.engines.base import Trained, model_bytes
 from bmc.losses import expert_loss, feature_distance, sample_losses, task_loss
 from bmc.memory import Samples, balanced_choice
 from bmc.nets import ResidualMLP
@@ -19,6 +21,25 @@ from bmc.training import Batch, Course, train_stacked
 BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
 JUDGED = 1024  # dev samples that an expert is judged on at most: a judgement stays cheap
 STACK = {"cpu": 4}  # experts in one program where more do not pay; other devices: all
+
+
+class LocalEngine:
+    """Trains the experts in this process, on the device of the base model.
+
+    Nothing travels; the bytes are those that an engine with other processes sends.
+    """
+
+    name: ClassVar[str] = "local"
+
+    def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
+        """Train one expert per task from the base model."""
+        buffers, steps = train_experts(base, tasks, config)
+        sent = sum(len(buffer.to_bytes()) for buffer in buffers)
+        return Trained(buffers, steps, sent, len(model_bytes(base)) * len(tasks))
+
+    def peaks(self) -> dict[str, int]:
+        """Return nothing: there are no other processes."""
+        return {}
 
 
 def train_experts(
@@ -106,14 +127,14 @@ def _train(
 
 
 def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:
-    """Turn stored rows [n, d] into what one copy reads: [1, n, d] where the net is."""
-    return network_input(features.to(net.weights.device), config.feature_norm)[None]
+    """Turn stored rows [n, d] into what the net reads, where it is."""
+    return network_input(features.to(net.weights.device), config.feature_norm)
 
 
 def _base_phi(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Tensor:
     """Compute what the stability loss compares with, once: float16 [rows, sum of widths]."""
     parts = [
-        torch.cat(base.phi(_input(base, block, config)), dim=-1)[0].half()
+        base.phi(_input(base, block, config)).half()
         for task in tasks
         for block in torch.split(task.train.features, BLOCK)
     ]
@@ -182,10 +203,10 @@ def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config)
     draws = generator(config.seed, "buffer", task.index)
     rows = balanced_choice(config.buffer, draws, task.train.labels)
     features = task.train.features[rows.to(task.train.features.device)]
-    phi = bank.single(k).phi(_input(bank, features, config))
+    phi = bank.phi(_input(bank, features, config), k)
     return Samples(
         features=features.half().to(rows.device),
         labels=task.train.labels[rows],
         tasks=torch.full_like(rows, task.index),
-        phi=torch.cat(phi, dim=-1)[0].half(),
+        phi=phi.half(),
     )

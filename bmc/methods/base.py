@@ -12,6 +12,8 @@ from autods.names import Registry
 from bmc.config import Config
 from bmc.costs import Stopwatch
 from bmc.data import Shuffled, Split, TaskTensors, network_input, steps_for, take
+from bmc.engines.base import Engine
+from bmc.engines.local import LocalEngine
 from bmc.losses import task_loss
 from bmc.nets import ResidualMLP
 from bmc.seeds import Noise, generator
@@ -40,12 +42,17 @@ class Method:
         Updates of a network made so far.
     communication_bytes
         Bytes sent from experts to the centre so far.
+    broadcast_bytes
+        Bytes sent from the centre to experts so far.
+    engine
+        Where experts train; methods without ``has_experts`` have no use for it.
     watch
         Wall seconds per phase of learning; a method with one phase calls it ``train``.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    has_experts: ClassVar[bool] = False
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         self.dim = dim
@@ -55,6 +62,8 @@ class Method:
         self.seen = 0
         self.steps = 0
         self.communication_bytes = 0
+        self.broadcast_bytes = 0
+        self.engine: Engine = LocalEngine()
         self.watch = Stopwatch()
 
     def group_size(self, n_tasks: int) -> int:

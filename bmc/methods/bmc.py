@@ -15,7 +15,6 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.data import Balanced, TaskTensors, steps_for, take
-from bmc.engines.local import train_experts
 from bmc.losses import base_loss, feature_distance, task_loss
 from bmc.memory import Samples, balanced_choice, concatenate
 from bmc.methods.base import METHODS, NetMethod
@@ -37,6 +36,7 @@ class BatchModelConsolidation(NetMethod):
 
     name = "bmc"
     title = "BMC"
+    has_experts = True
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -50,13 +50,14 @@ class BatchModelConsolidation(NetMethod):
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""
         with self.watch.phase("experts", self.device):
-            buffers, steps = train_experts(self.net, group, self.config)
-        self.steps += sum(steps)
-        self.expert_steps += steps
-        self.communication_bytes += sum(buffer.nbytes() for buffer in buffers)
+            trained = self.engine.train(self.net, group, self.config)
+        self.steps += sum(trained.steps)
+        self.expert_steps += trained.steps
+        self.communication_bytes += trained.communication_bytes
+        self.broadcast_bytes += trained.broadcast_bytes
         self.seen = group[-1].stop
         known = [self.memory] if self.memory is not None else []
-        data = concatenate([*known, *buffers])  # D = {M, B_i, ..., B_{i+k}}
+        data = concatenate([*known, *trained.buffers])  # D = {M, B_i, ..., B_{i+k}}
         with self.watch.phase("consolidation", self.device):
             self._consolidate(data, group[0].index)
         with self.watch.phase("memory", self.device):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,9 @@ from autods.errors import UsageError
 from bmc.report.results import SEEDS, Run, TaskInfo
 
 REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
+SIGNS = {"lam": "\N{GREEK SMALL LETTER LAMDA}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
+         "beta": "\N{GREEK SMALL LETTER BETA}"}  # fmt: skip
+WITHOUT = {"lam": "no stability loss", "beta": "no distillation"}  # what a weight of 0 means
 
 
 class Stat(NamedTuple):
@@ -41,6 +44,8 @@ class Group:
     ----------
     label
         The method's title, with the settings that tell it from a namesake.
+    short
+        Only these settings, where no other method has some; without any, the label.
     style
         Number of its colour, dash pattern and marker, the same in all figures.
     reference
@@ -48,6 +53,7 @@ class Group:
     """
 
     label: str
+    short: str
     runs: tuple[Run, ...]
     style: int
     reference: bool
@@ -97,13 +103,16 @@ def group(runs: Sequence[Run]) -> list[Group]:
     setups: dict[str, list[Run]] = {}
     for run in runs:
         setups.setdefault(run.setup, []).append(run)
-    labels = _labels([members[0] for members in setups.values()])
-    groups = [
-        Group(labels[setup], tuple(members), 0, members[0].method in REFERENCES)
-        for setup, members in setups.items()
-    ]
+    told = _told([members[0] for members in setups.values()])
+    alone = len({members[0].title for key, members in setups.items() if told[key]}) == 1
+    groups = []
+    for setup, members in setups.items():
+        first, settings = members[0], told[setup]
+        label = f"{first.title} ({settings})" if settings else first.title
+        short = settings if alone and settings else label
+        groups.append(Group(label, short, tuple(members), 0, first.method in REFERENCES))
     groups.sort(key=_rank)
-    return [Group(g.label, g.runs, i, g.reference) for i, g in enumerate(groups)]
+    return [replace(g, style=i) for i, g in enumerate(groups)]
 
 
 def _sort_key(run: Run) -> tuple[str, float, int, str]:
@@ -150,13 +159,43 @@ def _check_comparable(runs: Sequence[Run]) -> None:
         seen[key] = run
 
 
-def _labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Name each setup by its title, adding the settings in which namesakes differ."""
-    labels = {}
-    for run in runs:
-        others = [r for r in runs if r.title == run.title and r is not run]
-        keys = {k for o in others for k in {*run.config, *o.config} - SEEDS
-                if run.config.get(k) != o.config.get(k)}  # fmt: skip
-        told = ", ".join(f"{key} {run.config.get(key)}" for key in sorted(keys))
-        labels[run.setup] = f"{run.title} ({told})" if told else run.title
-    return labels
+def varied(runs: Sequence[Run]) -> list[str]:
+    """Return the settings in which runs of one title differ, in alphabetical order."""
+    keys: set[str] = set()
+    for title in {run.title for run in runs}:
+        configs = [run.config for run in runs if run.title == title]
+        named = {key for config in configs for key in config} - SEEDS
+        keys |= {k for k in named if any(c.get(k) != configs[0].get(k) for c in configs)}
+    return sorted(keys)
+
+
+def _told(runs: Sequence[Run]) -> dict[str, str]:
+    """Say by setup in which settings it differs from its namesakes.
+
+    A value that more of them share than any other is the usual one and is not told: the rows
+    of an ablation are named by what each changes, those of a grid by all that varies.
+    """
+    told = {}
+    for title in {run.title for run in runs}:
+        namesakes = [run for run in runs if run.title == title]
+        usual = {key: _usual([r.config.get(key) for r in namesakes]) for key in varied(namesakes)}
+        for run in namesakes:
+            settings = ((key, run.config.get(key)) for key in usual)
+            told[run.setup] = ", ".join(_setting(k, v) for k, v in settings if [v] != usual[k])
+    return told
+
+
+def _usual(values: Sequence[object]) -> list[object]:
+    """Return the value that is there most often, in a list; an empty one when several are."""
+    counts = {repr(value): values.count(value) for value in values}
+    most = max(counts.values())
+    if list(counts.values()).count(most) > 1:
+        return []
+    return [value for value in values if counts[repr(value)] == most][:1]
+
+
+def _setting(key: str, value: object) -> str:
+    if key in WITHOUT and value == 0:
+        return WITHOUT[key]
+    shown = f"{value:g}" if isinstance(value, float) else value
+    return f"{SIGNS.get(key, key.replace('_', ' '))} {shown}"

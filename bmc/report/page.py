@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from autods.files import atomic
-from bmc.report import by_task, figures, tables
+from bmc.report import by_task, cost, figures, tables
 from bmc.report.groups import Group, group
 from bmc.report.results import Run, load_runs
 
 WIDE, NARROW = 570, 380  # pixel widths of the learning curves: beside each other, on a phone
+WHOLE = 1150  # pixel width of a figure that has the page to itself
+MOST = 12  # rows whose curves and tasks are drawn; a sweep has many more
 
 
 class Line(NamedTuple):
@@ -63,9 +65,14 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
     first = groups[0].first
     scenario = first.scenario
     runs = [run for g in groups for run in g.runs]
-    named = [(_run_name(g, run), run) for g in groups for run in g.runs]
+    shown = [*[g for g in groups if not g.reference][:MOST], *(g for g in groups if g.reference)]
+    fitting = all(len(g.short) <= figures.CURVE_NAME for g in shown)
+    named = [(_run_name(g, run), run) for g in shown for run in g.runs]
     return {
         "groups": groups,
+        "shown": shown,
+        "curves_named": fitting,
+        "methods": len({run.method for run in runs}),
         "first": first,
         "scenario": scenario,
         "scenario_title": figures.SCENARIOS.get(scenario, scenario).capitalize(),
@@ -82,20 +89,21 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
         "name": tables.name,
         "swatch": figures.swatch,
         "curves": [
-            (figures.SCENARIOS[s], [figures.learning_curves(groups, s, WIDE, True),
-                                    figures.learning_curves(groups, s, NARROW, False)])
+            (figures.SCENARIOS[s], [figures.learning_curves(shown, s, WIDE, fitting),
+                                    figures.learning_curves(shown, s, NARROW, False)])
             for s in figures.SCENARIOS if s in first.R
         ],
         "mistakes": figures.mistakes(groups),
-        "cost": figures.cost(groups),
+        "pareto": [cost.pareto(groups, WHOLE, "wide"), cost.pareto(groups, NARROW, "narrow")],
+        "cost_accuracy": cost.cost_accuracy(groups),
         "times": figures.times(groups),
         "relative": any(run.costs.relative_time is not None for run in runs),
         "method_rows": [
             (g, by_task.heat_map(g, scenario), by_task.final_accuracy(g),
              by_task.forgetting(g, scenario))
-            for g in groups
+            for g in shown
         ],
-        "task_table": _task_table(groups, scenario),
+        "task_table": _task_table(shown, scenario),
         "csv": [(label, _csv_links(run)) for label, run in named],
         "results_csv": _data_link(tables.results_csv(runs)),
         "config": compare([(g.label, g.first.config) for g in groups]),

@@ -47,6 +47,7 @@ class Costs(BaseModel):
     relative_time: float | None = None
     peak_host_bytes: int | None = None
     peak_device_bytes: int | None = None
+    broadcast_bytes: int = 0
 
     @property
     def learning_seconds(self) -> float | None:
@@ -70,7 +71,7 @@ class Run(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    format: Literal[1]
+    format: Literal[2]
     method: str
     title: str
     stream: str

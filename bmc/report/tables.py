@@ -18,6 +18,7 @@ Best = Literal["max", "min"] | None
 
 MB = 1e-6  # megabytes per byte
 MISSING = "n/a"
+REFERENCE = " †"
 NOTE = "* best of its column"
 REFERENCE_NOTE = "† sees all data at once: a reference, not ranked"
 
@@ -173,7 +174,7 @@ def cells(groups: Sequence[Group], column: Column, narrow: bool = False) -> list
 
 def name(g: Group) -> str:
     """Return the label with the number of runs (when several) and the reference mark."""
-    return g.label + (" †" if g.reference else "")
+    return g.label + (REFERENCE if g.reference else "")
 
 
 def repeats(groups: Sequence[Group]) -> str:

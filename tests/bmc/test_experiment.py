@@ -8,12 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small import small_config, small_stream
 
 from autods.errors import Busy, UsageError
 from autods.files import locked
-from autods.streams import FeatureSet
+from autods.streams import FeatureSet, Stream
 from bmc import experiment
 from bmc.runs import CheckpointError, RunExists, RunMismatch
 
@@ -112,6 +113,44 @@ def test_resuming_with_other_settings_is_refused_and_names_them(tmp_path, stream
     assert tree(tmp_path) == before
 
 
+def other_data() -> Stream:
+    """The small stream with one number of one training sample changed."""
+    stream = small_stream(2)
+    first = stream.tasks[0]
+    features = first.train.features.copy()
+    features[0, 0] += np.float16(0.25)
+    changed = replace(first, train=FeatureSet(features, first.train.labels))
+    provenance = {**stream.provenance, "fingerprint": "of other shards"}
+    return replace(stream, tasks=[changed, stream.tasks[1]], provenance=provenance)
+
+
+@pytest.mark.parametrize("part", ["data", "torch", "bmc", "autods"])
+def test_a_checkpoint_of_other_data_or_versions_is_refused_naming_both(tmp_path, monkeypatch, part):
+    checkpoint = interrupted(tmp_path, monkeypatch)
+    before = tree(tmp_path), checkpoint.read_bytes()
+    stream, named = small_stream(2), rf"versions\.{part} \(was \".*\", now \"0\.0\"\)"
+    if part == "data":
+        was = stream.provenance["fingerprint"]
+        stream, named = other_data(), rf'fingerprint \(was "{was[:20]}.*now "of other shards"\)'
+    elif part == "torch":
+        monkeypatch.setattr("torch.__version__", "0.0")
+    else:
+        monkeypatch.setattr(experiment, f"{part}_version", "0.0")
+    with pytest.raises(RunMismatch, match=named):
+        experiment.run(stream, "finetune", small_config(), tmp_path, resume=True)
+    assert (tree(tmp_path), checkpoint.read_bytes()) == before
+
+
+def test_files_of_a_run_that_do_not_say_which_it_is_are_refused(tmp_path, monkeypatch):
+    checkpoint = interrupted(tmp_path, monkeypatch)
+    (tmp_path / "config.json").unlink()
+    before = checkpoint.read_bytes()
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        experiment.run(small_stream(2), "finetune", small_config(), tmp_path, resume=True)
+    assert checkpoint.read_bytes() == before
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
     experiment.run(small_stream(), "bmc", small_config(experts=4), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
@@ -122,6 +161,8 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
     assert final["final_mean"] == pytest.approx(sum(results["R"]["class-il"][-1]) / 6)
     assert final["dataset_id"] * final["within_dataset"] == pytest.approx(final["final_mean"])
     cost = results["costs"]
+    net = 4 * (64 * 128 + 128 + 128 * 512 + 512 * 256 + 2 * 256 * 256 + 6 * 768 * 2)
+    assert 6 * net < cost["broadcast_bytes"]  # a base model of more than its trunk, six times
     assert cost["total_bytes"] == cost["communication_bytes"] + cost["memory_bytes"]
     assert cost["cost_accuracy"] == pytest.approx(
         100 * final["final_mean"] / (cost["total_bytes"] / 1e6)
@@ -129,6 +170,8 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
     assert results["provenance"]["fingerprint"]
     assert (tmp_path / "R_class_il.csv").read_text().splitlines()[0].startswith("learned,aircraft")
     timing = json.loads((tmp_path / "timing.json").read_text())
+    assert timing["engine"] == "local"
+    assert timing["checkpoint_bytes"] == (tmp_path / "checkpoint.safetensors").stat().st_size
     phases = timing["seconds"]
     assert set(phases) == {"experts", "consolidation", "memory", "evaluate", "total"}
     assert sum(phases.values()) == pytest.approx(2 * phases["total"])
@@ -175,6 +218,23 @@ def test_a_damaged_file_of_a_run_is_named_and_left(tmp_path, file):
     assert (tmp_path / file).read_bytes() == damaged
 
 
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a run of two tasks that was stopped after its first; return its checkpoint."""
+    evaluated = []
+
+    def evaluate(method, tasks):
+        if evaluated:
+            raise KeyboardInterrupt
+        evaluated.append(method)
+        return original(method, tasks)
+
+    original = experiment.evaluate
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(experiment, "evaluate", evaluate)
+        experiment.run(small_stream(2), "finetune", small_config(), folder)
+    return folder / "checkpoint.safetensors"
+
+
 FULL_DISK = """
 import resource, sys
 sys.path.insert(0, {tests!r})
@@ -183,17 +243,26 @@ from autods.console import run_app
 from pathlib import Path
 from small import small_config, small_stream
 from bmc.experiment import run
-run_app(lambda: run(small_stream(2), "finetune", small_config(), Path({folder!r})))
+run_app(lambda: run(small_stream(2), "finetune", small_config(), Path({folder!r}), resume=True))
 """
 
 
-def test_a_full_disk_ends_a_run_with_one_message_and_it_can_be_resumed(tmp_path):
+@pytest.mark.parametrize("before", ["nothing", "a checkpoint"])
+def test_a_full_disk_leaves_the_checkpoint_and_the_run_can_be_resumed(
+    tmp_path, monkeypatch, before
+):
+    checkpoint = tmp_path / "full" / "checkpoint.safetensors"
+    if before == "a checkpoint":
+        interrupted(tmp_path / "full", monkeypatch)
+    kept = checkpoint.read_bytes() if checkpoint.exists() else None
     code = FULL_DISK.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "full"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "could not be written" in done.stderr
     assert "--resume" in done.stderr
     assert "Traceback" not in done.stderr
+    assert (checkpoint.read_bytes() if checkpoint.exists() else None) == kept
+    assert not list(checkpoint.parent.glob("*.tmp"))
     experiment.run(small_stream(2), "finetune", small_config(), tmp_path / "full", resume=True)
     experiment.run(small_stream(2), "finetune", small_config(), tmp_path / "whole")
     assert tree(tmp_path / "full") == tree(tmp_path / "whole")

@@ -26,6 +26,7 @@ from rich.console import Console
 from autods.errors import UsageError
 from bmc.report import build_report, group, load_runs, results_csv, results_table
 from bmc.report.by_task import heat_map
+from bmc.report.cost import cost_accuracy, cost_points, pareto, pareto_front
 from bmc.report.page import compare
 from bmc.report.results import Run
 from bmc.report.svg import count_ticks, spread
@@ -82,7 +83,7 @@ def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **
     kept_bytes = {"bmc": 2_064_000, "er": 2_064_000, "slda": 6_918_144}.get(method, 0)
     learning = {"bmc": 80.0, "slda": 4.1, "er": 131.0, "finetune": 102.4, "joint": 98.2}[method]
     results = {
-        "format": 1, "method": method, "title": TITLES[method], "stream": "synthetic",
+        "format": 2, "method": method, "title": TITLES[method], "stream": "synthetic",
         "scenario": "class-il", "protocol": "clean", "order_seed": order_seed, "run_seed": 0,
         "tasks": [
             {"name": n, "dataset": n, "classes": len(n) * 4, "train": len(n) * 60, "test": 90}
@@ -343,6 +344,95 @@ def test_settings_tell_two_runs_of_one_method_apart():
     assert sorted(labels) == ["Experience replay (memory 2000)", "Experience replay (memory 4000)"]
 
 
+def configured(order_seed: int = 0, accuracy: float = 0.6, **settings) -> dict:
+    """Results of BMC under a configuration, whose memory and buffer decide its cost."""
+    config = {"epochs": 10, "memory": 2000, "buffer": 250, "experts": 8, "lam": 0.1, "beta": 0.1}
+    results = make_results("bmc", tasks=9, order_seed=order_seed, config={**config, **settings})
+    kept, sent = (2060 * results["config"][key] for key in ("memory", "buffer"))
+    results["metrics"]["class-il"]["final_mean"] = accuracy
+    results["costs"].update(
+        memory_bytes=kept, communication_bytes=sent, total_bytes=kept + sent,
+        cost_accuracy=accuracy * 1e8 / (kept + sent),
+    )  # fmt: skip
+    return results
+
+
+def ablation() -> list[dict]:
+    """As many configurations as an ablation has, many of them at one cost, and fine-tuning."""
+    rows = [configured(accuracy=0.6)]
+    rows += [configured(lam=0.0, accuracy=0.57), configured(beta=0.0, accuracy=0.56)]
+    rows += [configured(experts=k, accuracy=0.63 - k / 400) for k in (1, 2, 4, 16)]
+    rows += [configured(memory=m, accuracy=0.55 + m / 1e5) for m in (500, 1000, 4000, 8000)]
+    rows += [configured(buffer=b, accuracy=0.6 + b / 5e4) for b in (50, 125, 500, 1000)]
+    rows += [configured(lam=w, accuracy=0.601 + w / 1e3) for w in (0.001, 0.01, 1.0)]
+    return [*rows, make_results("finetune", tasks=9, order_seed=0)]
+
+
+def groups_of(results: list[dict]) -> list:
+    return group([Run.model_validate(r) for r in results])
+
+
+def test_rows_of_an_ablation_are_named_by_what_each_changes():
+    rows = [configured(), configured(lam=0.0), configured(beta=0.0), configured(experts=1),
+            configured(lam=0.0, beta=0.0), configured(lam=1.0),
+            make_results("er", tasks=9, order_seed=0)]  # fmt: skip
+    named = {g.label: g.short for g in groups_of(rows)}
+    assert named == {
+        "BMC": "BMC",
+        "BMC (no stability loss)": "no stability loss",
+        "BMC (no distillation)": "no distillation",
+        "BMC (experts 1)": "experts 1",
+        "BMC (no distillation, no stability loss)": "no distillation, no stability loss",
+        "BMC (\N{GREEK SMALL LETTER LAMDA} 1)": "\N{GREEK SMALL LETTER LAMDA} 1",
+        "Experience replay": "Experience replay",
+    }
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12))
+def test_the_front_holds_exactly_the_points_that_no_other_dominates(pairs):
+    runs = [
+        configured(memory=1000 * cost, accuracy=accuracy / 10, learning_rate=i)
+        for i, (cost, accuracy) in enumerate(pairs)
+    ]
+    points = cost_points(groups_of(runs))
+    front = pareto_front(points)
+    values = {(round(p.cost, 6), p.accuracy.mean) for p in points}
+    best = {
+        (c, a) for c, a in values
+        if not any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in values)
+    }  # fmt: skip
+    assert {(round(p.cost, 6), p.accuracy.mean) for p in front} == best
+    assert len(front) == len(best)
+
+
+def test_references_are_not_on_the_front_and_points_beside_it_are_hollow(full_size):
+    groups = group(load_runs(full_size))
+    front = [p.group.label for p in pareto_front(cost_points(groups))]
+    assert front == ["Fine-tuning", "Experience replay", "Deep SLDA"]
+    drawing = pareto(groups, 1150, "wide")
+    assert drawing.count('class="dot ') == 3
+    assert drawing.count('class="hollow ') == 2
+    assert drawing.count('class="front"') == 1
+
+
+def test_cost_accuracy_is_drawn_in_per_cent_per_megabyte_and_free_methods_have_no_bar():
+    drawing = cost_accuracy(
+        groups_of([configured(), make_results("finetune", tasks=9, order_seed=0)])
+    )
+    assert f"{60 / (2250 * 2060 / 1e6):.2f} %/MB" in drawing
+    assert "stores nothing" in drawing
+    assert drawing.count("<rect") == 1
+
+
+def test_a_sweep_draws_the_curves_of_its_best_rows_and_lists_all(tmp_path):
+    rows = ablation()
+    folders = [write(tmp_path / f"{i}", r) for i, r in enumerate(rows)]
+    text = Outline(read(build_report(folders, tmp_path / "report.html"))).text
+    assert f"The 12 best of {len(rows)} are drawn" in text
+    assert "Each configuration learned 9 tasks" in text
+    assert all(g.label in text for g in groups_of(rows))
+
+
 def test_repeats_differ_in_seed_and_order_only():
     repeats = []
     for seed in (0, 1):
@@ -418,7 +508,7 @@ def change(**changes) -> dict:
 @pytest.mark.parametrize(
     ("results", "said"),
     [
-        (change(format=2), "field format"),
+        (change(format=1), "field format"),
         (change(R={"class-il": [[0.1, 0.2, 0.3]]}), "3 rows of 3 numbers"),
         (change(R={"class-il": [[1.5, None, None]] * 3}), "fractions between 0 and 1"),
         (change(R={"task-il": []}), "no accuracies for the run's own scenario"),
@@ -439,7 +529,7 @@ def test_an_unfinished_or_damaged_run_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(UsageError, match=r"has no results\.json"):
         build_report([tmp_path / "run"], tmp_path / "report.html")
-    (tmp_path / "run" / "results.json").write_text('{"format": 1, "met', encoding="utf-8")
+    (tmp_path / "run" / "results.json").write_text('{"format": 2, "met', encoding="utf-8")
     with pytest.raises(UsageError, match="expected a JSON object"):
         build_report([tmp_path / "run"], tmp_path / "report.html")
     with pytest.raises(UsageError, match="at least one run"):
@@ -526,8 +616,35 @@ def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(
     assert browser.problems == []
     assert all(url.startswith(("file:", "data:")) for url in browser.requests)
     wide = width >= 1120
-    assert browser.evaluate(SHOWN.format("wide")) == (2 if wide else 0)
-    assert browser.evaluate(SHOWN.format("narrow")) == (0 if wide else 2)
+    assert browser.evaluate(SHOWN.format("wide")) == (3 if wide else 0)
+    assert browser.evaluate(SHOWN.format("narrow")) == (0 if wide else 3)
+
+
+COVERED = """(() => {
+  const drawing = [...document.querySelectorAll('svg')].find(
+    s => s.clientWidth > 0 && (s.getAttribute('aria-label') || '').includes('Pareto front'));
+  const inside = e => { const b = e.getBoundingClientRect();
+    return [b.left + 1, b.top + 2, b.right - 1, b.bottom - 2]; };
+  const names = [...drawing.querySelectorAll('text:not(.tick):not(.axis)')];
+  const others = [...names, ...drawing.querySelectorAll('.tick'),
+                  ...drawing.querySelectorAll('.dot, .hollow')];
+  const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  const edge = inside(drawing);
+  return [names.length, names.filter(n => others.some(
+      o => o !== n && meet(inside(n), inside(o)))).map(n => n.textContent),
+    names.filter(n => inside(n)[0] < edge[0] - 2 || inside(n)[2] > edge[2] + 2).length]; })()"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 820, 1280])
+def test_names_in_the_figure_of_cost_cover_nothing_and_stay_inside(browser, tmp_path, width):
+    folders = [write(tmp_path / f"{i}", r) for i, r in enumerate(ablation())]
+    browser.open(build_report(folders, tmp_path / "report.html"), width)
+    assert max(browser.evaluate(WIDTHS)) <= width
+    names, covered, outside = browser.evaluate(COVERED)
+    assert names >= 8
+    assert covered == []
+    assert outside == 0
+    assert browser.problems == []
 
 
 def test_a_phone_shows_text_in_drawings_at_a_readable_size(browser, full_page):
