@@ -46,27 +46,32 @@ def feature_distance(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Te
     -------
     float32 [K], the mean over the batch.
     """
-    layers = zip(teacher, student, strict=True)
-    norms = [_Distance.apply(phi_t.detach(), phi_s) for phi_t, phi_s in layers]
-    total: Tensor = sum(norms[1:], norms[0])  # [K, B]
-    return total.mean(dim=-1)
+    distance: Tensor = _Distance.apply(len(student), *teacher, *student)
+    return distance
 
 
 class _Distance(torch.autograd.Function):
-    """The norm of each row of teacher - student, and its gradient in two passes."""
+    """The norms of teacher - student by row, added up over layers, averaged over the batch."""
 
     @staticmethod
-    def forward(ctx: Any, teacher: Tensor, student: Tensor) -> Tensor:
-        difference = student - teacher
-        norm = torch.linalg.vector_norm(difference, dim=-1)  # [K, B]
-        ctx.save_for_backward(difference, norm)
-        return norm  # type: ignore[no-any-return]
+    def forward(ctx: Any, layers: int, *phi: Tensor) -> Tensor:
+        pairs = zip(phi[:layers], phi[layers:], strict=True)
+        differences = [student - teacher for teacher, student in pairs]
+        norms = [torch.linalg.vector_norm(d, dim=-1) for d in differences]  # [K, B]
+        ctx.save_for_backward(*differences, *norms)
+        return torch.stack(norms).sum(dim=0).mean(dim=-1)
 
     @staticmethod
-    def backward(ctx: Any, d_norm: Tensor) -> tuple[None, Tensor]:
-        difference, norm = ctx.saved_tensors
+    def backward(ctx: Any, d_distance: Tensor) -> tuple[Tensor | None, ...]:
+        layers = len(ctx.saved_tensors) // 2
+        differences, norms = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
+        each = (d_distance / norms[0].shape[-1])[:, None]
         # of equal features the difference is zero, and so is the gradient
-        return None, difference.mul_((d_norm / norm.clamp(min=TINY))[..., None])
+        grads = [
+            d.mul_((each / norm.clamp(min=TINY))[..., None])
+            for d, norm in zip(differences, norms, strict=True)
+        ]
+        return (None, *([None] * layers), *grads)
 
 
 def expert_loss(task: Tensor, stability: Tensor, lam: float) -> Tensor:

@@ -69,6 +69,7 @@ class ResidualMLP(nn.Module):
         self.precision = torch.bfloat16 if precision == "bf16" else torch.float32
         self._places = _places(dim, n_classes, hidden, width)
         self._parts: tuple[tuple[int, ...], Parts] | None = None
+        self._gradient: tuple[tuple[int, ...], Tensor, Parts] | None = None
         size, n_statistics = self.size(n_classes), 2 * 6 * width
         self.weights = nn.Parameter(torch.zeros(copies, size))
         self.register_buffer("statistics", torch.zeros(copies, n_statistics))
@@ -151,6 +152,19 @@ class ResidualMLP(nn.Module):
         if self._parts is None or self._parts[0] != key:
             self._parts = key, self.views(weights)
         return self._parts[1]
+
+    def gradient(self) -> tuple[Tensor, Parts]:
+        """Return where the gradient of `weights` is written, the same place in every update."""
+        weights = self.weights.data
+        key = (weights.data_ptr(), *weights.shape)
+        if self._gradient is None or self._gradient[0] != key:
+            self._gradient = key, *self.new_gradient()
+        return self._gradient[1:]
+
+    def new_gradient(self) -> tuple[Tensor, Parts]:
+        """Return another place for a gradient of `weights`."""
+        flat = torch.empty_like(self.weights.data, memory_format=torch.contiguous_format)
+        return flat, self.views(flat)
 
     def move_statistics(self, rows: int) -> None:
         """Move the running statistics towards those that a batch of so many rows left."""

@@ -132,19 +132,22 @@ class Train(torch.autograd.Function):
         net.move_statistics(x.shape[1])
         # not as attributes: among them are outputs, which hold this node
         ctx.save_for_backward(*kept, u)
-        ctx.net, ctx.low, ctx.size, ctx.type = net, low, weights.shape, weights.dtype
+        ctx.net, ctx.low = net, low
         ctx.set_materialize_grads(False)
         return logits, phi0, outs[0], outs[1]
 
     @staticmethod
     def backward(
         ctx: Any, d_logits: Tensor | None, *d_phi: Tensor | None
-    ) -> tuple[Tensor, None, Tensor | None, None]:
-        """Return the gradient of all weights in one tensor, and that of x where wanted."""
+    ) -> tuple[None, None, Tensor | None, None]:
+        """Add the gradient of all weights to ``weights.grad``; return that of x where wanted.
+
+        Autograd would want a tensor of its own for it, with new views, in every update.
+        """
         net, low, precision = ctx.net, ctx.low, ctx.net.precision
         x, *kept, last = ctx.saved_tensors
-        flat = torch.empty(ctx.size, dtype=ctx.type, device=x.device)
-        grad: Parts = net.views(flat)
+        first = net.weights.grad is None
+        flat, grad = net.gradient() if first else net.new_gradient()
         if d_logits is None:
             grad.head.zero_()
             grad.head_bias.zero_()
@@ -176,9 +179,10 @@ class Train(torch.autograd.Function):
             du = du + d_phi[0]
         _product_into(grad.project, x.transpose(1, 2), du, precision)
         torch.sum(du, dim=1, keepdim=True, out=grad.project_bias)
+        net.weights.grad = flat if first else net.weights.grad + flat
         if not ctx.needs_input_grad[2]:
-            return flat, None, None, None
-        return flat, None, product(du, low.project.transpose(1, 2), precision), None
+            return None, None, None, None
+        return None, None, product(du, low.project.transpose(1, 2), precision), None
 
 
 def _normalise(z: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:

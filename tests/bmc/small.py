@@ -18,7 +18,9 @@ def small_stream(tasks: int = 6, order: str | int = "paper") -> Stream:
 
 
 def small_config(**changes: object) -> Config:
-    return Config(**{"epochs": 2, "memory": 60, "experts": 4, "buffer": 24, **changes})  # type: ignore[arg-type]
+    fixed = {"epochs": 2, "memory": 60, "experts": 4, "buffer": 24}
+    fixed |= {"consolidation_batch": 64, "consolidation_rate": 0.001}
+    return Config(**{**fixed, **changes})  # type: ignore[arg-type]
 
 
 def tensors(stream: Stream) -> list[TaskTensors]:

@@ -131,7 +131,7 @@ def test_dropout_masks_keep_the_given_share_and_depend_on_their_key_only():
 
 
 def test_the_updates_of_a_consolidation_stop_growing_once_the_memory_is_full():
-    config = small_config(memory=30, experts=1, consolidation_epochs=4)
+    config = small_config(memory=30, experts=1, consolidation_epochs=4, consolidation_batch=64)
     method = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU)
     steps = []
     for task in tensors(STREAM):
