@@ -15,6 +15,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -103,8 +104,9 @@ def show_run(result: Result) -> None:
 
 def bench_experts(options: argparse.Namespace) -> Result:
     """Must show 2: updates per second of K experts that train in one program."""
-    stream = synthetic_stream(classes=142, per_class=options.per_class, dim=options.dim)
-    tasks = to_tensors(stream, torch.device("cpu"))  # two classes and as many samples each
+    # two classes and as many samples each, enough for updates to be all that counts
+    stream = synthetic_stream(classes=142, per_class=10 * options.per_class, dim=options.dim)
+    tasks = to_tensors(stream, torch.device("cpu"))
     config = configuration(options)
     base = METHODS.get("bmc")(options.dim, stream.n_classes, config, torch.device("cpu")).net
     base_size = [k for k in options.copies if k <= len(tasks)]
@@ -150,7 +152,29 @@ def bench_groups(options: argparse.Namespace) -> Result:
             "evaluate_share": seconds["evaluate"] / sum(seconds.values()),
         })  # fmt: skip
     total = sum(method.watch.seconds.values())
+    if options.figure:
+        draw_groups(rows, options.figure)
     return {"groups": rows, "evaluate_share": method.watch.seconds["evaluate"] / total}
+
+
+def draw_groups(rows: list[Result], path: Path) -> None:
+    """Draw the time of an update against the tasks learned."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5.5, 3), layout="constrained")
+    tasks = [row["tasks"] for row in rows]
+    for key, label, style in (
+        ("consolidation_ms", "consolidation (the head grows with the classes)", "C1s--"),
+        ("expert_ms", "expert", "C0o-"),
+    ):
+        axes.plot(tasks, [row[key] for row in rows], style, label=label)
+    axes.set(xlabel="tasks learned", ylabel="ms per update", ylim=0)
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100)
 
 
 def show_groups(result: Result) -> None:
@@ -203,6 +227,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 71])
     parser.add_argument("--threads", type=int, default=2, help="of torch, for all sides")
+    parser.add_argument("--figure", type=Path, help="of groups: where to draw it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
@@ -210,7 +235,7 @@ def main() -> None:
     measure, show = BENCHES[options.bench]
     result = measure(options)
     if options.json:
-        print(json.dumps(result | {"options": vars(options)}, indent=2))
+        print(json.dumps(result | {"options": vars(options)}, indent=2, default=str))
     else:
         show(result)
 
