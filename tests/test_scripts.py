@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
@@ -26,3 +29,41 @@ def test_the_demo_draws_the_same_images_every_time(tmp_path):
     assert len(names) == 372
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def run_script(name: str, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / name, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("bench", ["run", "experts", "groups"])
+def test_the_benchmark_of_the_engine_prints_json(bench):
+    size = ["--classes", "142", "--tasks", "5", "--per-class", "4", "--dim", "16"]
+    more = ["--rounds", "1", "--threads", "1", "--experts", "3", "--copies", "1", "2", "--json"]
+    printed = json.loads(run_script("bench_bmc.py", bench, *size, *more))
+    if bench == "run":
+        sides = printed["rounds"][0]
+        assert abs(sides["BMC"]["updates"] - sides["plain BMC"]["updates"]) <= 2
+    elif bench == "experts":
+        assert set(printed["updates_per_second"]) == {"1", "2"}
+    else:
+        assert [row["tasks"] for row in printed["groups"]] == [3, 5]
+
+
+def test_tuning_prints_a_row_for_each_configuration(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        x, y = rng.normal(size=(40, 8)).astype(np.float32), np.arange(40) % 4
+        arrays = {"x_train": x, "y_train": y, "x_val": x + 1, "y_val": y}
+        np.savez(tmp_path / f"{name}.npz", **arrays, class_names=[f"{name}{i}" for i in range(4)])
+    encoder = ["--encoder", "drawn.numbers"]
+    program = [sys.executable, "-c", "from autods.cli import main; main()"]
+    command = [*program, "import-features", tmp_path, *encoder, "--root", tmp_path / "root"]
+    subprocess.run(command, check=True, capture_output=True)
+    options = ["--root", str(tmp_path / "root"), *encoder, "--datasets", "a,b", "--orders", "1"]
+    printed = run_script("tune_bmc.py", *options, "--try", "lam=0 experts=1")
+    rows = printed.splitlines()
+    assert rows[1].endswith("none") and rows[2].endswith("lam=0 experts=1")
