@@ -29,7 +29,7 @@ class Config:
     feature_norm: float = option(10.0, "Length that L2-normalised feature rows are scaled to.")
     memory: int = option(2000, "Samples the memory may hold (replay buffer, BMC's memory M).")
     replay_batch: int = option(64, "Memory samples per update of replay methods.")
-    experts: int = option(16, "BMC: tasks (experts) per group, k.")
+    experts: int = option(8, "BMC: tasks (experts) per group, k.")
     buffer: int = option(250, "BMC: samples each expert sends to the centre.")
     lam: float = option(0.1, "BMC: weight of the stability loss, lambda.")
     alpha: float = option(1.0, "BMC: weight of the task loss in consolidation.")
