@@ -129,8 +129,9 @@ class _Captured:
     def __init__(self, active: Active, loss: Loss, batch: Batch) -> None:
         self.batch = type(batch)(tuple(t.clone() for t in batch.data), batch.keep.clone())
         self.graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        with torch.cuda.graph(self.graph):
+        device = active.net.weights.device
+        torch.cuda.synchronize(device)
+        with torch.cuda.device(device), torch.cuda.graph(self.graph):  # of the current device
             active.step(loss, self.batch)
 
     def replay(self, batch: Batch) -> None:

@@ -194,6 +194,11 @@ def device_of(text: str) -> torch.device:
         raise UsageError(expected)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {text}: this machine offers no CUDA device; try --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UsageError(
+            f"--device {text}: expected a device of this machine, cuda:0 to cuda:{last}."
+        )
     return device
 
 

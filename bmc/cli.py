@@ -71,7 +71,8 @@ def run(
         typer.echo(note, err=True)
     finished: list[Path] = []
     with engine_of(engine, names, chosen, ray_address, ray_workers) as where:
-        for one_order, opened in streams.items():
+        for one_order in list(streams):
+            opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
                 path = folder / f"{name}-order-{one_order}-seed-{config.seed}"
                 log = tensorboard_log(path) if tensorboard else None

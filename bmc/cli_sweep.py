@@ -89,7 +89,9 @@ def sweep(
         _print_cells(cells, folder, json)
         return
     runner = _runner(engine, jobs, ray_address)
-    place = str(device_of(device))
+    chosen = device_of(device)
+    # Ray shows a task the one GPU that it gave to it
+    place = chosen.type if engine == "ray" else str(chosen)
     work = [Job(cell, choice, (folder / cell.name).resolve(), place, threads) for cell in cells]
     with locked(folder / "sweep", LOCK_SECONDS):
         _begin(folder, cells, threads, resume)

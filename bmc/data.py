@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from autods.errors import UsageError
 from autods.streams import FeatureSet, Stream
 
-RESIDENT = 0.6  # share of the free device memory that features may take
+RESIDENT = 0.6  # share of the free device memory that one table may take
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,13 @@ class TaskTensors:
         return self.stop - self.start
 
 
-def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
-    """Copy a stream to a device, task by task; features keep their stored precision.
-
-    On CUDA, features that would take more than `RESIDENT` of the free memory stay on the host;
-    `take` brings the rows that are needed.
+def check_samples(stream: Stream, measured: str = "test") -> None:
+    """Check that every task can be learned and that the split ``measured`` has samples.
 
     Raises
     ------
     UsageError
-        When a task has no training or no test samples.
+        When a task has no training or no test samples, or none has any that are measured.
     """
     for task in stream.tasks:
         for name in ("train", "test"):
@@ -64,13 +63,23 @@ def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
                     f"task '{task.name}' has no {name} samples, so it cannot be learned or "
                     "measured; nothing was run. Leave it out of the stream, or mend its splits."
                 )
+    if not any(len(getattr(task, measured)) for task in stream.tasks):
+        raise UsageError(
+            f"evaluate_on: expected a split with samples, got {measured}, of which no task of "
+            f"stream '{stream.name}' has any; nothing was run. Measure the test split."
+        )
 
-    place = device if _fits(stream, device) else torch.device("cpu")
 
-    def split(part: FeatureSet) -> Split:
-        features = torch.from_numpy(part.features.copy())
-        return Split(features.to(place), torch.from_numpy(part.labels.copy()).to(device))
+def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
+    """Copy a stream to a device; features keep their stored precision.
 
+    The tasks of a split lie side by side in one table, so that `joined` need not copy them. On
+    CUDA, features that do not fit stay on the host; `take` brings the rows that are needed.
+    """
+    splits = [[getattr(task, name) for task in stream.tasks] for name in ("train", "dev", "test")]
+    rows = sum(len(part) for parts in splits for part in parts)
+    place = place_for(2 * stream.dim * rows, device)  # float16
+    train, dev, test = (_side_by_side(parts, place, device) for parts in splits)
     return [
         TaskTensors(
             index=task.index,
@@ -78,20 +87,50 @@ def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
             dataset=task.dataset,
             start=task.class_offset,
             stop=task.class_offset + len(task.class_names),
-            train=split(task.train),
-            dev=split(task.dev),
-            test=split(task.test),
+            train=train[k],
+            dev=dev[k],
+            test=test[k],
         )
-        for task in stream.tasks
+        for k, task in enumerate(stream.tasks)
     ]
 
 
-def _fits(stream: Stream, device: torch.device) -> bool:
+def _side_by_side(
+    parts: Sequence[FeatureSet], place: torch.device, device: torch.device
+) -> list[Split]:
+    """Copy the sets into one table of features and one of labels; return their rows."""
+    sizes = [len(part) for part in parts]
+    dtype = torch.from_numpy(parts[0].features[:0].copy()).dtype
+    features = torch.empty(sum(sizes), parts[0].dim, dtype=dtype, device=place)
+    labels = torch.empty(sum(sizes), dtype=torch.int64, device=device)
+    splits = list(map(Split, torch.split(features, sizes), torch.split(labels, sizes)))
+    for own, part in zip(splits, parts, strict=True):  # torch warns of arrays that are read-only
+        own.features.copy_(torch.from_numpy(part.features.copy()))
+        own.labels.copy_(torch.from_numpy(part.labels.copy()))
+    return splits
+
+
+def place_for(size: int, device: torch.device) -> torch.device:
+    """Return where a table of so many bytes belongs: on the device, or the host if it is full."""
     if device.type != "cuda":
-        return True
-    sets = (part for task in stream.tasks for part in (task.train, task.dev, task.test))
-    need = sum(2 * stream.dim * len(part) for part in sets)  # float16
-    return need <= RESIDENT * torch.cuda.mem_get_info(device)[0]
+        return device
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + held  # what torch keeps for later use is free
+    return device if size <= RESIDENT * free else torch.device("cpu")
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return the rows of all parts in their order; parts side by side in memory are not copied."""
+    first, following = parts[0], parts[0].storage_offset()
+    storage = first.untyped_storage().data_ptr()
+    for part in parts:
+        place = part.untyped_storage().data_ptr(), part.storage_offset()
+        if place != (storage, following) or not part.is_contiguous():
+            return torch.cat(list(parts))
+        following += part.numel()
+    shape = (sum(map(len, parts)), *first.shape[1:])
+    # of one row alone torch calls any stride contiguous
+    return first.as_strided(shape, (math.prod(shape[1:]), *first.stride()[1:]))
 
 
 class Shuffled:
@@ -151,14 +190,15 @@ def take(table: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     """Return rows [...] of a table [n, ...] on a device.
 
     A table that is not there is read where it is, through pinned memory: only the rows asked
-    for travel, and the device need not wait for them.
+    for travel, and the device need not wait for them. ``device`` is named as tensors name it,
+    ``cuda:0`` and not ``cuda``: torch does not call these equal.
     """
     shape = (*rows.shape, *table.shape[1:])
-    flat = rows.flatten().to(table.device, non_blocking=True)
+    flat = rows.flatten()
     if table.device == device:  # index_select: a fifth of the time of indexing
-        return table.index_select(0, flat).view(shape)
+        return table.index_select(0, flat.to(device, non_blocking=True)).view(shape)
     pinned = torch.empty(len(flat), *table.shape[1:], dtype=table.dtype, pin_memory=True)
-    torch.index_select(table, 0, flat, out=pinned)
+    torch.index_select(table, 0, flat.to(table.device), out=pinned)
     return pinned.to(device, non_blocking=True).view(shape)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bmc.data import Split, TaskTensors
+from bmc.data import Split, TaskTensors, joined
 from bmc.methods.base import Method
 
 CHUNK = {"cpu": 1024}  # rows scored at once: their scores stay in a processor's cache
@@ -45,8 +45,8 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     seen = [task for task in tasks if task.stop <= method.seen]
     data: list[Split] = [getattr(task, method.config.evaluate_on) for task in seen]
     sizes = torch.tensor([len(part) for part in data])
-    features = torch.cat([part.features for part in data])
-    labels = torch.cat([part.labels for part in data])
+    features = joined([part.features for part in data])
+    labels = joined([part.labels for part in data])
     ends = torch.cumsum(sizes, 0).tolist()
     found, within = torch.empty_like(labels), torch.empty_like(labels)  # predicted classes
     size = CHUNK.get(labels.device.type, 16_384)

@@ -19,7 +19,7 @@ from autods.streams import Stream
 from bmc import __version__ as bmc_version
 from bmc import costs, metrics
 from bmc.config import Config
-from bmc.data import TaskTensors, to_tensors
+from bmc.data import TaskTensors, check_samples, to_tensors
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
 from bmc.evaluate import evaluate
@@ -84,7 +84,7 @@ def run(
     ClusterError
         When the engine's cluster cannot do the work; the last checkpoint is kept.
     UsageError
-        When a task of the stream has no training or no test samples.
+        See `bmc.data.check_samples`.
     """
     device = device or torch.device("cpu")
     report = report or Silent()
@@ -92,7 +92,7 @@ def run(
         config = replace(config, feature_norm=1.0)
     method_class = METHODS.get(method_name)
     target = RunFolder(folder)
-    tasks = to_tensors(stream, device)
+    check_samples(stream, config.evaluate_on)
     with locked(folder / "run", timeout=LOCK_SECONDS):
         target.begin(_identity(stream, method_name, config, device), resume)
         if not target.results.exists():
@@ -101,6 +101,7 @@ def run(
             method.engine = engine or LocalEngine()
             costs.reset_peak(device)
             use_precision(config)
+            tasks = to_tensors(stream, device)
             _learn_all(method, tasks, progress, target, report, log)
             timing = _timing(progress, method, target.checkpoint.stat().st_size)
             target.finish(_results(stream, method, progress), timing)
@@ -185,7 +186,6 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
     class_il = measured["class-il"]
     class_il["dataset_id"] = dataset_id
     class_il["within_dataset"] = class_il["final_mean"] / dataset_id if dataset_id else np.nan
-    memory, sent = method.memory_bytes(), method.communication_bytes
     identity = _identity(stream, method.name, method.config, method.device)
     return identity | {
         "title": method.title,
@@ -208,17 +208,20 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
             name: {k: None if np.isnan(v) else float(v) for k, v in values.items()}
             for name, values in measured.items()
         },
-        "costs": {
-            "communication_bytes": sent,
-            "broadcast_bytes": method.broadcast_bytes,
-            "memory_bytes": memory,
-            "total_bytes": sent + memory,
-            "cost_accuracy": costs.cost_accuracy(
-                measured[stream.scenario]["final_mean"], sent + memory
-            ),
-            "steps": method.steps,
-        },
+        "costs": _costs(method, measured[stream.scenario]["final_mean"]),
         "records": method.records(),
+    }
+
+
+def _costs(method: Method, final_mean: float) -> dict[str, Any]:
+    memory, sent = method.memory_bytes(), method.communication_bytes
+    return {
+        "communication_bytes": sent,
+        "broadcast_bytes": method.broadcast_bytes,
+        "memory_bytes": memory,
+        "total_bytes": sent + memory,
+        "cost_accuracy": costs.cost_accuracy(final_mean, sent + memory),
+        "steps": method.steps,
     }
 
 

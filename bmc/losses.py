@@ -18,7 +18,8 @@ def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     logits
-        float32 [K, B, C]; classes that do not exist for a copy are -inf.
+        float32 [K, B, C]; of classes that a copy has not so low that
+        their exponentials are 0.
     labels
         int64 [K, B].
     """

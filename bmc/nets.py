@@ -198,20 +198,6 @@ class ResidualMLP(nn.Module):
         _xavier(parts.project, generator)
         _xavier(parts.head, generator)
 
-    def single(self, k: int) -> ResidualMLP:
-        """Return copy ``k`` alone, in evaluation mode; it shares no memory with the stack."""
-        copy = ResidualMLP(
-            self.dim,
-            self.n_classes,
-            hidden=self.hidden,
-            width=self.width,
-            dropout=self.dropout,
-            precision="bf16" if self.precision == torch.bfloat16 else "float32",
-        )
-        copy.to(self.weights.device)
-        copy.load_state_dict({n: t[k : k + 1] for n, t in self.state_dict().items()})
-        return copy.eval()
-
     def phi(self, x: Tensor, k: int = 0) -> Tensor:
         """Return phi of copy ``k`` for x [B, d], the layers side by side: float32 [B, widths]."""
         one = slice(k, k + 1)

@@ -7,9 +7,7 @@ there. One whose process is lost is run again once, from its last checkpoint.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 import time
 import traceback
 from collections import deque
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from autods.errors import AutodsError
+from autods.parent import end_with_parent
 from bmc.choices import StreamChoice
 from bmc.sweep import Cell
 
@@ -131,7 +130,7 @@ class Processes:
                     if answer is None and left[one.job.folder] > 1:
                         waiting.appendleft((one.job, left[one.job.folder] - 1))
                     else:
-                        yield Outcome(one.job, *(answer or _lost(one.process.exitcode)))
+                        yield Outcome(one.job, *(answer or _lost(_ended(one.process.exitcode))))
         finally:  # an interrupted command leaves nothing running behind it
             for one in running:
                 one.process.kill()
@@ -157,19 +156,8 @@ def _start(context: BaseContext, job: Job) -> _Running:
 
 def _work(job: Job, answers: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
-    _end_with_parent()
+    end_with_parent()  # so that its cell can be resumed
     answers.send(attempt(job))
-
-
-def _end_with_parent() -> None:
-    """Make this process end when the command is killed, so that its cell can be resumed."""
-    if parent := multiprocessing.parent_process():
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
 
 
 def _answer(one: _Running) -> Answer | None:
@@ -183,8 +171,11 @@ def _answer(one: _Running) -> Answer | None:
     return answer
 
 
-def _lost(code: int | None) -> Answer:
-    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+def _ended(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _lost(how: str) -> Answer:
     return (
         f"its process was lost {ATTEMPTS} times, at last by {how}, perhaps for want of memory; "
         "its checkpoint is kept. Use fewer --jobs."
@@ -243,8 +234,11 @@ def _ray_outcomes(ray: Any, jobs: Sequence[Job]) -> Generator[Outcome, None, Non
                 job = under_way.pop(reference)
                 try:
                     answer: Answer = ray.get(reference)
-                except ray.exceptions.RayError:
-                    answer = _lost(None)
+                except ray.exceptions.RayTaskError as error:  # a worker that cannot run cells
+                    cause = f"{error}".strip().splitlines()[-1]
+                    answer = f"it could not start on the cluster: {cause}", ""
+                except ray.exceptions.RayError as error:
+                    answer = _lost(" ".join(f"{error}".split())[:200])
                 yield Outcome(job, *answer)
     finally:
         for reference in under_way:

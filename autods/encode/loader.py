@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from autods.encode.jobs import Location
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
+from autods.parent import end_with_parent
 
 AHEAD = 2  # batches that each worker has under way
 FEW = 1024  # images that are decoded sooner than worker processes start
@@ -242,20 +242,6 @@ def worker_context() -> BaseContext:
     # What workers need is imported once, by the server, and not by every worker.
     context.set_forkserver_preload([__name__, "autods.encode.encoders"])
     return context
-
-
-def end_with_parent() -> None:
-    """Make this process end when the one that started it is killed.
-
-    torch's own watch looks at the parent process, which here is the fork server.
-    """
-    if parent := multiprocessing.parent_process():
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
 
 
 def _in_turn(batches: Iterable[list[Location]], slots: int) -> Iterator[Request]:

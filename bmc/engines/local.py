@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, TaskTensors, network_input, steps_for, take
+from bmc.data import Shuffled, TaskTensors, joined, network_input, place_for, steps_for, take
 from bmc.engines.base import Trained, model_bytes
 from bmc.losses import expert_loss, feature_distance, sample_losses, task_loss
 from bmc.memory import Samples, balanced_choice
@@ -20,6 +20,9 @@ from bmc.training import Batch, Course, train_stacked
 
 BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
 JUDGED = 1024  # dev samples that an expert is judged on at most: a judgement stays cheap
+# bias of an output without a class: exp(it) is 0, and weight decay does not change that. Not
+# minus infinity: CUDA's fused AdamW subtracts a share of a weight from it, and would make NaN
+ABSENT = -1e30
 STACK = {"cpu": 4}  # experts in one program where more do not pay; other devices: all
 
 
@@ -81,7 +84,8 @@ def train_experts(
     ordered = sorted(tasks, key=lambda task: -len(task.train))
     done: dict[int, tuple[Samples, int]] = {}
     for first in range(0, len(ordered), stack):
-        part = ordered[first : first + stack]
+        # in their order in the stream, where their samples lie side by side
+        part = sorted(ordered[first : first + stack], key=lambda task: task.index)
         bank = _expert_bank(base, part, config, widest)
         made = _train(bank, base, part, config)
         for k, task in enumerate(part):
@@ -94,7 +98,7 @@ def _train(
 ) -> list[int]:
     """Train a bank of experts; return the updates that each made."""
     device = bank.weights.device
-    features = torch.cat([task.train.features for task in tasks])
+    features = joined([task.train.features for task in tasks])
     labels = torch.cat([task.train.labels - task.start for task in tasks])
     sizes = torch.tensor([len(task.train) for task in tasks])
     first_row = (torch.cumsum(sizes, 0) - sizes)[:, None]  # [K, 1]
@@ -133,12 +137,15 @@ def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:
 
 def _base_phi(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Tensor:
     """Compute what the stability loss compares with, once: float16 [rows, sum of widths]."""
-    parts = [
-        base.phi(_input(base, block, config)).half()
-        for task in tasks
-        for block in torch.split(task.train.features, BLOCK)
-    ]
-    return torch.cat(parts)
+    rows, width = sum(len(task.train) for task in tasks), sum(base.phi_widths)
+    place = place_for(2 * rows * width, base.weights.device)
+    phi = torch.empty(rows, width, dtype=torch.float16, device=place)
+    first = 0
+    for task in tasks:
+        for block in torch.split(task.train.features, BLOCK):
+            phi[first : first + len(block)] = base.phi(_input(base, block, config))
+            first += len(block)
+    return phi
 
 
 def _judge(
@@ -182,8 +189,8 @@ def _expert_bank(
 ) -> ResidualMLP:
     """Stack one copy of the base model per task, each with its own slice of the head.
 
-    Outputs that a task has no class for have a bias of minus infinity: they get no
-    probability and no gradient.
+    Outputs that a task has no class for have the bias `ABSENT`: they get no probability and no
+    gradient.
     """
     bank = ResidualMLP(base.dim, widest, len(tasks), **config.network())
     bank.to(base.weights.device)
@@ -191,7 +198,7 @@ def _expert_bank(
         bank.weights[:, : bank.trunk] = base.weights[:, : base.trunk]
         bank.statistics.copy_(base.statistics.expand_as(bank.statistics))
         own, source = bank.parts(), base.parts()
-        own.head_bias.fill_(float("-inf"))
+        own.head_bias.fill_(ABSENT)
         for k, task in enumerate(tasks):
             own.head[k, : task.n_classes] = source.head[0, task.start : task.stop]
             own.head_bias[k, 0, : task.n_classes] = source.head_bias[0, 0, task.start : task.stop]

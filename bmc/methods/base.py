@@ -11,7 +11,7 @@ from torch import Tensor
 from autods.names import Registry
 from bmc.config import Config
 from bmc.costs import Stopwatch
-from bmc.data import Shuffled, Split, TaskTensors, network_input, steps_for, take
+from bmc.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.losses import task_loss
@@ -58,7 +58,7 @@ class Method:
         self.dim = dim
         self.n_classes = n_classes
         self.config = config
-        self.device = device
+        self.device = torch.empty(0, device=device).device  # as tensors name it; see `take`
         self.seen = 0
         self.steps = 0
         self.communication_bytes = 0
@@ -120,8 +120,8 @@ class NetMethod(Method):
         """Train on the group's training data for ``epochs`` passes."""
         self.seen = group[-1].stop
         data = Split(
-            torch.cat([task.train.features for task in group]),
-            torch.cat([task.train.labels for task in group]),
+            joined([task.train.features for task in group]),
+            joined([task.train.labels for task in group]),
         )
         first = group[0].index
         course = Course(

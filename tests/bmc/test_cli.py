@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from autods.errors import UsageError
+from bmc.choices import device_of
+
 SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
 
 
@@ -59,7 +62,7 @@ def test_task_il_is_the_headline_when_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "bcm"], "unknown method 'bcm'; did you mean bmc"),
+        (["--method", "bmcc"], "unknown method 'bmcc'; did you mean bmc"),
         (["--stream", "syntetic"], "did you mean synthetic"),
         (["--scenario", "class-li"], "did you mean class-il"),
         (["--stream", "flowers", "--encoder", "ViT-B-32.openai"], "autods extract flowers"),
@@ -76,6 +79,7 @@ def test_task_il_is_the_headline_when_asked_for(tmp_path):
         (["--batch-size", "0"], "batch_size"),
         (["--dropout", "1.5"], "dropout"),
         (["--learning-rate", "-1"], "learning_rate"),
+        (["--lam", "inf"], "lam: expected a finite number"),
     ],
 )
 def test_wrong_usage_gets_one_message_no_traceback_and_exit_code_2_or_1(
@@ -123,3 +127,11 @@ def test_tensorboard_events_are_written_when_asked_for(tmp_path):
     )
     assert done.returncode == 0
     assert list(tmp_path.rglob("events.out.tfevents*"))
+
+
+def test_a_cuda_device_that_the_machine_has_not_is_refused_and_those_it_has_are_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [device_of(name).index for name in ("cuda", "cuda:0", "cuda:1")] == [None, 0, 1]
+    with pytest.raises(UsageError, match=r"--device cuda:2: .*cuda:0 to cuda:1"):
+        device_of("cuda:2")

@@ -195,7 +195,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_finished(tmp_path):
         (["--ablation", "stabilty"], "did you mean stability"),
         (["--engine", "rai"], "unknown engine"),
         (["--ray-address", "auto"], "no use without --engine ray"),
-        (["--method", "bcm"], "did you mean bmc"),
+        (["--method", "bmcc"], "did you mean bmc"),
         (["--jobs", "0"], "--jobs"),
     ],
 )
