@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -35,12 +36,23 @@ class Config:
     alpha: float = option(1.0, "BMC: weight of the task loss in consolidation.")
     beta: float = option(0.1, "BMC: weight of the batched distillation loss.")
     patience: int = option(
-        0, "BMC: an expert ends after so many passes with no better dev loss; 0: never early."
+        0, "BMC: an expert ends after so many looks (one a pass) with no better dev loss; 0: never."
     )
     consolidation_epochs: int = option(10, "BMC: draws per group, in sizes of memory and buffers.")
     consolidation_batch: int = option(128, "BMC: samples per update of the consolidation.")
     consolidation_rate: float = option(0.002, "BMC: AdamW learning rate of the consolidation.")
-    shrinkage: float = option(0.1, "Deep SLDA: share of the identity in the covariance.")
+    shrinkage: float = option(0.1, "Deep SLDA, KLDA: share of the identity in the covariance.")
+    projections: int = option(2000, "RanPAC, ACIL, KLDA: random features (RanPAC's paper: 10000).")
+    ridge_balanced: bool = option(
+        False, "Streaming ridge, RanPAC: every class weighs the same, not every sample."
+    )
+    knn_neighbours: int = option(20, "kNN: neighbours that vote.")
+    knn_temperature: float = option(0.07, "kNN: T of a neighbour's vote exp(cosine / T).")
+    fecam_shrinkage: float = option(
+        1.0, "FeCAM, FeCAM (shared): gamma of the covariance shrinkage."
+    )
+    klda_gamma: float = option(0.3, "KLDA: gamma of the kernel exp(-gamma |x - y|^2).")
+    acil_gamma: float = option(1.0, "ACIL: gamma of the ridge, fixed for the whole stream.")
     precision: str = option("float32", "Of matrix products: float32, tf32 (CUDA), or bf16.")
     capture: bool = option(False, "CUDA: record an update once and replay it (a CUDA graph).")
     evaluate_on: str = option("test", "Split that is measured: test, or dev for tuning.")
@@ -50,12 +62,16 @@ class Config:
         for f in fields(self):
             if f.type == "int" and f.name not in ("seed", "patience"):
                 self._check(f.name, getattr(self, f.name) >= 1, "1 or more")
+        for f in fields(self):
+            if f.type == "float":
+                self._check(f.name, math.isfinite(getattr(self, f.name)), "a finite number")
         # batch normalisation over one row would only return its bias
         for name in ("batch_size", "consolidation_batch"):
             self._check(name, getattr(self, name) >= 2, "2 or more")
         self._check("evaluate_on", self.evaluate_on in ("test", "dev"), "test or dev")
         self._check("precision", self.precision in PRECISIONS, ", ".join(PRECISIONS))
-        for name in ("learning_rate", "consolidation_rate", "feature_norm"):
+        positive = ("learning_rate", "consolidation_rate", "feature_norm", "knn_temperature")
+        for name in (*positive, "fecam_shrinkage", "klda_gamma", "acil_gamma"):
             self._check(name, getattr(self, name) > 0, "a number above 0")
         for name in ("weight_decay", "lam", "alpha", "beta", "seed", "patience"):
             self._check(name, getattr(self, name) >= 0, "0 or more")

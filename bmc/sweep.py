@@ -184,13 +184,13 @@ def _cell(method: str, config: Config, change: Change, order: str | int, tasks: 
 
 
 def _uses(method: str, name: str) -> bool:
-    """Tell whether a method may depend on a field: the help of some begins with their method."""
+    """Tell whether a method may depend on a field: the help of some begins with their methods."""
     from bmc.methods import METHODS
 
     said = next(f.metadata["help"] for f in fields(Config) if f.name == name)
-    owner = said.partition(":")[0]
+    owners = set(said.partition(":")[0].split(", "))
     titles = {METHODS.get(known).title for known in METHODS.names()}
-    return owner not in titles or owner == METHODS.get(method).title
+    return not owners & titles or METHODS.get(method).title in owners
 
 
 def _value(text: str, name: str, kind: type, value: str) -> Any:

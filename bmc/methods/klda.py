@@ -1,0 +1,45 @@
+"""KLDA: linear discriminant analysis on random Fourier features (arXiv 2412.15571)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bmc.config import Config
+from bmc.methods.base import METHODS
+from bmc.methods.ridge import gaussian
+from bmc.methods.slda import DeepSLDA
+from bmc.seeds import generator
+
+
+@METHODS.register("klda")
+class KLDA(DeepSLDA):
+    """Deep SLDA on random features of the kernel exp(-gamma |x - y|^2); no rehearsal.
+
+    The statistics are those of `DeepSLDA`, D wide instead of d.
+    """
+
+    name = "klda"
+    title = "KLDA"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        width = config.projections
+        super().__init__(width, n_classes, config, device)
+        # omega ~ N(0, 2 gamma I): the kernel's spectral density
+        self.omega = gaussian(dim, width, config, device) * math.sqrt(2 * config.klda_gamma)
+        phases = torch.rand(width, generator=generator(config.seed, "phases"))
+        self.phases = (2 * math.pi * phases).to(device)
+
+    def lift(self, features: Tensor) -> Tensor:
+        """Return sqrt(2 / D) cos(x omega + b), float32 [n, D]; its products give the kernel."""
+        angles = features.to(self.device).float() @ self.omega + self.phases
+        return math.sqrt(2 / self.dim) * angles.cos()
+
+    def _merge(self, x: Tensor, labels: Tensor, classes: slice) -> None:
+        super()._merge(self.lift(x).double(), labels, classes)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the linear discriminants of the lifted features, float32 [n, seen]."""
+        return super().scores(self.lift(features))

@@ -1,0 +1,104 @@
+"""Weighted k nearest neighbours (arXiv 1805.01978) among all training features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.methods.base import METHODS, Method
+
+BLOCK = 16_384  # stored rows compared at once
+NEVER = -2.0  # below every cosine
+
+
+@METHODS.register("knn")
+class NearestNeighbours(Method):
+    """Votes of the k most similar of all training samples; it keeps all of them.
+
+    Attributes
+    ----------
+    features
+        Training features seen so far, of length 1, in the precision of the stream; the table
+        doubles when it is full, so a sample costs the same on average whatever came before.
+    labels
+        int32, their classes.
+    stored
+        Rows in use.
+    """
+
+    name = "knn"
+    title = "kNN"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.features = torch.empty(0, dim, dtype=torch.float16, device=device)
+        self.labels = torch.empty(0, dtype=torch.int32, device=device)
+        self.stored = 0
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Store the group's training data."""
+        with self.watch.phase("train", self.device):
+            for task in group:
+                x = functional.normalize(task.train.features.float(), dim=1)
+                self._store(x.to(task.train.features.dtype), task.train.labels)
+        self.seen = group[-1].stop
+
+    def _store(self, x: Tensor, labels: Tensor) -> None:
+        last = self.stored + len(x)
+        if last > len(self.labels):
+            rows = max(last, 2 * len(self.labels))
+            for name, fresh in (("features", x), ("labels", self.labels)):
+                table = fresh.new_empty(rows, *fresh.shape[1:], device=self.device)
+                table[: self.stored] = getattr(self, name)[: self.stored]
+                setattr(self, name, table)
+        self.features[self.stored : last] = x.to(self.device)
+        self.labels[self.stored : last] = labels.to(self.device)
+        self.stored = last
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the logarithm of each class's votes, float32 [n, seen].
+
+        A neighbour at cosine s votes with exp(s / T). A class without a vote ranks below all
+        with one, by its own most similar sample, so that task-il has an answer too.
+        """
+        z = functional.normalize(features.to(self.device).float(), dim=1)  # [n, d]
+        near = z.new_empty(len(z), 0)  # [n, <= k] cosines of the nearest so far
+        whose = torch.empty(len(z), 0, dtype=torch.int64, device=self.device)
+        best = z.new_full((len(z), self.seen), NEVER)  # [n, seen] cosine of each class's nearest
+        for first in range(0, self.stored, BLOCK):
+            rows = slice(first, min(first + BLOCK, self.stored))
+            labels = self.labels[rows].long().expand(len(z), -1)  # [n, m]
+            cosines = z @ self.features[rows].float().T  # [n, m]
+            best.scatter_reduce_(1, labels, cosines, "amax")
+            near, whose = torch.cat([near, cosines], 1), torch.cat([whose, labels], 1)
+            near, index = near.topk(min(self.config.knn_neighbours, near.shape[1]), dim=1)
+            whose = whose.gather(1, index)
+        T = self.config.knn_temperature
+        top = near[:, :1]
+        votes = torch.zeros_like(best)
+        for k in range(near.shape[1]):  # one vote a row and call: no order of sums to depend on
+            weight = torch.exp((near[:, k : k + 1] - top) / T)
+            votes.scatter_add_(1, whose[:, k : k + 1], weight)
+        return torch.maximum(votes.log(), (best - top) / T)
+
+    def memory_bytes(self) -> int:
+        """Bytes of the stored samples, labels counted as 4 bytes each."""
+        return self.stored * (self.dim * self.features.element_size() + 4)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the stored samples."""
+        return {
+            "features": self.features[: self.stored],
+            "labels": self.labels[: self.stored],
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the stored samples."""
+        self.features = state["features"].to(self.device)
+        self.labels = state["labels"].to(self.device)
+        self.stored = len(self.labels)

@@ -1,0 +1,174 @@
+"""Ridge regression on one-hot labels from streaming sums; RanPAC (arXiv 2307.02251).
+
+The sums are float64 and do not depend on the order of samples or tasks. The inverse is never
+carried along: that drifts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.methods.base import METHODS, Method
+from bmc.seeds import generator
+
+BLOCK = 4096  # rows lifted at once; bounds the float64 copies
+RIDGES = tuple(10.0**power for power in range(-8, 9))  # as published
+UNKNOWN = 1.0  # the ridge while no task was large enough to choose on
+HELD_OUT = 5  # one row in so many of a task's training data helps to choose the ridge
+
+
+def gaussian(dim: int, width: int, config: Config, device: torch.device) -> Tensor:
+    """Draw the fixed projection W ~ N(0, 1) of a run, float32 [dim, width], from its seed."""
+    return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
+
+
+@METHODS.register("ridge")
+class Ridge(Method):
+    """Ridge regression of one-hot labels on the features; closed form, no rehearsal.
+
+    Attributes
+    ----------
+    gram
+        float64 [M, M], G = sum of h h^T.
+    targets
+        float64 [M, C], Q = sum of h y^T.
+    errors
+        float64 [17], squared error of each of `RIDGES` on held-out training data, summed over
+        the tasks. The paper takes the best of the last task alone, which varies from task to
+        task by orders of magnitude; the sum does not depend on the order of tasks.
+    """
+
+    name = "ridge"
+    title = "Streaming ridge"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.width = self.width_of(dim)
+        self.gram = torch.zeros(self.width, self.width, dtype=torch.float64, device=device)
+        self.targets = torch.zeros(self.width, n_classes, dtype=torch.float64, device=device)
+        self.errors = torch.zeros(len(RIDGES), dtype=torch.float64, device=device)
+        self._weight: Tensor | None = None
+
+    def width_of(self, dim: int) -> int:
+        """Return M, the width of what is regressed on; d here."""
+        return dim
+
+    def lift(self, features: Tensor) -> Tensor:
+        """Return h, float32 [n, M], of features [n, d]; the features themselves here."""
+        return features.to(self.device).float()
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Try lambdas on a fifth of each task's training data, then add all of it."""
+        with self.watch.phase("train", self.device):
+            for task in group:
+                self._try(task)
+                for h, y in self._rows(task, torch.arange(len(task.train))):
+                    self.gram += h.T @ h
+                    self.targets[:, task.start : task.stop] += h.T @ y
+        self.seen = group[-1].stop
+        self._weight = None
+
+    def _rows(self, task: TaskTensors, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield h [n, M] and one-hot y [n, c] of some rows, float64, times root weights."""
+        labels = task.train.labels - task.start
+        roots = torch.ones(len(labels), dtype=torch.float64, device=labels.device)
+        if self.config.ridge_balanced:
+            # a class stays within one task, so its samples are all here to be counted
+            members = torch.bincount(labels, minlength=task.n_classes)
+            roots /= members[labels].double().sqrt()
+        for part in torch.split(rows, BLOCK):
+            here = part.to(labels.device)
+            root = roots[here].to(self.device)[:, None]
+            y = functional.one_hot(labels[here], task.n_classes).to(self.device)
+            features = task.train.features[part.to(task.train.features.device)]
+            yield self.lift(features).double() * root, y.double() * root
+
+    def _try(self, task: TaskTensors) -> None:
+        """Fit four fifths of the task alone and add the squared errors on the other fifth.
+
+        One eigendecomposition serves all lambdas: of H H^T where there are fewer rows than
+        columns, else of H^T H.
+        """
+        n = len(task.train)
+        order = torch.randperm(n, generator=generator(self.config.seed, "held out", task.index))
+        held, fit = order[: n // HELD_OUT], order[n // HELD_OUT :]
+        if len(held) == 0:
+            return
+        if len(fit) < self.width:
+            parts = list(self._rows(task, fit))
+            H, Y = (torch.cat([part[i] for part in parts]) for i in range(2))
+            values, vectors = torch.linalg.eigh(H @ H.T)
+            basis, known = H.T @ vectors, vectors.T @ Y
+        else:
+            gram = torch.zeros_like(self.gram)
+            targets = gram.new_zeros(self.width, task.n_classes)
+            for h, y in self._rows(task, fit):
+                gram += h.T @ h
+                targets += h.T @ y
+            values, basis = torch.linalg.eigh(gram)
+            known = basis.T @ targets
+        for h, y in self._rows(task, held):
+            seen = h @ basis
+            for number, ridge in enumerate(RIDGES):
+                predicted = (seen / (values.clamp(min=0) + ridge)) @ known
+                self.errors[number] += (predicted - y).square().sum()
+
+    def ridge(self) -> float:
+        """Return lambda, the one of least error so far."""
+        return RIDGES[int(self.errors.argmin())] if self.errors.any() else UNKNOWN
+
+    def _solve(self) -> Tensor:
+        """W = (G + lambda I)^-1 Q by Cholesky, float32 [M, seen]."""
+        if self._weight is None:
+            regular = self.gram.clone()
+            # a singular G needs more than a lambda that is lost in its rounding
+            least = 1e-12 * regular.diagonal().mean().item()
+            regular.diagonal().add_(max(self.ridge(), least))
+            factor = torch.linalg.cholesky(regular)
+            self._weight = torch.cholesky_solve(self.targets[:, : self.seen], factor).float()
+        return self._weight
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the regressed labels, float32 [n, seen]."""
+        return self.lift(features) @ self._solve()
+
+    def memory_bytes(self) -> int:
+        """Bytes of the sums, float64; a projection is drawn from the seed and not counted."""
+        return 8 * self.width * (self.width + self.seen)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the sums and the errors."""
+        return {"gram": self.gram, "targets": self.targets, "errors": self.errors}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the sums and the errors."""
+        self.gram = state["gram"].to(self.device)
+        self.targets = state["targets"].to(self.device)
+        self.errors = state["errors"].to(self.device)
+        self._weight = None
+
+
+@METHODS.register("ranpac")
+class RanPAC(Ridge):
+    """Ridge regression on random projections relu(z W); closed form, no rehearsal."""
+
+    name = "ranpac"
+    title = "RanPAC"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.projection = gaussian(dim, self.width, config, device)
+
+    def width_of(self, dim: int) -> int:
+        """Return M, the number of random projections."""
+        return self.config.projections
+
+    def lift(self, features: Tensor) -> Tensor:
+        """Return h = relu(z W), float32 [n, M]."""
+        return functional.relu(super().lift(features) @ self.projection)
