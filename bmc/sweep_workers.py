@@ -94,7 +94,7 @@ def attempt(job: Job) -> Answer:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return f"the system refused: {error.strerror or error}{where}", ""
-    except Exception as error:
+    except Exception as error:  # a defect in one cell must not cost the others their runs
         return f"{type(error).__name__}: {error}", traceback.format_exc()
     return None, ""
 
@@ -148,6 +148,7 @@ def _context() -> BaseContext:
 
 def _start(context: BaseContext, job: Job) -> _Running:
     receiver, sender = context.Pipe(duplex=False)
+    # all contexts have Process, the base class that stubs know has not
     process = context.Process(target=_work, args=(job, sender), name=job.cell.name)  # type: ignore[attr-defined]
     process.start()
     sender.close()  # the end of the process is then the end of what can be received

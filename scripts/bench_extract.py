@@ -162,6 +162,7 @@ def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
     images = ready.to(encoder.dtype)
     with exactly():
         for _ in range(-(-count // BATCH)):
+            # open_clip models have no common typed base with encode_image
             encoder.model.encode_image(images).float().cpu().numpy()  # type: ignore[operator]
 
 

@@ -186,6 +186,7 @@ def local_engine(
         return encoder, LocalEngine(encoder, workers)
     encoder = factory("cpu", progress=progress)
     provenance = {**encoder.provenance, "device": torch.device(devices[0]).type}
+    # the protocol cannot say "a dataclass"; factories promise it
     described = replace(encoder, provenance=provenance)  # type: ignore[type-var]
     return described, DeviceEngine(factory, devices, workers)
 

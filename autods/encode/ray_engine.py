@@ -164,6 +164,7 @@ def cluster_engine(
     encoder = factory("cpu", progress=progress)
     engine = RayEngine(factory, address, workers, device, progress.note)
     provenance = {**encoder.provenance, "device": engine.device}
+    # the protocol cannot say "a dataclass"; factories promise it
     return replace(encoder, provenance=provenance), engine  # type: ignore[type-var]
 
 

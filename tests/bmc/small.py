@@ -20,6 +20,7 @@ def small_stream(tasks: int = 6, order: str | int = "paper") -> Stream:
 def small_config(**changes: object) -> Config:
     fixed = {"epochs": 2, "memory": 60, "experts": 4, "buffer": 24}
     fixed |= {"consolidation_batch": 64, "consolidation_rate": 0.001, "projections": 256}
+    # values of several types in one dictionary: Config checks them
     return Config(**{**fixed, **changes})  # type: ignore[arg-type]
 
 
