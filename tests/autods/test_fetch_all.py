@@ -53,6 +53,13 @@ def options(root: DataRoot, folder: Path) -> list[object]:
     return ["--root", root.path, "--manifests", folder]
 
 
+def recorded(root: DataRoot) -> dict[str, str]:
+    """Return the state of each dataset as the record of a fetch has it so far."""
+    path = root.fetch_record()
+    rows = json.loads(path.read_text())["datasets"] if path.exists() else {}
+    return {name: row["state"] for name, row in rows.items()}
+
+
 def tree(root: DataRoot) -> dict[str, bytes]:
     """Return the archives and records of datasets; lock files are not content."""
     found = {path.relative_to(root.path): path for path in root.path.glob("datasets/**/*")}
@@ -226,7 +233,7 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(
     child = begin(*command, "--jobs", 3, "--per-host", 3)
     parts = [root.archive(name, "a.bin.part") for name in ("slow1", "slow2")]
     until(lambda: all(p.exists() and p.stat().st_size == 50_000 for p in parts))
-    until(lambda: root.archive("quick", "a.bin").exists())
+    until(lambda: recorded(root).get("quick") == "done")
     began = monotonic()
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=60)
@@ -234,10 +241,8 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(
     assert child.returncode == 130
     assert "interrupted; finished work is kept" in said
     assert "Traceback" not in said
-    record = json.loads(root.fetch_record().read_text())
-    assert record["ended"] is None
-    states = {name: row["state"] for name, row in record["datasets"].items()}
-    assert states == {"quick": "done", "slow1": "waiting", "slow2": "waiting"}
+    assert json.loads(root.fetch_record().read_text())["ended"] is None
+    assert recorded(root) == {"quick": "done", "slow1": "waiting", "slow2": "waiting"}
     host.release()
     until(lambda: len(host.ended()) == 3)
     host.log = []
