@@ -13,7 +13,7 @@ from bmc.config import Config
 from bmc.nets import ResidualMLP
 
 if TYPE_CHECKING:
-    from bmc.training import Batch, Loss
+    from bmc.training import Batch, Step
 
 # judge(positions, copies), int64 [n] each: measures, without gradients, the copies that stand at
 # these positions of the net; float [n], less is better
@@ -34,11 +34,15 @@ class Active:
 
     Attributes
     ----------
+    rate
+        The learning rate; changes reach the next step, but not one that is captured.
     copies
         Numbers of the copies in the order in which the net holds them.
     """
 
-    def __init__(self, net: ResidualMLP, config: Config, rate: float, classes: int | None) -> None:
+    def __init__(
+        self, net: ResidualMLP, config: Config, rate: float, classes: int | None, capture: bool
+    ) -> None:
         self.net = net
         self.copies = list(range(net.copies))
         self._home = net.weights.data, net.statistics
@@ -46,13 +50,14 @@ class Active:
         size = net.size(net.n_classes if classes is None else classes)
         net.weights.data = self._home[0][:, :size].clone()
         net.statistics = self._home[1].clone()
-        self._capture = config.capture and net.weights.device.type == "cuda"
+        self._capture = capture and config.capture and net.weights.device.type == "cuda"
         self._captured: _Captured | None = None
+        self.rate = rate
         self._updates = 0  # since the arrangement of the copies changed
         self._moments = torch.zeros_like(net.weights), torch.zeros_like(net.weights)
         self._step = torch.zeros((), device=net.weights.device)
         self._options: dict[str, Any] = {
-            "lr": rate, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False,
+            "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False,
             "weight_decay": config.weight_decay, "maximize": False, "fused": True,
             "capturable": self._capture,
         }  # fmt: skip
@@ -67,25 +72,41 @@ class Active:
         self.net.weights.data, self.net.statistics = self._home
         self.net.eval()
 
-    def update(self, loss: Loss, batch: Batch) -> None:
+    def update(self, step: Step, batch: Batch) -> None:
         """Make one update of every copy."""
         if self._capture and self._updates >= WARM:
             if self._captured is None:
-                self._captured = _Captured(self, loss, batch)
+                self._captured = _Captured(self, step, batch)
             self._captured.replay(batch)
         else:
-            self.step(loss, batch)
+            step(self, batch)
         self._updates += 1
 
-    def step(self, loss: Loss, batch: Batch) -> None:
-        """Compute gradients and apply them."""
+    def descend(self, loss: Tensor) -> None:
+        """Make a step along the gradient of the copies' losses [m]."""
+        self.gradient(loss)
+        self.apply()
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Set ``weights.grad`` to the gradient of the copies' losses [m], and return it.
+
+        float32, shaped as the weights. The next call may write to the same place: who needs
+        two of them clones the first.
+        """
         weights = self.net.weights
         weights.grad = None
-        torch.autograd.backward(loss(batch).sum())
+        torch.autograd.backward(loss.sum())
+        assert weights.grad is not None
+        return weights.grad
+
+    def apply(self) -> None:
+        """Make AdamW's step along ``weights.grad``."""
+        weights = self.net.weights
         assert weights.grad is not None
         first, second = self._moments
         with torch.no_grad():  # the function: the class spends as much time again around it
-            adamw([weights], [weights.grad], [first], [second], [], [self._step], **self._options)
+            adamw([weights], [weights.grad], [first], [second], [], [self._step], lr=self.rate,
+                  **self._options)  # fmt: skip
 
     def judge(self, due: list[int], judge: Judge, patience: int) -> None:
         """Note the best weights of the copies that are due; end those out of patience."""
@@ -126,13 +147,13 @@ class Active:
 class _Captured:
     """One update recorded as a CUDA graph: replaying it launches all kernels at once."""
 
-    def __init__(self, active: Active, loss: Loss, batch: Batch) -> None:
+    def __init__(self, active: Active, step: Step, batch: Batch) -> None:
         self.batch = type(batch)(tuple(t.clone() for t in batch.data), batch.keep.clone())
         self.graph = torch.cuda.CUDAGraph()
         device = active.net.weights.device
         torch.cuda.synchronize(device)
         with torch.cuda.device(device), torch.cuda.graph(self.graph):  # of the current device
-            active.step(loss, self.batch)
+            step(active, self.batch)
 
     def replay(self, batch: Batch) -> None:
         """Make the update with this batch."""

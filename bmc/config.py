@@ -10,6 +10,17 @@ from autods.errors import UsageError
 
 PRECISIONS = ("float32", "tf32", "bf16")
 
+POSITIVE = (
+    "learning_rate", "consolidation_rate", "feature_norm", "knn_temperature", "fecam_shrinkage",
+    "klda_gamma", "acil_gamma", "lwf_temperature", "si_xi", "gdumb_rate", "gdumb_last_rate",
+    "dmc_rate",
+)  # fmt: skip
+NOT_NEGATIVE = (
+    "weight_decay", "lam", "alpha", "beta", "seed", "patience", "der_alpha", "der_beta",
+    "gem_margin", "hal_lambda", "hal_beta", "hal_gamma", "fdr_alpha", "lwf_alpha", "ewc_lambda",
+    "ewc_gamma", "si_c", "mas_lambda", "mas_gamma",
+)  # fmt: skip
+
 
 def option(default: Any, text: str) -> Any:
     """Declare a field with the sentence that documentation and ``--help`` show."""
@@ -53,6 +64,38 @@ class Config:
     )
     klda_gamma: float = option(0.3, "KLDA: gamma of the kernel exp(-gamma |x - y|^2).")
     acil_gamma: float = option(1.0, "ACIL: gamma of the ridge, fixed for the whole stream.")
+    restart: bool = option(
+        False, "Fine-tuning: draw all weights anew at every task, as the published baseline does."
+    )
+    der_alpha: float = option(0.5, "DER, DER++: weight of the distance to stored logits.")
+    der_beta: float = option(1.0, "DER++: weight of the task loss on replayed samples.")
+    gem_margin: float = option(0.5, "GEM: gamma, what is added to each constraint's multiplier.")
+    gem_constraints: int = option(
+        10, "GEM: former tasks that constrain an update, drawn anew for each."
+    )
+    gss_samples: int = option(10, "GSS: stored samples whose gradients a new one is compared with.")
+    hal_lambda: float = option(0.1, "HAL: weight of the loss at anchors.")
+    hal_beta: float = option(0.5, "HAL: decay of the running mean embedding of a class.")
+    hal_gamma: float = option(0.1, "HAL: weight of the mean embedding when anchors are made.")
+    hal_steps: int = option(100, "HAL: gradient steps that make an anchor.")
+    fdr_alpha: float = option(1.0, "FDR: weight of the distance to stored probabilities.")
+    lwf_alpha: float = option(0.5, "LwF: weight of the distillation from the model before a task.")
+    lwf_temperature: float = option(2.0, "LwF: temperature of the distillation.")
+    ewc_lambda: float = option(0.7, "Online EWC: weight of the penalty.")
+    ewc_gamma: float = option(1.0, "Online EWC: decay of the Fisher information of former tasks.")
+    si_c: float = option(0.5, "SI: weight of the penalty.")
+    si_xi: float = option(1.0, "SI: damping of the importances.")
+    mas_lambda: float = option(0.7, "MAS: weight of the penalty.")
+    mas_gamma: float = option(1.0, "MAS: decay of the importances of former tasks.")
+    gdumb_epochs: int = option(30, "GDumb: passes over the memory, from new weights, at each task.")
+    gdumb_rate: float = option(0.001, "GDumb: learning rate at the first update.")
+    gdumb_last_rate: float = option(0.0001, "GDumb: learning rate at the last update; a cosine.")
+    dmc_epochs: int = option(10, "DMC: passes of the double distillation.")
+    dmc_rate: float = option(0.001, "DMC: learning rate of the double distillation.")
+    templates: str = option("default-v1", "Zero-shot CLIP: name of the prompt templates.")
+    outputs: str = option(
+        "seen", "Classes that compete in training and prediction: seen, or all of the stream."
+    )
     precision: str = option("float32", "Of matrix products: float32, tf32 (CUDA), or bf16.")
     capture: bool = option(False, "CUDA: record an update once and replay it (a CUDA graph).")
     evaluate_on: str = option("test", "Split that is measured: test, or dev for tuning.")
@@ -69,11 +112,11 @@ class Config:
         for name in ("batch_size", "consolidation_batch"):
             self._check(name, getattr(self, name) >= 2, "2 or more")
         self._check("evaluate_on", self.evaluate_on in ("test", "dev"), "test or dev")
+        self._check("outputs", self.outputs in ("seen", "all"), "seen or all")
         self._check("precision", self.precision in PRECISIONS, ", ".join(PRECISIONS))
-        positive = ("learning_rate", "consolidation_rate", "feature_norm", "knn_temperature")
-        for name in (*positive, "fecam_shrinkage", "klda_gamma", "acil_gamma"):
+        for name in POSITIVE:
             self._check(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("weight_decay", "lam", "alpha", "beta", "seed", "patience"):
+        for name in NOT_NEGATIVE:
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
         self._check("shrinkage", 0 < self.shrinkage <= 1, "above 0 and at most 1")

@@ -23,7 +23,7 @@ class Row:
     Attributes
     ----------
     class_il
-        arg-max over the classes seen so far.
+        arg-max over the classes seen so far, or over all that the method scores.
     task_il
         arg-max over the classes of the sample's own task.
     dataset_id
@@ -59,7 +59,7 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
             if part.start < part.stop:
                 own = scores[part.start - first : part.stop - first, task.start : task.stop]
                 within[part] = own.argmax(dim=1) + task.start
-    dataset = _dataset_of_class(seen).to(labels.device)
+    dataset = _dataset_of_class(tasks).to(labels.device)
     right = torch.stack([found == labels, within == labels, dataset[found] == dataset[labels]])
     by_task = torch.split(right, sizes.tolist(), dim=1)
     counts = torch.stack([part.sum(dim=1) for part in by_task], dim=1)

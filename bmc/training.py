@@ -64,20 +64,27 @@ class Batch:
 
 # rows int64 [n, m, B] on the CPU and the numbers of the m copies -> tensors [n, m, B, ...]
 Fetch = Callable[[Tensor, Sequence[int]], tuple[Tensor, ...]]
-# float32 [m], one loss per copy
-Loss = Callable[[Batch], Tensor]
+# makes one update of the copies that still train
+Step = Callable[[Active, Batch], None]
+
+
+def by_loss(loss: Callable[[Batch], Tensor]) -> Step:
+    """Return the step along the gradient of ``loss``, which gives float32 [m], one per copy."""
+    return lambda active, batch: active.descend(loss(batch))
 
 
 def train_stacked(
     net: ResidualMLP,
     courses: Sequence[Course],
     fetch: Fetch,
-    loss: Loss,
+    step: Step,
     config: Config,
     *,
     classes: int | None = None,
     batch_size: int | None = None,
     rate: float | None = None,
+    schedule: Callable[[float], float] | None = None,
+    capture: bool = True,
     extra_rows: int = 0,
     judge: Judge | None = None,
 ) -> list[int]:
@@ -94,8 +101,8 @@ def train_stacked(
         One per copy.
     fetch
         Returns the samples of n updates at once, where the net is.
-    loss
-        Returns the loss of each copy.
+    step
+        Makes one update; see `by_loss`.
     config
         Optimiser settings and ``patience``.
     classes
@@ -103,6 +110,10 @@ def train_stacked(
         Default: all.
     batch_size, rate
         B and the learning rate; default: those of ``config``.
+    schedule
+        Returns the factor of the learning rate by the share of updates made, from 0 to 1.
+    capture
+        Whether ``step`` may be recorded as a CUDA graph: not where it draws on the host.
     extra_rows
         Rows that ``fetch`` adds to each batch (replay) and that need dropout noise too.
     judge
@@ -117,12 +128,16 @@ def train_stacked(
     draws = [_Draws(course, batch_size, batch_size + extra_rows, net) for course in courses]
     made = [0] * len(courses)
     rate = rate or config.learning_rate
-    with Active(net, config, rate, classes) as active:
+    longest = max(course.steps for course in courses)
+    capture = capture and schedule is None
+    with Active(net, config, rate, classes, capture) as active:
         t = 0
         while active.copies:
             count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in active.copies) - t)
-            for batch in _batches(draws, active.copies, fetch, t, count):
-                active.update(loss, batch)
+            for number, batch in enumerate(_batches(draws, active.copies, fetch, t, count)):
+                if schedule is not None:
+                    active.rate = rate * schedule((t + number) / longest)
+                active.update(step, batch)
             t += count
             for copy in active.copies:
                 made[copy] = t

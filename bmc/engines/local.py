@@ -16,7 +16,7 @@ from bmc.memory import Samples, balanced_choice
 from bmc.nets import ResidualMLP
 from bmc.passes import evaluate
 from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, train_stacked
+from bmc.training import Batch, Course, by_loss, train_stacked
 
 BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
 JUDGED = 1024  # dev samples that an expert is judged on at most: a judgement stays cheap
@@ -127,7 +127,7 @@ def _train(
         for task in tasks
     ]
     judge = _judge(bank, tasks, config) if config.patience else None
-    return train_stacked(bank, courses, fetch, loss, config, judge=judge)
+    return train_stacked(bank, courses, fetch, by_loss(loss), config, judge=judge)
 
 
 def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:

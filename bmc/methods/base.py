@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autods.names import Registry
+from bmc.active import Active
 from bmc.config import Config
 from bmc.costs import Stopwatch
 from bmc.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
@@ -75,7 +76,10 @@ class Method:
         raise NotImplementedError
 
     def scores(self, features: Tensor) -> Tensor:
-        """Score samples [n, d] against the seen classes: float32 [n, seen]."""
+        """Score samples [n, d] against the seen classes: float32 [n, seen].
+
+        With ``outputs="all"`` a network scores all classes of the stream, [n, n_classes].
+        """
         raise NotImplementedError
 
     def memory_bytes(self) -> int:
@@ -101,16 +105,23 @@ METHODS: Registry[type[Method]] = Registry("method")
 class NetMethod(Method):
     """A method that trains one residual MLP on the current task; plain fine-tuning.
 
-    Subclasses change `fetch` (what a batch consists of), `loss` and `end_group`.
+    Subclasses change what they need to: `begin_group`, `fetch` (what a batch consists of),
+    `loss` or, where one loss will not do, `observe`, then `end_group` and the state.
     """
 
-    extra_rows = 0  # rows that `fetch` adds to each batch
+    extra_rows = 0  # rows beside a batch's own that need dropout noise: replayed ones
+    capturable = True  # whether `observe` may be recorded as a CUDA graph: it draws nothing then
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.net = ResidualMLP(dim, n_classes, **config.network()).to(device)
         self.net.reset(generator(config.seed, "initial weights"))
         self.net.eval()
+
+    @property
+    def outputs(self) -> int:
+        """How many classes compete, in training and in prediction: 0 ... outputs - 1."""
+        return self.n_classes if self.config.outputs == "all" else self.seen
 
     def inputs(self, features: Tensor) -> Tensor:
         """Turn stored feature rows [..., d] into what the network reads, on the device."""
@@ -134,14 +145,14 @@ class NetMethod(Method):
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
             return self.fetch(data, rows)
 
-        def loss(batch: Batch) -> Tensor:
+        def step(update: Active, batch: Batch) -> None:
             features, labels = batch.data
-            return self.loss(self.inputs(features), labels, batch.keep[:, : labels.shape[1]])
+            self.observe(update, self.inputs(features), labels, batch.keep)
 
         with self.watch.phase("train", self.device):
             made = train_stacked(
-                self.net, [course], fetch, loss, self.config,
-                classes=self.seen, extra_rows=self.extra_rows,
+                self.net, [course], fetch, step, self.config, classes=self.outputs,
+                extra_rows=self.extra_rows, capture=self.capturable,
             )  # fmt: skip
         self.steps += sum(made)
         with self.watch.phase("memory", self.device):
@@ -157,14 +168,21 @@ class NetMethod(Method):
         """Return features [n, 1, B, d] and labels [n, 1, B] of n batches, for `loss`."""
         return tuple(take(table, rows, self.device) for table in (data.features, data.labels))
 
+    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+        """Make one update with a batch: x [1, B, d], labels [1, B].
+
+        ``keep`` is bool [1, B + extra_rows, dropout_width], the activations that survive.
+        """
+        update.descend(self.loss(x, labels, keep))
+
     def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
-        """Return the loss [1] of one batch: x [1, B, d], labels [1, B], keep [1, B, .]."""
-        logits, _ = self.net(x, keep)
+        """Return the loss [1] of one batch; arguments as of `observe`."""
+        logits, _ = self.net(x, keep[:, : x.shape[1]])
         return task_loss(logits, labels)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Return the logits of the seen classes, float32 [n, seen]."""
-        logits: Tensor = self.net(self.inputs(features)[None], classes=self.seen)[0]
+        """Return the logits of the classes that compete, float32 [n, outputs]."""
+        logits: Tensor = self.net(self.inputs(features)[None], classes=self.outputs)[0]
         return logits[0]
 
     def state(self) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from bmc.losses import base_loss, feature_distance, task_loss
 from bmc.memory import Samples, balanced_choice, concatenate
 from bmc.methods.base import METHODS, NetMethod
 from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, train_stacked
+from bmc.training import Batch, Course, by_loss, train_stacked
 
 
 @METHODS.register("bmc")
@@ -99,8 +99,8 @@ class BatchModelConsolidation(NetMethod):
             )
 
         made = train_stacked(
-            self.net, [course], fetch, loss, config, classes=self.seen, batch_size=size,
-            rate=config.consolidation_rate,
+            self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
+            batch_size=size, rate=config.consolidation_rate,
         )  # fmt: skip
         self.steps += sum(made)
 

@@ -14,7 +14,7 @@ from bmc.losses import task_loss
 from bmc.methods import METHODS
 from bmc.nets import ResidualMLP
 from bmc.seeds import Noise, generator
-from bmc.training import CHUNK, Batch, Course, train_stacked
+from bmc.training import CHUNK, Batch, Course, by_loss, train_stacked
 
 STREAM = small_stream()
 
@@ -77,7 +77,7 @@ def of(task: TaskTensors, net: ResidualMLP):
         features, labels = batch.data
         return task_loss(net(features.float() * 10, batch.keep)[0], labels)
 
-    return fetch, loss
+    return fetch, by_loss(loss)
 
 
 def test_a_task_without_dev_samples_is_never_judged():
@@ -108,7 +108,7 @@ def test_an_interrupted_training_leaves_a_usable_net():
     task = tensors(STREAM)[0]
     fetch, _ = of(task, net)
 
-    def stop(batch: Batch) -> Tensor:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     course = Course(Shuffled(len(task.train), generator(1)), 5, Noise(0))
