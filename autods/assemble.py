@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from autods import __version__
 from autods.catalogue import Catalogue
-from autods.errors import FeaturesMissing, UsageError
-from autods.feature_sets import (
-    StoredFeatures,
-    describe_features,
-    list_encoders,
-    list_features,
-    open_features,
-)
+from autods.errors import UsageError
+from autods.feature_sets import StoredFeatures, describe_features, open_features
 from autods.manifest import PROTOCOLS, StreamItem, StreamSpec
 from autods.names import unknown
-from autods.orders import Order, ordered
+from autods.orders import Order
 from autods.root import DataRoot
 from autods.store import CODES
 from autods.stream_checks import (
@@ -35,7 +27,19 @@ from autods.stream_checks import (
     check_present,
     check_protocol,
 )
+from autods.stream_names import (
+    defined,
+    generate,
+    needs_encoder,
+    refuse_for_synthetic,
+    resolve,
+)
+from autods.stream_parts import Part, arrange, cut
 from autods.streams import SCENARIOS, FeatureSet, StoredFeatureSet, Stream, Task, l2_normalize
+from autods.texts import load_text
+
+if TYPE_CHECKING:
+    from autods.images import ImageSet
 
 NORMALISATIONS = ("l2", "none")
 ASSEMBLY = 1  # raise when the same request gives other numbers than before
@@ -76,49 +80,63 @@ class Source:
 class _Plan:
     """One task before it has a place in the order: some classes of a source."""
 
-    name: str
+    part: Part
     source: Source
-    classes: npt.NDArray[np.int64]  # the dataset's own class numbers
+
+    @property
+    def classes(self) -> Rows:
+        """The dataset's own class numbers, in the order of the task."""
+        return self.part.classes
 
 
 def assemble(
     name_or_spec: str | StreamSpec,
-    root: DataRoot,
-    encoder: str,
+    root: DataRoot | None,
+    encoder: str | None,
     *,
-    scenario: str,
-    protocol: str,
+    scenario: str | None,
+    protocol: str | None,
     order: Order,
-    normalize: str,
+    normalize: str | None,
     catalogue: Catalogue | None,
     classes_per_task: int | None,
     max_tasks: int | None,
 ) -> Stream:
     """Open a stream; see `autods.streams.Stream.open`."""
-    _check_option("scenario", scenario, SCENARIOS)
-    _check_option("protocol", protocol, PROTOCOLS)
-    _check_option("normalisation", normalize, NORMALISATIONS)
     for option, value in (("classes_per_task", classes_per_task), ("max_tasks", max_tasks)):
         if value is not None and value < 1:
             raise UsageError(f"{option}: expected a positive number, got {value}")
-    spec = resolve(name_or_spec, root, encoder, catalogue)
+    for kind, given, known in (
+        ("scenario", scenario, SCENARIOS),
+        ("protocol", protocol, PROTOCOLS),
+        ("normalisation", normalize, NORMALISATIONS),
+    ):
+        if given is not None and given not in known:
+            raise unknown(kind, given, known)
+    catalogue = catalogue or Catalogue()
+    spec = defined(name_or_spec, catalogue)
+    if spec is not None and spec.synthetic is not None:
+        refuse_for_synthetic(spec, encoder, protocol, classes_per_task)
+        return generate(spec, scenario, order, normalize, max_tasks)
+    root = root or DataRoot.open()
+    encoder = encoder or (spec.encoder if spec else None)
+    if encoder is None:
+        raise needs_encoder(str(spec.name if spec else name_or_spec), root)
+    spec = spec or resolve(name_or_spec, root, encoder, catalogue)
+    protocol = protocol or spec.protocol or "clean"
+    normalize = normalize or spec.normalize or "l2"
     check_present(spec, root, encoder)
-    sources = [open_source(item, root, encoder, protocol) for item in spec.datasets]
+    sources = open_sources(spec, root, encoder, protocol)
     features = [source.stored for source in sources]
-    check_current(features, catalogue or Catalogue())
+    check_current(features, catalogue)
     check_one_encoder(features)
     check_protocol(features, protocol)
-    plans = [
-        plan
-        for item, source in zip(spec.datasets, sources, strict=True)
-        for plan in _cut(source, item.classes_per_task or classes_per_task)
-    ]
-    plans = _ordered(plans, order)[:max_tasks]
-    tasks = _numbered(plans, normalize)
+    plans = _plans(spec, sources, order, classes_per_task)[: max_tasks or spec.max_tasks]
+    tasks = _numbered(plans, root, normalize)
     check_filled(tasks)
     return Stream(
         name=spec.name,
-        scenario=scenario,
+        scenario=scenario or spec.scenario or "class-il",
         tasks=tasks,
         normalize=normalize,
         provenance=_provenance(
@@ -127,45 +145,32 @@ def assemble(
     )
 
 
-def resolve(
-    name_or_spec: str | StreamSpec, root: DataRoot, encoder: str, catalogue: Catalogue | None = None
-) -> StreamSpec:
-    """Turn what a user names into a stream definition; see `autods.streams.Stream.open`."""
-    if isinstance(name_or_spec, StreamSpec):
-        return name_or_spec
-    name, catalogue = name_or_spec, catalogue or Catalogue()
-    stored = list_features(root, encoder)
-    encoders = list_encoders(root)
-    if not stored and encoders and name not in {*catalogue.streams(), *catalogue.datasets()}:
-        raise unknown("encoder with features under the root", encoder, encoders)
-    if name == "all" or any(sign in name for sign in "*?["):
-        parts = [known for known in stored if fnmatch(known, "*" if name == "all" else name)]
-        if not parts:
-            raise FeaturesMissing(
-                f"no features by encoder '{encoder}' under {root.path} match '{name}'; expected "
-                "at least one dataset. Run `autods extract` or `autods import-features` first, "
-                "or correct --root or the name of the encoder."
-            )
-    elif name in catalogue.streams() or name.endswith((".yaml", ".yml")):
-        return catalogue.stream(name)
-    else:
-        parts = [part.strip() for part in name.split(",")]
-        known_names = {*catalogue.datasets(), *stored}
-        if len(parts) == 1 and parts[0] not in known_names:
-            raise unknown("stream", name, {*known_names, *catalogue.streams()})
-        for part in parts:
-            if part not in known_names:
-                raise unknown("dataset", part, known_names)
-    return StreamSpec(
-        name=name,
-        title=f"Datasets {', '.join(parts)}",
-        datasets=[StreamItem(dataset=part) for part in parts],
-    )
+def _plans(
+    spec: StreamSpec, sources: list[Source], order: Order, classes_per_task: int | None
+) -> list[_Plan]:
+    """Cut the datasets of a stream into tasks, in the order wanted."""
+    parts = [
+        part
+        for place, (item, source) in enumerate(zip(spec.datasets, sources, strict=True))
+        for part in cut(
+            item,
+            source.name,
+            source.stored.info.class_names[source.label_set],
+            spec.classes_per_task or classes_per_task,
+            place,
+        )
+    ]
+    return [_Plan(part, sources[part.source]) for part in arrange(parts, spec, order)]
 
 
-def _check_option(kind: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        raise unknown(kind, value, known)
+def open_sources(spec: StreamSpec, root: DataRoot, encoder: str, protocol: str) -> list[Source]:
+    """Open the features of every item; items of one dataset and label set share them."""
+    opened: dict[tuple[str, str | None], Source] = {}
+    for item in spec.datasets:
+        key = item.dataset, item.task
+        if key not in opened:
+            opened[key] = open_source(item, root, encoder, protocol)
+    return [opened[item.dataset, item.task] for item in spec.datasets]
 
 
 def open_source(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -> Source:
@@ -212,28 +217,7 @@ def _remove_duplicates(
     }
 
 
-def _cut(source: Source, classes_per_task: int | None) -> list[_Plan]:
-    """Cut a dataset into tasks of nearly equal numbers of classes."""
-    count = len(source.stored.info.class_names[source.label_set])
-    pieces = max(1, round(count / classes_per_task)) if classes_per_task else 1
-    if pieces == 1:
-        return [_Plan(source.name, source, np.arange(count))]
-    return [
-        _Plan(f"{source.name}[{part[0]}:{part[-1] + 1}]", source, part)
-        for part in np.array_split(np.arange(count), pieces)
-    ]
-
-
-def _ordered(plans: list[_Plan], order: Order) -> list[_Plan]:
-    names = [plan.name for plan in plans]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"task '{twice}' stands twice in the stream; name every dataset once.")
-    datasets = [plan.source.name for plan in plans]
-    return [plans[i] for i in ordered(names, datasets, order)]
-
-
-def _numbered(plans: list[_Plan], normalize: str) -> list[Task]:
+def _numbered(plans: list[_Plan], root: DataRoot, normalize: str) -> list[Task]:
     """Give every class its global number: the one place where this is done."""
     tasks: list[Task] = []
     offset = 0
@@ -243,11 +227,22 @@ def _numbered(plans: list[_Plan], normalize: str) -> list[Task]:
         number[plan.classes] = offset + np.arange(len(plan.classes))
         sets = {split: _feature_set(plan.source, split, number, normalize) for split in CODES}
         task = Task(
-            name=plan.name,
+            name=plan.part.name,
             dataset=plan.source.stored.dataset,
             index=index,
             class_names=[names[c] for c in plan.classes],
             class_offset=offset,
+            text_source=partial(
+                _texts,
+                root,
+                plan.source.stored.encoder,
+                plan.source.stored.dataset,
+                plan.source.label_set,
+                plan.classes,
+            ),
+            image_source=partial(_images, root, plan, number),
+            label_set=plan.source.label_set,
+            item=plan.part.item,
             **sets,
         )
         tasks.append(task)
@@ -255,12 +250,42 @@ def _numbered(plans: list[_Plan], normalize: str) -> list[Task]:
     return tasks
 
 
+def _texts(
+    root: DataRoot, encoder: str, dataset: str, label_set: str, classes: Rows, templates: str
+) -> npt.NDArray[np.float32]:
+    """Load the embedded names of some classes of a dataset, float32 [c, d]."""
+    return load_text(root, encoder, dataset, label_set, templates)[0][classes]
+
+
+def _rows(source: Source, split: str, number: npt.NDArray[np.int64]) -> tuple[Rows, Rows]:
+    """Return the rows of a split that belong to a task, and their global labels."""
+    rows = source.rows[split]
+    labels = number[source.labels[rows]]
+    return rows[labels >= 0], labels[labels >= 0]
+
+
+def _images(
+    root: DataRoot, plan: _Plan, number: npt.NDArray[np.int64], split: str, **options: Any
+) -> ImageSet:
+    """Open the images of one split of a task; see `autods.streams.Task.images`."""
+    from autods.images import images_of_features
+
+    source = plan.source
+    names = source.stored.info.class_names[source.label_set]
+    return images_of_features(
+        root,
+        source.stored,
+        *_rows(source, split, number),
+        [names[c] for c in plan.classes],
+        class_offset=int(number[plan.classes[0]]),
+        **options,
+    )
+
+
 def _feature_set(
     source: Source, split: str, number: npt.NDArray[np.int64], normalize: str
 ) -> FeatureSet:
-    rows = source.rows[split]
-    labels = number[source.labels[rows]]
-    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    rows, labels = _rows(source, split, number)
     load = partial(_load, source.stored, rows, normalize)
     return StoredFeatureSet(load, labels, source.stored.dim)
 
@@ -280,6 +305,7 @@ def _provenance(
     normalize: str,
 ) -> dict[str, Any]:
     """Describe where the numbers come from; ``fingerprint`` changes when they do."""
+    wanted = spec.order if order == "paper" else order
     records = {source.stored.dataset: describe_features(source.stored) for source in sources}
     used = {task.dataset for task in tasks}
     determines = {
@@ -299,7 +325,7 @@ def _provenance(
         "protocol": protocol,
         "normalize": normalize,
         "order": [task.name for task in tasks],
-        "order_seed": order if isinstance(order, int) else None,
+        "order_seed": wanted if isinstance(wanted, int) else None,
         "counts": dict(zip(CODES, map(sum, zip(*map(_counts, tasks), strict=True)), strict=True)),
         "duplicates_removed": removed,
         "version": __version__,

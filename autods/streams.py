@@ -14,16 +14,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.errors import FeaturesMissing, ImagesMissing, UsageError
+from autods.names import unknown
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
+    from PIL import Image
 
     from autods.catalogue import Catalogue
-    from autods.manifest import StreamSpec
+    from autods.images import ImageSet
+    from autods.manifest import StreamItem, StreamSpec
     from autods.root import DataRoot
 
 SCENARIOS = ("class-il", "task-il")
+SPLITS = ("train", "dev", "test")
+SYNTHETIC = ("scale", "seed", "classes", "per_class", "dim")  # what sizes a generated stream
 SERIAL = 32_768  # numbers that torch converts without waking its thread pool
 GATHERED = 256  # rows fetched at once: amortises the calls, stays in the processor's cache
+
+# name of a list of templates -> float32 [c, d], see `Task.texts`; small, and can be pickled
+TextSource = Callable[[str], npt.NDArray[np.float32]]
+# split, and the options of an ImageSet by their names -> the images, see `Task.images`
+ImageSource = Callable[..., "ImageSet"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,7 +138,12 @@ class StoredFeatureSet(FeatureSet):
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a stream; its classes are numbered from ``class_offset`` on."""
+    """One task of a stream; its classes are numbered from ``class_offset`` on.
+
+    ``text_source`` reads the embedded class names, ``image_source`` opens the images; ``None``
+    where there are none. ``label_set`` is the dataset's labelling, ``item`` the definition of
+    this task alone; a task made by hand has none.
+    """
 
     name: str
     dataset: str
@@ -134,6 +153,63 @@ class Task:
     train: FeatureSet
     dev: FeatureSet
     test: FeatureSet
+    text_source: TextSource | None = None
+    image_source: ImageSource | None = None
+    label_set: str = ""
+    item: StreamItem | None = None
+
+    def texts(self, templates: str = "default-v1") -> npt.NDArray[np.float32]:
+        """Load the embedded names of this task's classes: float32 [c, d], rows of length 1.
+
+        Row k belongs to class ``class_offset + k``.
+
+        Raises
+        ------
+        FeaturesMissing
+            When they were not embedded, or the features do not come from a data root.
+        FeatureMismatch, StoreError
+            See `autods.texts.load_text`.
+        """
+        if self.text_source is None:
+            raise FeaturesMissing(
+                f"task '{self.name}' has no class names that could be embedded: its features do "
+                "not come from a data root. Zero-shot classification needs features that were "
+                "extracted or imported."
+            )
+        return self.text_source(templates)
+
+    def images(
+        self,
+        split: str = "train",
+        transform: Callable[[Image.Image], Any] | None = None,
+        *,
+        workers: int = 0,
+        rgb: bool = True,
+    ) -> ImageSet:
+        """Open the images of a split: the rows, order and labels of its features.
+
+        Parameters
+        ----------
+        split
+            ``train``, ``dev`` or ``test``.
+        transform, workers, rgb
+            See `autods.images.ImageSet`, which is a map-style dataset of torch.
+
+        Raises
+        ------
+        ImagesMissing
+            When the features do not come from images under a data root.
+        IndexMissing, FeatureMismatch
+            When the dataset is not indexed, or not as it was when features were extracted.
+        """
+        if self.image_source is None:
+            raise ImagesMissing(
+                f"task '{self.name}' has no images: its features do not come from a data root. "
+                "Images need features that were extracted under one."
+            )
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        return self.image_source(split, transform=transform, workers=workers, rgb=rgb)
 
 
 @dataclass(frozen=True)
@@ -150,13 +226,13 @@ class Stream:
     def open(
         cls,
         name_or_spec: str | StreamSpec,
-        root: DataRoot,
-        encoder: str,
+        root: DataRoot | None = None,
+        encoder: str | None = None,
         *,
-        scenario: str = "class-il",
-        protocol: str = "clean",
+        scenario: str | None = None,
+        protocol: str | None = None,
         order: str | int | Sequence[str] = "paper",
-        normalize: str = "l2",
+        normalize: str | None = None,
         catalogue: Catalogue | None = None,
         classes_per_task: int | None = None,
         max_tasks: int | None = None,
@@ -168,7 +244,9 @@ class Stream:
         name_or_spec
             A stream's name, YAML file or definition; or comma-separated names of datasets
             with a manifest or with features under the root; or ``all`` or a glob pattern
-            over the latter.
+            over the latter; or ``synthetic``, which is generated.
+        root
+            Where the features lie; ``None``: the default data root.
         encoder
             Name of the encoder whose features are used, ``<model>.<pretrained>``.
         scenario
@@ -191,6 +269,11 @@ class Stream:
             definition does not say.
         max_tasks
             Keep only the first tasks of the order.
+
+        Notes
+        -----
+        ``None`` for encoder, scenario, protocol, normalize or max_tasks is what the stream's
+        definition says, else no encoder, ``class-il``, ``clean``, ``l2`` and all tasks.
 
         Raises
         ------
@@ -223,6 +306,57 @@ class Stream:
     def dim(self) -> int:
         """Width d of the features."""
         return self.tasks[0].train.dim
+
+    def spec(self) -> StreamSpec:
+        """Return the definition that opens this very stream again, task for task.
+
+        Raises
+        ------
+        UsageError
+            When a task was made by hand, so that no definition can name it.
+        """
+        from autods.stream_spec import StreamSpec, SyntheticData
+
+        items = [task.item for task in self.tasks if task.item is not None]
+        if len(items) < len(self.tasks):
+            byhand = next(task.name for task in self.tasks if task.item is None)
+            raise UsageError(
+                f"task '{byhand}' of stream '{self.name}' was made by hand: expected tasks of a "
+                "stream that was opened; nothing was written. Import its features first, see "
+                "`autods import-features`."
+            )
+        synthetic = None
+        if "parameters" in self.provenance:
+            known = {key: self.provenance["parameters"].get(key) for key in SYNTHETIC}
+            synthetic = SyntheticData(**known)
+        return StreamSpec.model_validate(
+            {
+                "name": self.name,
+                "encoder": self.provenance.get("encoder_name"),
+                "scenario": self.scenario,
+                "protocol": self.provenance.get("protocol"),
+                "normalize": self.normalize,
+                "synthetic": synthetic,
+                "datasets": items,
+            }
+        )
+
+    def write(self, path: str | Path) -> Path:
+        """Write the definition that opens this very stream again as a YAML file.
+
+        Returns
+        -------
+        Path
+            The file, which `Stream.open` and ``--stream`` take in place of a name.
+
+        Raises
+        ------
+        UsageError
+            As of `spec`.
+        """
+        from pathlib import Path
+
+        return self.spec().write(Path(path))
 
     def describe(self) -> list[dict[str, str | int]]:
         """Return one row per task: task, dataset, and the numbers of classes and samples."""

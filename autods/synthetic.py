@@ -16,6 +16,7 @@ from autods import __version__
 from autods.errors import UsageError
 from autods.names import unknown
 from autods.orders import Order, ordered
+from autods.stream_spec import StreamItem
 from autods.streams import SCENARIOS, StoredFeatureSet, Stream, Task
 from autods.synthetic_features import DEFAULT_SCALE, SPLITS, SyntheticFeatures, published_shape
 
@@ -127,6 +128,9 @@ def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
                 index=index,
                 class_names=names,
                 class_offset=offset,
+                text_source=None,  # what is generated has no names that mean anything
+                image_source=None,
+                item=StreamItem(dataset=name),
                 **sets,
             )
         )

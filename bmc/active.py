@@ -101,11 +101,20 @@ class Active:
 
     def apply(self) -> None:
         """Make AdamW's step along ``weights.grad``."""
-        weights = self.net.weights
-        assert weights.grad is not None
+        self._adamw(self.net.weights, *self._moments, self._step)
+
+    def tentative(self) -> Tensor:
+        """Return the weights that `apply` would leave, and change nothing."""
+        weights = self.net.weights.data.clone()
         first, second = self._moments
+        self._adamw(weights, first.clone(), second.clone(), self._step.clone())
+        return weights
+
+    def _adamw(self, weights: Tensor, first: Tensor, second: Tensor, step: Tensor) -> None:
+        gradient = self.net.weights.grad
+        assert gradient is not None
         with torch.no_grad():  # the function: the class spends as much time again around it
-            adamw([weights], [weights.grad], [first], [second], [], [self._step], lr=self.rate,
+            adamw([weights], [gradient], [first], [second], [], [step], lr=self.rate,
                   **self._options)  # fmt: skip
 
     def judge(self, due: list[int], judge: Judge, patience: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from autods.streams import Stream
+    from bmc.config import Config
 
 NAME_LENGTH = 40  # characters of a folder's default name
 
@@ -132,6 +133,36 @@ def methods_of(text: str) -> list[str]:
     for name in names:
         METHODS.get(name)
     return list(dict.fromkeys(names))
+
+
+def fitting(names: Iterable[str], stream: Stream, config: Config) -> tuple[list[str], list[str]]:
+    """Leave out the methods that cannot learn a stream: what ``all`` means for it.
+
+    Returns
+    -------
+    tuple
+        The names of those that can, in their order, and a line about each that was left out.
+    """
+    from bmc.methods import METHODS
+
+    reasons = {name: METHODS.get(name).unfit(stream, config) for name in names}
+    notes = [f"{reason} It was left out." for reason in reasons.values() if reason is not None]
+    return [name for name, reason in reasons.items() if reason is None], notes
+
+
+def check_fitting(names: Iterable[str], stream: Stream, config: Config) -> None:
+    """Check that methods named one by one can learn a stream.
+
+    Raises
+    ------
+    UsageError
+        With the reason of the first that cannot.
+    """
+    from bmc.methods import METHODS
+
+    for name in names:
+        if (reason := METHODS.get(name).unfit(stream, config)) is not None:
+            raise UsageError(f"{reason} Nothing was run.")
 
 
 def orders_of(text: str) -> list[str | int]:

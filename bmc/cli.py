@@ -12,14 +12,19 @@ from autods.console import print_json, print_table, run_app
 from autods.errors import UsageError
 from bmc.choices import (
     StreamChoice,
+    check_fitting,
     device_of,
     distinct_orders,
+    fitting,
     methods_of,
     orders_of,
     with_finetune,
 )
+from bmc.cli_compare import compare
 from bmc.cli_engine import AddressOption, EngineOption, WorkersOption, engine_of
+from bmc.cli_reproduce import reproduce
 from bmc.cli_sweep import sweep
+from bmc.cli_tune import tune
 from bmc.config import Config
 from bmc.options import with_config_options, with_stream_options
 
@@ -55,13 +60,17 @@ def run(
         Path | None, typer.Option(help="Folder for the runs; default runs/STREAM-SCENARIO.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Complete what is in --out.")] = False,
-    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events.")] = False,
+    tracker: Annotated[
+        str, typer.Option(help="Follow runs with tensorboard, wandb, mlflow; comma-separated.")
+    ] = "",
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
     from autods.progress import console_progress
+    from bmc.trackers import trackers_of
+
+    trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
     from bmc.experiment import run as run_one
-    from bmc.trackers import tensorboard_log
 
     names, chosen = methods_of(method), device_of(device)
     names = with_finetune(names) if finetune else names
@@ -69,17 +78,23 @@ def run(
     streams, notes = distinct_orders(choice, orders_of(order))
     for note in notes:
         typer.echo(note, err=True)
+    for opened in streams.values():
+        if method == "all":
+            names, left_out = fitting(names, opened, config)
+            for note in left_out:
+                typer.echo(note, err=True)
+        else:
+            check_fitting(names, opened, config)
     finished: list[Path] = []
     with engine_of(engine, names, chosen, ray_address, ray_workers) as where:
         for one_order in list(streams):
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
                 path = folder / f"{name}-order-{one_order}-seed-{config.seed}"
-                log = tensorboard_log(path) if tensorboard else None
                 reporter = console_progress()
                 finished.append(
                     run_one(opened, name, config, path, device=chosen, engine=where,
-                            resume=resume, report=reporter, log=log)
+                            resume=resume, report=reporter, tracker=trackers)
                 )  # fmt: skip
     _show(finished, folder / "report.html", json)
 
@@ -106,10 +121,20 @@ def methods() -> None:
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for the figures as PDF and PNG, for papers.")
+    ] = None,
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
-    _show(_finished(runs), out, json)
+    found = _finished(runs)
+    _show(found, out, json)
+    if figures is not None:
+        from bmc.report import load_runs
+        from bmc.report.paper import write_figures
+
+        written = write_figures(load_runs(found), figures)
+        typer.echo(f"Figures: {len(written)} files in {figures.resolve()}", err=json)
 
 
 @app.command("runs")
@@ -161,7 +186,10 @@ def _finished(paths: list[Path]) -> list[Path]:
     return found
 
 
+app.command()(compare)
+app.command()(reproduce)
 app.command()(sweep)
+app.command()(tune)
 
 
 def main() -> None:

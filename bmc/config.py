@@ -52,11 +52,15 @@ class Config:
     consolidation_epochs: int = option(10, "BMC: draws per group, in sizes of memory and buffers.")
     consolidation_batch: int = option(128, "BMC: samples per update of the consolidation.")
     consolidation_rate: float = option(0.002, "BMC: AdamW learning rate of the consolidation.")
-    shrinkage: float = option(0.1, "Deep SLDA, KLDA: share of the identity in the covariance.")
+    shrinkage: float = option(
+        0.1, "BMC-Analytic, Deep SLDA, KLDA: share of the identity in the covariance."
+    )
     projections: int = option(2000, "RanPAC, ACIL, KLDA: random features (RanPAC's paper: 10000).")
     ridge_balanced: bool = option(
         False, "Streaming ridge, RanPAC: every class weighs the same, not every sample."
     )
+    sketch: int = option(64, "BMC-Analytic: directions of scatter that an expert sends, r.")
+    centre_sketch: int = option(512, "BMC-Analytic: directions of scatter the centre keeps, R.")
     knn_neighbours: int = option(20, "kNN: neighbours that vote.")
     knn_temperature: float = option(0.07, "kNN: T of a neighbour's vote exp(cosine / T).")
     fecam_shrinkage: float = option(
@@ -69,7 +73,7 @@ class Config:
     )
     der_alpha: float = option(0.5, "DER, DER++: weight of the distance to stored logits.")
     der_beta: float = option(1.0, "DER++: weight of the task loss on replayed samples.")
-    gem_margin: float = option(0.5, "GEM: gamma, what is added to each constraint's multiplier.")
+    gem_margin: float = option(0.5, "GEM: gamma, the least value of each constraint's multiplier.")
     gem_constraints: int = option(
         10, "GEM: former tasks that constrain an update, drawn anew for each."
     )
@@ -99,6 +103,9 @@ class Config:
     precision: str = option("float32", "Of matrix products: float32, tf32 (CUDA), or bf16.")
     capture: bool = option(False, "CUDA: record an update once and replay it (a CUDA graph).")
     evaluate_on: str = option("test", "Split that is measured: test, or dev for tuning.")
+    measure_ahead: bool = option(
+        False, "Also measure tasks before they are learned, for forward transfer; costs some time."
+    )
     seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.")
 
     def __post_init__(self) -> None:

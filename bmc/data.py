@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autods.errors import UsageError
-from autods.streams import FeatureSet, Stream
+from autods.errors import FeaturesMissing, UsageError
+from autods.streams import FeatureSet, Stream, TextSource
 
 RESIDENT = 0.6  # share of the free device memory that one table may take
 
@@ -29,9 +31,19 @@ class Split:
         return len(self.labels)
 
 
+def no_texts(templates: str) -> npt.NDArray[np.float32]:
+    """Raise `FeaturesMissing`: what a task made by hand answers when asked for class names."""
+    raise FeaturesMissing(
+        f"expected class names embedded with templates '{templates}', but this task carries none."
+    )
+
+
 @dataclass(frozen=True)
 class TaskTensors:
-    """One task on the device. Its classes are ``start ... stop - 1`` of the stream."""
+    """One task on the device. Its classes are ``start ... stop - 1`` of the stream.
+
+    ``texts`` loads the embedded names of these classes; see `autods.streams.Task.texts`.
+    """
 
     index: int
     name: str
@@ -41,6 +53,7 @@ class TaskTensors:
     train: Split
     dev: Split
     test: Split
+    texts: TextSource = no_texts
 
     @property
     def n_classes(self) -> int:
@@ -90,6 +103,7 @@ def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
             train=train[k],
             dev=dev[k],
             test=test[k],
+            texts=task.texts,
         )
         for k, task in enumerate(stream.tasks)
     ]

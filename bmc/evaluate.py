@@ -1,4 +1,7 @@
-"""One pass over the test data of all tasks seen so far gives one row of each R."""
+"""One pass over the test data of all tasks seen so far gives one row of each R.
+
+What a method makes of tasks that it has not learned yet (`measure_ahead`) is kept apart.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,31 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     index = np.array([task.index for task in seen])[known]
     rows[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
     return Row(*rows)
+
+
+@torch.no_grad()
+def measure_ahead(method: Method, tasks: Sequence[TaskTensors]) -> npt.NDArray[np.float64] | None:
+    """Measure tasks that are not learned: the classes of each among themselves, as in task-il.
+
+    Returns
+    -------
+    Accuracies, float64 [len(tasks)], NaN for a task without samples; ``None`` when the method
+    has no scores for classes that it has not met.
+    """
+    accuracies = np.full(len(tasks), np.nan)
+    for k, task in enumerate(tasks):
+        data: Split = getattr(task, method.config.evaluate_on)
+        size = CHUNK.get(data.labels.device.type, 16_384)
+        right = 0
+        for first in range(0, len(data), size):
+            rows = slice(first, first + size)
+            scores = method.unseen_scores(data.features[rows], task.start, task.stop)
+            if scores is None:
+                return None
+            right += int((scores.argmax(dim=1) + task.start == data.labels[rows]).sum())
+        if len(data):
+            accuracies[k] = right / len(data)
+    return accuracies
 
 
 def _dataset_of_class(tasks: Sequence[TaskTensors]) -> Tensor:

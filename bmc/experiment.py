@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,21 @@ from autods.progress import Silent
 from autods.streams import Stream
 from bmc import __version__ as bmc_version
 from bmc import costs, metrics
+from bmc.choices import check_fitting
 from bmc.config import Config
 from bmc.data import TaskTensors, check_samples, to_tensors
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
-from bmc.evaluate import evaluate
+from bmc.evaluate import evaluate, measure_ahead
 from bmc.methods import METHODS, Method
 from bmc.runs import FORMAT, Progress, RunFolder, plain
+from bmc.trackers import Tracker, tracked
 
 LOCK_SECONDS = 2.0  # a run is long: say at once that it is busy
+AHEAD = (
+    "task-il accuracy on each task: untrained, of the network with its initial weights (b of "
+    "forward transfer); before, at the last evaluation before the task was learned"
+)
 MATRICES = {"class-il": "class_il", "task-il": "task_il", "dataset-id": "dataset_id"}
 
 
@@ -40,7 +45,7 @@ def run(
     engine: Engine | None = None,
     resume: bool = False,
     report: Reporter | None = None,
-    log: Callable[[int, dict[str, float]], None] | None = None,
+    tracker: Tracker | None = None,
 ) -> Path:
     """Train one method on a stream and write its run folder.
 
@@ -66,8 +71,8 @@ def run(
         Go on with the run in ``folder``.
     report
         Receives progress in tasks.
-    log
-        Called with the number of tasks learned and the scalars of each evaluation.
+    tracker
+        Follows the run, unless it is finished already.
 
     Returns
     -------
@@ -84,7 +89,7 @@ def run(
     ClusterError
         When the engine's cluster cannot do the work; the last checkpoint is kept.
     UsageError
-        See `bmc.data.check_samples`.
+        When the method cannot learn this stream, or of `bmc.data.check_samples`.
     """
     device = device or torch.device("cpu")
     report = report or Silent()
@@ -93,18 +98,24 @@ def run(
     method_class = METHODS.get(method_name)
     target = RunFolder(folder)
     check_samples(stream, config.evaluate_on)
+    check_fitting([method_name], stream, config)
     with locked(folder / "run", timeout=LOCK_SECONDS):
-        target.begin(_identity(stream, method_name, config, device), resume)
-        if not target.results.exists():
+        identity = _identity(stream, method_name, config, device)
+        target.begin(identity, resume)
+        if target.results.exists():
+            return folder
+        with tracked(tracker, folder, identity) as follower:
             method = method_class(stream.dim, stream.n_classes, config, device)
             progress = _restored(target, method, device)
             method.engine = engine or LocalEngine()
             costs.reset_peak(device)
             use_precision(config)
             tasks = to_tensors(stream, device)
-            _learn_all(method, tasks, progress, target, report, log)
+            _learn_all(method, tasks, progress, target, report, follower)
             timing = _timing(progress, method, target.checkpoint.stat().st_size)
-            target.finish(_results(stream, method, progress), timing)
+            results = _results(stream, method, progress)
+            target.finish(results, timing)
+            _follow_end(follower, target, results)
     return folder
 
 
@@ -128,7 +139,7 @@ def _learn_all(
     progress: Progress,
     target: RunFolder,
     report: Reporter,
-    log: Callable[[int, dict[str, float]], None] | None,
+    follower: Tracker,
 ) -> None:
     size = method.group_size(len(tasks))
     watch = method.watch = costs.Stopwatch(progress.seconds)
@@ -137,6 +148,9 @@ def _learn_all(
     report.advance(done)
     for first in range(done, len(tasks), size):
         group = tasks[first : first + size]
+        if method.config.measure_ahead:
+            with watch.phase("evaluate", method.device):
+                _look_ahead(method, tasks, group, progress)
         method.learn(group)
         with watch.phase("evaluate", method.device):
             row = evaluate(method, tasks)
@@ -152,12 +166,39 @@ def _learn_all(
         progress.seconds = watch.seconds
         target.save(method.state(), progress)
         report.advance(len(group))
-        if log is not None:
-            log(
-                progress.learned[-1],
-                {k: float(np.nanmean(getattr(row, v))) for k, v in MATRICES.items()},
-            )
+        means = {
+            f"mean accuracy/{name}": float(np.nanmean(getattr(row, attribute)))
+            for name, attribute in MATRICES.items()
+            if not np.isnan(getattr(row, attribute)).all()
+        }
+        follower.scalars(progress.learned[-1], means)
     report.finish()
+
+
+def _look_ahead(
+    method: Method, tasks: list[TaskTensors], group: list[TaskTensors], progress: Progress
+) -> None:
+    """Note what the method makes of the tasks it learns next; before any training, of all."""
+    first = group[0].index
+    row = measure_ahead(method, group if first else tasks)
+    if row is None:
+        return
+    if first == 0:
+        progress.ahead = {"untrained": plain(row), "before": [None] * len(tasks)}
+    else:
+        progress.ahead["before"][first : first + len(group)] = plain(row)
+
+
+def _follow_end(follower: Tracker, target: RunFolder, results: dict[str, Any]) -> None:
+    """Hand a tracker the metrics and matrices.
+
+    No JSON: a copy of ``results.json`` in a tracker's folder would be taken for a run.
+    """
+    for scenario, values in results["metrics"].items():
+        known = {f"{scenario}/{k}": v for k, v in values.items() if v is not None}
+        follower.scalars(results["learned"][-1], known)
+    for path in sorted(target.path.glob("R_*.csv")):
+        follower.file(path)
 
 
 def _identity(
@@ -185,7 +226,10 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
     dataset_id = metrics.final_mean(R["dataset-id"])
     class_il = measured["class-il"]
     class_il["dataset_id"] = dataset_id
-    class_il["within_dataset"] = class_il["final_mean"] / dataset_id if dataset_id else np.nan
+    class_il["within_dataset"] = metrics.within_dataset(class_il["final_mean"], dataset_id)
+    ahead = {name: np.array(row, np.float64) for name, row in progress.ahead.items()}
+    if ahead:
+        measured["task-il"]["fwt_gem"] = metrics.fwt_gem(ahead["before"], ahead["untrained"])
     identity = _identity(stream, method.name, method.config, method.device)
     return identity | {
         "title": method.title,
@@ -199,11 +243,13 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
                 "classes": len(task.class_names),
                 "train": len(task.train),
                 "test": len(task.test),
+                "dev": len(task.dev),
             }
             for task in stream.tasks
         ],
         "learned": progress.learned,
         "R": progress.rows,
+        "ahead": progress.ahead and progress.ahead | {"meaning": AHEAD},
         "metrics": {
             name: {k: None if np.isnan(v) else float(v) for k, v in values.items()}
             for name, values in measured.items()

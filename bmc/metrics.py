@@ -14,18 +14,26 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
 
 DEFINITIONS = {
     "final_mean": "mean over tasks j of R[last, j] (task-macro; the paper's headline)",
     "final_micro": "accuracy over all test samples after the last task",
     "average_incremental_micro": "mean over rows of the accuracy on all test samples seen so far "
-    "(iCaRL)",
+    "(iCaRL); methods with other rows cannot be compared by it",
+    "average_incremental_shared": "average_incremental_micro over the rows that all runs of a "
+    "report have; absent when they share only the last",
     "bwt_gem": "mean over tasks j learned before the last row of R[last, j] - R[row of j, j] "
     "(GEM, arXiv 1706.08840)",
     "forgetting_chaudhry": "mean over tasks j learned before the last row of "
     "max over earlier rows l of R[l, j], minus R[last, j]; the last row is not in the maximum "
     "(arXiv 1801.10112)",
+    "fwt_gem": "mean over tasks j learned after the first row of the accuracy on j in the row "
+    "before it was learned, minus b_j, that of the untrained model (GEM, arXiv 1706.08840); "
+    "task-il only: in class-il an unseen class cannot be the answer",
     "learning_accuracy": "mean over tasks j of R[row of j, j], the row in which j was learned",
+    "intransigence": "mean over tasks j of a*_j - R[row of j, j], a*_j the final accuracy of joint "
+    "training in the same order and seed (arXiv 1801.10112)",
     "worst_task": "minimum over tasks j of R[last, j]",
     "dataset_id": "share of test samples predicted as a class of the right dataset (task-macro)",
     "within_dataset": "final_mean / dataset_id: class accuracy once the dataset is right",
@@ -62,6 +70,35 @@ def forgetting_chaudhry(R: Matrix, learned: Sequence[int]) -> float:
     """Forgetting of Chaudhry et al. 2018; the maximum excludes the last row, so it can be < 0."""
     drops = [np.max(R[s:-1, j]) - R[-1, j] for j, s in _first_rows(learned) if s < len(R) - 1]
     return float(np.mean(drops)) if drops else float("nan")
+
+
+def fwt_gem(before: Vector, untrained: Vector) -> float:
+    """Forward transfer of GEM: what earlier tasks did for tasks that were not learned yet.
+
+    Parameters
+    ----------
+    before
+        Accuracy [T] on each task in the row before it was learned; NaN in the first group.
+    untrained
+        b, the accuracy [T] on each task before any training.
+
+    Returns
+    -------
+    NaN when nothing was measured ahead.
+    """
+    gains = np.asarray(before, float) - np.asarray(untrained, float)
+    known = gains[~np.isnan(gains)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def intransigence(R: Matrix, learned: Sequence[int], joint: Vector) -> float:
+    """How much worse tasks were learned than by joint training, of accuracy ``joint`` [T]."""
+    return float(np.mean([joint[j] - R[s, j] for j, s in _first_rows(learned)]))
+
+
+def within_dataset(final: float, dataset_id: float) -> float:
+    """Class-il accuracy once the dataset is right; NaN when no dataset ever was."""
+    return final / dataset_id if dataset_id else float("nan")
 
 
 def learning_accuracy(R: Matrix, learned: Sequence[int]) -> float:

@@ -54,12 +54,16 @@ class Progress:
         Updates made and bytes communicated so far.
     seconds
         Wall seconds per phase so far.
+    ahead
+        Task-il accuracies [T] by name: ``untrained`` on every task before any training,
+        ``before`` in the row before it was learned. Empty when not measured.
     """
 
     learned: list[int] = field(default_factory=list)
     rows: dict[str, list[list[float | None]]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    ahead: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

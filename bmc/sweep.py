@@ -128,7 +128,7 @@ def plan_cells(
         When a value is outside its range, or no method uses a field that is varied.
     """
     for name in dict.fromkeys(key for change in changes for key in change):
-        if not any(_uses(method, name) for method in methods):
+        if not any(uses(method, name) for method in methods):
             raise UsageError(
                 f"field {name} is varied, but none of the methods {', '.join(methods)} uses it; "
                 "nothing was run. Leave it out, or add a method that does."
@@ -142,6 +142,34 @@ def plan_cells(
     if finetune:
         cells += _missing_finetune(cells, config, tasks)
     return list({cell.name: cell for cell in cells}.values())
+
+
+def plan_comparison(
+    methods: Sequence[str],
+    config: Config,
+    seeds: Sequence[int],
+    tasks: Mapping[str | int, int],
+    own: Mapping[str, Change],
+) -> list[Cell]:
+    """Return the cells of a comparison: every method in every order under every run seed.
+
+    The fine-tuning runs that relative times need are among them.
+
+    Parameters
+    ----------
+    tasks
+        Number of tasks by order.
+    own
+        Values by field that a method has for itself, by its name.
+    """
+    cells = [
+        cell
+        for method in methods
+        for cell in plan_cells(
+            [method], config, [{**own.get(method, {}), "seed": seed} for seed in seeds], tasks
+        )
+    ]
+    return cells + _missing_finetune(cells, config, tasks)
 
 
 def _missing_finetune(
@@ -166,13 +194,13 @@ def _pace(cell: Cell) -> tuple[Any, ...]:
 
 def _cell(method: str, config: Config, change: Change, order: str | int, tasks: int) -> Cell:
     def limited(values: Change) -> Change:
-        if not _uses(method, "experts"):
+        if not uses(method, "experts"):
             return values
         experts = values.get("experts", config.experts)
         return values | {"experts": tasks if experts == ALL else min(experts, tasks)}
 
     base = replace(config, **limited({}))
-    used = {name: value for name, value in change.items() if _uses(method, name)}
+    used = {name: value for name, value in change.items() if uses(method, name)}
     made = replace(config, **limited(used))
     values, unchanged = made.as_dict(), base.as_dict()
     return Cell(
@@ -183,7 +211,7 @@ def _cell(method: str, config: Config, change: Change, order: str | int, tasks: 
     )
 
 
-def _uses(method: str, name: str) -> bool:
+def uses(method: str, name: str) -> bool:
     """Tell whether a method may depend on a field: the help of some begins with their methods."""
     from bmc.methods import METHODS
 

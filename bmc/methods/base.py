@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autods.names import Registry
+from autods.streams import Stream
 from bmc.active import Active
 from bmc.config import Config
 from bmc.costs import Stopwatch
@@ -67,6 +68,14 @@ class Method:
         self.engine: Engine = LocalEngine()
         self.watch = Stopwatch()
 
+    @classmethod
+    def unfit(cls, stream: Stream, config: Config) -> str | None:
+        """Say why this method cannot learn a stream, and what to do; ``None``: it can.
+
+        Whole sentences to which the caller adds what follows from it.
+        """
+        return None
+
     def group_size(self, n_tasks: int) -> int:
         """Return how many of the stream's tasks are learned at once."""
         return 1
@@ -81,6 +90,13 @@ class Method:
         With ``outputs="all"`` a network scores all classes of the stream, [n, n_classes].
         """
         raise NotImplementedError
+
+    def unseen_scores(self, features: Tensor, start: int, stop: int) -> Tensor | None:
+        """Score samples [n, d] against classes not met: float32 [n, stop - start].
+
+        ``None``, the default: this method has no scores for them.
+        """
+        return None
 
     def memory_bytes(self) -> int:
         """Bytes kept between tasks beside the network itself."""
@@ -114,9 +130,13 @@ class NetMethod(Method):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.net = ResidualMLP(dim, n_classes, **config.network()).to(device)
-        self.net.reset(generator(config.seed, "initial weights"))
-        self.net.eval()
+        self.net = self.new_net(n_classes, "initial weights")
+
+    def new_net(self, n_classes: int, *keys: int | str) -> ResidualMLP:
+        """Return a network of so many classes; its weights are drawn from the stream ``keys``."""
+        net = ResidualMLP(self.dim, n_classes, **self.config.network()).to(self.device)
+        net.reset(generator(self.config.seed, *keys))
+        return net.eval()
 
     @property
     def outputs(self) -> int:
@@ -184,6 +204,16 @@ class NetMethod(Method):
         """Return the logits of the classes that compete, float32 [n, outputs]."""
         logits: Tensor = self.net(self.inputs(features)[None], classes=self.outputs)[0]
         return logits[0]
+
+    def unseen_scores(self, features: Tensor, start: int, stop: int) -> Tensor | None:
+        """Return what the head's outputs for classes not met say, float32 [n, stop - start].
+
+        A method that scores in another way than by these outputs has none.
+        """
+        if type(self).scores is not NetMethod.scores:
+            return None
+        logits: Tensor = self.net(self.inputs(features)[None], classes=stop)[0]
+        return logits[0, :, start:]
 
     def state(self) -> dict[str, Tensor]:
         """Return the network's parameters and running statistics."""

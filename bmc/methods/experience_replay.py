@@ -1,4 +1,8 @@
-"""Experience replay with a reservoir (Chaudhry et al. 2019, arXiv 1902.10486)."""
+"""Experience replay with a reservoir (Chaudhry et al. 2019, arXiv 1902.10486).
+
+Here too stands what other replay methods share: a memory renewed at the end of a task
+(`Replay`), or filled while a task is learned (`OnlineReplay`).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,67 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.data import Split, TaskTensors, take
-from bmc.memory import Reservoir
+from bmc.memory import Reservoir, TaskMemory
 from bmc.methods.base import METHODS, NetMethod
 from bmc.seeds import generator
 
 
+class Remembering(NetMethod):
+    """A network beside a memory of samples, ``memory``, that is part of the state."""
+
+    memory: Reservoir | TaskMemory
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.extra_rows = config.replay_batch
+        self.draws = torch.Generator()
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Start the replay draws of this task."""
+        self.draws = generator(self.config.seed, "replay", group[0].index)
+
+    def memory_bytes(self) -> int:
+        """Bytes of the stored samples."""
+        return self.memory.nbytes()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return network and memory."""
+        return super().state() | self.memory.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load network and memory."""
+        super().load_state(state)
+        self.memory.load_state(state)
+
+
+class Replay(Remembering):
+    """Each batch is followed by samples of former tasks; see `ExperienceReplay`."""
+
+    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add as many replayed samples as configured to each batch of the task's own."""
+        features, labels = super().fetch(data, rows)
+        if len(self.memory) == 0:
+            return features, labels
+        count = self.config.replay_batch
+        old, old_labels = self.memory.sample(len(rows) * count, self.draws)
+        shape = (len(rows), 1, count)
+        return (
+            torch.cat([features, old.view(*shape, -1).to(features.dtype)], dim=2),
+            torch.cat([labels, old_labels.view(shape)], dim=2),
+        )
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Offer the task's samples to the memory."""
+        for task in group:
+            draws = generator(self.config.seed, "reservoir", task.index)
+            order = torch.randperm(len(task.train), generator=draws)
+            features = take(task.train.features, order, self.device)
+            labels = take(task.train.labels, order, self.device)
+            self.memory.add(features, labels, draws, task=task.index)
+
+
 @METHODS.register("er")
-class ExperienceReplay(NetMethod):
+class ExperienceReplay(Replay):
     """Each update joins a batch of the current task with one of the reservoir.
 
     The reservoir is offered every training sample exactly once, in shuffled order, when
@@ -28,43 +86,62 @@ class ExperienceReplay(NetMethod):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.extra_rows = config.replay_batch
-        self.reservoir = Reservoir(config.memory, dim, device)
-        self.draws = torch.Generator()
+        self.memory = Reservoir(config.memory, dim, device)
+
+
+class OnlineReplay(Remembering):
+    """A reservoir that is filled while a task is learned, so that replay shows that task too.
+
+    Every training sample is offered once, in the last pass over its task, whatever the number
+    of epochs: a reservoir that is offered it in every pass fills with copies of it.
+    """
+
+    capturable = False  # an update draws what it replays, from what the one before it stored
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.offers = torch.Generator()
+        self._offered = range(0)  # numbers of the draws of this task that are offered
+        self._drawn = 0
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
-        """Start the replay draws of this task."""
-        self.draws = generator(self.config.seed, "replay", group[0].index)
+        """Start the draws of this task."""
+        super().begin_group(group)
+        self.offers = generator(self.config.seed, "reservoir", group[0].index)
+        n = sum(len(task.train) for task in group)
+        self._offered = range(n * (self.config.epochs - 1), n * self.config.epochs)
+        self._drawn = 0
 
-    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Add as many replayed samples as configured to each batch of the task's own."""
-        features, labels = super().fetch(data, rows)
-        if len(self.reservoir) == 0:
-            return features, labels
-        old, old_labels = self.reservoir.sample(len(rows) * self.extra_rows, self.draws)
-        shape = (len(rows), 1, self.extra_rows)
-        return (
-            torch.cat([features, old.view(*shape, -1).to(features.dtype)], dim=2),
-            torch.cat([labels, old_labels.view(shape)], dim=2),
-        )
+    def replay(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw samples and pass them through the network together with a batch.
 
-    def end_group(self, group: Sequence[TaskTensors]) -> None:
-        """Offer the task's samples to the reservoir."""
-        for task in group:
-            draws = generator(self.config.seed, "reservoir", task.index)
-            order = torch.randperm(len(task.train), generator=draws)
-            features = take(task.train.features, order, self.device)
-            self.reservoir.add(features, take(task.train.labels, order, self.device), draws)
+        Parameters
+        ----------
+        x, keep
+            As of `observe`.
 
-    def memory_bytes(self) -> int:
-        """Bytes of the stored samples."""
-        return self.reservoir.nbytes()
+        Returns
+        -------
+        Logits of the batch [1, B, C] and of the replayed samples [1, extra_rows, C], and their
+        row numbers in the memory, int64 [extra_rows]; no rows while the memory is empty.
+        """
+        rows = torch.empty(0, dtype=torch.int64, device=self.device)
+        if len(self.memory):
+            rows = self.memory.draw(self.extra_rows, self.draws)
+        both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
+        logits, _ = self.net(both, keep[:, : both.shape[1]])
+        own, old = logits.split([x.shape[1], len(rows)], dim=1)
+        return own, old, rows
 
-    def state(self) -> dict[str, Tensor]:
-        """Return network and reservoir."""
-        return super().state() | self.reservoir.state()
+    def offer(self, x: Tensor, labels: Tensor, outputs: Tensor | None = None) -> None:
+        """Offer the samples of a batch to the reservoir, where it is their turn.
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load network and reservoir."""
-        super().load_state(state)
-        self.reservoir.load_state(state)
+        ``x`` [1, B, d] and ``labels`` [1, B] as of `observe`; outputs [1, B, C].
+        """
+        first, last = (place - self._drawn for place in (self._offered.start, self._offered.stop))
+        own = slice(max(first, 0), max(last, 0))
+        self._drawn += x.shape[1]
+        if len(kept := labels[0, own]):
+            features = x[0, own] / self.config.feature_norm  # as they are stored; see `inputs`
+            given = None if outputs is None else outputs[0, own].detach()
+            self.memory.add(features, kept, self.offers, outputs=given)

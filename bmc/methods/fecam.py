@@ -25,14 +25,41 @@ def shrunk_correlation(covariance: Tensor, gamma: float) -> Tensor:
     S = Sigma + gamma V1 I + gamma V2 (1 - I), V1 the mean variance and V2 the mean covariance
     of two features; then S(i, j) / sqrt(S(i, i) S(j, j)).
     """
-    d = len(covariance)
-    diagonal = covariance.diagonal()
-    V1 = diagonal.mean().clamp(min=1e-12)  # a class of one sample has no variance
-    V2 = (covariance.sum() - diagonal.sum()) / max(1, d * (d - 1))
+    V1, V2 = _means_of(covariance.diagonal(), covariance.sum())
     shrunk = covariance + gamma * V2
     shrunk.diagonal().add_(gamma * (V1 - V2))
     deviation = shrunk.diagonal().sqrt()
     return shrunk / (deviation[:, None] * deviation)
+
+
+def _means_of(variances: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Return V1 and V2 of a covariance with this diagonal [d] and sum of all its numbers."""
+    d = len(variances)
+    V1 = variances.mean().clamp(min=1e-12)  # a class of one sample has no variance
+    return V1, (total - variances.sum()) / max(1, d * (d - 1))
+
+
+def distances(z: Tensor, mean: Tensor, roots: Tensor, gamma: float) -> Tensor:
+    """Return the squared Mahalanobis distances of z [n, d] to a mean by `shrunk_correlation`.
+
+    Sigma = F^T F is given by its ``roots`` F [m, d]. S = a I + F^T F + b 1 1^T has at most
+    m + 1 directions that differ, a = gamma (V1 - V2) and b = gamma V2, so its inverse follows
+    from a system of that size (Woodbury): m is mostly far smaller than d.
+    """
+    variances = roots.square().sum(dim=0)
+    V1, V2 = _means_of(variances, roots.sum(dim=1).square().sum())
+    a, b = gamma * (V1 - V2), gamma * V2
+    deviation = (variances + gamma * V1).sqrt()
+    u = (z - mean) * deviation
+    G = torch.cat([roots, b.abs().sqrt().expand(1, len(mean))])
+    middle = G @ G.T
+    middle.diagonal().add_(a)
+    if b < 0:
+        middle[-1, -1] -= 2 * a
+    q = G @ u.T  # [m + 1, n]
+    explained = (q * torch.linalg.solve(middle, q)).sum(dim=0)
+    away: Tensor = (u.square().sum(dim=1) - explained) / a
+    return away
 
 
 @METHODS.register("fecam-shared")
@@ -70,8 +97,9 @@ class FeCAM(Method):
     ----------
     counts, means
         float64 [C] and [C, d]: samples and mean feature of each class.
-    scatter
-        float32 [C, d, d], scatter of each class; float32 since there are C of them.
+    roots
+        One float32 [m, d] for each seen class, m <= d: rows whose scatter is that of the
+        class, its centred samples while they are fewer than d.
     """
 
     name = "fecam"
@@ -81,7 +109,7 @@ class FeCAM(Method):
         super().__init__(dim, n_classes, config, device)
         self.counts = torch.zeros(n_classes, dtype=torch.float64, device=device)
         self.means = torch.zeros(n_classes, dim, dtype=torch.float64, device=device)
-        self.scatter = torch.zeros(n_classes, dim, dim, device=device)
+        self.roots = [torch.zeros(0, dim, device=device) for _ in range(n_classes)]
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Merge the statistics of the group's training data, class by class."""
@@ -96,11 +124,19 @@ class FeCAM(Method):
     def _merge(self, x: Tensor, label: int) -> None:
         """Merge rows x [n, d] of one class (Chan's formula)."""
         mean = x.mean(dim=0)
-        centred = x - mean
         shift = mean - self.means[label]
         total = self.counts[label] + len(x)
-        between = (self.counts[label] * len(x) / total) * torch.outer(shift, shift)
-        self.scatter[label] += (centred.T @ centred + between).float()
+        between = (self.counts[label] * len(x) / total).sqrt() * shift
+        parts = [self.roots[label].double(), x - mean]
+        if self.counts[label] > 0:
+            parts.append(between[None])
+        roots = torch.cat(parts)
+        if len(roots) > self.dim:  # R^T R = roots^T roots
+            roots = torch.linalg.qr(roots, mode="r").R
+        if len(roots) > total:  # they span no more directions than there are samples
+            _, lengths, axes = torch.linalg.svd(roots, full_matrices=False)
+            roots = (lengths[:, None] * axes)[: int(total)]
+        self.roots[label] = roots.float()
         self.means[label] += shift * (len(x) / total)
         self.counts[label] = total
 
@@ -108,30 +144,30 @@ class FeCAM(Method):
         """Return minus the squared Mahalanobis distance, float32 [n, seen]."""
         z = functional.normalize(features.to(self.device).float(), dim=1)
         means = functional.normalize(self.means[: self.seen], dim=1).float()
+        roots = (self.counts - 1).clamp(min=1).float().sqrt()
         scores = z.new_empty(len(z), self.seen)
         for c in range(self.seen):
-            # factors are not kept: they would double the memory for a sixth of the time
-            covariance = self.scatter[c] / (self.counts[c] - 1).clamp(min=1).float()
-            shrunk = shrunk_correlation(covariance, self.config.fecam_shrinkage)
-            factor = torch.linalg.cholesky(shrunk)
-            away = torch.linalg.solve_triangular(factor, (z - means[c]).T, upper=False)  # [d, n]
-            scores[:, c] = -away.square().sum(dim=0)
+            own = self.roots[c] / roots[c]
+            scores[:, c] = -distances(z, means[c], own, self.config.fecam_shrinkage)
         return scores
 
     def memory_bytes(self) -> int:
-        """Bytes of counts and means (float64) and of one scatter per class (float32)."""
-        return self.seen * (8 * (self.dim + 1) + 4 * self.dim * self.dim)
+        """Bytes of counts and means (float64) and of the rows of each class (float32)."""
+        rows = sum(len(own) for own in self.roots)
+        return 8 * self.seen * (self.dim + 1) + 4 * rows * self.dim
 
     def state(self) -> dict[str, Tensor]:
-        """Return the statistics, the scatters of the seen classes only."""
+        """Return the statistics, the rows of the seen classes one after the other."""
         return {
             "counts": self.counts,
             "means": self.means,
-            "scatter": self.scatter[: self.seen],
+            "sizes": torch.tensor([len(own) for own in self.roots]),
+            "roots": torch.cat(self.roots),
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the statistics."""
         self.counts = state["counts"].to(self.device)
         self.means = state["means"].to(self.device)
-        self.scatter[: len(state["scatter"])] = state["scatter"].to(self.device)
+        parts = torch.split(state["roots"].to(self.device), state["sizes"].tolist())
+        self.roots = list(parts)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, NetMethod
 
 
 @METHODS.register("finetune")
 class FineTuning(NetMethod):
-    """Sequential training with cross-entropy over the classes seen so far."""
+    """Sequential training with cross-entropy over the classes seen so far.
+
+    With ``restart`` every task begins with weights and running statistics drawn anew, as the
+    published baseline does: what came before is then forgotten on purpose.
+    """
 
     name = "finetune"
     title = "Fine-tuning"
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Draw the network anew where that is asked for."""
+        if self.config.restart:
+            anew = self.new_net(self.n_classes, "restart", group[0].index)
+            self.net.load_state_dict(anew.state_dict())

@@ -15,6 +15,8 @@ from autods.errors import UsageError
 from bmc.report.results import SEEDS, Run, TaskInfo
 
 REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
+LANDMARKS = ("bmc", "er", "finetune")  # methods that are drawn whatever their rank
+MOST = 6  # best groups whose curves and tasks are drawn; more cannot be told apart
 SIGNS = {"lam": "\N{GREEK SMALL LETTER LAMDA}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
          "beta": "\N{GREEK SMALL LETTER BETA}"}  # fmt: skip
 WITHOUT = {"lam": "no stability loss", "beta": "no distillation"}  # what a weight of 0 means
@@ -115,6 +117,18 @@ def group(runs: Sequence[Run]) -> list[Group]:
     return [replace(g, style=i) for i, g in enumerate(groups)]
 
 
+def drawn(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups whose curves and tasks are drawn, in their order.
+
+    The best ones, the best of each method of `LANDMARKS`, and the references.
+    """
+    ranked = [g for g in groups if not g.reference]
+    kept = {id(g) for g in ranked[:MOST]}
+    for method in LANDMARKS:
+        kept |= {id(g) for g in [g for g in ranked if g.first.method == method][:1]}
+    return [g for g in groups if g.reference or id(g) in kept]
+
+
 def _sort_key(run: Run) -> tuple[str, float, int, str]:
     order = -math.inf if run.order_seed is None else run.order_seed
     return run.setup, order, run.run_seed, run.folder
@@ -142,7 +156,9 @@ def _check_comparable(runs: Sequence[Run]) -> None:
                     f"{getattr(first, field)}, {run.folder} has {getattr(run, field)}; nothing "
                     "was written. Make one report for each."
                 )
-        known = all(tasks.setdefault(task.name, task) == task for task in run.tasks)
+        # earlier versions did not tell the number of development samples
+        plain = [task.model_copy(update={"dev": None}) for task in run.tasks]
+        known = all(tasks.setdefault(task.name, task) == task for task in plain)
         if len(run.tasks) != len(first.tasks) or not known:
             raise UsageError(
                 f"runs in one report must share their tasks: those of {first.folder} and "

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from autods.files import atomic
-from bmc.report import by_task, cost, figures, tables
-from bmc.report.groups import Group, group
-from bmc.report.results import Run, load_runs
+from bmc.comparison import CONFIDENCE
+from bmc.report import by_task, cost, figures, intervals, tables
+from bmc.report.groups import MOST, Group, drawn, group
+from bmc.report.relations import load_runs, shared_note
+from bmc.report.results import Run
 
 WIDE, NARROW = 570, 380  # pixel widths of the learning curves: beside each other, on a phone
 WHOLE = 1150  # pixel width of a figure that has the page to itself
-MOST = 12  # rows whose curves and tasks are drawn; a sweep has many more
+OPEN = 4  # groups whose tasks are shown at once; those of the others are folded
+MATRICES = 30  # runs whose matrices the page carries; of more, only those that are drawn
 
 
 class Line(NamedTuple):
@@ -24,7 +27,7 @@ class Line(NamedTuple):
     values: list[tuple[str, str]]
 
 
-def build_report(run_dirs: Sequence[Path], out: Path) -> Path:
+def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ()) -> Path:
     """Write one HTML page about finished runs; it needs no other file and no network.
 
     Runs of the same method and configuration are repeats: the page shows their mean and
@@ -36,6 +39,8 @@ def build_report(run_dirs: Sequence[Path], out: Path) -> Path:
         Run folders, each with ``results.json`` and ``timing.json``, all on one stream.
     out
         The file to write.
+    notes
+        Further sentences that a reader must know; they stand above the results.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def build_report(run_dirs: Sequence[Path], out: Path) -> Path:
         loader=PackageLoader("bmc.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    page = environment.get_template("page.html.jinja").render(**_content(group(runs)))
+    page = environment.get_template("page.html.jinja").render(**_content(group(runs)), notes=notes)
     with atomic(out) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return out
@@ -65,9 +70,11 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
     first = groups[0].first
     scenario = first.scenario
     runs = [run for g in groups for run in g.runs]
-    shown = [*[g for g in groups if not g.reference][:MOST], *(g for g in groups if g.reference)]
+    shown = drawn(groups)
+    tested = intervals.table(groups, scenario)
     fitting = all(len(g.short) <= figures.CURVE_NAME for g in shown)
-    named = [(_run_name(g, run), run) for g in shown for run in g.runs]
+    named = [(_run_name(g, run), run) for g in groups for run in g.runs]
+    carried = named if len(named) <= MATRICES else [(_run_name(g, g.first), g.first) for g in shown]
     return {
         "groups": groups,
         "shown": shown,
@@ -84,7 +91,11 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
         "orders": list({run.order: run for run in runs}.values()),
         "verdict": _verdict(groups, scenario),
         "repeats": tables.repeats(groups),
-        "short": _table(groups, tables.short_columns()),
+        "shared_note": shared_note(runs),
+        "tests": tested,
+        "tied": tested.tied if tested else [],
+        "confidence": f"{CONFIDENCE:.0%}".replace("%", "\N{NO-BREAK SPACE}%"),
+        "short": _table(groups, tables.short_columns(), plain_costs=True),
         "full": _table(groups, tables.COLUMNS),
         "name": tables.name,
         "swatch": figures.swatch,
@@ -104,12 +115,23 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
             for g in shown
         ],
         "task_table": _task_table(shown, scenario),
-        "csv": [(label, _csv_links(run)) for label, run in named],
+        "open": OPEN,
+        "most": MOST,
+        "csv": [(label, _csv_links(run)) for label, run in carried],
+        "all_matrices": len(carried) == len(named),
         "results_csv": _data_link(tables.results_csv(runs)),
         "config": compare([(g.label, g.first.config) for g in groups]),
-        "provenance": compare([(label, run.provenance) for label, run in named]),
+        "provenance": compare(_by_order(named)),
         "versions": compare([(label, run.versions) for label, run in named]),
     }  # fmt: skip
+
+
+def _by_order(named: Sequence[tuple[str, Run]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the provenance of each order once, where all runs of an order share it."""
+    orders: dict[str, Mapping[str, Any]] = {}
+    if all(orders.setdefault(run.order, run.provenance) == run.provenance for _, run in named):
+        return list(orders.items())
+    return [(label, run.provenance) for label, run in named]
 
 
 def _run_name(g: Group, run: Run) -> str:
@@ -131,10 +153,15 @@ def _verdict(groups: Sequence[Group], scenario: str) -> dict[str, Any]:
     }
 
 
-def _table(groups: Sequence[Group], columns: Sequence[tables.Column]) -> dict[str, Any]:
-    """Lay a results table out by rows; columns that no run knows are left out."""
+def _table(
+    groups: Sequence[Group], columns: Sequence[tables.Column], *, plain_costs: bool = False
+) -> dict[str, Any]:
+    """Lay a results table out by rows; columns that no run knows are left out.
+
+    ``plain_costs`` leaves out the deviations of costs.
+    """
     shown = [c for c in columns if any(c.value(g) for g in groups)]
-    by_column = [tables.cells(groups, c) for c in shown]
+    by_column = [tables.cells(groups, c, narrow=plain_costs and c.cost) for c in shown]
     return {
         "columns": shown,
         "rows": list(zip(groups, zip(*by_column, strict=True), strict=True)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from bmc.report import svg
 
@@ -18,6 +19,14 @@ RINGS = (0, 14, 28)  # pixels by which a name moves away from its point
 NEAR = 10.0  # pixels from which on a line leads back to the point
 
 
+class Place(NamedTuple):
+    """Where the name of a point stands, and the line that leads back to it, if one is needed."""
+
+    name: str
+    box: Box
+    leader: tuple[Spot, Spot] | None
+
+
 def place_names(
     spots: Sequence[Spot],
     names: Sequence[str],
@@ -25,12 +34,28 @@ def place_names(
     line: Sequence[Spot],
     area: Box,
 ) -> str:
-    """Draw names beside their points; where no free place is left, none.
+    """Draw names beside their points as SVG; arguments as of `choose_places`."""
+    drawn = ""
+    for place in choose_places(spots, names, first, line, area):
+        if place.leader:
+            drawn += svg.line(*place.leader[0], *place.leader[1], "leader")
+        drawn += svg.text(place.box[0], place.box[3] - 3, place.name)
+    return drawn
+
+
+def choose_places(
+    spots: Sequence[Spot],
+    names: Sequence[str],
+    first: Sequence[int],
+    line: Sequence[Spot],
+    area: Box,
+) -> list[Place]:
+    """Find places for names beside their points; where none is free, a name is left out.
 
     Parameters
     ----------
     spots, names
-        Points and their names.
+        Points, in pixels with y downwards, and their names in text of 12 pixels.
     first
         Indices of the points in the order in which they choose places.
     line
@@ -40,7 +65,7 @@ def place_names(
     """
     taken = [(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in spots]
     along = [(x - 2, y - 2, x + 2, y + 2) for x, y in _sampled(line)]
-    drawn = ""
+    chosen = []
     for index in first:
         name = names[index]
         name = name if len(name) <= LIMIT else name[: LIMIT - 1].rstrip() + "…"
@@ -58,10 +83,9 @@ def place_names(
             continue
         _, _, box, away = best
         taken.append(box)
-        if away > NEAR:
-            drawn += svg.line(*spots[index], *_end(spots[index], box), "leader")
-        drawn += svg.text(box[0], box[3] - 3, name)
-    return drawn
+        leader = (spots[index], _end(spots[index], box)) if away > NEAR else None
+        chosen.append(Place(name, box, leader))
+    return chosen
 
 
 def text_width(text: str) -> float:

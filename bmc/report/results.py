@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +15,18 @@ SEEDS = frozenset({"seed", "run_seed", "order_seed"})  # runs that differ in the
 
 
 class TaskInfo(BaseModel):
-    """One task of the run's stream; ``train`` and ``test`` count samples."""
+    """One task of the run's stream; ``train``, ``test`` and ``dev`` count samples."""
 
     name: str
     dataset: str
     classes: int
     train: int
     test: int
+    dev: int | None = None
+
+    def measured(self, split: str | None) -> int | None:
+        """Return the samples of the split that accuracy was measured on: ``dev``, or test."""
+        return self.dev if split == "dev" else self.test
 
 
 class Costs(BaseModel):
@@ -161,35 +165,8 @@ class Run(BaseModel):
         return result
 
 
-def load_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read finished runs, each folder once, and set their times in relation.
-
-    The relative time of a run is its learning time over that of the fine-tuning run with
-    the same order, seed, epochs and device; unknown where no such run is among them.
-
-    Raises
-    ------
-    UsageError
-        When a folder holds no finished run, or its results cannot be understood.
-    """
-    runs = [_load(folder) for folder in dict.fromkeys(path.resolve() for path in folders)]
-    base = {_pace(run): run.costs.learning_seconds for run in runs if run.method == BASE_OF_TIME}
-    timed = []
-    for run in runs:
-        own, other = run.costs.learning_seconds, base.get(_pace(run))
-        relative = own / other if own is not None and other else None
-        costs = run.costs.model_copy(update={"relative_time": relative})
-        timed.append(run.model_copy(update={"costs": costs}))
-    return timed
-
-
-def _pace(run: Run) -> tuple[object, ...]:
-    """Return what two runs must share for their times to be compared."""
-    names = tuple(task.name for task in run.tasks)
-    return run.stream, names, run.run_seed, run.config.get("epochs"), run.device
-
-
-def _load(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
+    """Read one finished run; errors as of `bmc.report.load_runs`."""
     path = folder / "results.json"
     if not path.is_file():
         raise UsageError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bmc.report.groups import Group, Stat, group, summarise
+from bmc.report.relations import shared_note
 from bmc.report.results import Costs, Run
 
 if TYPE_CHECKING:
@@ -97,13 +98,16 @@ COLUMNS = [
     _accuracy("task-il", "final_mean", "task-il final mean"),
     _accuracy("class-il", "dataset_id", "right dataset"),
     _accuracy("class-il", "within_dataset", "class within dataset"),
-    _accuracy("class-il", "average_incremental_micro", "average incremental"),
+    _accuracy("class-il", "average_incremental_shared", "average incremental"),
     _accuracy("class-il", "forgetting_chaudhry", "forgetting", "min"),
     _accuracy("class-il", "final_micro", "class-il final micro"),
     _accuracy("class-il", "bwt_gem", "backward transfer"),
     _accuracy("class-il", "learning_accuracy", "learning accuracy"),
     _accuracy("class-il", "worst_task", "worst task"),
+    _accuracy("class-il", "intransigence", "intransigence", "min"),
     _accuracy("task-il", "forgetting_chaudhry", "task-il forgetting", "min"),
+    _accuracy("task-il", "intransigence", "task-il intransigence", "min"),
+    _accuracy("task-il", "fwt_gem", "task-il forward transfer"),
     _cost("memory_bytes", "memory", MEGABYTES, lambda c: c.memory_bytes),
     _cost("communication_bytes", "sent", MEGABYTES, lambda c: c.communication_bytes),
     _cost("total_bytes", "total cost", MEGABYTES, lambda c: c.total_bytes),
@@ -132,7 +136,7 @@ SHORT = {
     "class_il_final_mean": "class-il\nmean",
     "task_il_final_mean": "task-il\nmean",
     "class_il_dataset_id": "right\ndataset",
-    "class_il_average_incremental_micro": "average\nincrem.",
+    "class_il_average_incremental_shared": "average\nincrem.",
     "class_il_forgetting_chaudhry": "forget-\nting",
     "memory_bytes": "memory",
     "communication_bytes": "sent",
@@ -203,6 +207,7 @@ def results_table(runs: Sequence[Run]) -> Table:
     notes = [NOTE] if len(groups) > 1 else []
     notes += [REFERENCE_NOTE] if any(g.reference for g in groups) else []
     notes += [text] if (text := repeats(groups)) else []
+    notes += [text] if (text := shared_note(runs)) else []
     table = Table(
         box=None,
         pad_edge=False,

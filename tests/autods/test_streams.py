@@ -21,6 +21,7 @@ from autods.manifest import StreamItem, StreamSpec
 from autods.root import DataRoot
 from autods.store import CODES, ShardData, ShardInfo, write_shard
 from autods.streams import FeatureSet, Stream, Task, l2_normalize
+from autods.texts import ClassTexts, write_texts
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"
@@ -229,6 +230,42 @@ def test_another_labelling_of_a_dataset_can_be_streamed(root: DataRoot) -> None:
         Stream.open(wrong, root, ENCODER)
 
 
+def text_of(name: str) -> list[float]:
+    """Return what stands for the embedded name of a class in these tests: float [3]."""
+    dataset, _, number = name.partition("-")
+    return [list(SIZES).index(dataset), float(number), 1] if number else [len(dataset), 0, 0]
+
+
+def test_a_task_offers_the_embedded_names_of_its_own_classes(tmp_path: Path) -> None:
+    root = DataRoot.open(tmp_path)
+    for start, name in enumerate(["birds", "frog"]):
+        labels = list(range(SIZES[name])) * 2
+        for split in ("train", "test"):
+            hashes = [100 * start + 50 * (split == "test") + i for i in range(len(labels))]
+            write_split(root, name, split, labels, hashes)
+        seal_features(root, ENCODER, name)
+    classes = {"class": [f"frog-{i}" for i in range(11)], "half": ["low", "high"]}
+    rows = {task: np.array(list(map(text_of, names)), "f2") for task, names in classes.items()}
+    texts = ClassTexts("frog", "class", classes, classes, rows, "plain", ["{}"], "ab" * 32, {})
+    write_texts(root.text(ENCODER, "frog", "plain"), texts)
+
+    options = {"order": 3, "classes_per_task": 4}
+    stream = Stream.open("birds,frog", root, ENCODER, **options)
+    assert [task.name for task in stream.tasks] != sorted(task.name for task in stream.tasks)
+    for task in stream.tasks:
+        if task.dataset == "frog":
+            assert task.texts("plain").tolist() == list(map(text_of, task.class_names))
+            assert task.texts("plain").dtype == np.float32
+        else:
+            with pytest.raises(FeaturesMissing, match="autods embed-classes birds"):
+                task.texts("plain")
+    with pytest.raises(FeaturesMissing, match="templates default-v1"):
+        next(task for task in stream.tasks if task.dataset == "frog").texts()
+    items = [StreamItem(dataset="frog", task="half")]
+    half = Stream.open(StreamSpec(name="h", title="h", datasets=items), root, ENCODER)
+    assert half.tasks[0].texts("plain").tolist() == [text_of("low"), text_of("high")]
+
+
 def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root: DataRoot) -> None:
     order = ["cats", "frog[6:11]", "birds", "frog[0:6]"]
     stream = Stream.open("all", root, ENCODER, order=order, classes_per_task=6)
@@ -414,6 +451,8 @@ def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root: Da
 def test_a_stream_can_be_made_by_hand() -> None:
     part = FeatureSet(np.zeros((4, 7), np.float32), np.zeros(4, np.int64))
     task = Task("t", "d", 0, ["only"], 0, part, part, part)
+    with pytest.raises(FeaturesMissing, match="do not come from a data root"):
+        task.texts()
     stream = Stream("mine", "class-il", [task], "none", {})
     assert (stream.n_classes, stream.dim, len(part)) == (1, 7, 4)
     assert stream.describe()[0]["train"] == 4

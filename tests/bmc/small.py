@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
 import torch
 
-from autods.streams import Stream
+from autods.streams import Stream, Task
 from autods.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.data import TaskTensors, to_tensors
@@ -14,12 +18,22 @@ CPU = torch.device("cpu")
 
 
 def small_stream(tasks: int = 6, order: str | int = "paper") -> Stream:
-    return synthetic_stream(tasks=tasks, classes=704, dim=64, scale=1e-4, order=order)
+    made = synthetic_stream(tasks=tasks, classes=704, dim=64, scale=1e-4, order=order)
+    tasks_with_texts = [replace(task, text_source=partial(texts, task)) for task in made.tasks]
+    return replace(made, tasks=tasks_with_texts)
+
+
+def texts(task: Task, templates: str) -> np.ndarray:
+    """Return the mean of two samples of each class, in place of its embedded name: [c, d]."""
+    labels, features = task.train.labels, task.train.features.astype(np.float32)
+    classes = task.class_offset + np.arange(len(task.class_names))
+    return np.stack([features[labels == c][:2].mean(axis=0) for c in classes])
 
 
 def small_config(**changes: object) -> Config:
     fixed = {"epochs": 2, "memory": 60, "experts": 4, "buffer": 24}
     fixed |= {"consolidation_batch": 64, "consolidation_rate": 0.001, "projections": 256}
+    fixed |= {"hal_steps": 5}
     # values of several types in one dictionary: Config checks them
     return Config(**{**fixed, **changes})  # type: ignore[arg-type]
 

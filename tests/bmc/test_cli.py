@@ -123,7 +123,15 @@ def test_ctrl_c_says_what_is_kept_and_resume_goes_on(tmp_path):
 
 def test_tensorboard_events_are_written_when_asked_for(tmp_path):
     done = bmc_stream(
-        "run", "--scenario", "class-il", "--method", "slda", *SMALL, "--tensorboard", cwd=tmp_path
+        "run",
+        "--scenario",
+        "class-il",
+        "--method",
+        "slda",
+        *SMALL,
+        "--tracker",
+        "tensorboard",
+        cwd=tmp_path,
     )
     assert done.returncode == 0
     assert list(tmp_path.rglob("events.out.tfevents*"))

@@ -51,3 +51,57 @@ def test_metrics_leave_r_unchanged_and_a_perfect_learner_scores_one(n, seed):
     perfect = metrics.summary(np.where(np.isnan(R), np.nan, 1.0), range(1, n + 1), [1] * n)
     assert perfect["final_mean"] == perfect["average_incremental_micro"] == 1.0
     assert perfect["bwt_gem"] == perfect["forgetting_chaudhry"] == 0.0
+
+
+def test_forward_transfer_is_the_gain_before_a_task_was_learned_over_no_training_at_all():
+    # b = (10, 20, 50); before task 1: 26, before task 2: 41
+    before, untrained = np.array([np.nan, 0.26, 0.41]), np.array([0.1, 0.2, 0.5])
+    assert metrics.fwt_gem(before, untrained) == pytest.approx((0.06 - 0.09) / 2)
+    assert np.isnan(metrics.fwt_gem(np.full(3, np.nan), untrained))
+
+
+def test_intransigence_is_what_joint_training_reached_beyond_each_task_as_it_was_learned():
+    joint = np.array([0.9, 0.85, 0.8])  # diagonal of the worked case: 80, 90, 70
+    assert metrics.intransigence(WORKED, [1, 2, 3], joint) == pytest.approx((10 - 5 + 10) / 300)
+    grouped = np.array([[0.5, 0.7, np.nan], [0.4, 0.9, 0.6]])  # learned at 50, 70, 60
+    assert metrics.intransigence(grouped, [2, 3], joint) == pytest.approx((40 + 15 + 20) / 300)
+
+
+def test_the_class_within_the_dataset_is_the_quotient_and_unknown_where_no_dataset_was_right():
+    assert metrics.within_dataset(0.6, 0.8) == pytest.approx(0.75)
+    assert np.isnan(metrics.within_dataset(0.0, 0.0))
+
+
+@st.composite
+def matrices(draw):
+    """Draw R of tasks learned in groups, and the learned counts of its rows."""
+    n = draw(st.integers(1, 7))
+    steps = sorted(draw(st.sets(st.integers(1, n), max_size=n)) | {n})
+    values = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).random((len(steps), n))
+    return np.where(np.arange(n) < np.array(steps)[:, None], values, np.nan), steps
+
+
+@given(matrices())
+def test_every_metric_stays_within_its_bounds(case):
+    R, learned = case
+    R.flags.writeable = False  # any change would raise
+    values = metrics.summary(R, learned, [3] * R.shape[1])
+    for name, value in values.items():
+        low = -1 if name in ("bwt_gem", "forgetting_chaudhry") else 0
+        assert np.isnan(value) or low <= value <= 1, name
+    assert values["worst_task"] <= values["final_mean"] <= R[-1].max()
+    assert values["final_micro"] == pytest.approx(values["final_mean"])  # tasks of one size
+    missed = metrics.intransigence(R, learned, np.full(R.shape[1], 0.5))
+    assert missed == pytest.approx(0.5 - values["learning_accuracy"])
+
+
+@given(matrices(), st.randoms(use_true_random=False))
+def test_what_only_the_last_row_decides_does_not_depend_on_the_order_of_tasks(case, random):
+    R, _ = case
+    order = list(range(R.shape[1]))
+    random.shuffle(order)
+    sizes = np.arange(1, R.shape[1] + 1)
+    moved = R[-1:, order]
+    assert metrics.final_mean(moved) == pytest.approx(metrics.final_mean(R))
+    assert metrics.worst_task(moved) == metrics.worst_task(R)
+    assert metrics.final_micro(moved, sizes[order]) == pytest.approx(metrics.final_micro(R, sizes))

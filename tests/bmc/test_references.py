@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bmc.data import Split, TaskTensors
 from bmc.methods import METHODS
-from bmc.methods.fecam import shrunk_correlation
+from bmc.methods.fecam import distances, shrunk_correlation
 from bmc.methods.ridge import HELD_OUT, RIDGES
 from bmc.seeds import generator
 
@@ -182,6 +182,18 @@ def test_fecam_is_the_mahalanobis_distance_by_each_classs_correlation():
     scores = method.scores(torch.tensor([[6.0, 8.0]]))
     torch.testing.assert_close(scores, -torch.tensor([distances]))
     assert abs(distances[0] - distances[1]) > 0.1
+
+
+@pytest.mark.parametrize("part", [-0.7, 0.5])  # features fall against each other, or together
+def test_fecams_distance_by_few_rows_is_that_by_the_whole_correlation(part):
+    draws = torch.Generator().manual_seed(0)
+    roots = torch.randn(7, 50, generator=draws)
+    roots = roots + part * roots.mean(dim=1, keepdim=True)
+    z, mean = torch.randn(11, 50, generator=draws), torch.randn(50, generator=draws)
+    inverse = torch.linalg.inv(shrunk_correlation((roots.T @ roots).double(), 0.7))
+    away = (z - mean).double()
+    expected = ((away @ inverse) * away).sum(dim=1).float()
+    torch.testing.assert_close(distances(z, mean, roots, 0.7), expected, rtol=1e-4, atol=0)
 
 
 def test_shared_fecam_is_the_mahalanobis_distance_by_the_pooled_correlation():

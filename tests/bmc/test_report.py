@@ -24,10 +24,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from autods.errors import UsageError
+from bmc.comparison import compare_groups
 from bmc.report import build_report, group, load_runs, results_csv, results_table
 from bmc.report.by_task import heat_map
 from bmc.report.cost import cost_accuracy, cost_points, pareto, pareto_front
 from bmc.report.page import compare
+from bmc.report.relations import SHARED
 from bmc.report.results import Run
 from bmc.report.svg import count_ticks, spread
 
@@ -428,7 +430,7 @@ def test_a_sweep_draws_the_curves_of_its_best_rows_and_lists_all(tmp_path):
     rows = ablation()
     folders = [write(tmp_path / f"{i}", r) for i, r in enumerate(rows)]
     text = Outline(read(build_report(folders, tmp_path / "report.html"))).text
-    assert f"The 12 best of {len(rows)} are drawn" in text
+    assert f"Of {len(rows)} configurations, 7 are drawn" in text
     assert "Each configuration learned 9 tasks" in text
     assert all(g.label in text for g in groups_of(rows))
 
@@ -494,6 +496,131 @@ def test_a_run_without_optional_numbers_makes_a_page(tmp_path):
     results["R"] = {"class-il": [[None] * 3] * 3}
     page = build_report([write(tmp_path / "run", results)], tmp_path / "report.html")
     assert "No accuracy was measured" in Outline(read(page)).text
+
+
+def of(method: str, title: str, **made) -> dict:
+    """Results as those of replay, of a method of another name."""
+    return {**make_results("er", **made), "method": method, "title": title}
+
+
+def many(tmp_path: Path, count: int, orders: int, tasks: int = 9) -> list[Path]:
+    """Runs of so many methods besides fine-tuning and joint training, each less accurate."""
+    folders = []
+    for seed in range(orders):
+        for k in range(count):
+            results = of(f"m{k}", f"Method {k}", tasks=tasks, order_seed=seed)
+            results["metrics"]["class-il"]["final_mean"] = 0.7 - 0.02 * k + 0.001 * seed * (k % 3)
+            folders.append(write(tmp_path / f"m{k}-{seed}", results))
+        for method in ("finetune", "joint"):
+            results = make_results(method, tasks=tasks, order_seed=seed)
+            folders.append(write(tmp_path / f"{method}-{seed}", results))
+    return folders
+
+
+def test_of_many_methods_the_best_and_the_landmarks_are_drawn_and_all_stand_in_the_tables(tmp_path):
+    folders = many(tmp_path, count=28, orders=5, tasks=71)
+    page = build_report(folders, tmp_path / "report.html")
+    outline = Outline(read(page))
+    assert "Of 30 methods, 8 are drawn" in outline.text
+    drawings = [a["aria-label"] for t, a in outline.elements if t == "svg" and "aria-label" in a]
+    matrices = [label for label in drawings if label.startswith("Accuracy matrix of ")]
+    named = [label.removeprefix("Accuracy matrix of ").partition(",")[0] for label in matrices]
+    assert named == [*(f"Method {k}" for k in range(6)), "Fine-tuning", "Joint training"]
+    assert all(outline.text.count(f"Method {k} ") >= 2 for k in range(28))
+    folded = [a for t, a in outline.elements if t == "details" and a.get("class") == "one"]
+    assert len(folded) == 8 - 4
+    links = [a["download"] for t, a in outline.elements if t == "a" and "download" in a]
+    assert len(links) == 1 + 3 * 8  # one run of each method that is drawn
+    assert page.stat().st_size < 2_500_000
+
+
+def test_intervals_and_tests_against_the_best_stand_in_the_report_of_several_orders(tmp_path):
+    folders = many(tmp_path, count=4, orders=5)
+    outline = Outline(read(build_report(folders, tmp_path / "report.html")))
+    rows = compare_groups(group(load_runs(folders)), "class-il")
+    table = outline.text.partition("Final mean accuracy, class-il")[2].partition("learning")[0]
+    words = " ".join(table.split())
+    assert [row.group.label for row in rows if row.best] == ["Method 0"]
+    second = next(row for row in rows if row.group.label == "Method 1")
+    assert second.p < 0.05
+    shown = f"{second.low * 100:.1f} to {second.high * 100:.1f} \N{MINUS SIGN}1.8 < 0.001 worse 5"
+    assert f"Method 1 {second.mean * 100:.1f} {shown}" in words
+    assert "Method 0 70.0 70.0 to 70.0 best 5" in words
+    assert re.search(r"Joint training † [\d.]+ [\d. to]+ \S+ \S* ?[\d.]+ reference 5", words)
+
+
+def test_methods_that_the_test_cannot_tell_from_the_best_are_named_at_the_top(tmp_path):
+    folders = []
+    for seed in range(3):
+        for title, mean in (("One", 0.6 + 0.01 * seed), ("Two", 0.62 - 0.015 * seed)):
+            results = of(title, title, tasks=5, order_seed=seed)
+            results["metrics"]["class-il"]["final_mean"] = mean
+            folders.append(write(tmp_path / f"{title}-{seed}", results))
+    text = Outline(read(build_report(folders, tmp_path / "report.html"))).text
+    assert "Over these orders Two cannot be told apart from the first" in " ".join(text.split())
+
+
+def test_one_order_gets_neither_interval_nor_test(tmp_path):
+    text = Outline(read(build_report(many(tmp_path, 3, 1), tmp_path / "report.html"))).text
+    assert "Intervals and tests" not in text
+
+
+def rows_at(method: str, learned: list[int], accuracies: list[float]) -> dict:
+    """Results of four tasks of 10, 20, 30 and 40 test samples, measured after some of them."""
+    results = of(method, method, tasks=4)
+    for task, size in zip(results["tasks"], (10, 20, 30, 40), strict=True):
+        task["test"] = size
+    R = [[a if j < n else None for j in range(4)] for n, a in zip(learned, accuracies, strict=True)]
+    return {**results, "learned": learned, "R": {"class-il": R, "task-il": R}}
+
+
+def test_average_incremental_accuracy_is_compared_over_the_evaluations_that_all_have(tmp_path):
+    every = rows_at("every", [1, 2, 3, 4], [0.9, 0.8, 0.7, 0.6])
+    pairs = rows_at("pairs", [2, 4], [0.7, 0.5])
+    once = rows_at("joint", [4], [0.8])
+    folders = [write(tmp_path / r["method"], r) for r in (every, pairs, once)]
+    runs = {run.method: run for run in load_runs(folders)}
+    values = {m: run.metrics["class-il"].get(SHARED) for m, run in runs.items()}
+    assert values == {"every": pytest.approx(0.7), "pairs": pytest.approx(0.6), "joint": None}
+    alone = load_runs(folders[:1])[0].metrics["class-il"][SHARED]
+    assert alone == pytest.approx(0.75)
+    text = " ".join(printed(list(runs.values())))
+    assert "average incremental: over the 2 evaluations that all have, after 2, 4 tasks" in text
+    page = Outline(read(build_report(folders, tmp_path / "report.html"))).text
+    assert "Average incremental: over the 2 evaluations that all have" in page
+
+
+def test_methods_without_a_common_evaluation_but_the_last_have_no_average_to_compare(tmp_path):
+    folders = [
+        write(tmp_path / "one", rows_at("one", [1, 4], [0.9, 0.6])),
+        write(tmp_path / "two", rows_at("two", [2, 4], [0.7, 0.5])),
+    ]
+    runs = load_runs(folders)
+    assert all(SHARED not in run.metrics["class-il"] for run in runs)
+    assert "average incremental: left out" in " ".join(printed(runs))
+
+
+def test_intransigence_is_known_where_joint_training_has_the_same_order_and_seed(tmp_path):
+    own = rows_at("own", [1, 2, 3, 4], [0.9, 0.8, 0.7, 0.6])
+    other = {**own, "run_seed": 7}
+    joint = rows_at("joint", [4], [0.85])
+    folders = [write(tmp_path / name, r) for name, r in
+               (("own", own), ("other", other), ("joint", joint))]  # fmt: skip
+    found = {r.folder: r.metrics["class-il"].get("intransigence") for r in load_runs(folders)}
+    expected = 0.85 - (0.9 + 0.8 + 0.7 + 0.6) / 4
+    assert found == {"own": pytest.approx(expected), "other": None, "joint": None}
+    row = next(csv.DictReader(io.StringIO(results_csv(load_runs(folders[::2])))))
+    assert float(row["class_il_intransigence_mean"]) == pytest.approx(expected)
+    page = Outline(read(build_report(folders, tmp_path / "report.html"))).text
+    assert "intransigence" in page
+
+
+def test_every_table_names_its_rows_and_columns_and_has_a_caption_or_a_labelled_region(outline):
+    cells = [(t, a) for t, a in outline.elements if t == "th"]
+    assert all(a.get("scope") in ("row", "col", "rowgroup", "colgroup") for _, a in cells)
+    tables = sum(t == "table" for t, _ in outline.elements)
+    regions = [a for t, a in outline.elements if t == "div" and a.get("role") == "region"]
+    assert tables == len(regions)
 
 
 def test_settings_are_written_once_where_all_runs_agree():

@@ -1,0 +1,186 @@
+"""Whether one method is better than another, from runs over several orders of the tasks.
+
+The order of the tasks is the independent unit: runs of one order that differ in the run seed are
+averaged first, since they share what makes orders differ. Differences are taken between runs of
+the same order and the same run seed. Intervals and tests tell how results vary from order to
+order, and nothing of how they would vary with other test samples: a method that does not depend
+on the order has an interval of width zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bmc.report.groups import Group
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05  # an adjusted p below it counts as a difference
+LESS_IS_BETTER = frozenset({"forgetting_chaudhry", "intransigence"})
+
+Order = tuple[str, ...]  # names of tasks in their order
+Repeat = tuple[Order, int]  # with a run seed
+
+
+@dataclass(frozen=True)
+class Row:
+    """One group beside the best of all; ``None`` where there is nothing to tell.
+
+    Attributes
+    ----------
+    n
+        Number of orders in which the metric is known.
+    mean, low, high
+        Mean over orders and its 95 % interval (Student's t); no interval for one order.
+    best
+        Whether it is the best of the groups that are no references.
+    difference
+        Mean difference to the best (own minus its), over the orders that both have.
+    p
+        Of the paired two-sided t-test against the best, adjusted by Holm for the number of
+        tests; ``None`` for the best itself and for fewer than two pairs.
+    pairs
+        Number of orders behind ``difference``.
+    """
+
+    group: Group
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    best: bool
+    difference: float | None
+    p: float | None
+    pairs: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.mean is None or self.high is None else self.high - self.mean
+
+    @property
+    def tied(self) -> bool:
+        """Whether the best cannot be told from it: tested, and no significant difference."""
+        return self.p is not None and self.p >= SIGNIFICANT
+
+
+def compare_groups(groups: Sequence[Group], scenario: str, metric: str = "final_mean") -> list[Row]:
+    """Compare groups in one metric, against the best that is no reference.
+
+    Parameters
+    ----------
+    groups
+        As of `bmc.report.groups.group`.
+    scenario
+        ``class-il`` or ``task-il``: the accuracies that the metric is of.
+    metric
+        A metric of the runs, by name.
+
+    Returns
+    -------
+    One row for each group, in their order.
+    """
+    repeats = [_repeats(g, scenario, metric) for g in groups]
+    values = [list(_by_order(known).values()) for known in repeats]
+    best = _best(groups, values, metric)
+    rows, tests = [], []
+    for k, (group, own) in enumerate(zip(groups, values, strict=True)):
+        differences: list[float] = []
+        if best is not None and k != best:
+            shared = repeats[k].keys() & repeats[best].keys()
+            pairs = {
+                key: repeats[k][key] - repeats[best][key] for key in repeats[k] if key in shared
+            }
+            differences = list(_by_order(pairs).values())
+        low, high = interval(own) or (None, None)
+        tests.append(paired_p(differences))
+        rows.append(
+            Row(
+                group=group,
+                n=len(own),
+                mean=fmean(own) if own else None,
+                low=low,
+                high=high,
+                best=k == best,
+                difference=fmean(differences) if differences else None,
+                p=None,
+                pairs=len(differences),
+            )
+        )
+    return [replace(row, p=p) for row, p in zip(rows, holm(tests), strict=True)]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean by Student's t; ``None`` for fewer than two values."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None
+    factor = float(t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1))
+    half = factor * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def paired_p(differences: Sequence[float]) -> float | None:
+    """Return the two-sided p of the paired t-test; ``None`` for fewer than two pairs.
+
+    Differences that are all the same have no deviation: p is 1 where they are 0 and else 0,
+    the limits of the test.
+    """
+    from scipy.stats import t
+
+    if len(differences) < 2:
+        return None
+    mean, deviation = fmean(differences), stdev(differences)
+    if deviation == 0:
+        return 1.0 if mean == 0 else 0.0
+    statistic = mean / deviation * math.sqrt(len(differences))
+    return float(2 * t.sf(abs(statistic), len(differences) - 1))
+
+
+def holm(tests: Sequence[float | None]) -> list[float | None]:
+    """Adjust p values for their number (Holm 1979): the smallest times m, the next times m - 1.
+
+    An adjusted value is never below that of a smaller one, and never above 1. ``None``, where
+    nothing was tested, stays and does not count.
+    """
+    known = sorted((p, k) for k, p in enumerate(tests) if p is not None)
+    adjusted: list[float | None] = [None] * len(tests)
+    largest = 0.0
+    for rank, (p, k) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[k] = largest
+    return adjusted
+
+
+def _repeats(group: Group, scenario: str, metric: str) -> dict[Repeat, float]:
+    """Return what is known of a metric by order and run seed."""
+    found = {}
+    for run in group.runs:
+        value = run.metrics.get(scenario, {}).get(metric)
+        if value is not None:
+            found[tuple(task.name for task in run.tasks), run.run_seed] = value
+    return found
+
+
+def _by_order(values: Mapping[Repeat, float]) -> dict[Order, float]:
+    """Return the mean over run seeds of each order."""
+    seeds: dict[Order, list[float]] = {}
+    for (order, _), value in values.items():
+        seeds.setdefault(order, []).append(value)
+    return {order: fmean(own) for order, own in seeds.items()}
+
+
+def _best(groups: Sequence[Group], values: Sequence[list[float]], metric: str) -> int | None:
+    """Return the number of the best group: the first of equals, references left out."""
+    sign = -1 if metric in LESS_IS_BETTER else 1
+    ranked = [
+        (sign * fmean(own), -k)
+        for k, (group, own) in enumerate(zip(groups, values, strict=True))
+        if own and not group.reference
+    ]
+    return -max(ranked)[1] if ranked else None

@@ -1,0 +1,84 @@
+"""Dark experience replay, DER and DER++ (arXiv 2004.07211).
+
+As in the paper, samples enter the reservoir while their task is learned, with the logits of that
+moment. Here they do so once, in the last of the passes over a task: the logits of the first say
+little of classes that are only being learned, and to offer a sample in every pass fills the
+reservoir with copies of it. The head grows, so the distance is over the classes that were known
+when a sample was stored; it is their mean and not the sum of the paper's squared norm: the sum
+grows with the number of classes, drowns the task loss in long streams, and ends below
+fine-tuning. Current and replayed samples share one forward pass, for the same batch statistics.
+DER, which never sees a former label, stays far behind DER++ in class-il: its distance says nothing
+of later classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bmc.active import Active
+from bmc.config import Config
+from bmc.losses import task_loss
+from bmc.memory import Reservoir
+from bmc.methods.base import METHODS
+from bmc.methods.experience_replay import OnlineReplay
+
+
+@METHODS.register("der")
+class DarkExperienceReplay(OnlineReplay):
+    """Replayed samples keep the logits that the network gave for them when it learned them."""
+
+    name = "der"
+    title = "DER"
+    draws_per_update = 1
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.extra_rows = config.replay_batch * self.draws_per_update
+        self.memory = Reservoir(config.memory, dim, device, n_outputs=n_classes)
+
+    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+        """Make one update, then offer the batch with the logits of this moment."""
+        logits, old, rows = self.replay(x, keep)
+        loss = task_loss(logits, labels)
+        if len(rows):
+            loss = loss + self.penalty(old, rows)
+        update.descend(loss)
+        self.offer(x, labels, logits)
+
+    def penalty(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return what replayed samples add to the loss, [1], from their logits [1, R, C]."""
+        stored, known = self.memory.outputs[rows, : logits.shape[2]], self.memory.known[rows]
+        return self.config.der_alpha * logit_distance(logits[0], stored, known)[None]
+
+
+@METHODS.register("derpp")
+class DarkExperienceReplayPlus(DarkExperienceReplay):
+    """DER, and the task loss on other replayed samples."""
+
+    name = "derpp"
+    title = "DER++"
+    draws_per_update = 2
+
+    def penalty(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Add the task loss of the second half of the replayed samples."""
+        half = self.config.replay_batch
+        again = task_loss(logits[:, half:], self.memory.labels[rows[half:]][None])
+        return super().penalty(logits[:, :half], rows[:half]) + self.config.der_beta * again
+
+
+def logit_distance(logits: Tensor, stored: Tensor, known: Tensor) -> Tensor:
+    """Mean squared distance of logits to stored ones over the classes known then: a scalar.
+
+    Parameters
+    ----------
+    logits
+        float32 [n, C], of the classes that compete.
+    stored
+        float16 [n, C], of row i only the first ``known[i]`` count.
+    known
+        int64 [n].
+    """
+    counts = torch.arange(logits.shape[1], device=logits.device) < known[:, None]
+    squares = (logits - stored).square() * counts
+    return (squares.sum(dim=1) / known).mean()

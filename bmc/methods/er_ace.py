@@ -1,0 +1,46 @@
+"""Experience replay with asymmetric cross-entropy, ER-ACE (arXiv 2104.05025).
+
+The reservoir holds samples of the current task too: only through these its classes compete with
+former ones. Of the paper's single pass the last of ours takes the place: in it every sample is
+offered. Current and replayed samples share one forward pass, for the same batch statistics.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bmc.active import Active
+from bmc.config import Config
+from bmc.losses import task_loss
+from bmc.memory import Reservoir
+from bmc.methods.base import METHODS
+from bmc.methods.experience_replay import OnlineReplay
+
+
+@METHODS.register("er-ace")
+class AsymmetricReplay(OnlineReplay):
+    """Replay where the classes of a new batch compete among themselves, replayed ones with all."""
+
+    name = "er-ace"
+    title = "ER-ACE"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.memory = Reservoir(config.memory, dim, device)
+
+    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+        """Make one update, then offer the batch to the reservoir."""
+        logits, old, rows = self.replay(x, keep)
+        loss = task_loss(among_present(logits, labels), labels)
+        if len(rows):
+            loss = loss + task_loss(old, self.memory.labels[rows][None])
+        update.descend(loss)
+        self.offer(x, labels)
+
+
+def among_present(logits: Tensor, labels: Tensor) -> Tensor:
+    """Take the classes that no label [1, B] names out of the competition: [1, B, C]."""
+    present = torch.zeros(logits.shape[2], dtype=torch.bool, device=logits.device)
+    present[labels[0]] = True
+    return logits.masked_fill(~present, -torch.inf)

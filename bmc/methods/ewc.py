@@ -1,0 +1,35 @@
+"""Online EWC (arXiv 1805.06370) on elastic weight consolidation (arXiv 1612.00796).
+
+The Fisher information is the diagonal empirical one: mean squared gradients of the task's
+log-likelihood at the labels as given, over its whole training data, in evaluation mode. It is
+a mean as the loss is, so the penalty's weight does not depend on the size of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from bmc.data import TaskTensors
+from bmc.gradients import cross_entropy
+from bmc.methods.base import METHODS
+from bmc.methods.penalty import PenaltyMethod
+
+
+@METHODS.register("ewc")
+class OnlineEWC(PenaltyMethod):
+    """Parameters are held in proportion to the Fisher information of former tasks."""
+
+    name = "ewc"
+    title = "Online EWC"
+
+    @property
+    def strength(self) -> float:
+        """The penalty is lambda / 2 * sum F (theta - theta*)^2 (arXiv 1612.00796)."""
+        return self.config.ewc_lambda
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """F = gamma F + F_t (arXiv 1805.06370), F_t the Fisher information of this task."""
+        fisher = self.mean_gradients(group, self.outputs, cross_entropy, torch.square)
+        self.importance = self.config.ewc_gamma * self.importance + fisher

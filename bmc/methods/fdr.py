@@ -1,0 +1,74 @@
+"""Function distance regularisation, FDR (arXiv 1805.08289).
+
+The memory holds what the network answered at the end of each sample's task, as probabilities.
+Classes that it did not know then had none, so later classes count with a stored probability of 0.
+Distance and task loss make one update together (the published code makes two steps), from one
+forward pass over current and stored samples, for the same batch statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bmc.config import Config
+from bmc.data import TaskTensors, take
+from bmc.losses import task_loss
+from bmc.memory import TaskMemory, balanced_choice
+from bmc.methods.base import METHODS
+from bmc.methods.experience_replay import Remembering
+from bmc.seeds import generator
+
+
+@METHODS.register("fdr")
+class FunctionDistance(Remembering):
+    """The network's answers to former samples must stay what they were when their task ended."""
+
+    name = "fdr"
+    title = "FDR"
+    capturable = False  # the loss draws stored samples
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.memory = TaskMemory(config.memory, dim, device, n_outputs=n_classes)
+
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+        """Return L_T + alpha |f - f_stored|, [1]."""
+        if len(self.memory) == 0:
+            return super().loss(x, labels, keep)
+        rows = self.memory.draw(self.extra_rows, self.draws)
+        both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
+        own, old = self.net(both, keep)[0].split([x.shape[1], len(rows)], dim=1)
+        stored = self.memory.outputs[rows, : old.shape[2]]
+        return task_loss(own, labels) + self.config.fdr_alpha * function_distance(old[0], stored)
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Store samples of the task with the network's answers to them."""
+        for task in group:
+            draws = generator(self.config.seed, "memory", task.index)
+            rows = balanced_choice(self.memory.capacity, draws, task.train.labels)
+            features = take(task.train.features, rows, self.device)
+            labels = take(task.train.labels, rows, self.device)
+            answers = self.scores(features).softmax(dim=1)
+            self.memory.add(features, labels, draws, task=task.index, outputs=answers)
+
+
+def function_distance(logits: Tensor, stored: Tensor) -> Tensor:
+    """L2 distance of two functions, estimated on n samples: a scalar.
+
+    sqrt(mean_i |softmax(f(x_i)) - p_i|^2), the norm of arXiv 1805.08289.
+
+    Parameters
+    ----------
+    logits
+        float32 [n, C].
+    stored
+        float16 [n, C], probabilities p_i.
+    """
+    # the norm's gradient is 0 where the distance is
+    norm = torch.linalg.vector_norm(functional.softmax(logits, dim=1) - stored)
+    distance: Tensor = norm / len(logits) ** 0.5
+    return distance

@@ -1,0 +1,113 @@
+"""GDumb: a greedy balanced memory and a network trained on it from scratch (ECCV 2020).
+
+Prabhu, Torr and Dokania, "GDumb: A Simple Approach that Questions Our Progress in Continual
+Learning". Published: SGD, 256 epochs, learning rate 0.05 to 0.0005, and CutMix, which mixes
+images; here AdamW with rates of its own, and no CutMix of features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bmc.config import Config
+from bmc.data import Shuffled, Split, TaskTensors, steps_for, take
+from bmc.losses import task_loss
+from bmc.memory import balanced_choice
+from bmc.methods.base import METHODS, NetMethod
+from bmc.seeds import Noise, generator
+from bmc.training import Batch, Course, by_loss, train_stacked
+
+
+@METHODS.register("gdumb")
+class GDumb(NetMethod):
+    """Keeps a class-balanced memory, and trains a new network on it alone after each task.
+
+    Attributes
+    ----------
+    memory
+        float16 features [n, d] and int64 labels [n] of the samples kept.
+    """
+
+    name = "gdumb"
+    title = "GDumb"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        features = torch.zeros(0, dim, dtype=torch.float16, device=device)
+        self.memory = Split(features, torch.zeros(0, dtype=torch.int64, device=device))
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Offer the task's samples to the memory, then train from new weights on it."""
+        self.seen = group[-1].stop
+        with self.watch.phase("memory", self.device):
+            for task in group:
+                self._offer(task)
+        with self.watch.phase("train", self.device):
+            self._fit(group[-1].index)
+
+    def _offer(self, task: TaskTensors) -> None:
+        """Keep what the greedy balancing sampler (Algorithm 1) keeps of all samples of a task.
+
+        It makes room for a class with fewer samples by a random one of the largest class, until
+        the classes are equal. This is chosen at once, at random among the samples of a class,
+        so in no order of them; and what a small class leaves of its share, others may use.
+        """
+        draws = generator(self.config.seed, "memory", task.index)
+        labels = torch.cat([self.memory.labels, task.train.labels])
+        rows = balanced_choice(self.config.memory, draws, labels)
+        n = len(self.memory)
+        new = take(task.train.features, rows[rows >= n] - n, self.device)
+        features = [self.memory.features[rows[rows < n]], new.to(torch.float16)]
+        self.memory = Split(torch.cat(features), labels[rows])
+
+    def _fit(self, index: int) -> None:
+        """Train from new weights on the memory, with a cosine from the first to the last rate."""
+        config, data = self.config, self.memory
+        self.net.load_state_dict(self.new_net(self.n_classes, "gdumb weights", index).state_dict())
+        course = Course(
+            sampler=Shuffled(len(data), generator(config.seed, "batches", index)),
+            steps=steps_for(len(data), config.gdumb_epochs, config.batch_size),
+            noise=Noise(config.seed, "dropout", index),
+        )
+        last = config.gdumb_last_rate / config.gdumb_rate
+
+        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+            return self.fetch(data, rows)
+
+        def loss(batch: Batch) -> Tensor:
+            features, labels = batch.data
+            return task_loss(self.net(self.inputs(features), batch.keep)[0], labels)
+
+        made = train_stacked(
+            self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
+            rate=config.gdumb_rate, schedule=lambda share: cosine(share, last),
+        )  # fmt: skip
+        self.steps += sum(made)
+
+    def memory_bytes(self) -> int:
+        """Bytes of the memory, labels counted as 4 bytes each."""
+        return len(self.memory) * (2 * self.dim + 4)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return network and memory."""
+        return super().state() | {
+            "memory.features": self.memory.features,
+            "memory.labels": self.memory.labels.int(),
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load network and memory."""
+        super().load_state(state)
+        self.memory = Split(
+            state["memory.features"].to(self.device),
+            state["memory.labels"].to(self.device).long(),
+        )
+
+
+def cosine(share: float, last: float) -> float:
+    """Return the factor of the learning rate after a share of the updates: from 1 to ``last``."""
+    return last + (1 - last) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,174 @@
+"""GSS, the greedy variant of gradient-based sample selection (arXiv 1903.08671, Algorithm 2).
+
+The paper sees each sample once. Here a sample is offered in the task's first pass, after the
+update that it took part in, and never again; replay draws from the whole memory, as in the
+paper. A batch is offered at once: its samples share one draw of stored samples to be compared
+with and the scores as they stood, so a batch of 1 follows the algorithm exactly. Gradients are
+those of single samples in evaluation mode over all parameters.
+
+A full memory admits only samples whose gradient points away from all that it is compared with.
+With many classes these are few, so the memory stays near the first tasks and GSS behind
+uniform replay: that is the paper's rule. Fewer ``gss_samples`` admit more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bmc.active import Active
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.gradients import cross_entropy, sample_gradients
+from bmc.methods.base import METHODS, NetMethod
+from bmc.seeds import generator
+
+ALONE = 1.0  # score where nothing is stored to compare with: that of a cosine of 0
+
+
+class GreedyMemory:
+    """Preallocated samples with a score each; one of a lesser score may take the place.
+
+    Attributes
+    ----------
+    features, labels
+        float16 [capacity, d] and int64 [capacity], on the device.
+    scores
+        float32 [capacity] from 0 to 2, on the host, where the draws are made.
+    """
+
+    def __init__(self, capacity: int, dim: int, device: torch.device) -> None:
+        self.capacity = capacity
+        self.features = torch.zeros(capacity, dim, dtype=torch.float16, device=device)
+        self.labels = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self.scores = torch.zeros(capacity)
+        self._filled = 0
+
+    def __len__(self) -> int:
+        return self._filled
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [n, d] and labels [n] at ``index``, int64 [n] on the host."""
+        index = index.to(self.labels.device)
+        return self.features[index], self.labels[index]
+
+    def offer(
+        self, features: Tensor, labels: Tensor, scores: Tensor, draws: torch.Generator
+    ) -> None:
+        """Offer samples [n, d], [n] with their scores, float32 [n] on the host, in their order.
+
+        While there is room all are taken. Then the place i is drawn with probability
+        C_i / sum C, and a sample of score c < 1 takes it with probability C_i / (C_i + c).
+        """
+        n = len(labels)
+        free = min(n, self.capacity - self._filled)
+        self._put(np.arange(self._filled, self._filled + free), np.arange(free),
+                  features, labels, scores)  # fmt: skip
+        self._filled += free
+        if free == n:
+            return
+        c = scores[free:].double()
+        stored = self.scores.double()
+        edges = stored.cumsum(dim=0)
+        uniform = torch.rand(2, len(c), dtype=torch.float64, generator=draws)
+        place = torch.searchsorted(edges, uniform[0] * edges[-1], right=True)
+        place.clamp_(max=self.capacity - 1)
+        takes = (c < 1) & (uniform[1] * (stored[place] + c) < stored[place])
+        taken, rows = place[takes].numpy(), free + torch.nonzero(takes)[:, 0].numpy()
+        # of several samples for one place the last stays, as if offered one by one
+        places, last = np.unique(taken[::-1], return_index=True)
+        self._put(places, rows[::-1][last], features, labels, scores)
+
+    def _put(
+        self, places: np.ndarray, rows: np.ndarray, features: Tensor, labels: Tensor, scores: Tensor
+    ) -> None:
+        to, source = torch.from_numpy(places), torch.from_numpy(rows.copy())
+        self.scores[to] = scores[source]
+        to, source = to.to(self.labels.device), source.to(self.labels.device)
+        self.features[to] = features[source].to(self.features.dtype)
+        self.labels[to] = labels[source]
+
+    def nbytes(self) -> int:
+        """Bytes of the stored samples, labels and scores counted as 4 bytes each."""
+        return len(self) * (self.features.shape[1] * self.features.element_size() + 8)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the stored samples, labels as int32, for a checkpoint."""
+        n = len(self)
+        return {
+            "memory.features": self.features[:n],
+            "memory.labels": self.labels[:n].int(),
+            "memory.scores": self.scores[:n],
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        n = self._filled = len(state["memory.labels"])
+        self.features[:n] = state["memory.features"].to(self.features.device)
+        self.labels[:n] = state["memory.labels"].to(self.labels.device)
+        self.scores[:n] = state["memory.scores"].cpu()
+
+
+@METHODS.register("gss")
+class GradientSampleSelection(NetMethod):
+    """Replay from a memory that prefers samples whose gradients point apart."""
+
+    name = "gss"
+    title = "GSS"
+    capturable = False
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.extra_rows = config.replay_batch
+        self.memory = GreedyMemory(config.memory, dim, device)
+        self._draws = torch.Generator()
+        self._left = 0  # samples of the task's first pass that were not offered yet
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Start the draws of this task and its first pass."""
+        self._draws = generator(self.config.seed, "gradient selection", group[0].index)
+        self._left = sum(len(task.train) for task in group)
+
+    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+        """Make an update with replayed samples beside the batch; then offer the batch."""
+        new, new_labels = x[0, : self._left], labels[0, : self._left]
+        if len(self.memory):
+            rows = torch.randint(len(self.memory), (self.extra_rows,), generator=self._draws)
+            old, old_labels = self.memory.rows(rows)
+            x = torch.cat([x, self.inputs(old)[None]], dim=1)
+            labels = torch.cat([labels, old_labels[None]], dim=1)
+        update.descend(self.loss(x, labels, keep))
+        if self._left:
+            features = new / self.config.feature_norm
+            self.memory.offer(features, new_labels, self.compare(new, new_labels), self._draws)
+            self._left -= len(new)
+
+    def compare(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Score samples [n, d], [n]: float32 [n] on the host.
+
+        c = max_i <g, G_i> / (|g| |G_i|) + 1 over the gradients G_i of stored samples.
+        """
+        if not len(self.memory):
+            return torch.full((len(x),), ALONE)
+        drawn = torch.randperm(len(self.memory), generator=self._draws)
+        old, old_labels = self.memory.rows(drawn[: self.config.gss_samples])
+        both = torch.cat([x, self.inputs(old)]), torch.cat([labels, old_labels])
+        gradients = sample_gradients(self.net.parts(), *both, cross_entropy)
+        own, stored = gradients.split(len(x))
+        return (own.cosines(stored).amax(dim=1) + 1).clamp(0, 2).cpu()
+
+    def memory_bytes(self) -> int:
+        """Bytes of the stored samples and their scores."""
+        return self.memory.nbytes()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return network and memory."""
+        return super().state() | self.memory.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load network and memory."""
+        super().load_state(state)
+        self.memory.load_state(state)

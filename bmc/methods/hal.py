@@ -1,0 +1,168 @@
+"""Hindsight anchor learning, HAL (arXiv 2002.08165), on top of experience replay.
+
+Anchors are points of the feature space, one per class, made when its task ends; mean embeddings
+are kept per class too. An anchor starts at a training sample of its class and climbs, by steps of
+one hundredth of its length, what fine-tuning on the memory of former tasks makes it lose (of the
+first task's, which has no former ones, only the distance to the mean embedding counts). The
+tentative update is AdamW's. Of the paper's bilevel step the first order is kept: the predictions
+before the update are held fixed, and those after it are differentiated at the tentative weights.
+Each update draws ``replay_batch`` of the anchors, so that it costs the same in a long stream, and
+passes them through the network with the batch and the replayed samples, for the same batch
+statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bmc.active import Active
+from bmc.anchors import climb, one_of_each
+from bmc.config import Config
+from bmc.data import Shuffled, Split, TaskTensors, steps_for, take
+from bmc.losses import task_loss
+from bmc.memory import Reservoir
+from bmc.methods.base import METHODS
+from bmc.methods.experience_replay import Replay
+from bmc.nets import ResidualMLP
+from bmc.seeds import Noise, generator
+from bmc.training import Batch, Course, by_loss, train_stacked
+
+
+@METHODS.register("hal")
+class HindsightAnchors(Replay):
+    """Experience replay whose updates must not move the predictions at one anchor per class.
+
+    Attributes
+    ----------
+    anchors
+        float16 [n_classes, d], as features are stored; those of former tasks' classes are made.
+    """
+
+    name = "hal"
+    title = "HAL"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.extra_rows = 2 * config.replay_batch
+        self.memory = Reservoir(config.memory, dim, device)
+        self.anchors = torch.zeros(n_classes, dim, dtype=torch.float16, device=device)
+        self._made = 0
+        self._start = 0
+        self._means = torch.empty(0)  # of the task's classes: mean embeddings [c, width]
+        self._met = torch.empty(0)  # [c], whether a class has one
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Start the draws and the mean embeddings of this task's classes."""
+        super().begin_group(group)
+        self._start, c = group[0].start, group[-1].stop - group[0].start
+        self._means = torch.zeros(c, self.net.width, device=self.device)
+        self._met = torch.zeros(c, dtype=torch.bool, device=self.device)
+
+    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add replayed samples, then anchors, to each batch of the task's own."""
+        features, labels = super().fetch(data, rows)
+        if not self._made:
+            return features, labels
+        shape = (len(rows), 1, self.config.replay_batch)
+        own = torch.randint(self._made, shape, generator=self.draws)
+        own = own.to(self.device, non_blocking=True)
+        return (
+            torch.cat([features, self.anchors[own].to(features.dtype)], dim=2),
+            torch.cat([labels, own], dim=2),  # an anchor's number is its class
+        )
+
+    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+        """Make one update that also lowers what a tentative update changes at the anchors."""
+        b, n = self.config.batch_size, x.shape[1]
+        n -= self.config.replay_batch if self._made else 0  # rows before the anchors
+        logits, phi = self.net(x, keep[:, : x.shape[1]])
+        self._follow(phi[2][0, :b].detach(), labels[0, :b])
+        gradient = update.gradient(task_loss(logits[:, :n], labels[:, :n]))
+        if self._made:
+            own, before = gradient.clone(), logits[:, n:].detach()
+            weights, statistics = self.net.weights.data, self.net.statistics
+            home = weights.clone(), statistics.clone()
+            weights.copy_(update.tentative())
+            after = self.net(x, keep)[0][:, n:]
+            update.gradient(self.config.hal_lambda * anchor_loss(before, after)).add_(own)
+            weights.copy_(home[0])
+            statistics.copy_(home[1])
+        update.apply()
+
+    def _follow(self, phi: Tensor, labels: Tensor) -> None:
+        """Move the mean embeddings of a batch's classes: beta m + (1 - beta) mean of the batch."""
+        numbers = torch.arange(len(self._means), device=self.device) + self._start
+        members = (labels[:, None] == numbers).float()  # [B, c]
+        counts = members.sum(dim=0)
+        means = members.T @ phi / counts.clamp(min=1)[:, None]
+        beta = torch.where(self._met, self.config.hal_beta, 0.0)
+        weight = torch.where(counts > 0, 1 - beta, 0.0)
+        self._means.lerp_(means, weight[:, None])
+        self._met.logical_or_(counts > 0)
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Make the anchors of the task's classes, then offer its samples to the reservoir."""
+        size = self.net.size(self.outputs)
+        forgetful, now = self._hindsight(group[0].index), self.net
+        parts = [net.views(net.weights.data[:, :size]) for net in (forgetful, now)]
+        for task in group:
+            draws = generator(self.config.seed, "anchors", task.index)
+            rows = one_of_each(task.train.labels.cpu() - task.start, task.n_classes, draws)
+            anchors = climb(
+                parts[0], parts[1],
+                self.inputs(take(task.train.features, rows, self.device)),
+                torch.arange(task.start, task.stop, device=self.device),
+                self._means[task.start - self._start : task.stop - self._start],
+                self.config.hal_gamma, self.config.hal_steps,
+            )  # fmt: skip
+            self.anchors[task.start : task.stop] = (anchors / self.config.feature_norm).half()
+        self._made = group[-1].stop
+        super().end_group(group)
+
+    def _hindsight(self, index: int) -> ResidualMLP:
+        """Return a copy of the network after one pass over the memory of former tasks."""
+        net = ResidualMLP(self.dim, self.n_classes, **self.config.network()).to(self.device)
+        net.load_state_dict(self.net.state_dict())
+        net.eval()
+        if len(self.memory) == 0:
+            return net
+
+        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+            tables = self.memory.features, self.memory.labels
+            return tuple(take(table, rows, self.device) for table in tables)
+
+        def loss(batch: Batch) -> Tensor:
+            features, labels = batch.data
+            return task_loss(net(self.inputs(features), batch.keep)[0], labels)
+
+        course = Course(
+            sampler=Shuffled(len(self.memory), generator(self.config.seed, "hindsight", index)),
+            steps=steps_for(len(self.memory), 1, self.config.batch_size),
+            noise=Noise(self.config.seed, "hindsight dropout", index),
+        )
+        step = by_loss(loss)
+        self.steps += sum(train_stacked(net, [course], fetch, step, self.config,
+                                        classes=self.outputs))  # fmt: skip
+        return net
+
+    def memory_bytes(self) -> int:
+        """Bytes of the reservoir and of the anchors."""
+        return super().memory_bytes() + 2 * self.dim * self._made
+
+    def state(self) -> dict[str, Tensor]:
+        """Return network, reservoir and anchors."""
+        return super().state() | {"anchors": self.anchors[: self._made]}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load network, reservoir and anchors."""
+        super().load_state(state)
+        self._made = len(state["anchors"])
+        self.anchors[: self._made] = state["anchors"].to(self.device)
+
+
+def anchor_loss(before: Tensor, after: Tensor) -> Tensor:
+    """Mean over anchors of the squared distance of predictions [1, n, C]: [1]."""
+    return (after - before).square().sum(dim=2).mean(dim=1)

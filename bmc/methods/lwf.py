@@ -1,0 +1,72 @@
+"""Learning without forgetting (arXiv 1606.09282) on one head, class-incremental.
+
+The paper's tasks have heads of their own. Here the task's loss is that of fine-tuning, over all
+classes that compete, and the distillation covers the classes known before the task. The paper
+trains the added outputs alone first; that warm-up is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.losses import task_loss
+from bmc.methods.base import METHODS, NetMethod
+from bmc.passes import Parts, evaluate
+
+
+def distillation(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of softened probabilities, -sum_i y'_i log y^'_i: [K], the mean over rows.
+
+    y' = y^(1/T) / sum y^(1/T) is the softmax of logits / T. As in the paper, no factor T^2.
+
+    Parameters
+    ----------
+    teacher, student
+        Logits [K, B, C].
+    """
+    target = torch.softmax(teacher / temperature, dim=-1)
+    return -(target * torch.log_softmax(student / temperature, dim=-1)).sum(dim=-1).mean(dim=-1)
+
+
+@METHODS.register("lwf")
+class LearningWithoutForgetting(NetMethod):
+    """The network from before a task teaches its answers on the task's own samples."""
+
+    name = "lwf"
+    title = "LwF"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self._known = 0
+        self._teacher: Parts | None = None
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Keep the network as it is, with the classes known so far."""
+        self._known = group[0].start
+        weights = self.net.weights.data[:, : self.net.size(self._known)].clone()
+        self._teacher = self.net.views(weights, self.net.statistics.clone())
+
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+        """L_new + alpha L_old; there is no L_old at the first task."""
+        logits, _ = self.net(x, keep[:, : x.shape[1]])
+        loss = task_loss(logits, labels)
+        if self._known == 0 or self._teacher is None:
+            return loss
+        taught, _ = evaluate(self._teacher, x, self.net.precision)
+        old = distillation(taught, logits[..., : self._known], self.config.lwf_temperature)
+        return loss + self.config.lwf_alpha * old
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Drop the teacher: the next one is the network as it stands."""
+        self._teacher = None
+
+    def memory_bytes(self) -> int:
+        """Bytes of the old network that the next task is learned with, float32."""
+        if not self.seen:
+            return 0
+        return 4 * (self.net.size(self.seen) + self.net.statistics.shape[1])

@@ -1,0 +1,34 @@
+"""Memory aware synapses (arXiv 1711.09601), the global version.
+
+How sensitive the outputs are is measured on the task's training data, whose labels are not
+used, over the logits of the classes seen so far, in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from bmc.data import TaskTensors
+from bmc.gradients import squared_length
+from bmc.methods.base import METHODS
+from bmc.methods.penalty import PenaltyMethod
+
+
+@METHODS.register("mas")
+class MemoryAwareSynapses(PenaltyMethod):
+    """Parameters are held in proportion to how much they move the network's outputs."""
+
+    name = "mas"
+    title = "MAS"
+
+    @property
+    def strength(self) -> float:
+        """The penalty is lambda * sum Omega (theta - theta*)^2."""
+        return 2 * self.config.mas_lambda
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Omega = gamma Omega + mean_n |d ||F(x_n)||^2 / d theta|."""
+        sensitivity = self.mean_gradients(group, self.seen, squared_length, torch.abs)
+        self.importance = self.config.mas_gamma * self.importance + sensitivity

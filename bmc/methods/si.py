@@ -1,0 +1,54 @@
+"""Synaptic intelligence (arXiv 1703.04200).
+
+Where the noise of batches makes a task's path integral negative, it counts as 0: a negative
+importance would reward distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bmc.active import Active
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.methods.base import METHODS
+from bmc.methods.penalty import PenaltyMethod
+
+
+@METHODS.register("si")
+class SynapticIntelligence(PenaltyMethod):
+    """Parameters are held in proportion to how much they lowered the loss of former tasks."""
+
+    name = "si"
+    title = "SI"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self._path = self.importance[:, :0]
+
+    @property
+    def strength(self) -> float:
+        """The penalty is c * sum Omega (theta - theta~)^2."""
+        return 2 * self.config.si_c
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Anchor the weights and start the path integral of this task."""
+        super().begin_group(group)
+        self._path = torch.zeros_like(self._anchor)
+
+    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+        """Make an update; omega -= gradient of the task's loss alone * the parameters' change."""
+        gradient = update.gradient(self.loss(x, labels, keep))
+        of_task, before = gradient.clone(), self.net.weights.data.clone()
+        self.add_penalty(gradient)
+        update.apply()
+        self._path.addcmul_(of_task, self.net.weights.data - before, value=-1)
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Omega += omega / (Delta^2 + xi), Delta the parameters' change over the task."""
+        size = self._path.shape[1]
+        moved = self.net.weights.data[:, :size] - self._anchor
+        self.importance[:, :size] += self._path.clamp(min=0) / (moved**2 + self.config.si_xi)

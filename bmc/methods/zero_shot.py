@@ -1,0 +1,99 @@
+"""Zero-shot CLIP (arXiv 2103.00020): a class is the embedding of its name.
+
+The embeddings are made once by ``autods embed-classes``: the normalised mean, over prompt
+templates, of the normalised prompt embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from autods.errors import FeaturesMissing
+from autods.streams import Stream, Task
+from bmc.config import Config
+from bmc.data import TaskTensors
+from bmc.methods.base import METHODS, Method
+
+NAMED = 3  # datasets without embedded class names that a message names
+
+
+@METHODS.register("zero-shot")
+class ZeroShot(Method):
+    """Cosine similarity to the embedded class names; learns nothing from images.
+
+    Attributes
+    ----------
+    texts
+        float32 [C, d], of length 1; zero for classes not met yet.
+    """
+
+    name = "zero-shot"
+    title = "Zero-shot CLIP"
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.texts = torch.zeros(n_classes, dim, device=device)
+
+    @classmethod
+    def unfit(cls, stream: Stream, config: Config) -> str | None:
+        """Say which datasets of a stream have no embedded class names."""
+        if all(task.text_source is None for task in stream.tasks):
+            return (
+                f"{cls.title} needs class names that `autods embed-classes` has embedded; stream "
+                f"'{stream.name}' has none, its features do not come from a data root."
+            )
+        without = list(dict.fromkeys(t.dataset for t in stream.tasks if not _has_texts(t, config)))
+        if not without:
+            return None
+        more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+        encoder = stream.provenance.get("encoder_name", "NAME")
+        return (
+            f"{cls.title} needs class names embedded with templates '{config.templates}'; of "
+            f"stream '{stream.name}' these have none: {', '.join(without[:NAMED])}{more}. Run "
+            f"`autods embed-classes --templates {config.templates} --encoder {encoder}` with "
+            "--model and --pretrained of the CLIP model that made these features."
+        )
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Read the embedded names of the group's classes."""
+        with self.watch.phase("train", self.device):
+            for task in group:
+                texts = torch.from_numpy(task.texts(self.config.templates))  # [c, d]
+                self.texts[task.start : task.stop] = functional.normalize(texts, dim=1)
+        self.seen = group[-1].stop
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the cosine of features and texts, float32 [n, seen]."""
+        z = functional.normalize(features.to(self.device).float(), dim=1)
+        return z @ self.texts[: self.seen].T
+
+    def memory_bytes(self) -> int:
+        """Bytes of the texts, float32."""
+        return 4 * self.seen * self.dim
+
+    def records(self) -> dict[str, Any]:
+        """Return what the prompts were, and a hash of the embeddings."""
+        digest = hashlib.sha256(self.texts.cpu().numpy().tobytes()).hexdigest()
+        return {"templates": self.config.templates, "texts_sha256": digest}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the texts."""
+        return {"texts": self.texts}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the texts."""
+        self.texts = state["texts"].to(self.device)
+
+
+def _has_texts(task: Task, config: Config) -> bool:
+    try:
+        task.texts(config.templates)
+    except FeaturesMissing:
+        return False
+    return True

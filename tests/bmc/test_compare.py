@@ -1,0 +1,478 @@
+"""Comparisons: statistics worked by hand, and real commands whose processes are killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy import stats
+from typer.testing import CliRunner
+
+from autods.errors import UsageError
+from bmc.choices import StreamChoice
+from bmc.cli import app
+from bmc.compare_results import Comparison, compare_table
+from bmc.compare_tex import compare_tex, escaped
+from bmc.comparison import compare_groups, holm, interval, paired_p
+from bmc.config import Config
+from bmc.report import group
+from bmc.report.results import Run
+from bmc.sweep import grid_changes, plan_comparison
+from bmc.tuning import Tuned, candidates, choose, datasets_of, read_tuned
+
+COMMAND = [sys.executable, "-c", "from bmc.cli import main; main()"]
+STREAM = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001"]
+SMALL = [*STREAM, "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
+TITLES = {"er": "Experience replay", "ncm": "NCM", "bmc": "BMC", "joint": "Joint training",
+          "finetune": "Fine-tuning"}  # fmt: skip
+
+
+def make_run(method: str, order: int, accuracy: float, seed: int = 0, **metrics: float) -> Run:
+    """A finished run on two tasks, whose order is ``order``."""
+    names = [f"a{order}", f"b{order}"]
+    task = {"dataset": "d", "classes": 2, "train": 10, "test": 5}
+    both = {"final_mean": accuracy, **metrics}
+    return Run.model_validate(
+        {
+            "format": 2, "method": method, "title": TITLES.get(method, method),
+            "stream": "s_1", "scenario": "class-il", "protocol": "clean", "order_seed": order,
+            "run_seed": seed, "tasks": [{"name": name, **task} for name in names],
+            "learned": [1, 2],
+            "R": {k: [[accuracy, None], [accuracy] * 2] for k in ("class-il", "task-il")},
+            "metrics": {"class-il": both, "task-il": both},
+            "costs": {"communication_bytes": 0, "memory_bytes": 2_000_000, "total_bytes": 2_000_000,
+                      "cost_accuracy": 1.0, "steps": 3, "seconds": {"total": 2.0},
+                      "relative_time": 1.0, "peak_host_bytes": 400_000_000},
+            "config": {"memory": 100, "epochs": 1, "seed": seed}, "provenance": {},
+            "versions": {}, "folder": f"{method}-{order}-{seed}",
+        }
+    )  # fmt: skip
+
+
+def runs_of(**accuracies: list[float]) -> list[Run]:
+    return [
+        make_run(m, k, value) for m, values in accuracies.items() for k, value in enumerate(values)
+    ]
+
+
+def row_of(rows, method):
+    return next(row for row in rows if row.group.first.method == method)
+
+
+def test_the_interval_of_three_values_is_that_of_the_t_distribution():
+    # mean 2, deviation 1, t(0.975, 2) = 4.302653: half width 4.302653 / sqrt(3) = 2.484138
+    low, high = interval([1.0, 2.0, 3.0])
+    assert low == pytest.approx(2 - 2.484138, abs=1e-6)
+    assert high == pytest.approx(2 + 2.484138, abs=1e-6)
+    assert interval([1.0]) is None
+
+
+def test_the_paired_test_is_worked_by_hand():
+    # differences -1, -2, -3: mean -2, deviation 1, t = -2 sqrt(3) = -3.4641 of 2 degrees
+    assert paired_p([-1.0, -2.0, -3.0]) == pytest.approx(0.0741799, abs=1e-6)
+    assert paired_p([0.5]) is None
+    assert paired_p([0.0, 0.0]) == 1
+    assert paired_p([0.25, 0.25]) == 0
+
+
+def test_holm_multiplies_by_the_tests_that_are_left_and_never_falls():
+    # sorted 0.01, 0.02, 0.03: 3 x 0.01 = 0.03, 2 x 0.02 = 0.04, 1 x 0.03 -> not below 0.04
+    assert holm([0.03, None, 0.01, 0.02]) == pytest.approx([0.04, None, 0.03, 0.04])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([None]) == [None]
+
+
+def test_a_group_is_compared_with_the_best_over_the_orders_that_both_have():
+    runs = runs_of(ncm=[0.8, 0.7, 0.9], er=[0.5, 0.6, 0.4], joint=[0.9, 0.95, 0.85])
+    runs = [run for run in runs if (run.method, run.order_seed) != ("er", 1)]
+    rows = compare_groups(group(runs), "class-il")
+    best, er, joint = (row_of(rows, method) for method in ("ncm", "er", "joint"))
+    assert (best.best, best.difference, best.p, best.n) == (True, None, None, 3)
+    assert best.mean == pytest.approx(0.8)
+    assert (er.n, er.pairs) == (2, 2)
+    assert er.difference == pytest.approx(-0.4)  # (0.5 - 0.8 + 0.4 - 0.9) / 2
+    assert (joint.best, joint.group.reference) == (False, True)
+    assert joint.difference == pytest.approx(0.1)
+    raw = [
+        stats.ttest_rel([0.5, 0.4], [0.8, 0.9]).pvalue,
+        stats.ttest_rel([0.9, 0.95, 0.85], [0.8, 0.7, 0.9]).pvalue,
+    ]
+    assert (er.p, joint.p) == pytest.approx((2 * min(raw), max(2 * min(raw), *raw)))
+
+
+def test_run_seeds_of_an_order_are_averaged_so_that_orders_are_the_unit():
+    runs = [
+        make_run("ncm", 0, 0.9, 0), make_run("ncm", 0, 0.9, 1),
+        make_run("ncm", 1, 0.7, 0), make_run("ncm", 1, 0.9, 1),
+        make_run("er", 0, 0.5, 0), make_run("er", 0, 0.7, 1), make_run("er", 1, 0.4, 1),
+    ]  # fmt: skip
+    er = row_of(compare_groups(group(runs), "class-il"), "er")
+    assert er.n == er.pairs == 2
+    assert er.mean == pytest.approx((0.6 + 0.4) / 2)
+    assert er.difference == pytest.approx((-0.3 - 0.5) / 2)  # of order 1 seed 1 alone is paired
+    assert er.p == pytest.approx(stats.ttest_rel([0.6, 0.4], [0.9, 0.9]).pvalue)
+
+
+def test_one_order_has_neither_interval_nor_test_and_what_is_not_measured_is_none():
+    rows = compare_groups(group(runs_of(ncm=[0.8], er=[0.5])), "class-il")
+    assert [(row.low, row.high, row.p) for row in rows] == [(None, None, None)] * 2
+    assert row_of(rows, "er").difference == pytest.approx(-0.3)
+    rows = compare_groups(group(runs_of(ncm=[0.8], er=[0.5])), "class-il", "bwt_gem")
+    assert [(row.n, row.mean, row.best) for row in rows] == [(0, None, False)] * 2
+
+
+def test_of_forgetting_the_least_is_the_best():
+    runs = [
+        make_run("ncm", 0, 0.8, forgetting_chaudhry=0.1),
+        make_run("er", 0, 0.5, forgetting_chaudhry=0.4),
+    ]
+    rows = compare_groups(group(runs), "class-il", "forgetting_chaudhry")
+    assert row_of(rows, "ncm").best
+    assert row_of(rows, "er").difference == pytest.approx(0.3)
+
+
+ACCURACY = st.floats(0, 1, allow_nan=False).map(lambda value: round(value, 3))
+
+
+@given(st.lists(st.tuples(ACCURACY, ACCURACY), min_size=3, max_size=6))
+def test_intervals_and_tests_agree_with_scipy(pairs):
+    first, second = zip(*pairs, strict=True)
+    differences = [a - b for a, b in pairs]
+    if max(differences) - min(differences) > 1e-6:
+        assert paired_p(differences) == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    if max(first) > min(first):
+        expected = stats.t.interval(0.95, len(first) - 1, fmean(first), stats.sem(first))
+        assert interval(first) == pytest.approx(expected)
+
+
+def comparison(**options) -> Comparison:
+    runs = runs_of(ncm=[0.8, 0.7, 0.9], er=[0.5, 0.4, 0.6], bmc=[0.79, 0.72, 0.88],
+                   joint=[0.9, 0.95, 0.85])  # fmt: skip
+    return Comparison(tuple(runs), **options)
+
+
+def test_the_latex_table_has_the_best_in_bold_and_marks_what_cannot_be_told_from_it():
+    text = compare_tex(comparison())
+    lines = {line.split(" & ")[0]: line for line in text.splitlines() if " & " in line}
+    assert r"$\mathbf{80.0 \pm 24.8}$" in lines["NCM"]
+    assert r"^{\ast}$" in lines["BMC"]
+    assert r"^{\ast}$" not in lines["Experience replay"]
+    assert "Joint training$^{\\dagger}$" in lines
+    assert r"$-30.0$" in lines["Experience replay"]
+    for words in (r"stream s\_1", "protocol clean", "3 orders of the tasks", "memory of 100 sampl"):
+        assert words in text
+    columns = text.split(r"\begin{tabular}{")[1].split("}")[0]
+    assert {line.count(" & ") for line in lines.values()} == {len(columns) - 1}
+    assert text.count("{") == text.count("}")
+    for name in ("table", "tabular"):
+        assert rf"\begin{{{name}}}" in text
+        assert rf"\end{{{name}}}" in text
+
+
+def test_names_from_outside_cannot_break_the_latex_table():
+    assert escaped(r"a_b&c\d{e}50%#^~$") == (
+        r"a\_b\&c\textbackslash{}d\{e\}50\%\#\textasciicircum{}\textasciitilde{}\$"
+    )
+
+
+def test_the_table_of_thirty_methods_stays_whole_at_100_columns():
+    runs = [make_run(f"method number {k}", order, 0.5 + k / 100 + order / 50)
+            for k in range(30) for order in (0, 1)]  # fmt: skip
+    console = Console(width=100, record=True, color_system=None)
+    with console.capture() as captured:
+        console.print(compare_table(Comparison(tuple(runs))))
+    lines = captured.get().splitlines()
+    assert sum(line.startswith("method number") for line in lines) == 30
+    assert max(map(len, lines)) <= 100
+    assert "best" in captured.get()
+
+
+def test_what_failed_and_what_was_left_out_is_told():
+    made = comparison(left_out=("X does not fit. It was left out.",), failed=(("er-1", "why"),))
+    assert "X does not fit. It was left out." in made.notes()
+    assert any(note.startswith("1 runs failed: er-1; finished runs: ") for note in made.notes())
+    assert made.settings == {"epochs": 1, "memory": 100}
+
+
+def test_fine_tuning_is_added_once_for_each_order_seed_and_number_of_epochs():
+    cells = plan_comparison(["er", "ncm"], Config(), [0, 1], {0: 5, 1: 5}, {"er": {"epochs": 3}})
+    added = [cell for cell in cells if cell.method == "finetune"]
+    assert len(added) == 2 * 2 * 2
+    assert len({cell.name for cell in cells}) == len(cells)
+    er = [cell for cell in cells if cell.method == "er"]
+    assert {cell.config.epochs for cell in er} == {3}
+    there = plan_comparison(["finetune", "er"], Config(), [0], {0: 5}, {})
+    assert [cell.method for cell in there] == ["finetune", "er"]
+
+
+def test_every_method_gets_its_best_values_and_the_first_of_equals():
+    changes = grid_changes(["lam=0,1", "learning_rate=0.1,0.01"])
+    made = candidates(["bmc", "er"], Config(), changes, [0, 1], {0: 5, 1: 5})
+    assert [one.method for one in made] == ["bmc"] * 4 + ["er"] * 2
+    score = {("bmc", 0.0, 0.1): 0.3, ("bmc", 1.0, 0.01): 0.6, ("bmc", 0.0, 0.01): 0.6}
+    runs = {
+        cell.name: make_run(one.method, cell.order, value, cell.config.seed)
+        for one in made
+        for value in [score.get((one.method, one.values.get("lam"), one.values["learning_rate"]),
+                                0.1)]
+        for cell in one.cells
+    }  # fmt: skip
+    streams = {order: StreamChoice(*STREAM[1:2], max_tasks=2).open(order) for order in (0, 1)}
+    tuned = choose(made, Config(), runs, streams)
+    assert tuned.chosen == {
+        "bmc": {"lam": 0.0, "learning_rate": 0.01}, "er": {"learning_rate": 0.1},
+    }  # fmt: skip
+    assert [row.chosen for row in tuned.table] == [False, True, False, False, True, False]
+    assert tuned.datasets == datasets_of(streams.values())
+    assert tuned.table[1].by_order == pytest.approx({"0": 0.6, "1": 0.6})
+
+
+def test_streams_generated_from_another_seed_are_other_data():
+    one, two = (StreamChoice("class-il", max_tasks=2, stream_seed=k).open("paper") for k in (0, 1))
+    assert not set(datasets_of([one])) & set(datasets_of([two]))
+
+
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], cwd=cwd, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def command(*arguments: object, cwd: Path) -> tuple[int, str, str]:
+    child = start(*arguments, cwd=cwd)
+    out, told = child.communicate(timeout=240)
+    return child.returncode, out, told
+
+
+FILES = ("compare.csv", "compare.json", "compare.tex", "report.html")
+ASKED = ["compare", *SMALL, "--methods", "ncm,er", "--orders", 2, "--jobs", 2, "--out", "o"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> tuple[Path, str]:
+    """A finished comparison, and what it printed."""
+    folder = tmp_path_factory.mktemp("compare")
+    code, out, told = command(*ASKED, cwd=folder)
+    assert code == 0, told
+    return folder / "o", out
+
+
+def test_a_comparison_ends_in_a_table_csv_json_latex_and_a_report(done):
+    folder, printed = done
+    assert all((folder / file).stat().st_size > 100 for file in FILES)
+    assert max(map(len, printed.splitlines()[:-2])) <= 100
+    made = json.loads((folder / "compare.json").read_text())
+    rows = list(csv.DictReader((folder / "compare.csv").open()))
+    assert [row["method"] for row in rows] == [row["method"] for row in made["rows"]]
+    assert {row["method"] for row in rows} == {"ncm", "er", "finetune"}
+    for row, said in zip(rows, made["rows"], strict=True):
+        assert row["label"] in printed
+        assert float(row["class_il_mean"]) == said["class_il_mean"]
+        assert f"{100 * said['class_il_mean']:.1f}±" in printed
+        assert float(row["relative_time"]) > 0
+    assert rows[0]["class_il_best"] == "True"
+    assert set(made["orders"]) == {"0", "1"}
+
+
+def test_the_json_holds_the_values_of_every_run_at_full_precision(done):
+    folder, _ = done
+    made = json.loads((folder / "compare.json").read_text())
+    assert len(made["runs"]) == 6
+    for run in made["runs"]:
+        results = json.loads((folder / run["run"] / "results.json").read_text())
+        for scenario, values in results["metrics"].items():
+            assert values.items() <= run["metrics"][scenario].items()
+        assert run["costs"]["memory_bytes"] == results["costs"]["memory_bytes"]
+    er = next(row for row in made["rows"] if row["method"] == "er")
+    own = [r["metrics"]["class-il"]["final_mean"] for r in made["runs"] if r["method"] == "er"]
+    best = next(row["method"] for row in made["rows"] if row["class_il_best"])
+    other = [r["metrics"]["class-il"]["final_mean"] for r in made["runs"] if r["method"] == best]
+    assert er["class_il_mean"] == fmean(own)
+    differences = [a - b for a, b in zip(own, other, strict=True)]
+    assert er["class_il_difference"] == pytest.approx(fmean(differences))
+    raw = stats.ttest_rel(own, other).pvalue
+    assert raw <= er["class_il_p"] <= 2 * raw + 1e-12
+
+
+def test_a_finished_comparison_gives_the_same_files_again_with_resume_and_none_without(done):
+    folder, _ = done
+    before = {file: (folder / file).read_bytes() for file in FILES}
+    code, _, told = command(*ASKED, cwd=folder.parent)
+    assert code == 1
+    assert "Add --resume" in told
+    code, _, told = command(*ASKED, "--resume", cwd=folder.parent)
+    assert code == 0, told
+    assert {file: (folder / file).read_bytes() for file in FILES} == before
+
+
+def test_a_killed_comparison_is_completed_to_the_same_results(done, tmp_path):
+    child = start(*ASKED, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not next((tmp_path / "o").rglob("results.json"), None):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert not (tmp_path / "o" / "compare.json").exists()
+    code, _, told = command(*ASKED, "--resume", cwd=tmp_path)
+    assert code == 0, told
+
+    def untimed(folder: Path) -> list[dict]:
+        rows = json.loads((folder / "compare.json").read_text())["rows"]
+        timed = ("learning_seconds", "total_seconds", "relative_time", "peak_host_bytes")
+        return [{k: v for k, v in row.items() if k not in timed} for row in rows]
+
+    assert untimed(tmp_path / "o") == untimed(done[0])
+
+
+def test_a_run_that_fails_costs_only_itself_and_is_named(tmp_path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "er-order-1-seed-0").write_text("in the way")
+    asked = ["compare", *SMALL, "--methods", "er,ncm", "--orders", 2, "--jobs", 2, "--out", "o"]
+    code, out, told = command(*asked, cwd=tmp_path)
+    assert code == 1
+    assert "1 of 6 runs failed" in told
+    assert "er-order-1-seed-0: " in told
+    assert "Traceback" not in told
+    made = json.loads((tmp_path / "o" / "compare.json").read_text())
+    assert list(made["failed"]) == ["er-order-1-seed-0"]
+    assert {row["method"]: row["runs"] for row in made["rows"]} == {
+        "ncm": 2,
+        "er": 1,
+        "finetune": 2,
+    }
+    assert "Experience replay" in out
+    assert "1 runs failed" in " ".join(out.split())
+
+
+def test_the_peak_memory_of_a_run_is_that_of_its_own_process(tmp_path):
+    code, _, told = command(
+        "compare", *STREAM, "--epochs", 1, "--methods", "ranpac,ncm", "--projections", 2500,
+        "--orders", 1, "--out", "o", cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, told
+    peaks = {
+        row["method"]: row["peak_host_bytes"]
+        for row in json.loads((tmp_path / "o" / "compare.json").read_text())["rows"]
+    }
+    assert peaks["ranpac"] > peaks["ncm"] + 4 * 2500**2 * 2  # run first, with a large matrix
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory) -> Path:
+    """Values tuned on a stream of another seed."""
+    folder = tmp_path_factory.mktemp("tune")
+    code, out, told = command(
+        "tune", *SMALL, "--stream-seed", 1, "--methods", "er", "--grid",
+        "learning_rate=0.00001,0.01", "--orders", 1, "--jobs", 2, "--out", "tuned.json", cwd=folder,
+    )  # fmt: skip
+    assert code == 0, told
+    assert "0.01" in out
+    return folder / "tuned.json"
+
+
+def test_tuning_measures_the_development_split_and_records_what_it_rests_on(tuned):
+    made = read_tuned(tuned)
+    assert made.chosen == {"er": {"learning_rate": 0.01}}
+    assert len(made.table) == 2
+    assert made.versions
+    assert all(name.startswith("synthetic 1: ") for name in made.datasets)
+    folders = [path.parent for path in tuned.parent.glob("tuned-runs/*/results.json")]
+    assert len(folders) == 2
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text())["config"]
+        assert config["evaluate_on"] == "dev"
+
+
+def test_a_comparison_with_tuned_values_uses_them_and_says_on_what_they_were_chosen(
+    tuned, tmp_path
+):
+    asked = ["compare", *SMALL, "--methods", "er", "--orders", 1, "--jobs", 2, "--tuned", tuned]
+    code, out, told = command(*asked, "--out", "o", cwd=tmp_path)
+    assert code == 0, told
+    folder = tmp_path / "o" / "er-learning-rate-0.01-order-0-seed-0"
+    config = json.loads((folder / "config.json").read_text())["config"]
+    assert (config["learning_rate"], config["evaluate_on"]) == (0.01, "test")
+    made = json.loads((tmp_path / "o" / "compare.json").read_text())
+    assert made["tuned"]["datasets"] == read_tuned(tuned).datasets
+    assert "learning_rate" not in made["settings"]
+    dataset = made["tuned"]["datasets"][0]
+    assert dataset in (tmp_path / "o" / "compare.tex").read_text()
+    assert dataset in (tmp_path / "o" / "report.html").read_text()
+    assert "tuned: er learning_rate 0.01" in " ".join(out.split())
+
+
+def refused(tmp_path: Path, *arguments: object) -> str:
+    """Return what a command says that must end as wrong usage and run nothing."""
+    name, *rest = map(str, arguments)
+    called = CliRunner().invoke(app, [name, *SMALL, *rest, "--out", str(tmp_path / "o")])
+    assert getattr(called.exception, "exit_code", called.exit_code) == 2
+    assert not (tmp_path / "o").exists()
+    return " ".join(f"{called.exception} {called.output}".split())
+
+
+def test_values_tuned_on_a_dataset_of_the_stream_are_refused(tuned, tmp_path):
+    said = refused(tmp_path, "compare", "--methods", "er", "--stream-seed", 1, "--tuned", tuned)
+    assert "was tuned on datasets of this stream: synthetic 1: " in said
+    assert "Nothing was run" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "--methods", "bmcc"], "did you mean bmc"),
+        (["compare", "--methods", "zero-shot", "--orders", "1"], "embed-classes"),
+        (["compare", "--methods", "er", "--tuned", "none.json"], "but there is none"),
+        (["compare", "--methods", "er", "--orders", "0"], "--orders"),
+        (["tune", "--methods", "er", "--grid", "memory=1,2"], "expected a hyper-parameter"),
+        (["tune", "--methods", "er", "--grid", "lam=0,1"], "none of the methods er uses it"),
+        (["tune", "--methods", "er"], "--grid"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_runs(arguments, said, tmp_path):
+    assert said in refused(tmp_path, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[", "it is not JSON"),
+        ('{"format": 1}', "in chosen: Field required"),
+        ("[]", "in the whole"),
+    ],
+)
+def test_a_file_that_tune_did_not_write_is_refused(content, said, tmp_path):
+    (tmp_path / "tuned.json").write_text(content)
+    with pytest.raises(UsageError, match=said):
+        read_tuned(tmp_path / "tuned.json")
+
+
+def test_a_tuned_value_that_no_method_could_take_is_refused(tuned, tmp_path):
+    made = Tuned.model_validate(json.loads(tuned.read_text()))
+    wrong = made.model_copy(update={"chosen": {"er": {"learning_rate": -1.0}}})
+    (tmp_path / "tuned.json").write_text(wrong.model_dump_json())
+    with pytest.raises(UsageError, match="learning_rate: expected a number above 0"):
+        read_tuned(tmp_path / "tuned.json")
+
+
+def test_all_leaves_out_what_does_not_fit_and_list_runs_nothing(tmp_path):
+    asked = ["compare", *SMALL, "--orders", "1", "--list", "--json", "--out", str(tmp_path / "o")]
+    called = CliRunner().invoke(app, asked)
+    assert called.exit_code == 0, called.output
+    rows = json.loads(called.stdout)
+    assert {"bmc", "er", "finetune", "ncm"} <= {row["method"] for row in rows}
+    assert "zero-shot" not in {row["method"] for row in rows}
+    assert "It was left out." in called.stderr
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,212 @@
+"""Rows of R from scores that are known number by number, and what lies ahead of them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small import CPU, learned, small_config, small_stream, tensors
+
+from bmc import metrics
+from bmc.config import Config
+from bmc.data import Split, TaskTensors
+from bmc.evaluate import evaluate, measure_ahead
+from bmc.experiment import run
+from bmc.methods import METHODS
+from bmc.methods.base import Method
+
+
+class Lookup(Method):
+    """A method whose scores stand in a table: a sample's feature is the number of its row."""
+
+    name = title = "lookup"
+
+    def __init__(self, table: torch.Tensor, seen: int) -> None:
+        super().__init__(1, table.shape[1], Config(), CPU)
+        self.table, self.seen = table, seen
+
+    def scores(self, features):
+        return self.table[features[:, 0].long()]
+
+
+def made_tasks(sizes: list[int], classes: list[int], datasets: list[str]) -> list[TaskTensors]:
+    """Tasks of so many samples and classes; labels go round the classes of the task."""
+    tasks, row, start = [], 0, 0
+    for k, (size, count) in enumerate(zip(sizes, classes, strict=True)):
+        rows = torch.arange(row, row + size)
+        split = Split(rows[:, None].double(), start + rows % count)
+        tasks.append(
+            TaskTensors(k, f"t{k}", datasets[k], start, start + count, split, split, split)
+        )
+        row, start = row + size, start + count
+    return tasks
+
+
+def labels_of(tasks: list[TaskTensors]) -> torch.Tensor:
+    return torch.cat([task.test.labels for task in tasks])
+
+
+@st.composite
+def streams(draw):
+    """Draw tasks, some of one dataset, and a table of scores with many ties."""
+    count = draw(st.integers(1, 5))
+    numbers = st.lists(st.integers(1, 7), min_size=count, max_size=count)
+    names = st.lists(st.sampled_from("abc"), min_size=count, max_size=count)
+    tasks = made_tasks(draw(numbers), draw(numbers), draw(names))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
+    rows = sum(len(task.test) for task in tasks)
+    table = torch.randint(0, draw(st.integers(1, 9)), (rows, tasks[-1].stop), generator=generator)
+    return tasks, table.float()
+
+
+def test_a_worked_case_of_two_datasets_in_three_tasks():
+    tasks = made_tasks([2, 1, 1], [2, 1, 1], ["a", "b", "a"])
+    # rows of classes 0, 1 (task 0), 2 (task 1), 3 (task 2); datasets a a b a
+    table = torch.tensor([[5.0, 1, 0, 0], [3, 2, 0, 9], [0, 0, 1, 2], [0, 8, 0, 3]])
+    row = evaluate(Lookup(table, seen=4), tasks)
+    np.testing.assert_array_equal(row.class_il, [0.5, 0, 0])  # answers 0, 3, 3, 1
+    np.testing.assert_array_equal(row.task_il, [0.5, 1, 1])
+    np.testing.assert_array_equal(row.dataset_id, [1, 0, 1])
+
+
+@given(streams())
+def test_the_classes_of_the_task_alone_are_never_harder_than_all(case):
+    tasks, table = case
+    row = evaluate(Lookup(table, tasks[-1].stop), tasks)
+    assert (row.task_il >= row.class_il).all()
+    assert (row.dataset_id >= row.class_il).all()
+    for part in (row.class_il, row.task_il, row.dataset_id):
+        assert ((part >= 0) & (part <= 1)).all()
+
+
+@given(streams())
+def test_an_oracle_that_looks_the_class_up_scores_one_everywhere(case):
+    tasks, table = case
+    oracle = torch.nn.functional.one_hot(labels_of(tasks), table.shape[1]).float()
+    row = evaluate(Lookup(oracle, tasks[-1].stop), tasks)
+    for part in (row.class_il, row.task_il, row.dataset_id):
+        assert (part == 1).all()
+
+
+@given(streams(), st.randoms(use_true_random=False))
+def test_tasks_in_another_order_give_the_same_accuracies_in_that_order(case, random):
+    tasks, table = case
+    table = table + 1e-3 * torch.arange(table.numel()).view(table.shape)  # no ties to break
+    order = list(range(len(tasks)))
+    random.shuffle(order)
+    classes = torch.cat([torch.arange(tasks[k].start, tasks[k].stop) for k in order])
+    moved, start = [], 0
+    for index, k in enumerate(order):
+        task = tasks[k]
+        split = Split(task.test.features, task.test.labels - task.start + start)
+        stop = start + task.n_classes
+        moved.append(TaskTensors(index, task.name, task.dataset, start, stop, split, split, split))
+        start = stop
+    before = evaluate(Lookup(table, start), tasks)
+    after = evaluate(Lookup(table[:, classes], start), moved)
+    for name in ("class_il", "task_il", "dataset_id"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name)[order])
+
+
+@given(streams(), st.integers(1, 5))
+def test_classes_of_the_future_that_compete_can_only_cost_accuracy(case, done):
+    tasks, table = case
+    done = min(done, len(tasks))
+    seen = tasks[done - 1].stop
+    among_seen = evaluate(Lookup(table[:, :seen], seen), tasks)
+    among_all = evaluate(Lookup(table, seen), tasks)
+    assert np.isnan(among_all.class_il[done:]).all()
+    assert (among_all.class_il[:done] <= among_seen.class_il[:done]).all()
+    np.testing.assert_array_equal(among_all.task_il, among_seen.task_il)
+
+
+def test_a_method_that_keeps_statistics_of_classes_has_no_score_for_those_to_come():
+    stream = small_stream(2)
+    for name in ("slda", "ncm", "knn"):
+        method = METHODS.get(name)(stream.dim, stream.n_classes, small_config(), CPU)
+        assert measure_ahead(method, tensors(stream)) is None
+
+
+def test_a_network_is_measured_ahead_by_its_outputs_for_the_classes_of_each_task():
+    stream, config = small_stream(3), small_config()
+    tasks = tensors(stream)
+    method = METHODS.get("finetune")(stream.dim, stream.n_classes, config, CPU)
+    method.learn(tasks[:1])
+    found = measure_ahead(method, tasks[1:])
+    method.seen = stream.n_classes  # the outputs of all classes, as if all had been met
+    np.testing.assert_array_equal(found, evaluate(method, tasks).task_il[1:])
+
+
+def test_a_method_that_scores_otherwise_than_its_network_does_is_not_measured_by_that():
+    class Otherwise(METHODS.get("finetune")):
+        def scores(self, features):
+            return -super().scores(features)
+
+    stream = small_stream(2)
+    method = Otherwise(stream.dim, stream.n_classes, small_config(), CPU)
+    assert measure_ahead(method, tensors(stream)) is None
+
+
+def results_of(folder, name, **changes):
+    run(small_stream(4), name, small_config(experts=2, **changes), folder / name)
+    return json.loads((folder / name / "results.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "group"), [("finetune", 1), ("bmc", 2)])
+def test_forward_transfer_follows_from_what_was_measured_ahead(tmp_path, name, group):
+    results = results_of(tmp_path, name, measure_ahead=True)
+    untrained, before = results["ahead"]["untrained"], results["ahead"]["before"]
+    assert None not in untrained
+    assert before[:group] == [None] * group
+    gains = [b - u for b, u in zip(before[group:], untrained[group:], strict=True)]
+    assert results["metrics"]["task-il"]["fwt_gem"] == pytest.approx(sum(gains) / len(gains))
+    assert "fwt_gem" not in results["metrics"]["class-il"]
+    config = small_config(experts=2, measure_ahead=True)
+    stream = small_stream(4)
+    fresh = METHODS.get(name)(stream.dim, stream.n_classes, config, CPU)
+    assert untrained == measure_ahead(fresh, tensors(stream)).tolist()
+    first = learned(name, small_stream(4), config)
+    assert first.seen == stream.n_classes
+
+
+def test_measuring_ahead_changes_nothing_else(tmp_path):
+    plain = results_of(tmp_path / "plain", "er")
+    ahead = results_of(tmp_path / "ahead", "er", measure_ahead=True)
+    assert plain["ahead"] == {}
+    assert ahead["R"] == plain["R"]
+    assert ahead["metrics"]["class-il"] == plain["metrics"]["class-il"]
+    references = results_of(tmp_path, "slda", measure_ahead=True)
+    assert references["ahead"] == {}
+    assert "fwt_gem" not in references["metrics"]["task-il"]
+
+
+def test_a_run_that_stops_and_goes_on_measures_ahead_what_one_without_a_stop_does(
+    tmp_path, monkeypatch
+):
+    whole = results_of(tmp_path / "whole", "bmc", measure_ahead=True)
+    from bmc import experiment
+
+    calls = []
+
+    def stop_at_second(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(experiment, "evaluate", stop_at_second)
+        results_of(tmp_path / "cut", "bmc", measure_ahead=True)
+    config = small_config(experts=2, measure_ahead=True)
+    run(small_stream(4), "bmc", config, tmp_path / "cut" / "bmc", resume=True)
+    again = json.loads((tmp_path / "cut" / "bmc" / "results.json").read_text())
+    assert again == whole
+
+
+def test_final_accuracy_is_the_product_of_the_right_dataset_and_the_class_within_it(tmp_path):
+    values = results_of(tmp_path, "slda")["metrics"]["class-il"]
+    expected = metrics.within_dataset(values["final_mean"], values["dataset_id"])
+    assert values["within_dataset"] == expected
+    assert expected * values["dataset_id"] == pytest.approx(values["final_mean"])

@@ -1,0 +1,203 @@
+"""The published experiment as a real command, over tiny features in the published layout."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from published_archive import simple_sets, write_dataset
+
+from autods.catalogue import Catalogue
+from autods.errors import FeaturesMissing, UnknownName
+from autods.published import import_published, load_archive
+from autods.root import DataRoot
+from bmc.config import Config
+from bmc.methods import METHODS as REGISTRY
+from bmc.reproduce import (
+    DIFFERENCES,
+    EXPERIMENTS,
+    METHODS,
+    check_features,
+    differences,
+    published_cells,
+    published_config,
+    published_methods,
+)
+from bmc.sweep import uses
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-c", "from bmc.cli import main; main()", "reproduce"]
+
+
+def reproduce(*arguments: object, cwd: Path) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=cwd, text=True, capture_output=True, timeout=240,
+        check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A data root with 24 training and 8 test features of each dataset of Stream, as published."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    (folder / "in").mkdir()
+    for number, item in enumerate(Catalogue().stream("stream71").datasets):
+        sets = simple_sets(2, 24, 8, item.dataset)
+        write_dataset(folder / "in", item.dataset, sets, dim=8, seed=number)
+    outcome = import_published(folder / "in", DataRoot.open(folder / "root"))
+    assert outcome.encoder == EXPERIMENTS["stream-clip"].encoder
+    return folder / "root"
+
+
+@pytest.fixture(scope="module")
+def done(root, tmp_path_factory) -> tuple[Path, str]:
+    """A finished trial of three methods, and what it printed."""
+    folder = tmp_path_factory.mktemp("done")
+    code, out, told = reproduce("stream-clip", "--methods", "er,bmc", "--max-tasks", 2, "--root",
+                                root, "--jobs", 2, "--out", "o", cwd=folder)  # fmt: skip
+    assert code == 0, told
+    return folder / "o", out
+
+
+def test_ours_stand_beside_the_published_figures_and_a_dash_where_there_are_none(done):
+    folder, printed = done
+    rows = {
+        row["method"]: row for row in json.loads((folder / "reproduce.json").read_text())["rows"]
+    }
+    assert set(rows) == {"bmc", "er", "finetune"}
+    assert rows["bmc"]["class_il_published"] == 0.704
+    assert rows["bmc"]["cost_accuracy_published"] == 6.27
+    assert rows["bmc"]["relative_time_published"] == 0.78
+    assert rows["er"]["class_il_published"] == 0.414
+    assert rows["er"]["relative_time_published"] is None
+    assert all(0 < row["class_il_mean"] <= 1 for row in rows.values())
+    assert rows["finetune"]["relative_time_mean"] == 1
+    lines = {line.split("  ")[0].strip(): line.split() for line in printed.splitlines()}
+    assert {"70.4", "6.27", "78"} <= set(lines["BMC"])
+    assert lines["Experience replay"].count("-") == 2
+    assert "41.4" in lines["Experience replay"]
+    assert max(map(len, printed.splitlines()[:-2])) <= 100
+    table = {row["method"]: row for row in csv.DictReader((folder / "reproduce.csv").open())}
+    assert table["bmc"]["class_il_published"] == "0.704"
+    assert table["finetune"]["class_il_published"] == ""
+
+
+def test_what_is_not_as_published_is_printed_written_and_in_the_report(done):
+    folder, printed = done
+    made = json.loads((folder / "reproduce.json").read_text())
+    assert made["differences"] == differences(["bmc", "er", "finetune"])
+    words = " ".join(printed.split())
+    page = " ".join((folder / "report.html").read_text().split())
+    figures = "bmc class-il 70.4 %, cost accuracy 6.27, relative time 78 %; er class-il 41.4 %"
+    for text in ("holds out 20 % of them", "plateau", "2 of 71 tasks: not the published", figures):
+        assert text in words
+        assert text in page
+    assert "SGD" not in words  # that of GDumb, which was not run
+
+
+def test_runs_have_the_published_settings_order_and_protocol(done):
+    folder, _ = done
+    results = json.loads((folder / "bmc-order-paper-seed-0" / "results.json").read_text())
+    assert [task["name"] for task in results["tasks"]] == ["aircraft", "apparel"]
+    assert results["protocol"] == "paper"
+    assert results["scenario"] == "class-il"
+    config = results["config"]
+    expected = {"epochs": 20, "learning_rate": 0.01, "memory": 10_000, "outputs": "all",
+                "beta": 1.0, "consolidation_epochs": 100, "experts": 2}  # fmt: skip
+    assert {name: config[name] for name in expected} == expected
+    base = json.loads((folder / "finetune-order-paper-seed-0" / "results.json").read_text())
+    assert base["config"]["restart"] is True
+
+
+def test_a_finished_reproduction_is_kept_with_resume_and_extended_by_a_method(done, root):
+    folder, _ = done
+    kept = {path: path.read_bytes() for path in folder.rglob("timing.json")}
+    arguments = ["stream-clip", "--max-tasks", 2, "--root", root, "--out", "o"]
+    code, _, told = reproduce(*arguments, "--methods", "er", cwd=folder.parent)
+    assert code == 1
+    assert "Add --resume" in told
+    code, out, told = reproduce(*arguments, "--methods", "er,bmc,der", "--resume", "--json",
+                                cwd=folder.parent)  # fmt: skip
+    assert code == 0, told
+    assert {row["method"] for row in json.loads(out)["rows"]} == {"bmc", "der", "er", "finetune"}
+    assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+def test_without_features_the_command_names_the_commands_that_get_them(tmp_path):
+    code, out, told = reproduce("stream-clip", "--root", "nothing", cwd=tmp_path)
+    assert (code, out) == (1, "")
+    assert f"autods fetch --features stream-clip --root {tmp_path / 'nothing'}" in told
+    assert "71 of them have none" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"), [("split-cifar100", "cifar100"), ("split-tinyimagenet", "tinyimagenet")]
+)
+def test_the_splits_name_their_dataset_and_the_encoder_that_is_asked_for(name, dataset, tmp_path):
+    place = DataRoot.open(tmp_path)
+    with pytest.raises(FeaturesMissing) as caught:
+        check_features(EXPERIMENTS[name], "ViT-B-32.laion2b", place)
+    lines = str(caught.value).splitlines()
+    assert lines[1] == f"  autods fetch {dataset} --root {place.path}"
+    assert lines[2] == (
+        f"  autods extract {dataset} --model ViT-B-32 --pretrained laion2b --root {place.path}"
+    )
+    assert EXPERIMENTS[name].figures == {}
+
+
+def test_the_experiment_reads_what_the_import_of_the_published_archive_writes():
+    experiment = EXPERIMENTS["stream-clip"]
+    archive = load_archive(experiment.name)
+    assert archive.extractors[archive.extractor].encoder == experiment.encoder
+    assert len(Catalogue().stream(experiment.stream).datasets) == experiment.tasks == 71
+
+
+def test_all_twenty_published_methods_are_registered_and_use_what_is_set_for_them():
+    assert len(METHODS) == 20
+    for method, values in METHODS.items():
+        assert method in REGISTRY.names()
+        assert all(uses(method, name) for name in values)
+    concerned = {method for difference in DIFFERENCES for method in difference.methods}
+    assert concerned <= set(METHODS)
+
+
+def test_published_settings_differ_from_the_defaults_where_the_run_was_configured_so():
+    config, default = published_config("bmc", 3), Config()
+    assert (config.seed, config.consolidation_rate, config.lam) == (3, 0.01, default.lam)
+    assert published_config("gdumb").gdumb_epochs == 256
+    assert published_config("lwf").lwf_temperature == 2.0
+    assert not published_config("er").restart
+
+
+def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for():
+    cells = published_cells(["finetune", "bmc"], [0, 1], 10)
+    assert [cell.name for cell in cells] == [
+        "finetune-order-paper-seed-0", "finetune-order-paper-seed-1",
+        "bmc-order-paper-seed-0", "bmc-order-paper-seed-1",
+    ]  # fmt: skip
+    assert [cell.method for cell in published_cells(["er"], [0], 10)] == ["er", "finetune"]
+    assert {cell.config.experts for cell in published_cells(["bmc"], [0], 4)} >= {4}
+
+
+def test_methods_that_were_not_published_are_refused():
+    assert published_methods("all") == list(METHODS)
+    assert published_methods("er,er,bmc") == ["er", "bmc"]
+    with pytest.raises(UnknownName, match="unknown published method 'slda'"):
+        published_methods("slda")
+
+
+def test_the_documentation_gives_the_settings_and_differences_of_the_program():
+    page = " ".join((REPOSITORY / "docs" / "comparing.md").read_text(encoding="utf-8").split())
+    for difference in DIFFERENCES:
+        assert difference.text in page
+    for values in METHODS.values():
+        for name, value in values.items():
+            shown = str(value).lower() if isinstance(value, bool) else value
+            assert f"`{name}={shown}`" in page
