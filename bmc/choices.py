@@ -29,14 +29,14 @@ class StreamChoice:
 
     scenario: str = _option("class-il or task-il; both are measured.")
     stream: str = _option("A stream by name, YAML file, or comma-separated datasets.", "synthetic")
-    encoder: str = _option("Encoder whose features are used.", "")
+    encoder: str = _option("Encoder whose features are used; default what a file says.", "")
     root: Path | None = field(
         default=None, metadata={"help": "Data root; default AUTODS_ROOT, else the user's folder."}
     )
     manifests: list[Path] | None = field(
         default=None, metadata={"help": "Further folder of manifests and streams."}
     )
-    protocol: str = _option("clean or paper.", "clean")
+    protocol: str | None = _option("clean or paper; default what a file says, else clean.", None)
     classes_per_task: int | None = _option(
         "Cut datasets into tasks of about so many classes.", None, min=1
     )
@@ -62,7 +62,7 @@ class StreamChoice:
         from autods.manifest import PROTOCOLS
         from autods.names import unknown
 
-        if self.protocol not in PROTOCOLS:
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
         return self._synthetic(order) if self.stream == "synthetic" else self._stored(order)
 
@@ -83,11 +83,13 @@ class StreamChoice:
         from autods.catalogue import Catalogue
         from autods.names import unknown
         from autods.root import DataRoot
+        from autods.stream_names import defined
         from autods.streams import Stream
 
         self._refuse({"--scale": self.scale, "--stream-seed": self.stream_seed})
         catalogue = Catalogue(self.manifests or ())
-        if not self.encoder:
+        spec = defined(self.stream, catalogue)
+        if not self.encoder and (spec is None or not (spec.encoder or spec.synthetic)):
             known = {*catalogue.streams(), *catalogue.datasets(), "synthetic"}
             if self.stream.isidentifier() and self.stream not in known | {"all"}:
                 raise unknown("stream", self.stream, known)
@@ -99,7 +101,7 @@ class StreamChoice:
         return Stream.open(
             self.stream,
             DataRoot.open(self.root),
-            self.encoder,
+            self.encoder or None,
             scenario=self.scenario,
             protocol=self.protocol,
             order=order,

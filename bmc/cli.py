@@ -110,7 +110,7 @@ def methods() -> None:
             {
                 "name": name,
                 "title": METHODS.get(name).title,
-                "what it does": (METHODS.get(name).__doc__ or "").splitlines()[0],
+                "what it does": (METHODS.get(name).__doc__ or "").strip().partition("\n")[0],
             }
             for name in METHODS.names()
         ],

@@ -244,7 +244,8 @@ def trackers_of(text: str, warn: Callable[[str], None]) -> Trackers:
         if missing:
             raise UsageError(
                 f"--tracker {name}: expected the package {', '.join(missing)}, which is not "
-                f"installed; nothing was run. Install it (`{TRACKERS[name].install}`), or leave the tracker out."
+                f"installed; nothing was run. Install it (`{TRACKERS[name].install}`), or leave "
+                "the tracker out."
             )
     return Trackers({name: TRACKERS[name]() for name in names}, warn)
 

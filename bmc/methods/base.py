@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autods.names import Registry
 from autods.streams import Stream
 from bmc.active import Active
 from bmc.config import Config
@@ -18,6 +17,7 @@ from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.losses import task_loss
 from bmc.nets import ResidualMLP
+from bmc.plugins import PluginRegistry
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, train_stacked
 
@@ -115,7 +115,9 @@ class Method:
         raise NotImplementedError
 
 
-METHODS: Registry[type[Method]] = Registry("method")
+METHODS = PluginRegistry(
+    "method", Method, needed=("name", "title", "learn", "scores", "state", "load_state")
+)
 
 
 class NetMethod(Method):

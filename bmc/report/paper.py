@@ -116,7 +116,8 @@ def _pictures(groups: Sequence[Group]) -> Iterable[Picture]:
     yield from bars.pictures(groups, scenario)
     yield Picture(
         "pareto", partial(pareto, groups),
-        "Final mean accuracy against bytes sent and remembered. Filled: on the Pareto front."
+        "Final mean accuracy against bytes sent and remembered. Filled: on the Pareto front. "
+        "Points without room have no name."
         + (" Vertical lines show one standard deviation." if several else ""),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bmc.report.cost import FAR, Point, cost_points, pareto_front
 from bmc.report.figures import tag
-from bmc.report.groups import Group
+from bmc.report.groups import Group, drawn
 from bmc.report.paper import GREY, RULE, SMALL, look, new_figure
 from bmc.report.places import choose_places
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MARKER = 5.5  # half a marker with some air, in those pixels
 PIXEL = SMALL / 12  # points of a pixel in which names have 12 pixels
 
 
@@ -38,7 +39,7 @@ def pareto(groups: Sequence[Group], width: float) -> Figure:
         axes.plot([x], [y], style["marker"], color=style["color"], markersize=4.5, zorder=3,
                   markerfacecolor=style["color"] if on else "white", clip_on=False)  # fmt: skip
     values = [p.accuracy.mean * 100 for p in points]
-    axes.set_ylim(max(-2.0, min(values) - 6), min(104.0, max(values) + 6))
+    axes.set_ylim(max(-2.0, min(values) - 6), min(108.0, max(values) + 12))
     _write_names(axes, points, front, at)
     return figure
 
@@ -69,7 +70,7 @@ def _costs(axes: Axes, points: Sequence[Point]) -> dict[str, float]:
 def _write_names(
     axes: Axes, points: Sequence[Point], front: Sequence[Point], at: dict[str, float]
 ) -> None:
-    """Write names beside points where there is room, those of the front first."""
+    """Write names where there is room: the front's first, then those drawn elsewhere."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     scale = 72 / figure.dpi / PIXEL  # pixels of names for one of the figure
@@ -80,12 +81,16 @@ def _write_names(
         return x * scale, height - y * scale
 
     spots = [spot(p) for p in points]
-    order = sorted(range(len(points)), key=lambda k: points[k] not in front)
+    best = {p.group.label for p in front}
+    usual = {g.label for g in drawn([p.group for p in points])}
+    rank = [2 * (p.group.label not in best) + (p.group.label not in usual) for p in points]
+    order = sorted(range(len(points)), key=lambda k: rank[k])
     box = axes.get_window_extent()
     area = (box.x0 * scale + 2, figure.bbox.x1 * scale - 2, height - box.y1 * scale,
             height - box.y0 * scale)  # fmt: skip
     line = [spot(p) for p in front if p.cost > 0]
-    for place in choose_places(spots, [tag(p.group) for p in points], order, line, area):
+    names = [tag(p.group) for p in points]
+    for place in choose_places(spots, names, order, line, area, MARKER):
         left, _, _, bottom = place.box
         axes.annotate(place.name, (left * PIXEL, (height - bottom + 3) * PIXEL), fontsize=SMALL,
                       xycoords="figure points", annotation_clip=False)  # fmt: skip

@@ -49,6 +49,7 @@ def choose_places(
     first: Sequence[int],
     line: Sequence[Spot],
     area: Box,
+    point: float = POINT,
 ) -> list[Place]:
     """Find places for names beside their points; where none is free, a name is left out.
 
@@ -62,8 +63,10 @@ def choose_places(
         Corners of a line that names keep off where they can.
     area
         Left, right, top and bottom edges that names stay within.
+    point
+        Half a marker with some air.
     """
-    taken = [(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in spots]
+    taken = [(x - point, y - point, x + point, y + point) for x, y in spots]
     along = [(x - 2, y - 2, x + 2, y + 2) for x, y in _sampled(line)]
     chosen = []
     for index in first:
@@ -75,7 +78,7 @@ def choose_places(
                 for number, (box, away) in enumerate(_candidates(spots[index], name))
                 if _inside(box, area)
                 and not any(_overlap(box, other) for other in taken)
-                and not _crosses(spots[index], box, away, taken)
+                and not _crosses(spots[index], box, away, taken, point)
             ),
             default=None,
         )
@@ -99,11 +102,11 @@ def _end(spot: Spot, box: Box) -> Spot:
     return min(max(spot[0], box[0]), box[2]), box[3] if box[3] < spot[1] else box[1]
 
 
-def _crosses(spot: Spot, box: Box, away: float, taken: Sequence[Box]) -> bool:
+def _crosses(spot: Spot, box: Box, away: float, taken: Sequence[Box], point: float) -> bool:
     """Tell whether the line to a name would touch another point or name."""
     if away <= NEAR:
         return False
-    own = (spot[0] - POINT, spot[1] - POINT, spot[0] + POINT, spot[1] + POINT)
+    own = (spot[0] - point, spot[1] - point, spot[0] + point, spot[1] + point)
     others = [other for other in taken if other != own]
     return any(
         _overlap((x - 1, y - 1, x + 1, y + 1), other)

@@ -1,0 +1,113 @@
+"""Methods of other packages, found by the entry point group ``bmc.methods``.
+
+A package names them in its ``pyproject.toml``, see ``docs/own_method.md``. They are looked for
+when the registry is first asked, so that ``--help`` imports none of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from itertools import groupby
+from typing import Any, TypeVar
+
+from autods.errors import UsageError
+from autods.names import Registry
+
+GROUP = "bmc.methods"
+
+T = TypeVar("T")
+
+
+class PluginRegistry(Registry[type[T]]):
+    """A registry of classes that other packages can add to.
+
+    Parameters
+    ----------
+    kind
+        As of `Registry`.
+    base
+        The class that all of them are derived from.
+    needed
+        What each of them must define of its own: ``base`` only declares it.
+    """
+
+    def __init__(self, kind: str, base: type[T], needed: Sequence[str]) -> None:
+        super().__init__(kind)
+        self.base = base
+        self.needed = needed
+        self._refused: dict[str, str] = {}
+        self._searched = False
+
+    def get(self, name: str) -> type[T]:
+        """Return the class called ``name``.
+
+        Raises
+        ------
+        UnknownName
+            When there is none.
+        UsageError
+            When a package names one that cannot be used; says why.
+        """
+        self._search()
+        if name not in self._items and name in self._refused:
+            raise UsageError(f"{self._refused[name]}; nothing was run.")
+        return super().get(name)
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """List the names that match a glob pattern, those of other packages too, sorted."""
+        self._search()
+        return super().names(pattern)
+
+    def _search(self) -> None:
+        """Enter the classes of other packages, once; warn of each that cannot be used."""
+        if self._searched:
+            return
+        self._searched = True  # first: what is imported here may ask for names
+        own = dict(self._items)
+        found = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _place(entry)))
+        for name, entries in groupby(found, key=lambda entry: entry.name):
+            if problem := self._enter(name, list(entries), own):
+                self._refused[name] = problem
+                if multiprocessing.parent_process() is None:  # told once, not by every worker
+                    print(f"warning: {problem}; left out.", file=sys.stderr)
+
+    def _enter(self, name: str, entries: list[EntryPoint], own: dict[str, type[T]]) -> str:
+        """Enter one class; return why it cannot be used, ``""`` if it can."""
+        places = [_place(entry) for entry in entries]
+        if name in own:
+            places.insert(0, f"{own[name].__module__}:{own[name].__qualname__}")
+        if len(places) > 1:
+            return f"{self.kind} '{name}' is named twice: by {' and by '.join(places)}"
+        try:
+            item = entries[0].load()
+        except (Exception, SystemExit) as error:
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            return f"{self.kind} '{name}' of {places[0]} cannot be imported: {cause}"
+        if problem := self._unusable(name, item):
+            return f"{self.kind} '{name}' of {places[0]} cannot be used: {problem}"
+        self._items[name] = item
+        return ""
+
+    def _unusable(self, name: str, item: Any) -> str:
+        """Say what is wrong with a class that was imported, ``""`` if nothing is."""
+        if not (isinstance(item, type) and issubclass(item, self.base)):
+            return f"expected a subclass of {self.base.__name__}, got {item!r:.80}"
+        for key in self.needed:
+            if getattr(item, key, None) is getattr(self.base, key, None):
+                return f"expected its class to define '{key}'"
+        if item.name != name:  # type: ignore[attr-defined]
+            return f"expected name = '{name}' in its class, got '{item.name}'"  # type: ignore[attr-defined]
+        for other, known in self._items.items():
+            if other != name and known.title == item.title:  # type: ignore[attr-defined]
+                title = item.title  # type: ignore[attr-defined]
+                return f"expected a title of its own, got '{title}', that of '{other}'"
+        return ""
+
+
+def _place(entry: EntryPoint) -> str:
+    """Say where an entry point is from: its object, and the package that names it."""
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+    return f"{entry.value} ({package})"
