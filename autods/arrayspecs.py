@@ -88,6 +88,39 @@ class ArrayImages(ArrayFile):
         return self
 
 
+class ParquetImages(Strict):
+    """A column of encoded images in a Parquet file; each becomes ``<file>/<7-digit row>.jpg``.
+
+    Attributes
+    ----------
+    file
+        Manifest file.
+    column
+        Name of the column: bytes, or a struct with ``bytes``.
+    """
+
+    file: str
+    column: str
+
+    @property
+    def name(self) -> str:
+        """Path of the Parquet file inside its container."""
+        return self.file
+
+    @property
+    def shown(self) -> str:
+        """Name of the Parquet file for messages."""
+        return self.file
+
+    @property
+    def variable(self) -> str:
+        """What of the file is meant, for messages."""
+        return self.column
+
+
+ImageSource = ArrayImages | ParquetImages  # what is turned into a tar of images
+
+
 def format_of(name: str) -> ArrayFormat:
     """Return the format that a file name stands for; raise `ValueError` if none."""
     lowered = name.lower().removesuffix(".gz")

@@ -5,7 +5,6 @@ What a manifest holds is in `autods.manifest`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from autods.errors import ManifestError
 from autods.manifest import FileEntry, Manifest, StreamItem, StreamSpec
+from autods.manifest_files import dataset_files, manifest_folders, stream_files
 from autods.names import unknown
 from autods.yaml_errors import explain
 
@@ -36,10 +36,9 @@ class Catalogue:
     """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
-        extra = [Path(p) for p in os.environ.get("AUTODS_MANIFESTS", "").split(os.pathsep) if p]
         self._datasets: dict[str, Path] = {}
         self._streams: dict[str, Path] = {}
-        for folder in [shipped_manifests(), *extra, *folders]:
+        for folder in manifest_folders(folders):
             if not folder.is_dir():
                 got = (
                     "is a file; expected the folder it lies in"
@@ -50,9 +49,9 @@ class Catalogue:
                     f"manifest folder {folder} {got}; nothing was read. "
                     "Correct --manifests or AUTODS_MANIFESTS."
                 )
-            for path in sorted([*folder.glob("*.yaml"), *folder.glob("datasets/*.yaml")]):
+            for path in dataset_files(folder):
                 self._datasets[path.stem] = path
-            for path in sorted(folder.glob("streams/*.yaml")):
+            for path in stream_files(folder):
                 self._streams[path.stem] = path
 
     def datasets(self) -> list[str]:
@@ -95,12 +94,6 @@ class Catalogue:
             items = [StreamItem(dataset=part) for part in parts]
             return StreamSpec(name=name, title=f"Datasets {name}", datasets=items)
         raise unknown("stream", name, [*self._streams, *self._datasets, "synthetic"])
-
-
-def shipped_manifests() -> Path:
-    """Return the folder of manifests inside the wheel, or of the checkout."""
-    packaged = Path(__file__).parent / "_manifests"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "manifests"
 
 
 def load(path: Path, model: type[ModelT]) -> ModelT:

@@ -168,15 +168,37 @@ def extract(
 
 def new(
     name: str,
-    folder: Annotated[Path, typer.Option(help="Folder of images, one folder per class.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of images, one folder per class.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file with path, label and perhaps split.")
+    ] = None,
+    hf: Annotated[
+        str | None, typer.Option(help="owner/dataset of the Hugging Face Hub, perhaps :config.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the manifest.")] = Path(),
 ) -> None:
-    """Write a manifest for a folder of images."""
-    from autods.new import new_manifest, remarks
+    """Write a manifest for images of a folder, a CSV file, or the Hugging Face Hub."""
+    if sum(given is not None for given in (folder, csv, hf)) != 1:
+        raise UsageError(
+            "expected one of --folder, --csv and --hf; nothing was written. See autods new --help."
+        )
+    if folder is not None:
+        from autods.new import new_manifest, remarks
 
-    target = new_manifest(name, folder, out)
+        target = new_manifest(name, folder, out)
+        found = remarks(target, folder)
+    elif csv is not None:
+        from autods.new_csv import manifest_from_csv
+
+        target, found = manifest_from_csv(name, csv, out)
+    else:
+        from autods.new_hub import manifest_from_hub
+
+        target, found = manifest_from_hub(name, hf or "", out)
     print(target)
-    for remark in remarks(target, folder):
+    for remark in found:
         print(remark, file=sys.stderr)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autods import complete
 from autods.cli_common import Json, Manifests, Root, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import ManifestError
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 def list_datasets(
     stream: Annotated[
-        str | None, typer.Option(help="Only the datasets of this stream, in its order.")
+        str | None,
+        typer.Option(
+            help="Only the datasets of this stream, in its order.", autocompletion=complete.streams
+        ),
     ] = None,
     root: Root = None,
     manifests: Manifests = None,
@@ -69,7 +73,9 @@ def list_datasets(
 
 
 def info(
-    name: str,
+    name: Annotated[
+        str, typer.Argument(help="Name of the dataset.", autocompletion=complete.datasets)
+    ],
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the manifest as it is.")] = False,
     root: Root = None,
     manifests: Manifests = None,

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autods import complete
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
     from autods.root import DataRoot
 
-Names = Annotated[list[str] | None, typer.Argument(help="Names of datasets.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names of datasets.", autocompletion=complete.datasets),
+]
 Root = Annotated[
     Path | None, typer.Option(help="Data root; default AUTODS_ROOT, else the user's data folder.")
 ]

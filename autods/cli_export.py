@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autods import complete
 from autods.cli_common import Json, Manifests, Root, each, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import UsageError
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from autods.catalogue import Catalogue
     from autods.root import DataRoot
 
-Names = Annotated[list[str] | None, typer.Argument(help="Names of datasets with features.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names of datasets with features.", autocompletion=complete.datasets),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -152,7 +156,7 @@ def _to_export(
         return {name: (name, task) for name in names or []}
     if task is not None:
         raise UsageError("--stream says which label sets are meant; leave --task out.")
-    from autods.assemble import resolve
+    from autods.stream_names import resolve
 
     items = resolve(stream, root, encoder, catalogue).datasets
     return {

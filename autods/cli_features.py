@@ -29,7 +29,8 @@ def import_features(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of NAME.npz files, or the published archive (tar or unpacked folder)."
+            help="NAME.npz, .parquet or .safetensors, a folder of them, one with features.npy and "
+            "labels.csv, or the published archive (tar or unpacked folder)."
         ),
     ],
     encoder: Annotated[
@@ -38,7 +39,7 @@ def import_features(
     ] = None,
     pad_to: Annotated[
         int | None,
-        typer.Option(help="Of .npz files: fill narrower features up with zeros to this width."),
+        typer.Option(help="Of such files: fill narrower features up with zeros to this width."),
     ] = None,
     extractor: Annotated[
         str | None,
@@ -52,22 +53,24 @@ def import_features(
     json: Json = False,
 ) -> None:
     """Turn features made elsewhere into feature sets that streams can use."""
+    from autods.feature_files import reader_of
     from autods.published import is_published
 
-    if source.is_dir() and (any(source.glob("*.npz")) or not is_published(source)):
+    some = [source, *(source.glob("*") if source.is_dir() else [])]
+    if any(map(reader_of, some)) or (source.is_dir() and not is_published(source)):
         if extractor or dataset:
             raise UsageError(
-                f"{source}: --extractor and --dataset are for published archives, this is a "
-                "folder of other files; nothing was imported."
+                f"{source}: --extractor and --dataset are for published archives, this is "
+                "not one; nothing was imported."
             )
-        _import_npz(source, open_root(root), encoder, pad_to, json)
+        _import_files(source, open_root(root), encoder, pad_to, json)
     elif not source.exists():
         raise UsageError(
-            f"{source}: expected a folder of NAME.npz files or a published archive, there is "
-            "nothing; nothing was imported."
+            f"{source}: expected files of features or a published archive, there is nothing; "
+            "nothing was imported."
         )
     elif pad_to is not None:
-        raise UsageError("--pad-to is for .npz files only; nothing was imported.")
+        raise UsageError("--pad-to is not for published archives; nothing was imported.")
     else:
         import_archive(source, open_root(root), encoder, extractor, dataset or (), json=json)
 
@@ -153,18 +156,20 @@ def _tell(outcome: PublishedOutcome) -> None:
     print(f"Encoder: {outcome.encoder}")
 
 
-def _import_npz(
-    folder: Path, root: DataRoot, encoder: str | None, pad_to: int | None, json: bool
+def _import_files(
+    place: Path, root: DataRoot, encoder: str | None, pad_to: int | None, json: bool
 ) -> None:
-    from autods.import_features import import_npz_folder
+    from autods.import_features import import_files
     from autods.progress import console_progress
 
     if encoder is None:
         raise UsageError(
-            f"{folder}: expected --encoder NAME for a folder of .npz files, the encoder that made "
-            "them; nothing was imported."
+            f"{place}: expected --encoder NAME, the encoder that made these features; nothing was "
+            "imported."
         )
-    outcome = import_npz_folder(folder, root, encoder, pad_to=pad_to, progress=console_progress())
+    outcome = import_files(place, root, encoder, pad_to=pad_to, progress=console_progress())
+    for note in outcome.notes:
+        print(f"note: {note}", file=sys.stderr)
     if json:
         print_json({"encoder": encoder, "imported": outcome.imported, "kept": outcome.kept})
         return

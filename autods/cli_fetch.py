@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autods import complete
 from autods.cli_common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
@@ -127,7 +128,9 @@ def fetch(
 
 
 def import_files(
-    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the dataset.", autocompletion=complete.datasets)
+    ],
     files: Annotated[list[Path], typer.Argument(help="Its files, under any names.")],
     root: Root = None,
     manifests: Manifests = None,

@@ -17,21 +17,33 @@ class AutodsError(Exception):
 
 
 class UsageError(AutodsError):
-    """The request itself is wrong: an option, a name or a combination."""
+    """The request itself is wrong: an option, a name or a combination.
+
+    Correct the command; nothing was done. ``COMMAND --help`` lists what there is.
+    """
 
     exit_code = 2
 
 
 class UnknownName(UsageError):
-    """A name that no registry knows; the message offers the nearest ones."""
+    """A name that no registry knows; the message offers the nearest ones.
+
+    Take one of the names offered, or list them: ``autods list``, ``bmc-stream methods``.
+    """
 
 
 class ManifestError(AutodsError):
-    """A manifest or stream file does not follow the schema."""
+    """A manifest or stream file does not follow the schema.
+
+    Correct the line that the message names; `docs/manifests.md` describes every key.
+    """
 
 
 class UnsafePath(AutodsError):
-    """A path from a manifest or an archive would leave the folder it belongs to."""
+    """A path from a manifest or an archive would leave the folder it belongs to.
+
+    Correct the manifest, or do not trust this archive.
+    """
 
 
 class FetchError(AutodsError):
@@ -142,52 +154,98 @@ class LinkGone(FetchError):
 
 
 class ContainerError(AutodsError):
-    """An archive is missing, damaged, or of a kind that cannot be read."""
+    """An archive is missing, damaged, or of a kind that cannot be read.
+
+    Fetch the archive again (``autods verify`` says which), or have it repaired.
+    """
 
 
 class DamagedMember(ContainerError):
-    """The data of one member is damaged; the rest of its archive can be read."""
+    """The data of one member is damaged; the rest of its archive can be read.
+
+    Fetch the archive again; if the published one is damaged, leave the member out.
+    """
 
 
 class ToolMissing(ContainerError):
-    """An archive can only be unpacked by a system tool, and none of them is installed."""
+    """An archive can only be unpacked by a system tool, and none of them is installed.
+
+    Install one of the tools that the message names; ``autods doctor`` looks for them.
+    """
 
 
 class UnsafePickle(AutodsError):
-    """A pickle asks for code where only data is expected."""
+    """A pickle asks for code where only data is expected.
+
+    Do not trust this file: a pickle of data needs no code.
+    """
 
 
 class LayoutError(AutodsError):
-    """An archive is readable but is not laid out as its manifest says."""
+    """An archive is readable but is not laid out as its manifest says.
+
+    Compare the archive with the ``layout`` of its manifest at the place named; correct one.
+    """
 
 
 class IndexMissing(AutodsError):
-    """A step needs the sample index of a dataset that was not indexed yet."""
+    """A step needs the sample index of a dataset that was not indexed yet.
+
+    Run ``autods index NAME``.
+    """
+
+
+class ImagesMissing(AutodsError):
+    """Features are at hand, but not the images behind them: they were imported or generated.
+
+    Extract the features from a dataset with a manifest, if images are needed.
+    """
 
 
 class TooManyUnreadable(AutodsError):
-    """More than 0.5 % of the images of a dataset, and more than one, could not be decoded."""
+    """More than 0.5 % of the images of a dataset, and more than one, could not be decoded.
+
+    Fetch the archive again; ``autods audit NAME`` lists the images and why.
+    """
 
 
 class EncoderError(AutodsError):
-    """An encoder cannot be built as asked: weights, QuickGELU, precision."""
+    """An encoder cannot be built as asked: weights, QuickGELU, precision.
+
+    Correct model, weights or precision as the message says.
+    """
 
 
 class ClusterError(AutodsError):
-    """A cluster cannot do the work: out of reach, not set up alike, or its workers keep dying."""
+    """A cluster cannot do the work: out of reach, not set up alike, or its workers keep dying.
+
+    Mend the cluster, then run the same command again: what is finished is kept.
+    """
 
 
 class FeatureMismatch(AutodsError):
-    """Features of another encoder, manifest or format stand where new ones should go."""
+    """Features of another encoder, manifest or format stand where new ones should go.
+
+    Extract again into another folder or root, or remove the features that are there.
+    """
 
 
 class FeaturesMissing(AutodsError):
-    """A stream needs features that were not extracted or imported yet."""
+    """A stream needs features that were not extracted or imported yet.
+
+    Run ``autods extract`` or ``autods import-features``; ``autods status`` shows what is here.
+    """
 
 
 class StoreError(AutodsError):
-    """A feature shard is incomplete, damaged or of an unknown format version."""
+    """A feature shard is incomplete, damaged or of an unknown format version.
+
+    Remove the shard that is named and run ``autods extract`` again: it makes that one.
+    """
 
 
 class Busy(AutodsError):
-    """Another process holds the lock of the files this command would write."""
+    """Another process holds the lock of the files this command would write.
+
+    Wait for the process that the message names, or end it, then run the same command again.
+    """

@@ -1,4 +1,4 @@
-"""Import features that were made elsewhere: folders of ``NAME.npz`` files.
+"""Import features that were made elsewhere; `autods.feature_files` reads their formats.
 
 Each file becomes a feature set like an extracted one, with a development part held out
 of its training samples.
@@ -6,8 +6,10 @@ of its training samples.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods.errors import ContainerError, FeatureMismatch, LayoutError, UsageError
+from autods.errors import FeatureMismatch
+from autods.feature_files import Table, find_sources, reader_of
+from autods.feature_files.base import SPLITS, wrong
 from autods.feature_sets import seal_features
 from autods.files import hash_file, locked
 from autods.imported import (
@@ -26,28 +30,32 @@ from autods.imported import (
     is_current,
     present_width,
 )
-from autods.manifest import NAME
 from autods.progress import Progress, Silent
 from autods.root import DataRoot
 from autods.splits import hold_out
 from autods.store import ShardData, ShardInfo, write_shard
 
 TASK = "class"  # imported features have one labelling
+TEST_FRACTION = 0.2  # drawn, stratified, where a file knows no splits
+SHARD_ROWS = 65_536  # of one shard at most: what is held in memory
 
 Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A checked file: split name to features float16 [n, d] and labels int32 [n]."""
+class _Import:
+    """What is asked for of every file of an import."""
 
-    parts: dict[str, tuple[npt.NDArray[np.float16], npt.NDArray[np.int32]]]
-    class_names: list[str]
-    dim: int
+    root: DataRoot
+    encoder: str
+    pad_to: int | None
+    dev_fraction: float
+    seed: int
 
 
-def import_npz_folder(
-    folder: Path,
+def import_files(
+    place: Path,
     root: DataRoot,
     encoder_name: str,
     *,
@@ -56,74 +64,78 @@ def import_npz_folder(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ImportOutcome:
-    """Import every ``NAME.npz`` of a folder as the feature set NAME (in lower case).
+    """Import features from a file or folder of any format of `autods.feature_files`.
 
-    A file holds ``x_train`` float [n, d], ``y_train`` int [n], ``x_test`` / ``y_test`` (or
-    ``x_val`` / ``y_val``; when both are there, val becomes the development part) and
-    ``class_names`` [C]. Files that were imported before in the same way are kept.
+    A folder of several files gives a feature set for each, named as the file is (in lower
+    case). Files that were imported before in the same way are kept. Features are stored as
+    float16; what is read at once is bounded, but for ``.npz`` files.
 
     Parameters
     ----------
+    place
+        ``NAME.npz``, ``NAME.parquet``, ``NAME.safetensors``, a folder with ``features.npy`` and
+        ``labels.csv``, or a folder of such.
     encoder_name
         Name under which streams find the features, for example ``mobilenetv2.imagenet``.
     pad_to
         Width to which narrower features are filled up with zeros; ``None``: all files must
         have the same width.
     dev_fraction, seed
-        Stratified part of the training samples held out for development, and its seed.
+        Stratified part of the training samples held out for development where the file has
+        none, and its seed. A file without splits gives a stratified fifth for test.
 
     Raises
     ------
+    UsageError
+        When there is nothing to import, or a name cannot stand.
     LayoutError, ContainerError
-        When a file is not as described; the message names file, key, expected and got.
+        When a file is not as described; the message names file, place, expected and got.
     FeatureMismatch
         When widths differ, or other features of that name stand under the root already.
     """
     progress = progress or Silent()
-    names = _names(folder)
+    sources = find_sources(place)
     check_request(encoder_name, dev_fraction, seed)
+    asked = _Import(root, encoder_name, pad_to, dev_fraction, seed)
     width = _agreed_width(root, encoder_name, pad_to)
-    imported, kept = [], []
-    progress.start(f"importing {folder.name}", len(names), "files")
-    for name, path in names.items():
+    imported, kept, notes = [], [], []
+    progress.start(f"importing {place.name}", len(sources), "files")
+    for name, path in sources.items():
         origin = {"file": path.name, "dev_fraction": dev_fraction, "seed": seed, "pad_to": pad_to}
-        fingerprint = hash_file(path, "sha256")
+        fingerprint = _fingerprint(path)
         with locked(root.features(encoder_name, name)):
             if is_current(root, encoder_name, name, fingerprint, origin):
                 kept.append(name)
             else:
-                source = _load(path)
-                width = width or source.dim
-                _check_width(path, source.dim, width, pad_to)
-                info = _info(name, encoder_name, source, fingerprint, origin)
-                _write(root, encoder_name, info, _divide(source, dev_fraction, seed), width)
+                table = _opened(path)
+                width = width or table.dim
+                _check_width(path, table.dim, width, pad_to)
+                info = _info(name, encoder_name, table, fingerprint, origin)
+                notes += [*table.notes, *_write(asked, path, table, info, width)]
                 imported.append(name)
         progress.advance(1)
     progress.finish()
-    return ImportOutcome(imported, kept)
+    return ImportOutcome(imported, kept, tuple(notes))
 
 
-def _names(folder: Path) -> dict[str, Path]:
-    """Map feature set names to files, sorted by name."""
-    names: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.npz")):
-        name = path.stem.lower()
-        if not NAME.fullmatch(name):
-            raise UsageError(
-                f"{path}: '{name}' cannot name a feature set: expected letters, digits, '_' and "
-                "'-'; nothing was imported. Rename the file."
-            )
-        if name in names:
-            raise UsageError(
-                f"{names[name].name} and {path.name} in {folder} would both become '{name}'; "
-                "nothing was imported. Rename one of them."
-            )
-        names[name] = path
-    if not names:
-        raise UsageError(
-            f"{folder}: expected a folder with NAME.npz files, found none; nothing was imported."
-        )
-    return dict(sorted(names.items()))
+def import_npz_folder(
+    folder: Path, root: DataRoot, encoder_name: str, **options: Any
+) -> ImportOutcome:
+    """Import a folder of ``NAME.npz`` files; arguments and errors as of `import_files`."""
+    return import_files(folder, root, encoder_name, **options)
+
+
+def _fingerprint(path: Path) -> str:
+    """Return the sha256 of a source's files, that of the file itself where it is one."""
+    reader = reader_of(path)
+    hashes = [hash_file(file, "sha256") for file in (reader.files(path) if reader else [])]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _opened(path: Path) -> Table:
+    reader = reader_of(path)
+    assert reader is not None  # `find_sources` names only what has one
+    return reader.open(path)
 
 
 def _agreed_width(root: DataRoot, encoder: str, pad_to: int | None) -> int | None:
@@ -146,91 +158,67 @@ def _check_width(path: Path, dim: int, width: int, pad_to: int | None) -> None:
     else:
         cure = f"Pass --pad-to {dim} in a fresh import"
     raise FeatureMismatch(
-        f"{path}: x_train: expected {width} dimensions as the other features of this encoder "
+        f"{path}: expected {width} dimensions as the other features of this encoder "
         f"have, got {dim}; this file was not imported, those before it were. {cure}, or import "
         "it under another encoder name."
     )
 
 
-def _load(path: Path) -> _Source:
-    """Read and check one file."""
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as error:
-        raise ContainerError(
-            f"{path}: cannot be read as an .npz of plain arrays: {error}; it was not imported. "
-            "Save it again with numpy.savez; text as unicode arrays, no Python objects."
-        ) from None
-    tests = [part for part in ("test", "val") if f"x_{part}" in arrays]
-    pairs = [f"{axis}_{part}" for part in ("train", *(tests or ["test"])) for axis in "xy"]
-    for key in (*pairs, "class_names"):
-        if key not in arrays:
-            raise _wrong(path, key, "this array", f"only {', '.join(sorted(arrays)) or 'none'}")
-    classes = _class_names(path, arrays["class_names"])
-    parts = {"train": _part(path, arrays, "train", len(classes))}
-    for part in tests:
-        split = "dev" if part == "val" and len(tests) == 2 else "test"
-        parts[split] = _part(path, arrays, part, len(classes))
-    dim = parts["train"][0].shape[1]
-    for split, (features, _) in parts.items():
-        if features.shape[1] != dim:
-            raise _wrong(path, f"x of {split}", f"{dim} columns as x_train", features.shape[1])
-    for part in ("train", *tests):
-        if not len(arrays[f"x_{part}"]):
-            raise _wrong(path, f"x_{part}", "at least one row", 0)
-    return _Source(parts, classes, dim)
+def _rows_of(
+    path: Path, table: Table, fraction: float, seed: int
+) -> tuple[dict[str, Rows], list[str]]:
+    """Return the rows of each split, ascending, and notes on what was drawn."""
+    labels, notes = table.labels, []
+    if table.splits is None:
+        test = hold_out(labels, TEST_FRACTION, seed)
+        rows = {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}
+        notes.append(f"{path.name}: it has no splits; a stratified fifth became test.")
+    else:
+        found = {s: np.flatnonzero(table.splits == k) for k, s in enumerate(SPLITS)}
+        rows = {split: part for split, part in found.items() if len(part)}
+        if "test" not in rows and "dev" in rows:  # what was looked at last, published as "val"
+            rows["test"] = rows.pop("dev")
+            notes.append(f"{path.name}: it has no test part; its val part became test.")
+    for split in ("train", "test"):
+        if not len(rows.get(split, ())):
+            raise wrong(path, "splits", f"at least one row of {split}", "none")
+    if "dev" not in rows:
+        held = hold_out(labels[rows["train"]], fraction, seed)
+        rows["dev"], rows["train"] = rows["train"][held], rows["train"][~held]
+    return rows, notes
 
 
-def _class_names(path: Path, names: Array) -> list[str]:
-    if names.dtype.kind != "U" or names.ndim != 1:
-        raise _wrong(path, "class_names", "text [C]", f"{names.dtype} {names.shape}")
-    values, counts = np.unique(names, return_counts=True)
-    if (counts > 1).any():
-        raise _wrong(path, "class_names", "distinct names", f"'{values[counts > 1][0]}' twice")
-    return [str(name) for name in names]
-
-
-def _part(
-    path: Path, arrays: dict[str, Array], part: str, classes: int
-) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int32]]:
-    """Check features and labels of one part and bring them to the stored dtypes."""
-    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-    if x.dtype.kind != "f" or x.ndim != 2 or x.shape[1] == 0:
-        raise _wrong(path, f"x_{part}", "floating point [n, d]", f"{x.dtype} {x.shape}")
-    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
-        raise _wrong(path, f"y_{part}", f"integers ({len(x)},)", f"{y.dtype} {y.shape}")
-    outside = y[(y < 0) | (y >= classes)]
-    if len(outside):
-        raise _wrong(path, f"y_{part}", f"labels from 0 to {classes - 1}", int(outside[0]))
-    if not (np.abs(x) <= LARGEST).all():  # false for NaN as well
-        raise _wrong(path, f"x_{part}", f"finite values within +-{LARGEST:.0f}", "others")
-    return x.astype(np.float16), y.astype(np.int32)
-
-
-def _divide(source: _Source, fraction: float, seed: int) -> dict[str, ShardData]:
-    """Hold the development part out of train; number the samples as the file has them."""
-    shards: dict[str, ShardData] = {}
-    start = 0
-    for split, (features, labels) in source.parts.items():
-        sample = np.arange(start, start + len(labels), dtype=np.int64)
-        shards[split] = ShardData(features, {TASK: labels}, sample, hash_rows(features))
-        start += len(labels)
-    train = shards["train"]
-    if "dev" not in shards:
-        held = hold_out(train.labels[TASK], fraction, seed)
-        shards["train"], shards["dev"] = _choose(train, ~held), _choose(train, held)
-    return shards
+@contextmanager
+def _rounded(path: Path, table: Table, folder: Path) -> Iterator[npt.NDArray[np.float16]]:
+    """Give all features as float16 [n, d], checked: in a nameless file, not in memory."""
+    count = len(table.labels)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        features = np.memmap(file, np.float16, "w+", shape=(count, table.dim))
+        start = 0
+        for block in table.blocks():
+            good = np.abs(block) <= LARGEST  # false for NaN as well
+            if not good.all():
+                row, column = (int(k[0]) for k in np.nonzero(~good))
+                got = f"{block[row, column]} in column {column}"
+                expected = f"finite values within +-{LARGEST:.0f}"
+                raise wrong(path, table.where(start + row), expected, got)
+            if start + len(block) > count:
+                break
+            features[start : start + len(block)] = block
+            start += len(block)
+        if start != count:
+            raise wrong(path, "rows", f"{count} of features, as labels", start)
+        yield features
 
 
 def _info(
-    name: str, encoder: str, source: _Source, fingerprint: str, origin: dict[str, Any]
+    name: str, encoder: str, table: Table, fingerprint: str, origin: dict[str, Any]
 ) -> ShardInfo:
     return ShardInfo(
         dataset=name,
         split="train",
         default_task=TASK,
-        class_names={TASK: source.class_names},
+        class_names={TASK: table.class_names},
         encoder={"model": encoder, "pretrained": None, "imported": True},
         fingerprint=fingerprint,
         samples_sha256="",
@@ -239,29 +227,31 @@ def _info(
         index=0,
         count=1,
         hashed="features",
-        origin={**origin, "width": source.dim},
+        origin={**origin, "width": table.dim},
     )
 
 
-def _choose(data: ShardData, mask: npt.NDArray[np.bool_]) -> ShardData:
-    labels = {task: array[mask] for task, array in data.labels.items()}
-    return ShardData(data.features[mask], labels, data.sample[mask], data.content_hash[mask])
+def _write(asked: _Import, path: Path, table: Table, info: ShardInfo, width: int) -> list[str]:
+    """Write the shards of every split, padded to ``width``, then the record; return notes."""
+    root, name = asked.root, info.dataset
+    rows, notes = _rows_of(path, table, asked.dev_fraction, asked.seed)
+    with _rounded(path, table, root.features(asked.encoder, name).parent) as features:
+        for split, chosen in rows.items():
+            starts = range(0, max(1, len(chosen)), SHARD_ROWS)
+            for index, start in enumerate(starts):
+                part = chosen[start : start + SHARD_ROWS]
+                data = _shard(features, table, part, width)
+                told = replace(
+                    info, split=split, start=start, stop=start + len(part), index=index,
+                    count=len(starts),
+                )  # fmt: skip
+                write_shard(root.shard(asked.encoder, name, split, index, len(starts)), data, told)
+    seal_features(root, asked.encoder, name)
+    return notes
 
 
-def _write(
-    root: DataRoot, encoder: str, info: ShardInfo, shards: dict[str, ShardData], width: int
-) -> None:
-    """Write one shard per split, padded to ``width``, then the record."""
-    for split, data in shards.items():
-        missing = width - data.features.shape[1]
-        padded = replace(data, features=np.pad(data.features, ((0, 0), (0, missing))))
-        path = root.shard(encoder, info.dataset, split, 0, 1)
-        write_shard(path, padded, replace(info, split=split, stop=len(data)))
-    seal_features(root, encoder, info.dataset)
-
-
-def _wrong(path: Path, key: str, expected: str, got: object) -> LayoutError:
-    return LayoutError(
-        f"{path}: {key}: expected {expected}, got {got}; this file was not imported. Correct it "
-        "and run the same command again: what was imported before is kept."
-    )
+def _shard(features: npt.NDArray[np.float16], table: Table, rows: Rows, width: int) -> ShardData:
+    """Return some rows; samples are numbered as the file has them."""
+    own = features[rows]
+    padded = np.pad(own, ((0, 0), (0, width - table.dim)))
+    return ShardData(padded, {TASK: table.labels[rows]}, rows, hash_rows(own))

@@ -22,10 +22,14 @@ LARGEST = float(np.finfo(np.float16).max)  # what the stored type can hold
 
 @dataclass(frozen=True)
 class ImportOutcome:
-    """What an import did: names of the feature sets made, and of those that stood already."""
+    """What an import did: names of the feature sets made, and of those that stood already.
+
+    ``notes`` are lines that a user should read.
+    """
 
     imported: list[str]
     kept: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def check_request(encoder: str, dev_fraction: float, seed: int) -> None:

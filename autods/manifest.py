@@ -1,4 +1,4 @@
-"""Typed manifests of datasets and streams.
+"""Typed manifests of datasets; those of streams are in `autods.stream_spec`.
 
 A dataset is data: one YAML file checked against `Manifest`. How its archives are
 read is code, one layout family per file in `autods.layouts`. Unknown keys are
@@ -20,6 +20,7 @@ from autods.layouts import AnyLayout
 from autods.layouts.patterns import Pattern
 from autods.names import unknown
 from autods.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
+from autods.stream_spec import Protocol, StreamItem, StreamSpec
 
 __all__ = [
     "PROTOCOLS",
@@ -41,7 +42,6 @@ TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*(?<! )")  # becomes the name of c
 PROTOCOLS = ("clean", "paper")
 
 T = TypeVar("T")
-Protocol = Literal["clean", "paper"]
 
 
 class ClassTable(Strict):
@@ -262,30 +262,6 @@ class Manifest(Strict):
             "splits": {name: _stated(rule) for name, rule in self.splits.items()},
         }
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
-
-
-class StreamItem(Strict):
-    """One dataset of a stream; cut into tasks of about ``classes_per_task`` classes if given."""
-
-    dataset: str
-    task: str | None = None  # None: the dataset's default task
-    classes_per_task: Annotated[int, Field(ge=1)] | None = None
-
-
-class StreamSpec(Strict):
-    """A stream: datasets in their published order."""
-
-    name: str
-    title: str
-    citation: str | None = None
-    datasets: list[StreamItem] = Field(min_length=1)
-
-    @field_validator("datasets", mode="before")
-    @classmethod
-    def _plain_names(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        return [{"dataset": item} if isinstance(item, str) else item for item in value]
 
 
 def _repeated(values: list[T]) -> T | None:

@@ -1,4 +1,7 @@
-"""Write a manifest for a folder of images that lie in class folders."""
+"""Write a manifest for a folder of images that lie in class folders.
+
+For images listed in a CSV file see `autods.new_csv`, for the Hub `autods.new_hub`.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,10 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
         When there are no class folders with images, or a name is not UTF-8.
     """
     target = out_dir / f"{name}.yaml"
-    _check(name, folder, target)
-    _check_names(folder)
+    check_target(name, target)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: expected a folder of images; nothing was written.")
+    check_names(folder)
     splits = _official_splits(folder)
     pattern = "{split}/{class}/**" if splits else "{class}/**"
     layout = {
@@ -57,30 +62,51 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
         **({"split": "{split}"} if splits else {}),
     }
     _check_classes(folder, splits)
-    content = {
-        "name": name,
-        "title": f"Images of {folder.resolve().name}",
+    return write_manifest(
+        target,
+        title=f"Images of {folder.resolve().name}",
+        files=[folder_entry(folder, out_dir)],
+        layout=layout,
+        splits={"clean": _rule(splits)},
+    )
+
+
+def write_manifest(target: Path, **content: Any) -> Path:
+    """Write a manifest of one task ``class``, and check it; return ``target``.
+
+    Parameters
+    ----------
+    content
+        Keys of the manifest that differ from those of somebody's own open data.
+    """
+    whole = {
+        "name": target.stem,
+        "title": None,
         "homepage": None,
         "citation": None,
         "licence": None,
         "access": "open",
-        "files": [
-            {
-                "name": "images",
-                "checksum": f"tree:{hash_tree(folder)}",
-                "mirrors": [{"kind": "file", "url": _mirror(folder, out_dir)}],
-            }
-        ],
-        "layout": layout,
+        "files": None,
+        "layout": None,
         "tasks": {"class": {"classes": None}},
         "default_task": "class",
-        "splits": {"clean": _rule(splits)},
+        "splits": None,
+        **content,
     }
     with atomic(target) as temporary:
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100)
         temporary.write_text(text, encoding="utf-8")
     load(target, Manifest)
     return target
+
+
+def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
+    """Return a folder of images as the file ``images`` of a manifest in ``out_dir``."""
+    return {
+        "name": "images",
+        "checksum": f"tree:{hash_tree(folder)}",
+        "mirrors": [{"kind": "file", "url": mirror_to(folder, out_dir)}],
+    }
 
 
 def remarks(target: Path, folder: Path) -> list[str]:
@@ -99,15 +125,26 @@ def remarks(target: Path, folder: Path) -> list[str]:
     used = [path for path in files if len(path.parts) > depth and is_image(path.name)]
     other = sorted(path for path in {*files} - {*used} if not path.name.startswith("."))
     classes = Counter(path.parts[depth - 1] for path in used)
-    text = f"{_count(len(used), 'image')} in {_count(len(classes), 'class', 'classes')}"
+    text = f"{counted(len(used), 'image')} in {counted(len(classes), 'class', 'classes')}"
     if other:
-        text += f"; left out: {_count(len(other), 'file')}, for example '{other[0].as_posix()}'"
+        text += f"; left out: {counted(len(other), 'file')}, for example '{other[0].as_posix()}'"
     found = [f"{text}."]
+    singles = [] if splits.get("test") else single_images(classes)
+    return [*found, *singles, *next_steps(target)]
+
+
+def single_images(classes: Counter[str]) -> list[str]:
+    """Say which classes have one image, where the test split is drawn."""
     single = sorted(name for name, count in classes.items() if count == 1)
-    if single and not splits.get("test"):
-        shown = ", ".join(f"'{name}'" for name in single[:5]) + (", ..." if single[5:] else "")
-        found.append(f"{shown}: one image only, which is for training; nothing is left to test.")
+    shown = ", ".join(f"'{name}'" for name in single[:5]) + (", ..." if single[5:] else "")
+    told = f"{shown}: one image only, which is for training; nothing is left to test."
+    return [told] if single else []
+
+
+def next_steps(target: Path) -> list[str]:
+    """Say what a user does after a manifest was written."""
     where = f" --manifests {shlex.quote(str(target.parent))}"
+    found = []
     if target.stem in Catalogue().datasets():
         found.append(
             f"autods has a dataset '{target.stem}', too: yours takes its place with{where}. "
@@ -116,18 +153,18 @@ def remarks(target: Path, folder: Path) -> list[str]:
     return [*found, f"Next: autods fetch {target.stem}{where}"]
 
 
-def _count(number: int, one: str, many: str = "") -> str:
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _check(name: str, folder: Path, target: Path) -> None:
+def check_target(name: str, target: Path) -> None:
+    """Raise `UsageError` unless a manifest of this name can be written there."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"name '{name}': expected lower-case letters, digits, '_' and '-'; nothing was "
             "written. Choose another name."
         )
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: expected a folder of images; nothing was written.")
     if target.parent.exists() and not target.parent.is_dir():
         raise UsageError(
             f"{target.parent}: expected a folder for the manifest, got a file; nothing was "
@@ -139,7 +176,8 @@ def _check(name: str, folder: Path, target: Path) -> None:
         )
 
 
-def _check_names(folder: Path) -> None:
+def check_names(folder: Path) -> None:
+    """Raise `LayoutError` for a name below a folder that is not UTF-8."""
     for path in [folder.resolve(), *folder.rglob("*")]:
         if (readable := printable(str(path))) != str(path):
             raise LayoutError(
@@ -184,6 +222,6 @@ def _rule(splits: dict[str, list[str]]) -> dict[str, Any]:
     return {"rule": "random", "test_fraction": TEST_FRACTION}
 
 
-def _mirror(folder: Path, out_dir: Path) -> str:
-    """Return the folder as the manifest names it: relative to the manifest's place."""
-    return Path(os.path.relpath(folder.resolve(), out_dir.resolve())).as_posix()
+def mirror_to(place: Path, out_dir: Path) -> str:
+    """Return a file or folder as the manifest names it: relative to the manifest's place."""
+    return Path(os.path.relpath(place.resolve(), out_dir.resolve())).as_posix()

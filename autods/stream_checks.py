@@ -21,13 +21,14 @@ INFORMATIONAL = frozenset(
 def check_present(spec: StreamSpec, root: DataRoot, encoder: str) -> None:
     """Raise `FeaturesMissing` when several datasets lack features; name all of them at once."""
     here = set(list_features(root, encoder))
-    missing = [item.dataset for item in spec.datasets if item.dataset not in here]
+    names = list(dict.fromkeys(item.dataset for item in spec.datasets))
+    missing = [name for name in names if name not in here]
     if len(missing) > 1:  # one is told with its own state by `open_features`
-        found = [item.dataset for item in spec.datasets if item.dataset in here]
+        found = [name for name in names if name in here]
         part = f"--stream {','.join(found[:3])}{',...' if len(found) > 3 else ''}"
         raise FeaturesMissing(
             f"stream '{spec.name}': expected finished features by '{encoder}' of all "
-            f"{len(spec.datasets)} datasets, {len(missing)} have none under {root.path}: "
+            f"{len(names)} datasets, {len(missing)} have none under {root.path}: "
             f"{', '.join(missing)}; nothing was opened. Extract or import them"
             + (f", or name those that are here: {part}." if found else ".")
         )

@@ -130,6 +130,7 @@ def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
                 class_offset=offset,
                 text_source=None,  # what is generated has no names that mean anything
                 image_source=None,
+                label_set="",
                 item=StreamItem(dataset=name),
                 **sets,
             )

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autods import complete
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 NAME_LENGTH = 40  # characters of a folder's default name
 
 
-def _option(text: str, default: Any = MISSING, **limits: int) -> Any:
+def _option(text: str, default: Any = MISSING, **more: Any) -> Any:
     """Declare a field with what the command line says of it and the values it takes."""
-    return field(default=default, metadata={"help": text, **limits})
+    return field(default=default, metadata={"help": text, **more})
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class StreamChoice:
     """A stream as the command line names it. Processes that need the stream open it anew."""
 
     scenario: str = _option("class-il or task-il; both are measured.")
-    stream: str = _option("A stream by name, YAML file, or comma-separated datasets.", "synthetic")
+    stream: str = _option(
+        "A stream by name, YAML file, or comma-separated datasets.",
+        "synthetic",
+        autocompletion=complete.streams,
+    )
     encoder: str = _option("Encoder whose features are used; default what a file says.", "")
     root: Path | None = field(
         default=None, metadata={"help": "Data root; default AUTODS_ROOT, else the user's folder."}

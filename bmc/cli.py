@@ -10,6 +10,8 @@ import typer
 
 from autods.console import print_json, print_table, run_app
 from autods.errors import UsageError
+from autods.versions import add_version
+from bmc import complete
 from bmc.choices import (
     StreamChoice,
     check_fitting,
@@ -30,10 +32,11 @@ from bmc.options import with_config_options, with_stream_options
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Train continual-learning methods on feature streams, and report the results.",
 )
+
+add_version(app)
 
 
 @app.command()
@@ -43,7 +46,11 @@ def run(
     config: Config,
     choice: StreamChoice,
     method: Annotated[
-        str, typer.Option(help="Methods, comma-separated, or 'all'; see `bmc-stream methods`.")
+        str,
+        typer.Option(
+            help="Methods, comma-separated, or 'all'; see `bmc-stream methods`.",
+            autocompletion=complete.methods,
+        ),
     ] = "bmc",
     order: Annotated[
         str, typer.Option(help="'paper', or seeds of task orders, comma-separated.")

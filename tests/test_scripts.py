@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+RAW = SCRIPTS.parent.parent / "shared" / "data" / "raw"
 
 
 def test_the_loader_benchmark_reads_the_same_samples_both_ways_and_prints_json():
@@ -37,6 +38,15 @@ def run_script(name: str, *options: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
+def test_the_benchmark_of_images_compares_the_same_tensors_and_prints_json():
+    size = ["--datasets", "tinyimagenet", "--kinds", "zip", "folder", "--workers", "0"]
+    more = ["--rounds", "1", "--seconds", "0.01", "--json"]
+    (row,) = json.loads(run_script("bench_images.py", *size, *more))
+    assert set(row["ratio"]) == {"zip", "folder"}
+    assert row["images_per_s"]["ImageFolder"] > 0
 
 
 @pytest.mark.parametrize("bench", ["run", "experts", "groups"])

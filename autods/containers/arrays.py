@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.arrayfiles import Array, idx_header, load, no_variable, unreadable
-from autods.arrayspecs import ArrayImages
+from autods.arrayspecs import ArrayImages, ImageSource, ParquetImages
 from autods.containers.convert import converting, made_once
 from autods.containers.places import Place, place_path
 from autods.containers.tars import TarWriter, list_tar
@@ -37,7 +37,7 @@ def array_members(
     dataset: str,
     file: str,
     container: Container,
-    arrays: Sequence[ArrayImages],
+    arrays: Sequence[ImageSource],
     checksum: str,
     progress: Progress,
 ) -> list[Member]:
@@ -82,8 +82,13 @@ def array_members(
     return list_tar(target, place=Place.ARRAYS)
 
 
-def _images(spec: ArrayImages, container: Container) -> Iterator[tuple[str, bytes]]:
-    """Yield name and netpbm file of each image."""
+def _images(spec: ImageSource, container: Container) -> Iterator[tuple[str, bytes]]:
+    """Yield name and file of each image; netpbm where they are arrays."""
+    if isinstance(spec, ParquetImages):
+        from autods.containers.parquets import encoded_images
+
+        yield from encoded_images(spec, container)
+        return
     position = 0
     with container.open(spec.name) as handle:
         for block in _blocks(spec, handle):

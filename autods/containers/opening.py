@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from unicodedata import normalize
 
-from autods.arrayspecs import ArrayImages
+from autods.arrayspecs import ImageSource
 from autods.containers.base import Container, Member, damaged, plain_name
 from autods.containers.convert import converting, decompress, made_once, unpack
 from autods.containers.kinds import Kind, kind_of, unpacked_name
@@ -93,7 +93,7 @@ def open_container(
     file: str,
     *,
     nested: Sequence[str] = (),
-    arrays: Sequence[ArrayImages] = (),
+    arrays: Sequence[ImageSource] = (),
     progress: Progress | None = None,
 ) -> Container:
     """Open one file of a dataset and list its members.

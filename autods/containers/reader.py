@@ -19,6 +19,7 @@ from autods.root import DataRoot, inside
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
 BLOCK = 1 << 16
+FIRST = 256  # bytes read beyond a member's size: its header and name
 
 Key = tuple[str, Place, str]  # manifest file, place, inner archive: stands for one file
 
@@ -45,9 +46,10 @@ class MemberReader:
         self.root = root
         self.dataset = dataset
         self._open: dict[Key, tuple[int, Path]] = {}
+        self._folders: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "dataset": self.dataset, "_open": {}}
+        return {"root": self.root, "dataset": self.dataset, "_open": {}, "_folders": {}}
 
     def read(self, container: str, member: str, offset: int, size: int) -> bytes:
         """Return the bytes of one member, uncompressed.
@@ -65,11 +67,10 @@ class MemberReader:
             When only this member's compressed data is damaged.
         """
         if offset == -1:
-            path = self._own_file(container, member)
             try:
-                return path.read_bytes()
-            except OSError as error:
-                raise _gone(path, error) from None
+                return self._own_bytes(container, member)
+            except (EOFError, OSError) as error:
+                raise _gone(self._own_file(container, member), error) from None
         descriptor, path = self._descriptor(container, member, offset)
         _, byte, deflated = split_offset(offset)
         with _explained(path, member):
@@ -116,6 +117,8 @@ class MemberReader:
         """Release file handles; the reader can still be used."""
         while self._open:
             os.close(self._open.popitem()[1][0])
+        while self._folders:
+            os.close(self._folders.popitem()[1])
 
     def paths(self, members: Iterable[tuple[str, str, int]]) -> set[Path]:
         """Return the files and folders in which members lie.
@@ -129,6 +132,20 @@ class MemberReader:
 
     def _own_file(self, container: str, member: str) -> Path:
         return inside(self.root.archive(self.dataset, container), member)
+
+    def _own_bytes(self, container: str, member: str) -> bytes:
+        # From the folder on: walking the whole path would take longer than reading small files.
+        if ".." in member or "\\" in member or member[:1] == "/":
+            return self._own_file(container, member).read_bytes()
+        if container not in self._folders:
+            folder = self.root.archive(self.dataset, container)
+            self._folders[container] = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        descriptor = os.open(member, flags, dir_fd=self._folders[container])
+        try:
+            return _exactly(descriptor, 0, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
 
     def _key(self, container: str, member: str, offset: int) -> Key:
         place = Place.ARCHIVE if offset == -1 else split_offset(offset)[0]
@@ -169,16 +186,23 @@ def _exactly(descriptor: int, offset: int, size: int) -> bytes:
 
 def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     # The compressed size is not needed (and often absent here): deflate marks its own end.
-    name, extra = struct.unpack("<HH", _exactly(descriptor, header + 26, 4))
+    # Data that deflate cannot shrink is hardly longer than before, so small members and their
+    # headers come with the first read; what is missing, and large members, with the next.
+    first = os.pread(descriptor, min(size + FIRST, BLOCK), header)
+    if len(first) < ZIP_LOCAL_HEADER:
+        raise EOFError(f"the file ends before byte {header + ZIP_LOCAL_HEADER}")
+    name, extra = struct.unpack_from("<HH", first, 26)
     position = header + ZIP_LOCAL_HEADER + name + extra
+    block = first[position - header :]
     engine, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not engine.eof and length <= size:
-        block = os.pread(descriptor, BLOCK, position)
+        block = block or os.pread(descriptor, BLOCK, position)
         if not block:
             raise EOFError("the file ends inside compressed data")
         position += len(block)
         part = engine.decompress(block, size - length + 1)
         length += len(part)
+        block = b""
         yield part
     if length != size:
         raise zlib.error(f"expected {size} bytes after decompression, got {length} or more")
@@ -201,10 +225,10 @@ def _explained(path: Path, member: str) -> Iterator[None]:
         ) from None
 
 
-def _gone(path: Path, error: OSError) -> ContainerError:
+def _gone(path: Path, error: EOFError | OSError) -> ContainerError:
     if isinstance(error, FileNotFoundError):
         return ContainerError(
             f"{path} is missing; nothing was changed. Run 'autods fetch' and 'autods index' "
             "for this dataset."
         )
-    return damaged(path, error.strerror)
+    return damaged(path, getattr(error, "strerror", None) or error)

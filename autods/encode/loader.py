@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.context import BaseContext
@@ -230,7 +230,9 @@ def choose_workers(images: int, processes: int = 1) -> int:
     return 0 if images < FEW * processes else max(1, min(MOST, usable_cores()) // processes)
 
 
-def worker_context() -> BaseContext:
+def worker_context(
+    preload: Sequence[str] = (__name__, "autods.encode.encoders"),
+) -> BaseContext:
     """Return how workers are started: by a fork server where there is one.
 
     Workers that are forked off a process with threads can hang, and they inherit its
@@ -240,7 +242,7 @@ def worker_context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     # What workers need is imported once, by the server, and not by every worker.
-    context.set_forkserver_preload([__name__, "autods.encode.encoders"])
+    context.set_forkserver_preload(list(preload))
     return context
 
 

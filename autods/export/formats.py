@@ -116,7 +116,7 @@ def _write_hf(source: ExportSource, path: Path, progress: Progress) -> None:
     schema = _schema(source)
     arrow, parts = path / "arrow", {}
     arrow.mkdir(parents=True)
-    with _quiet_datasets():
+    with quiet_datasets():
         info = DatasetInfo(description=json.dumps(source.description, sort_keys=True))
         for split in source.splits:
             file = arrow / f"{split}.arrow"
@@ -143,16 +143,10 @@ def _describe_folder(path: Path) -> dict[str, Any] | None:
 
 def _schema(source: ExportSource) -> Any:
     """Return the Arrow schema; ``datasets`` finds its own types in the metadata."""
-    from datasets import ClassLabel, Features, Sequence, Value
+    from datasets import Features, Value
 
-    features = Features(
-        {
-            "features": Sequence(Value(source.dtype), length=source.dim),
-            "label": ClassLabel(names=source.class_names),
-            "sample": Value("int64"),
-        }
-    )
-    schema = features.arrow_schema
+    columns = column_types(source.dtype, source.dim, source.class_names)
+    schema = Features({**columns, "sample": Value("int64")}).arrow_schema
     ours = {
         "class_names": json.dumps(source.class_names),
         "autods": json.dumps(source.description, sort_keys=True),
@@ -160,12 +154,27 @@ def _schema(source: ExportSource) -> Any:
     return schema.with_metadata({**(schema.metadata or {}), **ours})
 
 
+def column_types(dtype: str, dim: int, class_names: list[str]) -> dict[str, Any]:
+    """Return the types, of ``datasets``, of columns ``features`` [dim] and ``label``."""
+    from datasets import ClassLabel, Sequence, Value
+
+    return {
+        "features": Sequence(Value(dtype), length=dim),
+        "label": ClassLabel(names=class_names),
+    }
+
+
+def fixed_rows(features: npt.NDArray[Any], type_: Any) -> Any:
+    """Return features [n, d] as an Arrow array of fixed-size lists, without a copy."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), type=type_)
+
+
 def _table(block: Block, schema: Any) -> Any:
     import pyarrow as pa
 
-    rows = pa.FixedSizeListArray.from_arrays(
-        pa.array(block.features.ravel()), type=schema.field("features").type
-    )
+    rows = fixed_rows(block.features, schema.field("features").type)
     return pa.Table.from_arrays(
         [rows, pa.array(block.labels), pa.array(block.sample)], schema=schema
     )
@@ -178,7 +187,7 @@ def _counted(blocks: Iterable[Block], progress: Progress) -> Iterator[Block]:
 
 
 @contextmanager
-def _quiet_datasets() -> Iterator[None]:
+def quiet_datasets() -> Iterator[None]:
     """Hide the progress bars of ``datasets``: we show our own."""
     from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 

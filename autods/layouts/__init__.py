@@ -15,10 +15,13 @@ from autods.layouts.csv_table import CsvTable
 from autods.layouts.list_files import ListFiles
 from autods.layouts.nested_archives import NestedArchives
 from autods.layouts.numbered import Numbered
+from autods.layouts.parquet_table import ParquetTable
 from autods.names import Registry
 
 FAMILIES: Registry[type[Layout]] = Registry("layout family")
-for _family in (Arrays, ClassFolders, Combined, CsvTable, ListFiles, NestedArchives, Numbered):
+for _family in (
+    Arrays, ClassFolders, Combined, CsvTable, ListFiles, NestedArchives, Numbered, ParquetTable,
+):  # fmt: skip
     FAMILIES.register(get_args(_family.model_fields["family"].annotation)[0])(_family)
 
 
@@ -39,7 +42,14 @@ def _known_family(value: Any) -> Any:
 
 
 AnyLayout = Annotated[
-    Arrays | ClassFolders | Combined | CsvTable | ListFiles | NestedArchives | Numbered,
+    Arrays
+    | ClassFolders
+    | Combined
+    | CsvTable
+    | ListFiles
+    | NestedArchives
+    | Numbered
+    | ParquetTable,
     Field(discriminator="family"),
     BeforeValidator(_known_family),
 ]

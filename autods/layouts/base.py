@@ -7,13 +7,13 @@ derives these in one place for all families.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 
 from pydantic import BaseModel, ConfigDict
 
-from autods.arrayspecs import ArrayImages
+from autods.arrayspecs import ImageSource
 from autods.containers import Container
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -61,7 +61,7 @@ class Layout(BaseModel):
         """Return patterns of the inner archives to open, for those of `files` that have some."""
         return {}
 
-    def arrays(self) -> dict[str, list[ArrayImages]]:
+    def arrays(self) -> Mapping[str, Sequence[ImageSource]]:
         """Return the arrays of images to read, for those of `files` that hold some."""
         return {}
 

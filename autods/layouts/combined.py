@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
-from autods.arrayspecs import ArrayImages
+from autods.arrayspecs import ImageSource
 from autods.containers import Container
 from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
@@ -16,11 +16,12 @@ from autods.layouts.csv_table import CsvTable
 from autods.layouts.list_files import ListFiles
 from autods.layouts.nested_archives import NestedArchives
 from autods.layouts.numbered import Numbered
+from autods.layouts.parquet_table import ParquetTable
 
 T = TypeVar("T")
 
 Part = Annotated[
-    Arrays | ClassFolders | CsvTable | ListFiles | NestedArchives | Numbered,
+    Arrays | ClassFolders | CsvTable | ListFiles | NestedArchives | Numbered | ParquetTable,
     Field(discriminator="family"),
 ]
 
@@ -43,7 +44,7 @@ class Combined(Layout):
         """Return the patterns of inner archives that any part reads."""
         return _merged(part.nested_files() for part in self.parts)
 
-    def arrays(self) -> dict[str, list[ArrayImages]]:
+    def arrays(self) -> dict[str, list[ImageSource]]:
         """Return the arrays of images that any part reads."""
         return _merged(part.arrays() for part in self.parts)
 
@@ -53,7 +54,7 @@ class Combined(Layout):
             yield from part.read(containers)
 
 
-def _merged(found: Iterable[Mapping[str, list[T]]]) -> dict[str, list[T]]:
+def _merged(found: Iterable[Mapping[str, Sequence[T]]]) -> dict[str, list[T]]:
     merged: dict[str, list[T]] = {}
     for of_part in found:
         for file, values in of_part.items():

@@ -5,15 +5,15 @@ They lie in ``features/`` beside the manifests of datasets.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from autods.catalogue import load, shipped_manifests
+from autods.catalogue import load
 from autods.errors import ManifestError
+from autods.manifest_files import manifest_folders
 from autods.names import unknown
 from autods.sources import FileEntry, Mirror, Strict
 
@@ -97,10 +97,9 @@ def load_archive(name: str, folders: Iterable[Path] = ()) -> FeatureArchive:
     ManifestError
         When the file does not follow the schema.
     """
-    extra = [Path(p) for p in os.environ.get("AUTODS_MANIFESTS", "").split(os.pathsep) if p]
     found = {
         path.stem: path
-        for folder in [shipped_manifests(), *extra, *folders]
+        for folder in manifest_folders(folders)
         for path in sorted(folder.glob("features/*.yaml"))
     }
     if name not in found:

@@ -156,7 +156,7 @@ def test_narrow_features_are_padded_only_when_asked(tmp_path: Path) -> None:
     with pytest.raises(FeatureMismatch, match="--pad-to 6"):
         import_npz_folder(folder, root, ENCODER, pad_to=8)
     save(folder, "c", **arrays(d=7))
-    with pytest.raises(FeatureMismatch, match=r"c\.npz: x_train: expected 6 dimensions.*got 7"):
+    with pytest.raises(FeatureMismatch, match=r"c\.npz: expected 6 dimensions.*got 7"):
         import_npz_folder(folder, root, ENCODER, pad_to=6)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from archives import REPOSITORY, make_folder, make_zip, placed
@@ -38,6 +40,13 @@ def zipped(members: Mapping[str, bytes], folder: Path) -> bytes:
 
 def numbered(pattern: str, count: int) -> dict[str, bytes]:
     return {pattern.format(i): pattern.format(i).encode() for i in range(count)}
+
+
+def parquet_rows(start: int, count: int, folder: Path) -> bytes:
+    numbers = range(start, start + count)
+    images = [{"bytes": b"%d" % k, "path": None} for k in numbers]
+    pq.write_table(pa.table({"image": images, "label": [k % 2 for k in numbers]}), folder / "rows")
+    return (folder / "rows").read_bytes()
 
 
 def leaves() -> dict[str, bytes]:
@@ -81,6 +90,9 @@ def archives(section: str, folder: Path) -> Files:
             for split, n in (("train", 8), ("test", 4))
             for axis in "xy"
         }
+    if section == "parquet":
+        parts = {"train-00000.parquet": (0, 8), "test-00001.parquet": (8, 4)}
+        return {name: parquet_rows(*rows, folder) for name, rows in parts.items()}
     if section == "numbered":
         members = {f"jpg/image_{i:04d}.jpg": b"%d" % i for i in range(1, 7)}
         return {"flowers.zip": {**members, "train.txt": b"1\n2\n4\n5\n", "test.txt": b"3\n6\n"}}
@@ -104,6 +116,7 @@ READ = {
         {"species": ["oak", "elm", "silver birch"], "garden": ["north", "south"]},
     ),
     "arrays": ((7, 1, 4, 0), {"class": ["cat", "dog"]}),
+    "parquet": ((7, 1, 4, 0), {"class": ["cat", "dog"]}),
     "numbered": ((4, 0, 2, 0), {"class": ["daffodil", "snowdrop"]}),
     "combined": ((2, 0, 2, 0), {"class": ["cat", "dog"]}),
 }

@@ -554,7 +554,7 @@ def test_the_command_imports_lists_and_answers_in_json(source: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--pad-to", "9"], "--pad-to is for .npz files only"),
+        (["--pad-to", "9"], "--pad-to is not for published archives"),
         (["--encoder", "../evil"], "encoder name '../evil'"),
         (["--extractor", "dino"], "expected features of extractor 'dino', got those of clip"),
         (["--dataset", "boot"], "unknown dataset of the archive 'boot'"),

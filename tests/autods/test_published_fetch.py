@@ -15,7 +15,6 @@ from published_archive import simple_sets, tar_of, write_dataset
 from servers.hosts import Drive
 from servers.web import running
 
-from autods.catalogue import shipped_manifests
 from autods.errors import (
     ChecksumMismatch,
     FetchError,
@@ -26,6 +25,7 @@ from autods.errors import (
 )
 from autods.fetch import base
 from autods.fetch.parts import part_of
+from autods.manifest_files import shipped_manifests
 from autods.progress import Silent
 from autods.published.download import fetch_archive
 from autods.published.spec import FeatureArchive, load_archive

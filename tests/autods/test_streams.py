@@ -12,7 +12,6 @@ from archives import folders_layout, make_zip, manifest_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autods.assemble import resolve
 from autods.catalogue import Catalogue
 from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
 from autods.feature_sets import open_features, seal_features
@@ -20,6 +19,7 @@ from autods.import_features import import_npz_folder
 from autods.manifest import StreamItem, StreamSpec
 from autods.root import DataRoot
 from autods.store import CODES, ShardData, ShardInfo, write_shard
+from autods.stream_names import resolve
 from autods.streams import FeatureSet, Stream, Task, l2_normalize
 from autods.texts import ClassTexts, write_texts
 

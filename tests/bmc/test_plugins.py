@@ -88,6 +88,12 @@ def test_the_worked_example_is_as_short_as_promised() -> None:
     assert len((EXAMPLE / "diagonal_lda.py").read_text().splitlines()) <= 60
 
 
+def test_the_page_shows_the_worked_example_as_it_is() -> None:
+    page = (REPOSITORY / "docs" / "own_method.md").read_text(encoding="utf-8")
+    for name in ("pyproject.toml", "diagonal_lda.py"):
+        assert (EXAMPLE / name).read_text(encoding="utf-8") in page
+
+
 def test_a_resumed_run_of_the_worked_example_ends_with_the_same_numbers(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ and the Hub redirect to a storage host whose signed address is another one each 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from base64 import b64encode
 from urllib.parse import quote, unquote
 
@@ -117,8 +119,12 @@ class Hub(Server):
 
     def answer(self, request: Handler) -> None:
         given = request.headers.get("Authorization")
-        parts = unquote(request.route).removeprefix("/datasets/").split("/", 4)
+        listing = request.route.startswith("/api/")
+        route = unquote(request.route.removeprefix("/api")).removeprefix("/datasets/")
+        parts = [*route.split("/", 4), "", "main", ""]
         name, revision, path = "/".join(parts[:2]), parts[3], parts[4]
+        if listing:
+            revision = route.partition("/revision/")[2] or "main"
         files = self.repositories.get(name, {}).get(revision)
         if given is not None and given not in self.tokens:
             self._refuse(request, 401, "", "Invalid credentials in Authorization header")
@@ -132,6 +138,8 @@ class Hub(Server):
             self._refuse(request, 401 if given is None else 403, "GatedRepo", words)
         elif files is None:
             self._refuse(request, 404, "RevisionNotFound", "Invalid rev id")
+        elif listing:
+            request.reply(200, {"Content-Type": "application/json"}, self._described(name, files))
         elif path not in files:
             self._refuse(request, 404, "EntryNotFound", "Entry not found")
         elif path in self.plain:
@@ -140,6 +148,24 @@ class Hub(Server):
             place = quote(f"/{name}/{path}")
             self.storage.files[place] = files[path]
             request.redirect(self.storage.sign(place))
+
+    def _described(self, name: str, files: dict[str, bytes]) -> bytes:
+        """Return what the Hub's API says of a dataset at a revision, with its files."""
+        siblings = []
+        for path, content in files.items():
+            sibling: dict[str, object] = {
+                "rfilename": path,
+                "size": len(content),
+                "blobId": "0" * 40,
+            }
+            if path not in self.plain:
+                sha256 = hashlib.sha256(content).hexdigest()
+                sibling["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
+            siblings.append(sibling)
+        sha = next(k for k, v in self.repositories[name].items() if v is files and len(k) == 40)
+        card = {"license": "cc0-1.0"}
+        told = {"id": name, "sha": sha, "siblings": siblings, "cardData": card}
+        return json.dumps(told).encode()
 
     def _refuse(self, request: Handler, status: int, code: str, words: str) -> None:
         headers = {"X-Error-Message": words, "Content-Type": "text/plain"}

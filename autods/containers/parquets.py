@@ -1,0 +1,74 @@
+"""Encoded images in a column of a Parquet file, row by row; `arrays` puts them into a tar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from autods.arrayspecs import ParquetImages
+from autods.errors import LayoutError
+
+if TYPE_CHECKING:
+    from autods.containers.base import Container
+
+BATCH = 64  # images in memory at once
+SUFFIXES = {
+    b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"RIFF": "webp",
+    b"II*\0": "tif", b"MM\0*": "tif",
+}  # fmt: skip
+
+
+def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the image of each row.
+
+    Raises
+    ------
+    LayoutError
+        When the file is no Parquet file, has no such column, or a row holds no image; names
+        file and row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with container.open(spec.file) as handle:
+        try:
+            file = pq.ParquetFile(handle)
+            _check(spec, file.schema_arrow)
+            row = 0
+            for batch in file.iter_batches(BATCH, columns=[spec.column]):
+                for value in batch.column(0).to_pylist():
+                    data = value.get("bytes") if isinstance(value, dict) else value
+                    if not data:
+                        raise LayoutError(
+                            f"{spec.shown}: row {row}: expected the bytes of an image, got none; "
+                            "nothing was indexed. Correct 'image' in the manifest."
+                        )
+                    yield f"{spec.file}/{row:07d}.{_suffix(data)}", data
+                    row += 1
+        except pa.ArrowException as error:
+            raise LayoutError(
+                f"{spec.shown}: expected a Parquet file, got {error}; nothing was indexed. Delete "
+                "the file and fetch the dataset again."
+            ) from None
+
+
+def _check(spec: ParquetImages, schema: Any) -> None:
+    import pyarrow as pa
+
+    if spec.column not in schema.names:
+        raise LayoutError(
+            f"{spec.shown}: expected a column '{spec.column}', got {', '.join(schema.names)}; "
+            "nothing was indexed. Correct 'image' in the manifest."
+        )
+    kind = schema.field(spec.column).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise LayoutError(
+            f"{spec.shown}: {spec.column}: expected bytes, or a struct with 'bytes', got {kind}; "
+            "nothing was indexed. Correct 'image' in the manifest."
+        )
+
+
+def _suffix(data: bytes) -> str:
+    return next((suffix for magic, suffix in SUFFIXES.items() if data.startswith(magic)), "img")

@@ -1,0 +1,94 @@
+"""CSV files that people write: encoding, delimiter and columns found out, rows with their lines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from autods.errors import LayoutError
+
+DELIMITERS = ",;\t|"
+NOTHING = "nothing was written"  # what happened to the data, unless the caller says
+
+
+class CsvRow(NamedTuple):
+    """One row: its line in the file (1-based; of its last line) and its cells by column."""
+
+    line: int
+    cells: dict[str, str]
+
+
+class CsvFile(NamedTuple):
+    """What a file turned out to be: its delimiter, its columns, its rows."""
+
+    delimiter: str
+    columns: list[str]
+    rows: list[CsvRow]
+
+
+def read_csv(path: Path, *, wanted: Sequence[Sequence[str]], done: str = NOTHING) -> CsvFile:
+    """Read a CSV file in UTF-8, with or without a byte order mark.
+
+    Parameters
+    ----------
+    wanted
+        Columns that must be there, each with its other names.
+    done
+        What a message says of the data.
+
+    Raises
+    ------
+    LayoutError
+        When it is not UTF-8, has no rows, lacks a column, or a row has another number of
+        cells; names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise LayoutError(
+            f"{path}: line {line}: expected UTF-8 text, got byte "
+            f"0x{error.object[error.start]:02x}; {done}. Save the file as UTF-8."
+        ) from None
+    head = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=head.count)  # the first of them where none occurs
+    found = list(_rows(path, text, delimiter, done))
+    columns = [cell.lower() for cell in found[0][1]] if found else []
+    if again := next((name for name in columns if columns.count(name) > 1), None):
+        raise LayoutError(f"{path}: line 1: expected column '{again}' once, got it twice; {done}.")
+    for names in wanted:
+        if not set(names) & set(columns):
+            known = " or ".join(f"'{name}'" for name in names)
+            raise LayoutError(
+                f"{path}: line 1: expected a column {known}, got "
+                f"{', '.join(columns) or 'an empty file'}; {done}. Name the columns in the first "
+                "line."
+            )
+    if len(found) < 2:
+        raise LayoutError(
+            f"{path}: expected rows below the names of the columns, got none; {done}."
+        )
+    rows = [CsvRow(line, dict(zip(columns, cells, strict=True))) for line, cells in found[1:]]
+    return CsvFile(delimiter, columns, rows)
+
+
+def _rows(path: Path, text: str, delimiter: str, done: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    width = 0
+    try:
+        for cells in reader:
+            if not any(cells):
+                continue
+            width = width or len(cells)
+            if len(cells) != width:
+                raise LayoutError(
+                    f"{path}: line {reader.line_num}: expected {width} cells as in the first line, "
+                    f"got {len(cells)}; {done}. Put cells that hold '{delimiter}' in quotes."
+                )
+            yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise LayoutError(
+            f"{path}: line {reader.line_num}: expected delimited text, got {error}; {done}."
+        ) from None

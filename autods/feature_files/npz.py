@@ -1,0 +1,85 @@
+"""``NAME.npz``: ``x_train``, ``y_train``, ``x_test`` or ``x_val`` ..., ``class_names``."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from autods.errors import ContainerError
+from autods.feature_files.base import READERS, SPLITS, Array, Reader, Table, wrong
+from autods.imported import LARGEST
+
+
+def open_npz(path: Path) -> Table:
+    """Open a file; its arrays are read whole, since a compressed file has no other way."""
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as error:
+        raise ContainerError(
+            f"{path}: cannot be read as an .npz of plain arrays: {error}; it was not imported. "
+            "Save it again with numpy.savez; text as unicode arrays, no Python objects."
+        ) from None
+    tests = [part for part in ("test", "val") if f"x_{part}" in arrays]
+    for key in [f"{a}_{p}" for p in ("train", *(tests or ["test"])) for a in "xy"] + [
+        "class_names"
+    ]:
+        if key not in arrays:
+            raise wrong(path, key, "this array", f"only {', '.join(sorted(arrays)) or 'none'}")
+    names = _class_names(path, arrays["class_names"])
+    dim = arrays["x_train"].shape[-1] if arrays["x_train"].ndim else 0
+    parts = {"train": "train"} | {
+        p: "dev" if p == "val" and len(tests) == 2 else "test" for p in tests
+    }
+    for part in parts:
+        _check_part(path, arrays, part, len(names), dim)
+    order = [*parts]
+    starts = np.cumsum([0, *(len(arrays[f"x_{part}"]) for part in order)])
+
+    def blocks() -> Iterator[Array]:
+        return (arrays[f"x_{part}"] for part in order)
+
+    def where(row: int) -> str:
+        number = int(np.searchsorted(starts, row, side="right")) - 1
+        return f"x_{order[number]}: row {row - int(starts[number])}"
+
+    splits = [np.full(len(arrays[f"y_{p}"]), SPLITS.index(s), np.int8) for p, s in parts.items()]
+    labels = [arrays[f"y_{part}"].astype(np.int32) for part in order]
+    return Table(dim, np.concatenate(labels), np.concatenate(splits), names, blocks, where)
+
+
+def _class_names(path: Path, names: Array) -> list[str]:
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise wrong(path, "class_names", "text [C]", f"{names.dtype} {names.shape}")
+    values, counts = np.unique(names, return_counts=True)
+    if (counts > 1).any():
+        raise wrong(path, "class_names", "distinct names", f"'{values[counts > 1][0]}' twice")
+    return [str(name) for name in names]
+
+
+def _check_part(path: Path, arrays: dict[str, Array], part: str, classes: int, dim: int) -> None:
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if x.dtype.kind != "f" or x.ndim != 2 or x.shape[1] == 0:
+        raise wrong(path, f"x_{part}", "floating point [n, d]", f"{x.dtype} {x.shape}")
+    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
+        raise wrong(path, f"y_{part}", f"integers ({len(x)},)", f"{y.dtype} {y.shape}")
+    if len(outside := np.flatnonzero((y < 0) | (y >= classes))):
+        got = f"{int(y[outside[0]])} in row {outside[0]}"
+        raise wrong(path, f"y_{part}", f"labels from 0 to {classes - 1}", got)
+    if not (np.abs(x) <= LARGEST).all():  # false for NaN as well
+        row, column = (int(k[0]) for k in np.nonzero(~(np.abs(x) <= LARGEST)))
+        got = f"{x[row, column]} in row {row}"
+        raise wrong(path, f"x_{part}", f"finite values within +-{LARGEST:.0f}", got)
+    if x.shape[1] != dim:
+        raise wrong(path, f"x_{part}", f"{dim} columns as x_train", x.shape[1])
+    if not len(x):
+        raise wrong(path, f"x_{part}", "at least one row", 0)
+
+
+READERS.register("npz")(
+    Reader(lambda path: path.suffix == ".npz" and path.is_file(), lambda path: [path], open_npz)
+)

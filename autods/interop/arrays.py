@@ -1,0 +1,94 @@
+"""NumPy: a stream's samples as plain arrays. A task's own are `Task.train.features`, `.labels`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autods.errors import UsageError
+from autods.names import unknown
+from autods.streams import SPLITS, FeatureSet, Stream, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """All samples of one split, task by task in the order of the stream.
+
+    Attributes
+    ----------
+    features
+        [n, d], float16 as stored unless another type is asked for.
+    labels
+        int64 [n], global class numbers of the stream.
+    tasks
+        int64 [n], the position of each sample's task in the stream.
+    """
+
+    features: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    tasks: npt.NDArray[np.int64]
+
+
+def arrays(stream: Stream, split: str = "train", dtype: npt.DTypeLike | None = None) -> Arrays:
+    """Copy one split of a whole stream into memory.
+
+    Parameters
+    ----------
+    split
+        ``train``, ``dev`` or ``test``.
+    dtype
+        Type of the features; default: float16, as they are stored.
+
+    Raises
+    ------
+    UnknownName
+        When there is no such split.
+    """
+    sets = feature_sets(stream, split)
+    sizes = [len(part) for part in sets]
+    features = np.empty((sum(sizes), stream.dim), dtype or np.float16)
+    for part, stop in zip(sets, np.cumsum(sizes), strict=True):
+        features[stop - len(part) : stop] = part.features
+    labels = np.concatenate([part.labels for part in sets])
+    return Arrays(features, labels, np.repeat(np.arange(len(sets)), sizes))
+
+
+def class_names(stream: Stream) -> list[str]:
+    """Return the names of all classes; the position is the label. Names may repeat."""
+    return [name for task in stream.tasks for name in task.class_names]
+
+
+def feature_set(task: Task, split: str) -> FeatureSet:
+    """Return a split of a task by its name; `UnknownName` when there is no such split."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    found: FeatureSet = getattr(task, split)
+    return found
+
+
+def feature_sets(stream: Stream, split: str, *, whole: str = "") -> list[FeatureSet]:
+    """Return a split of every task.
+
+    Parameters
+    ----------
+    whole
+        Name of a library that has no empty tasks.
+
+    Raises
+    ------
+    UnknownName
+        When there is no such split.
+    UsageError
+        When a task has no sample in it, though ``whole`` needs some.
+    """
+    found = [feature_set(task, split) for task in stream.tasks]
+    for task, part in zip(stream.tasks, found, strict=True):
+        if whole and not len(part):
+            raise UsageError(
+                f"{whole} needs samples in every task; task '{task.name}' has none in split "
+                f"'{split}'. Use another split, or leave that dataset out of the stream."
+            )
+    return found

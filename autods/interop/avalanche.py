@@ -1,0 +1,69 @@
+"""Avalanche: a benchmark whose experiences are the tasks of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autods.interop.arrays import class_names, feature_sets
+from autods.interop.torch_data import TaskDataset
+from autods.streams import SPLITS, Stream
+
+
+def benchmark(stream: Stream, splits: Sequence[str] | None = None) -> Any:
+    """Return a stream as a benchmark of Avalanche, for any of its strategies.
+
+    Experience i of ``benchmark.train_stream``, ``dev_stream`` and ``test_stream`` is task i.
+    A sample is features float32 [d], the global label, and the task label: 0 everywhere in
+    scenario ``class-il``, i in ``task-il``. Experiences know their task labels and classes
+    (``task_labels``, ``classes_in_this_experience`` and so on). Features are read when an
+    experience is first used.
+
+    Parameters
+    ----------
+    splits
+        Of which streams are made; default: train and test, and dev where all tasks have it.
+
+    Returns
+    -------
+    ``avalanche.benchmarks.CLScenario``; ``class_names`` holds the names of all classes, by
+    label, for strategies that want their number.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When there is no such split, or a task has no sample in it.
+    """
+    from avalanche.benchmarks import (
+        benchmark_from_datasets,
+        with_classes_timeline,
+        with_task_labels,
+    )
+
+    if splits is None:
+        splits = [s for s in SPLITS if s != "dev" or all(len(task.dev) for task in stream.tasks)]
+    streams = {}
+    for split in splits:
+        feature_sets(stream, split, whole="Avalanche")
+        streams[split] = [
+            _dataset(TaskDataset(task, split), task.index * (stream.scenario == "task-il"))
+            for task in stream.tasks
+        ]
+    made = with_task_labels(with_classes_timeline(benchmark_from_datasets(**streams)))
+    made.class_names = class_names(stream)
+    return made
+
+
+def _dataset(data: TaskDataset, task_label: int) -> Any:
+    from avalanche.benchmarks.utils import (
+        ConstantSequence,
+        DataAttribute,
+        TaskAwareSupervisedClassificationDataset,
+    )
+
+    label = ConstantSequence(task_label, len(data))
+    attributes = [
+        DataAttribute(data.targets.tolist(), "targets"),
+        DataAttribute(label, "targets_task_labels", use_in_getitem=True),
+    ]
+    return TaskAwareSupervisedClassificationDataset([data], data_attributes=attributes)

@@ -1,0 +1,104 @@
+"""Parquet: tables whose rows hold encoded images and their labels, as most of the Hub's are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from autods.arrayspecs import ParquetImages
+from autods.containers import Container
+from autods.errors import LayoutError
+from autods.layouts.base import Layout, RawSample, Shared
+from autods.sources import Strict
+
+
+class ParquetPart(Strict):
+    """One Parquet file of the dataset.
+
+    Attributes
+    ----------
+    file
+        The manifest file.
+    split
+        Official split name of all of its rows, or ``None``.
+    """
+
+    file: str
+    split: str | None = None
+
+
+class ParquetTable(Layout):
+    """Images in a column of Parquet files, each a sample ``<file>/<7-digit row>.jpg``.
+
+    Attributes
+    ----------
+    parts
+        The files.
+    image
+        Column of the images: bytes, or a struct with ``bytes`` as ``datasets`` writes it.
+    labels
+        Task name to the column of its labels; the label key is the value as text. Rows
+        without a label, or with -1, are no samples.
+    """
+
+    family: Literal["parquet"]
+    parts: list[ParquetPart] = Field(min_length=1)
+    image: str = "image"
+    labels: dict[str, str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> ParquetTable:
+        names = [part.file for part in self.parts]
+        if again := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"parts: expected each file once, got '{again}' again")
+        return self
+
+    def files(self) -> list[str]:
+        """Return the Parquet files."""
+        return [part.file for part in self.parts]
+
+    def labelled(self) -> list[str]:
+        """Return the tasks that have a column."""
+        return list(self.labels)
+
+    def arrays(self) -> dict[str, list[ParquetImages]]:
+        """Return the column of images of each file."""
+        return {
+            part.file: [ParquetImages(file=part.file, column=self.image)] for part in self.parts
+        }
+
+    def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
+        """Yield every row that has a label."""
+        shared = Shared(self.labels)
+        for part in self.parts:
+            container = containers[part.file]
+            inside = f"{part.file}/"
+            names = [m.name for m in container.members() if m.name.startswith(inside)]
+            columns = [self._keys(part.file, container, column) for column in self.labels.values()]
+            for name, *keys in zip(names, *columns, strict=True):
+                if all(key not in ("", "-1") for key in keys):
+                    yield RawSample(part.file, name, shared(keys), part.split)
+
+    def _keys(self, file: str, container: Container, column: str) -> list[str]:
+        """Return the labels of a file's rows as text, ``""`` where there is none."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with container.open(file) as handle:
+            try:
+                opened = pq.ParquetFile(handle)
+                if column not in opened.schema_arrow.names:
+                    raise LayoutError(
+                        f"{file}: expected a column '{column}', got "
+                        f"{', '.join(opened.schema_arrow.names)}; nothing was indexed. Correct "
+                        "'labels' in the manifest."
+                    )
+                values = opened.read(columns=[column]).column(0).to_pylist()
+            except pa.ArrowException as error:
+                raise LayoutError(
+                    f"{file}: expected a Parquet file, got {error}; nothing was indexed. Delete "
+                    "the file and fetch the dataset again."
+                ) from None
+        return ["" if value is None else str(value) for value in values]

@@ -1,0 +1,182 @@
+"""Write a manifest for images that a CSV file lists: path, label, perhaps split.
+
+The rows go into a table of our own beside the manifest, so that delimiters, quotes and
+places of somebody's file need no keys in the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from autods.containers.base import printable
+from autods.csv_files import NOTHING, CsvFile, read_csv
+from autods.errors import LayoutError, UsageError
+from autods.files import atomic, hash_file
+from autods.names import unknown
+from autods.new import (
+    DEV,
+    TEST,
+    TEST_FRACTION,
+    TRAIN,
+    check_names,
+    check_target,
+    counted,
+    folder_entry,
+    mirror_to,
+    next_steps,
+    single_images,
+    write_manifest,
+)
+
+IMAGES, LABELS = ("path", "image", "file", "filename"), ("label", "class")
+SHOWN = 3  # wrong rows that a message names
+
+
+class _Image(NamedTuple):
+    line: int
+    path: Path  # absolute, without links or '..'
+    label: str
+    split: str  # train, dev, test, or "" where the file names none
+
+
+def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list[str]]:
+    """Write ``<out_dir>/<name>.yaml`` and ``<name>.csv`` for the images that a file lists.
+
+    Columns: ``path`` or ``image``, ``label``, and perhaps ``split`` (train, val, test, or
+    their usual other names). Without test rows a stratified fifth of each class becomes the
+    test split.
+
+    Parameters
+    ----------
+    table
+        CSV file in UTF-8, cells divided by commas, semicolons, tabs or ``|``; paths are
+        relative to its folder, or absolute.
+
+    Returns
+    -------
+    tuple
+        The manifest, and lines that a user should read.
+
+    Raises
+    ------
+    UsageError
+        When the name or file is wrong, or the manifest exists already.
+    LayoutError
+        When the file lacks a column, or a row an image, a label or a known split.
+    """
+    target = out_dir / f"{name}.yaml"
+    check_target(name, target)
+    if not table.is_file():
+        raise UsageError(f"{table}: expected a CSV file; {NOTHING}.")
+    copy = target.with_suffix(".csv")
+    if copy.exists():
+        raise UsageError(
+            f"{copy} exists already and was left as it is; it would be written beside the "
+            "manifest. Move it, or choose another name or --out."
+        )
+    images = _images(table, read_csv(table, wanted=[IMAGES, LABELS]))
+    folder = _common(table, images)
+    check_names(folder)
+    present = {image.split for image in images}
+    if "" not in present and "train" not in present:
+        raise LayoutError(f"{table}: expected rows with split 'train', got none; {NOTHING}.")
+    official = {"train", "test"} <= present
+    _write_table(copy, folder, images)
+    labels = {"class": "{label}"}
+    layout = {
+        "family": "csv-table",
+        "file": "images",
+        "table": {"file": copy.name},
+        "path": "{path}",
+        "labels": labels,
+        **({"split": "{split}"} if official else {}),
+    }
+    listed = {
+        "name": copy.name,
+        "checksum": f"sha256:{hash_file(copy, 'sha256')}",
+        "mirrors": [{"kind": "file", "url": mirror_to(copy, out_dir)}],
+    }
+    rule = {"rule": "random", "test_fraction": TEST_FRACTION}
+    if official:
+        rule = {"rule": "official", **({"dev": ["dev"]} if "dev" in present else {})}
+    write_manifest(
+        target,
+        title=f"Images listed in {table.resolve().name}",
+        files=[folder_entry(folder, out_dir), listed],
+        layout=layout,
+        splits={"clean": rule},
+    )
+    return target, _remarks(target, folder, images, official)
+
+
+def _images(table: Path, found: CsvFile) -> list[_Image]:
+    """Check every row; all images that are missing are told together."""
+    image = next(name for name in IMAGES if name in found.columns)
+    label = next(name for name in LABELS if name in found.columns)
+    usual = {text: split for split, texts in (("train", TRAIN), ("dev", DEV), ("test", TEST))
+             for text in texts}  # fmt: skip
+    images: list[_Image] = []
+    lines: dict[Path, int] = {}
+    missing: list[str] = []
+    for line, cells in found.rows:
+        for column in (image, label):
+            if not cells[column]:
+                raise LayoutError(f"{table}: line {line}: '{column}' is empty; {NOTHING}.")
+        path = Path(os.path.normpath(table.parent.resolve() / cells[image]))
+        if (first := lines.setdefault(path, line)) != line:
+            raise LayoutError(
+                f"{table}: line {line}: '{cells[image]}' stands in line {first} already; expected "
+                f"each image once; {NOTHING}. Delete one of the two."
+            )
+        if not path.is_file():
+            missing.append(f"line {line}: '{cells[image]}'")
+        split = cells.get("split", "").lower()
+        if "split" in cells and split not in usual:
+            raise LayoutError(f"{table}: line {line}: {unknown('split', split, usual)}; {NOTHING}.")
+        images.append(_Image(line, path, cells[label], usual.get(split, "")))
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise LayoutError(
+            f"{table}: {counted(len(missing), 'image')} not found below {table.parent.resolve()}: "
+            f"{', '.join(missing[:SHOWN])}{more}; {NOTHING}. Paths are relative to the CSV file."
+        )
+    return images
+
+
+def _common(table: Path, images: list[_Image]) -> Path:
+    """Return the deepest folder that holds all images: what is fetched."""
+    folder = Path(os.path.commonpath([image.path.parent for image in images]))
+    if folder == Path(folder.anchor):
+        raise LayoutError(
+            f"{table}: its images share no folder but {folder}, all of which would be fetched; "
+            f"{NOTHING}. Bring them below one folder."
+        )
+    return folder
+
+
+def _write_table(target: Path, folder: Path, images: list[_Image]) -> None:
+    with (
+        atomic(target) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "label", "split"])
+        for image in images:
+            relative = image.path.relative_to(folder).as_posix()
+            if printable(relative) != relative:
+                raise LayoutError(f"line {image.line}: expected a path in UTF-8; {NOTHING}.")
+            writer.writerow([relative, image.label, image.split])
+
+
+def _remarks(target: Path, folder: Path, images: list[_Image], official: bool) -> list[str]:
+    classes = Counter(image.label for image in images)
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    text = f"{counted(len(images), 'image')} in {counted(len(classes), 'class', 'classes')}"
+    if files > len(images):
+        other = counted(files - len(images), "other file")
+        text += f"; {other} below {folder} will be fetched with them"
+    return [f"{text}.", *([] if official else single_images(classes)), *next_steps(target)]

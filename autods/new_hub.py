@@ -1,0 +1,277 @@
+"""Write a manifest for a dataset of the Hugging Face Hub: Parquet files of images and labels.
+
+Datasets that are not Parquet themselves are taken from the Hub's own copy
+(``refs/convert/parquet``). Only lists and the end of one file are read here; the files come
+with ``autods fetch``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
+from autods.fetch.huggingface import LOG_IN, SITE, credentials
+from autods.names import unknown
+from autods.new import TEST_FRACTION, check_target, counted, next_steps, write_manifest
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+NOTHING = "nothing was written"
+CONVERTED = "refs/convert/parquet"
+TAIL = 1 << 20  # bytes from the end of a Parquet file, which says what is in it
+SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test)(?:[-./_][^/]*|/[^/]*)?\.parquet$")
+DEV = ("validation", "valid", "val", "dev")
+LABELS = ("label", "labels", "class", "fine_label")  # taken first, of several
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One Parquet file of the repository."""
+
+    path: str
+    config: str
+    split: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What the files hold: the columns, and the class names in order, ``None`` for text."""
+
+    image: str
+    label: str
+    names: list[str] | None
+
+
+def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, list[str]]:
+    """Write ``<out_dir>/<name>.yaml`` for a dataset of the Hub, pinned to today's revision.
+
+    Parameters
+    ----------
+    identifier
+        ``owner/dataset``, or ``owner/dataset:configuration`` where it has several.
+
+    Returns
+    -------
+    tuple
+        The manifest, and lines that a user should read.
+
+    Raises
+    ------
+    UsageError
+        When the Hub has no such dataset or configuration, or the manifest exists already.
+    LayoutError
+        When its files are no Parquet with a column of images and one of labels.
+    RulesNotAccepted, Unreachable
+        When the Hub wants its conditions accepted first, or does not answer.
+    """
+    target = out_dir / f"{name}.yaml"
+    check_target(name, target)
+    repository, _, wanted = identifier.partition(":")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UsageError(
+            f"--hf {identifier}: expected owner/dataset or owner/dataset:configuration; {NOTHING}."
+        )
+    revision, parts, licence = _listed(repository)
+    parts = _of_config(repository, parts, wanted)
+    columns = _columns(repository, revision, parts[0])
+    splits = list(dict.fromkeys(part.split for part in parts))
+    files = [
+        {
+            "name": f"{part.split}-{number:05d}.parquet",
+            "checksum": f"sha256:{part.sha256}",
+            "size": part.size,
+            "mirrors": [{"kind": "huggingface", "url": f"{repository}@{revision}:{part.path}"}],
+        }
+        for number, part in enumerate(parts)
+    ]
+    keys = {} if columns.names is None else {"keys": "index"}
+    write_manifest(
+        target,
+        title=f"{identifier} of the Hugging Face Hub",
+        homepage=f"{SITE}/datasets/{repository}",
+        licence=licence,
+        files=files,
+        layout={
+            "family": "parquet",
+            "parts": [
+                {"file": file["name"], "split": part.split}
+                for file, part in zip(files, parts, strict=True)
+            ],
+            "image": columns.image,
+            "labels": {"class": columns.label},
+        },
+        tasks={"class": {"classes": columns.names, **keys}},
+        splits={"clean": _rule(splits)},
+    )
+    classes = (
+        "" if columns.names is None else f", {counted(len(columns.names), 'class', 'classes')}"
+    )
+    size = sum(part.size for part in parts)
+    found = f"{counted(len(parts), 'file')} of {', '.join(splits)}{classes}, {size:,} bytes."
+    return target, [found, *next_steps(target)]
+
+
+@contextmanager
+def _asking(repository: str) -> Iterator[None]:
+    """Turn what the Hub's client raises into our errors."""
+    from huggingface_hub import errors
+
+    place = f"{_endpoint()}/datasets/{repository}"
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise RulesNotAccepted(
+            f"the Hub wants the conditions of {repository} accepted, see {place}; {NOTHING}.",
+            f"Ask for access at {place}. Then: {LOG_IN}",
+            place,
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise UsageError(
+            f"--hf {repository}: the Hub has no such dataset, or shows it to no stranger; "
+            f"{NOTHING}. Correct the name; for a private one: {LOG_IN}"
+        ) from None
+    except (AutodsError, errors.RevisionNotFoundError):
+        raise
+    except Exception as error:  # of which HTTP library depends on the version of the client
+        cause = " ".join(str(error).split())[:160] or type(error).__name__
+        raise Unreachable(
+            f"the Hub did not answer for {repository}: {cause}; {NOTHING}.",
+            "Check the network and HF_ENDPOINT, then run the same command again; or write the "
+            "manifest where there is a network and copy it.",
+        ) from None
+
+
+def _listed(repository: str) -> tuple[str, list[_Part], str | None]:
+    """Return revision, Parquet files and licence, of the dataset or the Hub's Parquet copy."""
+    from huggingface_hub import HfApi, errors
+
+    api = HfApi(endpoint=_endpoint())
+    with _asking(repository):
+        info = api.dataset_info(repository, files_metadata=True)
+        licence = getattr(info.card_data, "license", None)
+        parts = _parts(info.siblings or [])
+        if not parts:
+            try:
+                info = api.dataset_info(repository, revision=CONVERTED, files_metadata=True)
+                parts = _parts(info.siblings or [])
+            except errors.RevisionNotFoundError:
+                parts = []
+    if not parts:
+        raise LayoutError(
+            f"--hf {repository}: expected Parquet files called train..., test..., or a copy of the "
+            f"Hub's own in Parquet, found none; {NOTHING}. Download its files and use --folder or "
+            "--csv."
+        )
+    return str(info.sha), parts, licence if isinstance(licence, str) else None
+
+
+def _parts(siblings: list[RepoSibling]) -> list[_Part]:
+    found = []
+    for sibling in siblings:
+        match = SPLIT.search(sibling.rfilename)
+        if match and sibling.lfs is not None:
+            folder = sibling.rfilename[: match.start()]
+            config = "" if folder in ("", "data") else folder.split("/")[0]
+            size = int(sibling.lfs.size)
+            found.append(_Part(sibling.rfilename, config, match[1], sibling.lfs.sha256, size))
+    order = ("train", *DEV, "test")
+    return sorted(found, key=lambda part: (part.config, order.index(part.split), part.path))
+
+
+def _of_config(repository: str, parts: list[_Part], wanted: str) -> list[_Part]:
+    """Return the files of the configuration that is meant."""
+    known = list(dict.fromkeys(part.config for part in parts))
+    chosen = wanted or ("default" if "default" in known else known[0])
+    if wanted and wanted not in known:
+        raise unknown(f"configuration of {repository}", wanted, filter(None, known))
+    if not wanted and len(known) > 1 and chosen != "default":
+        raise UsageError(
+            f"--hf {repository}: it has several configurations; {NOTHING}. Name one: "
+            f"--hf {repository}:{next(filter(None, known))}; known: {', '.join(known)}."
+        )
+    return [part for part in parts if part.config == chosen]
+
+
+def _columns(repository: str, revision: str, part: _Part) -> _Columns:
+    """Return which columns hold images and labels, by the end of one file."""
+    schema = _schema(repository, revision, part)
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        features = {}
+    images = [name for name, of in features.items() if _kind(of) == "Image"]
+    images = images or [field.name for field in schema if _holds_bytes(field.type)]
+    named = {name: of["names"] for name, of in features.items() if _kind(of) == "ClassLabel"}
+    texts = [name for name in LABELS if name in schema.names]
+    labels = list(named) or texts
+    for what, found in (("images", images), ("labels (a ClassLabel)", labels)):
+        if not found:
+            raise LayoutError(
+                f"--hf {repository}: expected a column of {what}, got {', '.join(schema.names)}; "
+                f"{NOTHING}. Use --folder or --csv with its images."
+            )
+    label = next((name for name in LABELS if name in labels), labels[0])
+    image = "image" if "image" in images else images[0]
+    return _Columns(image, label, named.get(label))
+
+
+def _schema(repository: str, revision: str, part: _Part) -> Any:
+    """Read the Arrow schema from the last bytes of a file, without the rest."""
+    import httpx
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from huggingface_hub import hf_hub_url
+
+    url = hf_hub_url(
+        repository, part.path, repo_type="dataset", revision=revision, endpoint=_endpoint()
+    )
+    token = credentials()
+    headers = {"Range": f"bytes={max(0, part.size - TAIL)}-"}
+    if token:
+        headers["Authorization"] = token.authorization  # httpx drops it for another host
+    with _asking(repository):
+        answer = httpx.get(url, headers=headers, follow_redirects=True, timeout=30)
+        answer.raise_for_status()
+    try:
+        return pq.read_schema(io.BytesIO(answer.content))
+    except pa.ArrowException as error:
+        raise LayoutError(
+            f"--hf {repository}: {part.path}: expected a Parquet file, got {error}; {NOTHING}."
+        ) from None
+
+
+def _kind(feature: Any) -> str:
+    return str(feature.get("_type", "")) if isinstance(feature, dict) else ""
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _rule(splits: list[str]) -> dict[str, Any]:
+    """Return how the splits are used: validation is the test split where there is no other."""
+    dev = [split for split in splits if split in DEV]
+    if "train" not in splits or len(splits) == 1:
+        return {"rule": "random", "test_fraction": TEST_FRACTION}
+    if "test" not in splits:
+        return {"rule": "official", "test": dev}
+    return {"rule": "official", **({"dev": dev} if dev else {})}
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", SITE).rstrip("/")

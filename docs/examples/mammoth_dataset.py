@@ -1,0 +1,11 @@
+"""A stream for Mammoth: put this file into its folder ``datasets/`` and run Mammoth there.
+
+``python main.py --dataset autods --model er --buffer_size 500 --lr 0.03``
+"""
+
+from autods.interop.mammoth import stream_dataset
+from autods.synthetic import synthetic_stream
+
+# or autods.streams.Stream.open("stream71", root, encoder)
+stream = synthetic_stream(tasks=5, classes=700, dim=64, order=7)
+AutodsStream = stream_dataset(stream, name="autods", epochs=5)

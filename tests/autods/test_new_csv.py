@@ -1,0 +1,130 @@
+"""`autods new --csv`: what a table says of images becomes a manifest that indexes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from archives import make_folder, placed
+
+from autods.catalogue import Catalogue
+from autods.errors import LayoutError, UsageError
+from autods.new_csv import manifest_from_csv
+from autods.progress import Silent
+from autods.root import DataRoot
+from autods.samples import SampleIndex, index_dataset, load_samples
+
+PICTURES = {f"shots/{c}/{i}.png": f"{c}{i}".encode() for c in "ab" for i in range(10)}
+
+
+def table(tmp_path: Path, text: str | bytes, files: dict[str, bytes] | None = None) -> Path:
+    make_folder(tmp_path / "mine", files or PICTURES)
+    path = tmp_path / "mine" / "labels.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def rows(delimiter: str = ",", split: bool = False) -> str:
+    """Return rows for all pictures; every fifth is for test, every fifth for validation."""
+    lines = [delimiter.join(["image", "label", *(["split"] if split else [])])]
+    for number, path in enumerate(PICTURES):
+        part = [["Test", "valid", "train", "train", "training"][number % 5]] if split else []
+        lines.append(delimiter.join([path, f"kind {path[6]}", *part]))
+    return "\n".join(lines) + "\n"
+
+
+def indexed(tmp_path: Path, path: Path) -> SampleIndex:
+    target, _ = manifest_from_csv("mine", path, tmp_path / "manifests")
+    manifest = Catalogue([target.parent]).dataset("mine")
+    root = DataRoot(tmp_path / "root")
+    sources = {entry.name: Path(entry.mirrors[0].url) for entry in manifest.files}
+    assert placed(root, manifest, sources).fingerprint() == manifest.fingerprint()
+    index_dataset(manifest, root, Silent())
+    return load_samples(root, "mine", manifest)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_row_becomes_a_sample_with_its_label_and_split(
+    tmp_path: Path, delimiter: str, mark: str
+) -> None:
+    index = indexed(tmp_path, table(tmp_path, mark + rows(delimiter, split=True)))
+    assert index.classes == {"class": ["kind a", "kind b"]}
+    splits = dict(zip(index.table["member"].to_pylist(), index.splits(), strict=True))
+    for number, path in enumerate(PICTURES):
+        expected = ["test", "dev", "train", "train", "train"][number % 5]
+        assert splits[path.removeprefix("shots/")] == expected
+    labels = dict(zip(index.table["member"].to_pylist(), index.labels(), strict=True))
+    assert labels["a/3.png"] == 0 and labels["b/3.png"] == 1
+
+
+def test_without_splits_a_stratified_fifth_is_for_test(tmp_path: Path) -> None:
+    index = indexed(tmp_path, table(tmp_path, rows()))
+    assert sorted(index.splits()).count("test") == 4
+    assert sorted(index.labels()[index.splits() == "test"]) == [0, 0, 1, 1]
+
+
+def test_quoted_names_unicode_blanks_and_paths_upwards_are_read(tmp_path: Path) -> None:
+    files = {f"in/{n}.png": n.encode() for n in ("a, b", "ü", "it's")} | {"c/1.png": b"1"}
+    lines = [
+        "path,label",
+        '"in/a, b.png","x, ""y"""',
+        "in/ü.png,größer",
+        "in/it's.png,größer",
+        "../mine/c/1.png,z",
+    ]
+    text = "\n".join(lines)
+    index = indexed(tmp_path, table(tmp_path, text, files))
+    assert index.classes == {"class": ["größer", 'x, "y"', "z"]}
+    assert len(index) == 4
+
+
+def test_the_remarks_count_and_name_what_comes_along(tmp_path: Path) -> None:
+    text = "path,label\nshots/a/1.png,a\nshots/b/1.png,b\nshots/b/2.png,b\n"
+    target, told = manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")
+    assert told == [
+        f"3 images in 2 classes; 17 other files below {tmp_path / 'mine' / 'shots'} will be "
+        "fetched with them.",
+        "'a': one image only, which is for training; nothing is left to test.",
+        f"Next: autods fetch mine --manifests {target.parent}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("path,label\nshots/a/1.png,a\nnot.png,b\n", r"1 image not found .*: line 3: 'not.png'; n"),
+        ("path,label\n" + "".join(f"{i}.png,b\n" for i in range(9)), r"9 images .* and 6 more"),
+        ("path,label\nshots/a/1.png,a\nshots/../shots/a/1.png,b\n", r"line 3: .*in line 2 already"),
+        ("path,label,split\nshots/a/1.png,a,tset\n", r"line 2: unknown split 'tset'; did you mean"),
+        ("path,label,split\nshots/a/1.png,a,test\n", r"expected rows with split 'train'"),
+        ("path,label\nshots/a/1.png,\n", r"line 2: 'label' is empty"),
+        (
+            "path,label\nshots/a/1.png,a,b\n",
+            r"line 2: expected 2 cells as in the first line, got 3",
+        ),
+        ("path,kind\nshots/a/1.png,a\n", r"line 1: expected a column 'label' or 'class'"),
+        ("path,label,label\nshots/a/1.png,a,a\n", r"column 'label' once, got it twice"),
+        ("path,label\n", r"expected rows below the names of the columns, got none"),
+        ("", r"got an empty file"),
+        (b"path,label\nshots/a/1.png,caf\xe9\n", r"line 2: expected UTF-8 text, got byte 0xe9"),
+        ('path,label\nshots/a/1.png,"open\n', r"line 2: expected delimited text"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_nothing_is_written(
+    tmp_path: Path, text: str | bytes, told: str
+) -> None:
+    with pytest.raises(LayoutError, match=told):
+        manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_stands_already_is_kept(tmp_path: Path) -> None:
+    path = table(tmp_path, rows())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.csv").write_text("theirs")
+    with pytest.raises(UsageError, match=r"mine.csv exists already"):
+        manifest_from_csv("mine", path, tmp_path / "out")
+    assert (tmp_path / "out" / "mine.csv").read_text() == "theirs"
+    with pytest.raises(UsageError, match="expected a CSV file"):
+        manifest_from_csv("other", tmp_path / "no.csv", tmp_path / "out")
