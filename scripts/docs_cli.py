@@ -31,8 +31,8 @@ def command_page(program: str) -> str:
         f"# {program}",
         str(group.help),
         f"`{program} COMMAND --help` prints the same. Exit codes: 0, everything asked for was "
-        "done; 2, wrong usage; 1, anything else; 130, interrupted. Options that a command line "
-        "repeats (`--root`, `--manifests`) can be set by `AUTODS_ROOT` and `AUTODS_MANIFESTS`.",
+        "done; 2, wrong usage; 1, anything else; 130, interrupted. `AUTODS_ROOT` stands for "
+        "`--root`, `AUTODS_MANIFESTS` for `--manifests`.",
     ]
     for name, command in _leaves(group, program):
         parts += [f"## {name}", *_described(name, command)]
