@@ -226,7 +226,7 @@ def _index_facts(
     manifest: Manifest, summary: IndexSummary, catalogue: Catalogue, root: DataRoot
 ) -> dict[str, Any]:
     """Return what is known of an index, for programs."""
-    from autods.inventory import take_inventory
+    from autods.checks.inventory import take_inventory
     from autods.verify_counts import count_differences
 
     (holding,) = take_inventory(catalogue, root, [manifest.name])

@@ -12,7 +12,7 @@ from autods.console import print_json, print_table
 from autods.errors import ManifestError
 
 if TYPE_CHECKING:
-    from autods.inventory import Holding
+    from autods.checks.inventory import Holding
     from autods.manifest import Expected
     from autods.root import DataRoot
 
@@ -37,7 +37,7 @@ def list_datasets(
     json: Json = False,
 ) -> None:
     """List the datasets that have a manifest: counts, licence, access, and what is here."""
-    from autods.inventory import take_inventory
+    from autods.checks.inventory import take_inventory
 
     catalogue = open_catalogue(manifests)
     names = catalogue.datasets()
@@ -94,8 +94,8 @@ def info(
     else:
         import shutil
 
+        from autods.checks.inventory import take_inventory
         from autods.describe import describe
-        from autods.inventory import take_inventory
 
         data_root = open_root(root)
         (holding,) = take_inventory(catalogue, data_root, [name])
@@ -116,7 +116,7 @@ def manifest_schema(
 
 def status(root: Root = None, manifests: Manifests = None, json: Json = False) -> None:
     """Show what is fetched, indexed and extracted under the root."""
-    from autods.inventory import take_inventory
+    from autods.checks.inventory import take_inventory
 
     data_root = open_root(root)
     holdings = take_inventory(open_catalogue(manifests), data_root)

@@ -35,7 +35,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check archives, index, counts and features of what is here; exit 1 on any problem."""
-    from autods.checks import check_dataset
+    from autods.checks.dataset import check_dataset
     from autods.progress import console_progress
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
@@ -96,9 +96,9 @@ def audit(
     json: Json = False,
 ) -> None:
     """Look for duplicates, imbalance and unreadable images in indexed datasets."""
-    from autods.audit import audit_dataset
-    from autods.audit_report import LEGEND, flawed, row, write_report
-    from autods.audit_scan import Scanner
+    from autods.checks.audit import audit_dataset
+    from autods.checks.audit_report import LEGEND, flawed, row, write_report
+    from autods.checks.audit_scan import Scanner
     from autods.files import atomic
     from autods.progress import console_progress
 
@@ -163,7 +163,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check what fetching, indexing and extracting need on this machine; tell the cures."""
-    from autods.doctor import examine, show
+    from autods.checks.doctor import examine, show
 
     catalogue = open_catalogue(manifests)
     for name in names or []:

@@ -60,7 +60,7 @@ def chosen_here(
     names: list[str] | None, everything: bool, catalogue: Catalogue, root: DataRoot
 ) -> list[str]:
     """Return the datasets of a command that works on what is fetched already."""
-    from autods.inventory import fetched
+    from autods.checks.inventory import fetched
 
     if names and everything:
         raise UsageError("expected names of datasets or --all, got both; nothing was done.")

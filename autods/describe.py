@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
-    from autods.inventory import Holding
+    from autods.checks.inventory import Holding
     from autods.manifest import ClassTable, Expected, Manifest, SplitRule, TaskSpec
     from autods.root import DataRoot
     from autods.sources import FileEntry

@@ -13,9 +13,9 @@ import pytest
 from archives import folders_layout, make_tar, make_zip, manifest_of, placed
 from flawed import make_flawed, picture
 
-from autods.audit import audit_dataset, read_audit
-from autods.audit_report import row, write_report
-from autods.audit_scan import AHEAD, CHUNK, Scanner, scan_chunk
+from autods.checks.audit import audit_dataset, read_audit
+from autods.checks.audit_report import row, write_report
+from autods.checks.audit_scan import AHEAD, CHUNK, Scanner, scan_chunk
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.manifest import Manifest
 from autods.progress import Silent

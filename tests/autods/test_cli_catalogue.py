@@ -11,10 +11,10 @@ from archives import checksum
 from flawed import make_flawed, write_manifest
 
 from autods.catalogue import Catalogue
+from autods.checks.inventory import take_inventory
 from autods.cli_build import index
 from autods.cli_catalogue import info, list_datasets, manifest_schema, status
 from autods.errors import AutodsError, ManifestError, UnknownName
-from autods.inventory import take_inventory
 from autods.manifest import Manifest, StreamSpec
 from autods.progress import Silent
 from autods.root import DataRoot

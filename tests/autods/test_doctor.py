@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
-from autods import doctor_network
 from autods.catalogue import Catalogue
-from autods.doctor import Check, examine, show
-from autods.doctor_network import address_of, ask, check_network
-from autods.doctor_root import _locks, check_root
+from autods.checks.dataset import doctor_network
+from autods.checks.doctor import Check, examine, show
+from autods.checks.doctor_network import address_of, ask, check_network
+from autods.checks.doctor_root import _locks, check_root
 from autods.manifest import Manifest, Mirror
 from autods.root import DataRoot
 

@@ -17,6 +17,7 @@ from open_clip import pretrained as hub
 from PIL import Image
 from safetensors.torch import save_file
 
+from autods.checks.features import verify_features
 from autods.encode import checkpoints
 from autods.encode.encoders import load_encoder
 from autods.encode.protocols import Encoder, TextEncoder
@@ -27,7 +28,6 @@ from autods.files import hash_file
 from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import load_samples
-from autods.verify import verify_features
 
 
 class Lines(Silent):

@@ -12,6 +12,7 @@ import pytest
 from encode_tools import add_model, make_dataset, many
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
 
+from autods.checks.features import verify_features
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.encode.templates import SHIPPED, Templates, find_templates, readable_names
@@ -32,7 +33,6 @@ from autods.root import DataRoot
 from autods.store import ShardData, ShardInfo, read_shard, write_shard
 from autods.streams import Stream
 from autods.texts import load_text, read_texts, write_texts
-from autods.verify import verify_features
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
 MODEL = "tiny-test-clip"
@@ -384,5 +384,5 @@ def test_a_file_of_another_version_says_so(root, encoder):
 
 
 def test_loading_embeddings_does_not_import_torch():
-    code = "import sys, autods.texts, autods.verify; sys.exit('torch' in sys.modules)"
+    code = "import sys, autods.texts, autods.checks.features; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

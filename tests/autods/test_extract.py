@@ -23,6 +23,7 @@ from encode_tools import drawn, make_dataset, many, tiny_encoder
 from PIL import Image
 from torch.utils.data import dataloader
 
+from autods.checks.features import verify_features
 from autods.containers import MemberReader
 from autods.encode import extract
 from autods.encode.encoders import OpenClipEncoder
@@ -47,7 +48,6 @@ from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples
 from autods.store import read_shard
-from autods.verify import verify_features
 
 
 class Lines(Silent):

@@ -6,6 +6,7 @@ import pytest
 from archives import make_folder, manifest_of, placed
 from encode_tools import drawn, tiny_encoder
 
+from autods.checks.features import verify_features
 from autods.encode.extract import extract_dataset
 from autods.errors import FeatureMismatch, UsageError
 from autods.feature_sets import open_features
@@ -14,7 +15,6 @@ from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import index_dataset
 from autods.streams import Stream
-from autods.verify import verify_features
 
 
 def domains(root: DataRoot, folder) -> Manifest:

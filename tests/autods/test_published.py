@@ -28,6 +28,7 @@ from published_archive import (
 )
 
 from autods.catalogue import Catalogue
+from autods.checks.features import verify_features
 from autods.errors import AutodsError, FeatureMismatch, UnknownName, UsageError
 from autods.feature_sets import StoredFeatures, open_features
 from autods.progress import Silent
@@ -35,7 +36,6 @@ from autods.published import PublishedOutcome, datasets, import_published, shard
 from autods.root import DataRoot
 from autods.store import CODES, read_shard, write_shard
 from autods.streams import Stream
-from autods.verify import verify_features
 
 ENCODER = "ViT-L-14.published-stream"
 AUTODS = [sys.executable, "-c", "from autods.cli import main; main()"]

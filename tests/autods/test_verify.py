@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from archives import folders_layout, make_zip, manifest_of, placed
 
+from autods.checks.features import verify_features
 from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
 from autods.feature_sets import seal_features
@@ -18,7 +19,6 @@ from autods.progress import Silent
 from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples
 from autods.store import Shard, ShardData, ShardInfo, read_shard, write_shard
-from autods.verify import verify_features
 
 ENCODER = "tiny.a"
 

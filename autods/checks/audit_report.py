@@ -14,7 +14,7 @@ LEGEND = (
     "ratio: the largest class of train divided by the smallest. Protocol clean."
 )
 
-Findings = dict[str, Any]  # content of an audit.json, see `autods.audit`
+Findings = dict[str, Any]  # content of an audit.json, see `autods.checks.audit`
 
 
 def row(findings: Findings) -> dict[str, Any]:

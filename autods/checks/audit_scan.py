@@ -1,6 +1,6 @@
 """Read every image of an index once: content hashes, what cannot be decoded, modes and sizes.
 
-What the numbers mean for splits and classes is `autods.audit`'s.
+What the numbers mean for splits and classes is `autods.checks.audit`'s.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from autods.doctor import Check
+from autods.checks.doctor import Check
 
 if TYPE_CHECKING:
     from autods.manifest import Manifest, Mirror

@@ -1,6 +1,6 @@
 """Audit of an indexed dataset: duplicates within and across splits, imbalance, unreadable images.
 
-The images are read by `autods.audit_scan`; here is what they mean for splits and classes.
+The images are read by `autods.checks.audit_scan`; here is what they mean for splits and classes.
 Duplicates are sought among the samples of the index, not elsewhere in the archives.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods import __version__
-from autods.audit_scan import Scan, Scanner
+from autods.checks.audit_scan import Scan, Scanner
 from autods.files import hash_file, locked, write_json
 from autods.manifest import Manifest
 from autods.progress import Progress

@@ -1,7 +1,7 @@
 """Check what fetching, indexing and extracting need on this machine, each with its cure.
 
 Here: manifests, packages, tools, credentials, and how findings are shown. The data root is
-looked at in `autods.doctor_root`, hosts and clock in `autods.doctor_network`.
+looked at in `autods.checks.doctor_root`, hosts and clock in `autods.checks.doctor_network`.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def examine(
     offline
         Leave hosts and clock out.
     """
-    from autods.doctor_network import check_network
-    from autods.doctor_root import check_root
+    from autods.checks.doctor_network import check_network
+    from autods.checks.doctor_root import check_root
 
     manifests, checks = _load(catalogue, names)
     checks += [_python(), _torch(), _packages()]

@@ -49,7 +49,7 @@ def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str 
     encoder
         Encoder whose features are checked; ``None``: all that have some.
     """
-    from autods.verify import verify_features
+    from autods.checks.features import verify_features
 
     checked = Checked(name)
     if name in root.datasets():
