@@ -6,7 +6,7 @@ import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from autods.complete import last_of_list
+from autods.cli.complete import last_of_list
 
 REGISTERED = re.compile(r'^@METHODS\.register\("([^"]+)"\)', re.MULTILINE)
 

@@ -128,7 +128,7 @@ def fetch_all(folder: Path, url: str, names: list[str], jobs: int) -> Run:
     """Run the command line (``--all`` without names); it can reach the loopback only."""
     options = ["--mirror", url, "--manifests", folder / "manifests", "--root", folder / "root"]
     options += ["--jobs", jobs, "--per-host", jobs]
-    call = "from autods.cli import main; main()"
+    call = "from autods.cli.app import main; main()"
     command = [sys.executable, "-c", call, "fetch", *(names or ["--all"]), "--json", *options]
     nowhere = dict.fromkeys(["http_proxy", "https_proxy", "all_proxy"], "http://127.0.0.1:9")
     environment = {k: v for k, v in os.environ.items() if not k.upper().endswith("_PROXY")}

@@ -18,7 +18,7 @@ HEAD = "| option | value | default | |\n|---|---|---|---|"
 def commands(program: str) -> Any:
     """Return the group of a program's commands."""
     if program == "autods":
-        from autods.cli import app
+        from autods.cli.app import app
     else:
         from bmc.cli import app
     return get_command(app)

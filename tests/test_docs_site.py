@@ -16,7 +16,7 @@ from chromium import EXECUTABLE, Page
 from typer.main import get_command
 
 from autods import errors
-from autods.cli import app as autods_app
+from autods.cli.app import app as autods_app
 from bmc.cli import app as bmc_app
 from bmc.metrics import DEFINITIONS
 

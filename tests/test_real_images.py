@@ -51,7 +51,7 @@ AUTODS_WITH_MODEL = """
 import sys
 import open_clip
 open_clip.add_model_config(sys.argv.pop(1))
-from autods.cli import main
+from autods.cli.app import main
 main()
 """
 

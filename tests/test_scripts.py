@@ -70,7 +70,7 @@ def test_tuning_prints_a_row_for_each_configuration(tmp_path):
         arrays = {"x_train": x, "y_train": y, "x_val": x + 1, "y_val": y}
         np.savez(tmp_path / f"{name}.npz", **arrays, class_names=[f"{name}{i}" for i in range(4)])
     encoder = ["--encoder", "drawn.numbers"]
-    program = [sys.executable, "-c", "from autods.cli import main; main()"]
+    program = [sys.executable, "-c", "from autods.cli.app import main; main()"]
     command = [*program, "import-features", tmp_path, *encoder, "--root", tmp_path / "root"]
     subprocess.run(command, check=True, capture_output=True)
     options = ["--root", str(tmp_path / "root"), *encoder, "--datasets", "a,b", "--orders", "1"]

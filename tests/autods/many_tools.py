@@ -185,7 +185,7 @@ def environment(**more: str) -> dict[str, str]:
 def begin(*arguments: object, **more: Any) -> subprocess.Popen[str]:
     """Begin ``autods`` with arguments in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from autods.cli import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from autods.cli.app import main; main()", *map(str, arguments)],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -13,7 +13,7 @@ HEAVY = ("torch", "numpy", "pandas", "pyarrow", "h5py", "httpx", "scipy", "open_
 
 def autods(*arguments: object, root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from autods.cli import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from autods.cli.app import main; main()", *map(str, arguments)],
         text=True,
         capture_output=True,
         timeout=120,
@@ -32,7 +32,7 @@ def images(folder: Path, classes: int = 2, each: int = 5) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("module", ["autods.cli", "bmc.cli"])
+@pytest.mark.parametrize("module", ["autods.cli.app", "bmc.cli"])
 def test_help_needs_no_heavy_import(module):
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

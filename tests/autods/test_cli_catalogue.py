@@ -12,8 +12,8 @@ from flawed import make_flawed, write_manifest
 
 from autods.catalogue import Catalogue
 from autods.checks.inventory import take_inventory
-from autods.cli_build import index
-from autods.cli_catalogue import info, list_datasets, manifest_schema, status
+from autods.cli.catalogue import info, list_datasets, manifest_schema, status
+from autods.cli.extract import index
 from autods.errors import AutodsError, ManifestError, UnknownName
 from autods.manifest import Manifest, StreamSpec
 from autods.progress import Silent

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flawed import make_flawed, write_manifest
 
-from autods.cli_checks import audit, doctor, verify
+from autods.cli.checks import audit, doctor, verify
 from autods.errors import AutodsError, UnknownName, UsageError
 from autods.feature_sets import seal_features
 from autods.progress import Silent
@@ -231,7 +231,7 @@ def test_the_commands_end_with_the_exit_code_of_what_they_found(pets, tmp_path, 
         options, code = ["--offline"], 0
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from autods.cli import main; main()", command, "pets"),
+            *(sys.executable, "-c", "from autods.cli.app import main; main()", command, "pets"),
             *("--manifests", str(manifests), *options),
         ],
         text=True,

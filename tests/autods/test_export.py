@@ -15,7 +15,7 @@ from datasets import ClassLabel, load_dataset, load_from_disk
 from encode_tools import make_dataset, many, tiny_encoder
 
 from autods import export
-from autods.cli import main
+from autods.cli.app import main
 from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
 from autods.export import export_features, formats

@@ -10,7 +10,7 @@ import pytest
 from encode_tools import add_model, drawn, drawn_manifest, make_dataset, many, tiny_encoder, tiny_on
 from typer.testing import CliRunner
 
-from autods.cli import app
+from autods.cli.app import app
 from autods.encode.devices import DeviceEngine, choose_devices, local_engine
 from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset

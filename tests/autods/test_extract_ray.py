@@ -18,7 +18,7 @@ from encode_tools import drawn_manifest, make_dataset, many
 from ray_tools import SIZES, Slow, Watch, as_if_on_gpu, cluster_of, kill_worker, slow, workers_of
 from typer.testing import CliRunner
 
-from autods.cli import app
+from autods.cli.app import app
 from autods.encode import ray_worker
 from autods.encode.encoders import load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
@@ -227,7 +227,7 @@ def test_the_command_extracts_with_a_cluster_of_its_own_and_tells_errors_of_work
     index_dataset(gone, root, Silent())
     shutil.rmtree(root.archive("gone", "images"))
 
-    program = [sys.executable, "-c", "from autods.cli import main; main()"]
+    program = [sys.executable, "-c", "from autods.cli.app import main; main()"]
     model = ["--model", "timm:test_vit", "--random-weights", "0"]
     options = ["--root", root.path, "--manifests", tmp_path, "--engine", "ray", "--workers", "1"]
     sizes = ["--batch-size", "4", "--shard-size", "10"]
@@ -335,7 +335,7 @@ def test_without_ray_the_command_says_what_to_install(root, monkeypatch, tmp_pat
 
 
 def test_the_command_line_does_not_import_ray():
-    code = "import sys; from autods.cli import main; sys.argv[1:] = ['extract', '--help']\n"
+    code = "import sys; from autods.cli.app import main; sys.argv[1:] = ['extract', '--help']\n"
     code += "try: main()\nfinally: assert 'ray' not in sys.modules and 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr

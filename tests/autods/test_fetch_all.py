@@ -25,7 +25,7 @@ from many_tools import (
     write_manifests,
 )
 
-from autods.cli_fetch import fetch
+from autods.cli.fetch import fetch
 from autods.fetch.report import Report
 from autods.manifest import Manifest
 from autods.root import DataRoot

@@ -38,7 +38,7 @@ from autods.store import CODES, read_shard, write_shard
 from autods.streams import Stream
 
 ENCODER = "ViT-L-14.published-stream"
-AUTODS = [sys.executable, "-c", "from autods.cli import main; main()"]
+AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 
 
 @pytest.fixture

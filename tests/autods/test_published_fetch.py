@@ -31,7 +31,7 @@ from autods.published.download import fetch_archive
 from autods.published.spec import FeatureArchive, load_archive
 from autods.root import DataRoot
 
-AUTODS = [sys.executable, "-c", "from autods.cli import main; main()"]
+AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ARCHIVE = load_archive("stream-clip")
 ID = ARCHIVE.file.mirrors[0].url
 

@@ -35,7 +35,7 @@ from autods.published import import_published
 from autods.root import DataRoot
 
 ENCODER = "ViT-L-14.published-stream"
-AUTODS = [sys.executable, "-c", "from autods.cli import main; main()"]
+AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ODD = "zip/c0/train003.jpg"
 SETS = simple_sets()
 LISTS = SETS["none"]

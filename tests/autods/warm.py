@@ -16,10 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAMS = {"autods": "autods.cli", "bmc-stream": "bmc.cli", "python": ""}
+PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli", "python": ""}
 HEAVY = (
     "torch", "torch.utils.tensorboard", "open_clip", "timm", "h5py", "pyarrow.parquet", "pandas",
-    "matplotlib.pyplot", "scipy.stats", "sklearn", "autods.encode.extract", "autods.cli",
+    "matplotlib.pyplot", "scipy.stats", "sklearn", "autods.encode.extract", "autods.cli.app",
     "bmc.experiment", "bmc.report", "bmc.cli",
 )  # fmt: skip
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods import complete
-from autods.cli_common import Json, Manifests, Root, open_catalogue, open_root
+from autods.cli.app import complete
+from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import UsageError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli_common import (
+from autods.cli.common import (
     All,
     Json,
     Manifests,

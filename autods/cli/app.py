@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from autods import (
-    cli_build,
-    cli_catalogue,
-    cli_checks,
-    cli_export,
-    cli_features,
-    cli_fetch,
-    cli_streams,
-)
+from autods.cli.app import catalogue, checks, export, extract, features, fetch, streams
 from autods.console import run_app
 from autods.versions import add_version
 
@@ -23,13 +15,13 @@ app = typer.Typer(
 )
 
 add_version(app)
-cli_catalogue.register(app)
-cli_fetch.register(app)
-cli_build.register(app)
-cli_features.register(app)
-cli_export.register(app)
-cli_streams.register(app)
-cli_checks.register(app)
+catalogue.register(app)
+fetch.register(app)
+extract.register(app)
+features.register(app)
+export.register(app)
+streams.register(app)
+checks.register(app)
 
 
 def main() -> None:

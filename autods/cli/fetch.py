@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods import complete
-from autods.cli_common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
+from autods.cli.app import complete
+from autods.cli.common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
 
@@ -81,7 +81,7 @@ def fetch(
     if features is not None:
         if names or everything:
             raise UsageError("expected names of datasets or --features, got both; nothing was done")
-        from autods.cli_features import fetch_features
+        from autods.cli.features import fetch_features
 
         data_root = open_root(root)
         fetch_features(features, mirror or (), data_root, rounds or 1, dry_run=dry_run, json=json)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods import complete
-from autods.cli_common import Json, Manifests, Root, open_catalogue, open_root
+from autods.cli.app import complete
+from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import ManifestError
 
@@ -95,7 +95,7 @@ def info(
         import shutil
 
         from autods.checks.inventory import take_inventory
-        from autods.describe import describe
+        from autods.cli.info import describe
 
         data_root = open_root(root)
         (holding,) = take_inventory(catalogue, data_root, [name])

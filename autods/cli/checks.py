@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli_common import Json, Manifests, Names, Root, each, open_catalogue, open_root
+from autods.cli.common import Json, Manifests, Names, Root, each, open_catalogue, open_root
 from autods.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 

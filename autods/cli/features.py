@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli_common import Json, Root, open_root
+from autods.cli.common import Json, Root, open_root
 from autods.console import print_json
 from autods.errors import AutodsError, UsageError
 

@@ -1,0 +1,1 @@
+"""The `autods` command, one file per group of commands."""
