@@ -222,7 +222,7 @@ def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
     """
     table = TextFile(file=spec.file, member=spec.member)
     if spec.variable is not None:
-        from autods.arrayfiles import read_names
+        from autods.containers.array_files import read_names
 
         listed = read_names(table.data(container), table.shown, spec.variable, spec.format)
         return {str(key): _composed(name) for key, name in enumerate(listed, start=spec.first)}

@@ -168,7 +168,7 @@ def _packages() -> Check:
 def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
     """Yield whether there is a tool for git and for each kind of archive that needs one."""
     from autods.containers.kinds import kind_of
-    from autods.containers.tools import TOOLS
+    from autods.containers.system_tools import TOOLS
 
     files = [(manifest.name, entry) for manifest in manifests for entry in manifest.files]
     from_git = {name: None for name, entry in files if entry.checksum.startswith("git:")}

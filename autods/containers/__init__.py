@@ -4,9 +4,9 @@ Nothing is unpacked into many files. `open_container` lists a dataset's file whi
 is indexed; `MemberReader` reads single members afterwards, knowing only the index.
 """
 
-from autods.arrayspecs import ArrayImages
+from autods.containers.array_specs import ArrayImages
 from autods.containers.base import NESTED, Container, Member
-from autods.containers.opening import open_container
+from autods.containers.open import open_container
 from autods.containers.reader import MemberReader
 
 __all__ = ["NESTED", "ArrayImages", "Container", "Member", "MemberReader", "open_container"]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from autods.arrayfiles import Array, idx_header, load, no_variable, unreadable
-from autods.arrayspecs import ArrayImages, ImageSource, ParquetImages
+from autods.containers.array_files import Array, idx_header, load, no_variable, unreadable
+from autods.containers.array_specs import ArrayImages, ImageSource, ParquetImages
 from autods.containers.convert import converting, made_once
 from autods.containers.places import Place, place_path
 from autods.containers.tars import TarWriter, list_tar

@@ -18,8 +18,8 @@ from typing import BinaryIO
 from autods.containers.base import damaged, plain_name, unwritable
 from autods.containers.kinds import Kind
 from autods.containers.rars import check_rar
+from autods.containers.system_tools import TOOLS, ToolFailed, Unpacked
 from autods.containers.tars import TarWriter, list_tar
-from autods.containers.tools import TOOLS, ToolFailed, Unpacked
 from autods.errors import ContainerError, ToolMissing
 from autods.files import BLOCK, atomic
 from autods.progress import Progress
@@ -93,7 +93,7 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     Parameters
     ----------
     archive
-        Kind of archive, a key of `autods.containers.tools.TOOLS`.
+        Kind of archive, a key of `autods.containers.system_tools.TOOLS`.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from autods.arrayspecs import ParquetImages
+from autods.containers.array_specs import ParquetImages
 from autods.errors import LayoutError
 
 if TYPE_CHECKING:

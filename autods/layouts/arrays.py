@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from autods.arrayspecs import ArrayFile, ArrayImages
 from autods.containers import Container
+from autods.containers.array_specs import ArrayFile, ArrayImages
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
 from autods.sources import Strict
@@ -79,7 +79,7 @@ class Arrays(Layout):
 def _samples(
     part: ArrayPart, containers: Mapping[str, Container], images: list[str]
 ) -> Iterator[RawSample]:
-    from autods.arrayfiles import read_labels
+    from autods.containers.array_files import read_labels
 
     labels = []
     for task, source in part.labels.items():

@@ -13,8 +13,8 @@ from sys import intern
 
 from pydantic import BaseModel, ConfigDict
 
-from autods.arrayspecs import ImageSource
 from autods.containers import Container
+from autods.containers.array_specs import ImageSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 

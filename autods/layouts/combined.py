@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
-from autods.arrayspecs import ImageSource
 from autods.containers import Container
+from autods.containers.array_specs import ImageSource
 from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
 from autods.layouts.class_folders import ClassFolders

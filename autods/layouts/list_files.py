@@ -72,7 +72,7 @@ class ListFiles(ListedSamples):
         if entry.variable is None:
             yield from rows(entry, container, self.delimiter, len(self.columns))
             return
-        from autods.arrayfiles import read_struct
+        from autods.containers.array_files import read_struct
 
         for line, record in enumerate(
             read_struct(entry.data(container), entry.shown, entry.variable), start=1

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from autods.arrayspecs import ParquetImages
 from autods.containers import Container
+from autods.containers.array_specs import ParquetImages
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
 from autods.sources import Strict

@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy.io import savemat
 
-from autods.arrayfiles import read_labels, read_names, read_struct
-from autods.arrayspecs import ArrayFile, ArrayImages
 from autods.containers import MemberReader, arrays, open_container
+from autods.containers.array_files import read_labels, read_names, read_struct
+from autods.containers.array_specs import ArrayFile, ArrayImages
 from autods.errors import ContainerError, LayoutError, UnsafePickle
 from autods.layouts.arrays import Arrays
 from autods.progress import Silent

@@ -16,8 +16,8 @@ from test_arrays import PIXELS, npy
 from test_containers import FILES, build
 from test_nested import inner_bytes
 
-from autods.arrayspecs import ArrayImages
 from autods.containers import open_container
+from autods.containers.array_specs import ArrayImages
 from autods.files import BLOCK
 from autods.progress import Silent
 from autods.root import DataRoot

@@ -14,7 +14,7 @@ from rar import make_rar
 from system_tools import make_7z, make_deflate64, only, tool
 from test_containers import opened
 
-from autods.containers.tools import TOOLS, ToolFailed
+from autods.containers.system_tools import TOOLS, ToolFailed
 from autods.errors import ContainerError, ToolMissing, UnsafePath
 
 FILES = {

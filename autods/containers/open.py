@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from unicodedata import normalize
 
-from autods.arrayspecs import ImageSource
+from autods.containers.array_specs import ImageSource
 from autods.containers.base import Container, Member, damaged, plain_name
 from autods.containers.convert import converting, decompress, made_once, unpack
 from autods.containers.kinds import Kind, kind_of, unpacked_name

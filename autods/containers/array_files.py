@@ -1,6 +1,6 @@
 """Small contents of array files: labels, lists of names, struct arrays, read whole.
 
-What a manifest says of an array file is in `autods.arrayspecs`; arrays of images are
+What a manifest says of an array file is in `autods.containers.array_specs`; arrays of images are
 read block by block by `autods.containers.arrays`.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from autods.arrayspecs import ArrayFile, format_of
+from autods.containers.array_specs import ArrayFile, format_of
 from autods.errors import AutodsError, LayoutError, UnsafePickle
 from autods.sources import ArrayFormat
 

@@ -1,4 +1,4 @@
-"""Array files of datasets as a manifest describes them; see `autods.arrayfiles` for reading."""
+"""Array files of datasets as a manifest describes them; see `autods.containers.array_files` for reading."""
 
 from __future__ import annotations
 
