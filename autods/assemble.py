@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from autods import __version__
 from autods.catalogue import Catalogue
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.errors import UsageError
 from autods.feature_sets import StoredFeatures, describe_features, open_features
 from autods.manifest import PROTOCOLS, StreamItem, StreamSpec
-from autods.names import unknown
 from autods.orders import Order
-from autods.root import DataRoot
 from autods.store import CODES
 from autods.stream_checks import (
     check_current,

@@ -12,10 +12,10 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from autods.core.registry import unknown
 from autods.errors import ManifestError
 from autods.manifest import FileEntry, Manifest, StreamItem, StreamSpec
 from autods.manifest_files import dataset_files, manifest_folders, stream_files
-from autods.names import unknown
 from autods.yaml_errors import explain
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

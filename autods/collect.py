@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autods.containers import Container, open_container
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import LayoutError
 from autods.labels import (
     TaskLabels,
@@ -22,8 +24,6 @@ from autods.labels import (
 )
 from autods.layouts.base import RawSample
 from autods.manifest import Manifest
-from autods.progress import Progress
-from autods.root import DataRoot
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.files import write_json
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
-from autods.files import write_json
-from autods.root import DataRoot
 from autods.store import (
     CODES,
     FORMAT,

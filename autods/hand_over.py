@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from autods.core.files import held
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, FetchError, UsageError
 from autods.fetch import fetch_file, unwritable_explained
 from autods.fetch.base import MirrorFailed
 from autods.fetch.content import digest
 from autods.fetch.git import head_of
 from autods.fetch.magic import ENOUGH, told_apart
-from autods.files import held
 from autods.manifest import Manifest, Mirror
-from autods.progress import Progress
-from autods.root import DataRoot
 
 
 def import_files(

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers import MemberReader
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import FeatureMismatch, ImagesMissing
 from autods.feature_sets import StoredFeatures
 from autods.image_sets import ImageFiles, ImageSet, Rows, Transform
-from autods.names import unknown
-from autods.root import DataRoot
 from autods.samples import PLACE, SPLITS, SampleIndex, load_samples
 
 if TYPE_CHECKING:

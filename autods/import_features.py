@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.files import hash_file, locked
+from autods.core.progress import Progress, Silent
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch
 from autods.feature_files import Table, find_sources, reader_of
 from autods.feature_files.base import SPLITS, wrong
 from autods.feature_sets import seal_features
-from autods.files import hash_file, locked
 from autods.imported import (
     LARGEST,
     ImportOutcome,
@@ -30,8 +32,6 @@ from autods.imported import (
     is_current,
     present_width,
 )
-from autods.progress import Progress, Silent
-from autods.root import DataRoot
 from autods.splits import hold_out
 from autods.store import ShardData, ShardInfo, write_shard
 

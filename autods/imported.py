@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, UsageError
 from autods.feature_sets import list_features, open_features
-from autods.root import DataRoot
 from autods.store import ShardInfo, read_shard
 
 ENCODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers import Container
+from autods.core.patterns import Pattern
 from autods.errors import LayoutError
 from autods.layouts.base import RawSample
-from autods.layouts.patterns import Pattern
 from autods.layouts.tables import TextFile, rows
 from autods.manifest import ClassTable, Manifest, SplitRule, TaskSpec
 from autods.splits import hold_out, hold_out_groups

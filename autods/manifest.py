@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from autods.core.patterns import Pattern
+from autods.core.registry import unknown
 from autods.layouts import AnyLayout
-from autods.layouts.patterns import Pattern
-from autods.names import unknown
 from autods.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
 from autods.stream_spec import Protocol, StreamItem, StreamSpec
 

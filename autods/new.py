@@ -15,8 +15,8 @@ import yaml
 
 from autods.catalogue import Catalogue, load
 from autods.containers.base import printable
+from autods.core.files import atomic, hash_tree
 from autods.errors import LayoutError, UsageError
-from autods.files import atomic, hash_tree
 from autods.layouts.base import is_image
 from autods.manifest import NAME, Manifest
 

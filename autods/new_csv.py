@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autods.containers.base import printable
-from autods.csv_files import NOTHING, CsvFile, read_csv
+from autods.core.csv_files import NOTHING, CsvFile, read_csv
+from autods.core.files import atomic, hash_file
+from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
-from autods.files import atomic, hash_file
-from autods.names import unknown
 from autods.new import (
     DEV,
     TEST,

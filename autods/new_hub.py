@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
 from autods.fetch.huggingface import LOG_IN, SITE, credentials
-from autods.names import unknown
 from autods.new import TEST_FRACTION, check_target, counted, next_steps, write_manifest
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.names import unknown
 
 Order = str | int | Sequence[str]
 

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from autods import __version__
 from autods.collect import FORMAT, KEY, collect, opened, sample_table
 from autods.containers import Member, MemberReader
+from autods.core.files import atomic, hash_file, locked, write_json
+from autods.core.progress import Progress, Silent
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
-from autods.files import atomic, hash_file, locked, write_json
 from autods.manifest import Manifest
-from autods.progress import Progress, Silent
-from autods.root import DataRoot
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.files import atomic
 from autods.errors import StoreError
-from autods.files import atomic
 
 FORMAT = 2
 SPLITS = ("train", "dev", "test", "extra")  # extra: unused by protocol clean, used by another

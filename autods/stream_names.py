@@ -7,12 +7,12 @@ from fnmatch import fnmatch
 from typing import Any
 
 from autods.catalogue import Catalogue
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
 from autods.feature_sets import list_encoders, list_features
 from autods.manifest import StreamItem, StreamSpec
-from autods.names import unknown
 from autods.orders import Order
-from autods.root import DataRoot
 from autods.stream_spec import SyntheticData
 from autods.streams import Stream
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.registry import unknown
 from autods.errors import UsageError
 from autods.manifest import StreamItem, StreamSpec
-from autods.names import unknown
 from autods.orders import Order, ordered
 
 SHOWN = 6  # class numbers in the name of a task that nobody named

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StrictInt, field_validator, model_validator
 
-from autods.files import atomic
+from autods.core.files import atomic
 from autods.sources import Strict
 
 Protocol = Literal["clean", "paper"]

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.catalogue import Catalogue
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.errors import IndexMissing, UsageError
 from autods.manifest import PROTOCOLS, Manifest, StreamItem, StreamSpec
-from autods.names import unknown
 from autods.orders import Order
-from autods.root import DataRoot
 from autods.stream_names import defined, refuse_for_synthetic, resolve
 from autods.stream_parts import Part, arrange, cut, shown_name
 

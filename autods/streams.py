@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.registry import unknown
 from autods.errors import FeaturesMissing, ImagesMissing, UsageError
-from autods.names import unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from autods.catalogue import Catalogue
+    from autods.core.root import DataRoot
     from autods.images import ImageSet
     from autods.manifest import StreamItem, StreamSpec
-    from autods.root import DataRoot
 
 SCENARIOS = ("class-il", "task-il")
 SPLITS = ("train", "dev", "test")

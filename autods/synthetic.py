@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from autods import __version__
+from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.names import unknown
 from autods.orders import Order, ordered
 from autods.stream_spec import StreamItem
 from autods.streams import SCENARIOS, StoredFeatureSet, Stream, Task

@@ -16,11 +16,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.files import atomic
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.encode.templates import Templates
 from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
-from autods.files import atomic
-from autods.names import unknown
-from autods.root import DataRoot
 from autods.store import SHARD_NAME, Shard, read_shard
 
 FORMAT = 1

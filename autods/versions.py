@@ -57,7 +57,7 @@ def cuda() -> str:
 
 def data_root() -> str:
     """Return the data root that is used without ``--root``, and where it comes from."""
-    from autods.root import default_root
+    from autods.core.root import default_root
 
     source = "AUTODS_ROOT" if os.environ.get("AUTODS_ROOT") else "default"
     return f"{default_root()} ({source})"

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from autods.names import unknown
+from autods.core.registry import unknown
 
 Location = tuple[int | str, ...]
 Schema = dict[str, Any]

@@ -64,8 +64,8 @@ class StreamChoice:
         UsageError, AutodsError
             When a name is unknown, an option has no use for this stream, or features are missing.
         """
+        from autods.core.registry import unknown
         from autods.manifest import PROTOCOLS
-        from autods.names import unknown
 
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
@@ -86,8 +86,8 @@ class StreamChoice:
 
     def _stored(self, order: str | int) -> Stream:
         from autods.catalogue import Catalogue
-        from autods.names import unknown
-        from autods.root import DataRoot
+        from autods.core.registry import unknown
+        from autods.core.root import DataRoot
         from autods.stream_names import defined
         from autods.streams import Stream
 

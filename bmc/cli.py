@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autods.console import print_json, print_table, run_app
+from autods.core.console import print_json, print_table, run_app
 from autods.errors import UsageError
 from autods.versions import add_version
 from bmc import complete
@@ -73,7 +73,7 @@ def run(
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
-    from autods.progress import console_progress
+    from autods.core.progress import console_progress
     from bmc.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))

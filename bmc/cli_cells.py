@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def runner_of(engine: str, jobs: int, address: str | None) -> Runner:
     UnknownName, UsageError
         When the engine is unknown, or an address is given that it has no use for.
     """
-    from autods.names import unknown
+    from autods.core.registry import unknown
     from bmc.sweep_workers import Processes, RayTasks
 
     if engine not in ("local", "ray"):
@@ -170,7 +170,7 @@ def begin(folder: Path, work: Sequence[Job], kind: str, resume: bool) -> None:
     RunExists, RunMismatch
         When it holds runs of this command and ``resume`` is false, or those of other threads.
     """
-    from autods.files import write_json
+    from autods.core.files import write_json
     from bmc.runs import RunExists, RunMismatch
 
     begun = [job.cell.name for job in work if _state(job.folder) != "to do"]
@@ -199,7 +199,7 @@ def run_cells(work: Sequence[Job], runner: Runner, title: str) -> dict[str, str]
     dict
         Why a cell failed, by its name; those that are not in it are finished.
     """
-    from autods.progress import console_progress
+    from autods.core.progress import console_progress
     from bmc.sweep_workers import run_jobs
 
     progress = console_progress()

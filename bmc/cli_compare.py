@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.console import print_json
+from autods.core.console import print_json
 from bmc.choices import StreamChoice
 from bmc.cli_cells import (
     LOCK_SECONDS,
@@ -72,7 +72,7 @@ def compare(
     Every method gets the same epochs, batches, rates and memory. Fine-tuning is always among
     the runs, since its time is 100 % of relative time.
     """
-    from autods.files import locked
+    from autods.core.files import locked
 
     cells, left_out, chosen = _cells(config, choice, method, orders, seeds, tuned)
     folder = out or Path("runs") / f"{choice.folder}-compare"
@@ -117,7 +117,7 @@ def _finish(
     """Write CSV, JSON, LaTeX and report of the runs that are finished, and print the table."""
     from rich.console import Console
 
-    from autods.files import atomic, write_json
+    from autods.core.files import atomic, write_json
     from bmc.compare_results import (
         Comparison,
         compare_csv,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.console import print_json
+from autods.core.console import print_json
 from bmc.choices import StreamChoice, check_fitting
 from bmc.cli_cells import (
     LOCK_SECONDS,
@@ -66,8 +66,8 @@ def reproduce(
 
     Tasks in the published order, class-il, protocol paper. What differs is listed.
     """
-    from autods.files import locked
-    from autods.root import DataRoot
+    from autods.core.files import locked
+    from autods.core.root import DataRoot
     from bmc.reproduce import (
         check_features,
         experiment_of,
@@ -104,7 +104,7 @@ def _finish(
     """Write JSON, CSV and report of the runs that are finished, and print the table."""
     from rich.console import Console
 
-    from autods.files import atomic, write_json
+    from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
     from bmc.reproduce_results import (
         reproduce_csv,

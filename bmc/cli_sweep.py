@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.console import print_json
+from autods.core.console import print_json
 from bmc.ablations import ABLATIONS
 from bmc.choices import StreamChoice, orders_of
 from bmc.cli_cells import (
@@ -75,7 +75,7 @@ def sweep(
     json: Annotated[bool, typer.Option(help="Print the rows as JSON.")] = False,
 ) -> None:
     """Run grids of hyper-parameters or the paper's ablations, and compare cost and accuracy."""
-    from autods.files import locked
+    from autods.core.files import locked
 
     cells = _cells(config, choice, method, grid or [], ablation, order, finetune)
     folder = out or Path("runs") / f"{choice.folder}-sweep"
@@ -114,7 +114,7 @@ def _finish(folder: Path, work: Sequence[Job], failed: dict[str, str], as_json: 
     """Write table, CSV, JSON and report of the runs that are finished."""
     from rich.console import Console
 
-    from autods.files import atomic, write_json
+    from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
     from bmc.sweep_results import sweep_csv, sweep_rows, sweep_table
 

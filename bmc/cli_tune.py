@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.console import print_json
+from autods.core.console import print_json
 from bmc.choices import StreamChoice
 from bmc.cli_cells import (
     LOCK_SECONDS,
@@ -66,7 +66,7 @@ def tune(
     json: Annotated[bool, typer.Option(help="Print the choice as JSON.")] = False,
 ) -> None:
     """Choose hyper-parameters per method on development data; for `compare --tuned`."""
-    from autods.files import locked, write_json
+    from autods.core.files import locked, write_json
     from bmc.report import build_report, load_runs
     from bmc.sweep import grid_changes
     from bmc.tuning import candidates, choose

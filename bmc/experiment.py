@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from autods import __version__ as autods_version
-from autods.files import locked
-from autods.progress import Progress as Reporter
-from autods.progress import Silent
+from autods.core.files import locked
+from autods.core.progress import Progress as Reporter
+from autods.core.progress import Silent
 from autods.streams import Stream
 from bmc import __version__ as bmc_version
 from bmc import costs, metrics

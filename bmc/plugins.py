@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
 from typing import Any, TypeVar
 
+from autods.core.registry import Registry
 from autods.errors import UsageError
-from autods.names import Registry
 
 GROUP = "bmc.methods"
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing
-from autods.names import unknown
-from autods.root import DataRoot
 from bmc.config import Config
 from bmc.sweep import Cell, Change, plan_cells
 

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autods.core.files import atomic, write_json
 from autods.errors import AutodsError
-from autods.files import atomic, write_json
 
 FORMAT = 2
 

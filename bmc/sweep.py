@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
+from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.names import unknown
 from bmc.ablations import ABLATIONS
 from bmc.config import Config
 

@@ -19,8 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from autods.core.processes import end_with_parent
 from autods.errors import AutodsError
-from autods.parent import end_with_parent
 from bmc.choices import StreamChoice
 from bmc.sweep import Cell
 

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from autods.core.files import write_json
 from autods.errors import UsageError
-from autods.files import write_json
 
 Status = Literal["finished", "failed", "interrupted"]
 PROJECT = "bmc-stream"  # how runs are filed where a tracker has projects or experiments
@@ -234,7 +234,7 @@ def trackers_of(text: str, warn: Callable[[str], None]) -> Trackers:
     UnknownName, UsageError
         When a name is unknown, or its package is not installed.
     """
-    from autods.names import unknown
+    from autods.core.registry import unknown
 
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for name in names:

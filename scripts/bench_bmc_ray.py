@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from autods.core.progress import Silent
 from autods.encode.ray_engine import import_ray
-from autods.progress import Silent
 from autods.streams import Stream
 from autods.synthetic import synthetic_stream
 from bmc.config import Config

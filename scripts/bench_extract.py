@@ -26,6 +26,7 @@ from bench_extract_data import Lite0, NoOp, dataset, drawn, pictures
 from bench_extract_memory import figure, peak_of
 
 from autods.containers import MemberReader
+from autods.core.root import DataRoot
 from autods.encode.computing import exactly
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
@@ -33,7 +34,6 @@ from autods.encode.loader import Decoder, decoded_batches, usable_cores
 from autods.encode.preprocessing import Preprocessing, cut
 from autods.feature_sets import open_features
 from autods.manifest import Manifest
-from autods.root import DataRoot
 from autods.samples import load_samples
 
 BATCH = 64

@@ -15,12 +15,12 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
+from autods.core.files import hash_file
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.protocols import Transform
 from autods.fetch.records import record_file
-from autods.files import hash_file
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}

@@ -14,8 +14,8 @@ from typing import Any
 
 from bench_extract_data import NoOp, Tiny, manifest_here
 
+from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
-from autods.root import DataRoot
 
 EVERY = 0.05  # seconds between two looks at the memory
 

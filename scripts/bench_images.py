@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize, ToTensor
 
+from autods.core.files import hash_file
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.fetch.records import record_file
-from autods.files import hash_file
 from autods.images import ImageSet, open_images
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 
 RAW = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw"

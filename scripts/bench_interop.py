@@ -25,13 +25,13 @@ from bench_bmc_plain import Net
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from autods.core.root import DataRoot
 from autods.interop.avalanche import benchmark
 from autods.interop.continuum import scenario
 from autods.interop.huggingface import dataset_dict
 from autods.interop.mammoth import FeatureRows
 from autods.interop.scikit import learn_stream, task_batches
 from autods.interop.torch_data import TaskDataset, loader
-from autods.root import DataRoot
 from autods.streams import FeatureSet, Stream, Task
 from autods.synthetic import synthetic_stream
 

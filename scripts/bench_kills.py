@@ -28,8 +28,8 @@ from typing import Any
 
 import bench_kills_run as runs
 
-from autods.files import hash_tree
-from autods.root import DataRoot
+from autods.core.files import hash_tree
+from autods.core.root import DataRoot
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 LONGEST = 120.0  # seconds of one run; more is a hang

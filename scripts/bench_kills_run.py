@@ -18,14 +18,14 @@ import numpy.typing as npt
 import torch
 from bench_extract_data import Tiny, dataset, drawn
 
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.encode.devices import DeviceEngine
 from autods.encode.extract import extract_dataset
 from autods.encode.jobs import Engine
 from autods.encode.shards import LocalEngine
 from autods.errors import AutodsError
 from autods.manifest import Manifest
-from autods.progress import Progress
-from autods.root import DataRoot
 
 NAME, IMAGES = "kills", 191  # one of them for testing, so there are 19 and 1 shards
 SHARD, BATCH, SHARDS = 10, 5, 20

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from autods.core.root import DataRoot
 from autods.feature_sets import seal_features
 from autods.manifest import StreamItem, StreamSpec
-from autods.root import DataRoot
 from autods.store import ShardData, ShardInfo, write_shard
 from autods.streams import FeatureSet, Stream
 

@@ -24,8 +24,8 @@ import lmdb
 import numpy as np
 import torch
 
+from autods.core.root import DataRoot
 from autods.feature_sets import open_features
-from autods.root import DataRoot
 from autods.store import CODES
 
 # Dataset: its share of all features, its label sets, its classes.
@@ -38,7 +38,7 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 from autods.published import import_published
-from autods.root import DataRoot
+from autods.core.root import DataRoot
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autods.root import DataRoot
+from autods.core.root import DataRoot
 from autods.streams import Stream
 from bmc.config import Config
 from bmc.data import Split, TaskTensors, to_tensors

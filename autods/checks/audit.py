@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from autods import __version__
 from autods.checks.audit_scan import Scan, Scanner
-from autods.files import hash_file, locked, write_json
+from autods.core.files import hash_file, locked, write_json
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.manifest import Manifest
-from autods.progress import Progress
-from autods.root import DataRoot
 from autods.samples import SPLITS, SampleIndex, load_samples
 
 FORMAT = 1  # of audit.json; a change means that datasets are audited again

@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers import MemberReader
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.encode.images import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember
-from autods.progress import Progress
-from autods.root import DataRoot
 
 CHUNK = 256  # images of one job
 AHEAD = 4  # jobs handed out for each process: enough to keep it busy, little to keep in memory

@@ -9,8 +9,8 @@ from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
+    from autods.core.root import DataRoot
     from autods.manifest import Manifest
-    from autods.root import DataRoot
 
 PARTS = ("archives", "index", "counts", "features")
 

@@ -19,9 +19,9 @@ from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
+    from autods.core.root import DataRoot
     from autods.fetch.base import Credentials
     from autods.manifest import Manifest
-    from autods.root import DataRoot
 
 PACKAGES = ("open_clip_torch", "h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
 INSTALL = "pip install autods-bmc installs everything again that it needs."

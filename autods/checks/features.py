@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import AutodsError
 from autods.feature_sets import StoredFeatures, describe_features, read_all_shards
-from autods.names import unknown
-from autods.root import DataRoot
 from autods.samples import load_samples
 from autods.store import CODES, Shard
 from autods.texts import check_texts

@@ -16,8 +16,8 @@ from autods.fetch.records import missing_files, read_record
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
+    from autods.core.root import DataRoot
     from autods.manifest import Manifest
-    from autods.root import DataRoot
 
 
 @dataclass(frozen=True)

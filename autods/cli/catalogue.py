@@ -8,13 +8,13 @@ import typer
 
 from autods.cli.app import complete
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import ManifestError
 
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
+    from autods.core.root import DataRoot
     from autods.manifest import Expected
-    from autods.root import DataRoot
 
 
 def register(app: typer.Typer) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autods.cli.common import Json, Manifests, Names, Root, each, open_catalogue, open_root
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def verify(
 ) -> None:
     """Check archives, index, counts and features of what is here; exit 1 on any problem."""
     from autods.checks.dataset import check_dataset
-    from autods.progress import console_progress
+    from autods.core.progress import console_progress
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     wanted, checked = _to_verify(names, encoder, catalogue, data_root), []
@@ -64,7 +64,7 @@ def _to_verify(
     names: list[str] | None, encoder: str | None, catalogue: Catalogue, root: DataRoot
 ) -> list[str]:
     """Return the datasets of which something is here; refuse names of which nothing is."""
-    from autods.names import unknown
+    from autods.core.registry import unknown
 
     stored = root.feature_sets(finished=False)
     if encoder is not None and encoder not in (encoders := {one for one, _ in stored}):
@@ -99,8 +99,8 @@ def audit(
     from autods.checks.audit import audit_dataset
     from autods.checks.audit_report import LEGEND, flawed, row, write_report
     from autods.checks.audit_scan import Scanner
-    from autods.files import atomic
-    from autods.progress import console_progress
+    from autods.core.files import atomic
+    from autods.core.progress import console_progress
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     if report is not None:

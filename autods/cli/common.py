@@ -14,7 +14,7 @@ from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
 Names = Annotated[
     list[str] | None,
@@ -32,7 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 def open_root(path: Path | None) -> DataRoot:
     """Return the data root at ``--root``, or the default one."""
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
     return DataRoot.open(path)
 

@@ -9,12 +9,12 @@ import typer
 
 from autods.cli.app import complete
 from autods.cli.common import Json, Manifests, Root, each, open_catalogue, open_root
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
 Names = Annotated[
     list[str] | None,
@@ -50,9 +50,9 @@ def embed_classes(
     json: Json = False,
 ) -> None:
     """Embed class names with prompt templates, for zero-shot (all with features, if none named)."""
+    from autods.core.progress import console_progress
     from autods.encode.templates import find_templates
     from autods.feature_sets import list_features
-    from autods.progress import console_progress
 
     data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
 
@@ -105,8 +105,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Export features to Hugging Face datasets, Parquet or npz, one folder or file each."""
+    from autods.core.progress import console_progress
     from autods.export import check_options, export_features
-    from autods.progress import console_progress
 
     check_options(to, protocol, dtype)
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()

@@ -21,13 +21,13 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
+    from autods.core.root import DataRoot
     from autods.manifest import Manifest
-    from autods.root import DataRoot
     from autods.samples import IndexSummary
 
 
@@ -49,7 +49,7 @@ def index(
     json: Json = False,
 ) -> None:
     """Write the sample index of fetched datasets: ids, splits, labels, places."""
-    from autods.progress import console_progress
+    from autods.core.progress import console_progress
     from autods.samples import index_dataset
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
@@ -113,7 +113,7 @@ def extract(
     from contextlib import closing
     from functools import partial
 
-    from autods.progress import console_progress
+    from autods.core.progress import console_progress
     from autods.samples import index_dataset
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
@@ -203,8 +203,8 @@ def new(
 
 
 def _check_engine(engine: str, ray_address: str | None) -> None:
+    from autods.core.registry import unknown
     from autods.errors import UsageError
-    from autods.names import unknown
 
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)

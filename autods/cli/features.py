@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.cli.common import Json, Root, open_root
-from autods.console import print_json
+from autods.core.console import print_json
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autods.core.root import DataRoot
     from autods.published import PublishedOutcome
     from autods.published.spec import FeatureArchive
-    from autods.root import DataRoot
 
 
 def register(app: typer.Typer) -> None:
@@ -87,8 +87,8 @@ def fetch_features(
     if dry_run:
         _tell_plan(archive, mirrors, root, json)
         return
+    from autods.core.progress import console_progress
     from autods.fetch.many import PAUSES
-    from autods.progress import console_progress
     from autods.published.download import fetch_archive
 
     fetched = fetch_archive(archive, root, console_progress(), mirrors, PAUSES[: rounds - 1])
@@ -110,7 +110,7 @@ def import_archive(
     json: bool = False,
 ) -> None:
     """Import a published archive; print what was done, exit 1 where a dataset is refused."""
-    from autods.progress import console_progress
+    from autods.core.progress import console_progress
     from autods.published import import_published
 
     outcome = import_published(
@@ -159,8 +159,8 @@ def _tell(outcome: PublishedOutcome) -> None:
 def _import_files(
     place: Path, root: DataRoot, encoder: str | None, pad_to: int | None, json: bool
 ) -> None:
+    from autods.core.progress import console_progress
     from autods.import_features import import_files
-    from autods.progress import console_progress
 
     if encoder is None:
         raise UsageError(

@@ -10,17 +10,17 @@ import typer
 
 from autods.cli.app import complete
 from autods.cli.common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autods.catalogue import Catalogue
+    from autods.core.root import DataRoot
     from autods.fetch.plan import PlannedDataset
     from autods.fetch.report import Report
     from autods.manifest import Manifest
-    from autods.root import DataRoot
 
 Mirrors = Annotated[
     list[str] | None,
@@ -100,8 +100,8 @@ def fetch(
         _tell_plan(found, unread, data_root, mirror or (), json)
         return
 
+    from autods.core.progress import console_board
     from autods.fetch.many import PAUSES, fetch_many
-    from autods.progress import console_board
 
     with console_board(len(asked)) as board:
         report = fetch_many(
@@ -137,9 +137,9 @@ def import_files(
     json: Json = False,
 ) -> None:
     """Take files that came by hand as archives of a dataset, once their checksums agree."""
+    from autods.core.progress import console_progress
     from autods.fetch import missing_files
     from autods.hand_over import import_files as hand_over
-    from autods.progress import console_progress
 
     data_root = open_root(root)
     manifest = open_catalogue(manifests).dataset(name)

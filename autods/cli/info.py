@@ -10,8 +10,8 @@ from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
+    from autods.core.root import DataRoot
     from autods.manifest import ClassTable, Expected, Manifest, SplitRule, TaskSpec
-    from autods.root import DataRoot
     from autods.sources import FileEntry
 
 Rows = Iterator[tuple[str, str]]  # name on the left ("-": a bullet), text

@@ -9,7 +9,7 @@ import typer
 
 from autods.cli.app import complete
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
-from autods.console import print_json, print_table
+from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:

@@ -179,7 +179,7 @@ def _load_hdf5(handle: BinaryIO, variable: str, shown: str) -> Array:
 
 
 def _load_pickle(handle: BinaryIO, variable: str | None, shown: str) -> Any:
-    from autods.safe_pickle import load as load_pickle
+    from autods.core.pickles import load as load_pickle
 
     try:
         content = load_pickle(handle.read(), encoding="bytes")

@@ -20,12 +20,12 @@ from autods.containers.array_specs import ArrayImages, ImageSource, ParquetImage
 from autods.containers.convert import converting, made_once
 from autods.containers.places import Place, place_path
 from autods.containers.tars import TarWriter, list_tar
+from autods.core.progress import Progress
 from autods.errors import AutodsError, LayoutError
-from autods.progress import Progress
 
 if TYPE_CHECKING:
     from autods.containers.base import Container, Member
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
 BLOCK_BYTES = 1 << 25  # of an array that are in memory at once
 CHUNK_BYTES = 1 << 28  # at most, where an HDF5 file is stored in large chunks

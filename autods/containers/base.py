@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from autods.core.root import inside
 from autods.errors import ContainerError, UnsafePath
-from autods.root import inside
 
 NESTED = "!/"  # stands between the name of an inner archive and the path inside it
 

@@ -20,9 +20,9 @@ from autods.containers.kinds import Kind
 from autods.containers.rars import check_rar
 from autods.containers.system_tools import TOOLS, ToolFailed, Unpacked
 from autods.containers.tars import TarWriter, list_tar
+from autods.core.files import BLOCK, atomic
+from autods.core.progress import Progress
 from autods.errors import ContainerError, ToolMissing
-from autods.files import BLOCK, atomic
-from autods.progress import Progress
 
 
 def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:

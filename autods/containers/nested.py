@@ -14,8 +14,8 @@ from autods.containers.kinds import Kind, kind_of
 from autods.containers.places import Place, place_path, split_offset
 from autods.containers.tars import list_tar
 from autods.containers.zips import NeedsConversion, list_zip
-from autods.files import BLOCK
-from autods.progress import Progress
+from autods.core.files import BLOCK
+from autods.core.progress import Progress
 
 if TYPE_CHECKING:
     from autods.containers.reader import MemberReader
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def inner_archive_names(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     """Return the members that are archives and match any pattern."""
-    from autods.layouts.patterns import compile_pattern  # layouts are made of containers
+    from autods.core.patterns import compile_pattern  # layouts are made of containers
 
     wanted = [compile_pattern(pattern) for pattern in patterns]
     return [

@@ -20,10 +20,10 @@ from autods.containers.places import Place, place_path
 from autods.containers.reader import MemberReader
 from autods.containers.tars import list_tar
 from autods.containers.zips import NeedsConversion, list_zip
+from autods.core.files import BLOCK
+from autods.core.progress import Progress, Silent
+from autods.core.root import DataRoot
 from autods.errors import ContainerError
-from autods.files import BLOCK
-from autods.progress import Progress, Silent
-from autods.root import DataRoot
 
 if TYPE_CHECKING:
     from autods.manifest import Manifest

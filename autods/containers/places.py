@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from autods.containers.base import NESTED
-from autods.root import DataRoot, inside
+from autods.core.root import DataRoot, inside
 
 SHIFT = 56  # bits for the byte within one file: 64 PiB
 

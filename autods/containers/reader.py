@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 from autods.containers.base import damaged, unwritable
 from autods.containers.places import Place, inner_archives, place_path, split_offset
 from autods.containers.slices import open_slice
+from autods.core.root import DataRoot, inside
 from autods.errors import ContainerError, DamagedMember
-from autods.root import DataRoot, inside
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
 BLOCK = 1 << 16

@@ -24,7 +24,7 @@ from typing import IO, Protocol
 from autods.containers.base import plain_name
 from autods.containers.kinds import kind_of
 from autods.containers.zips import check_encryption, is_link, member_name
-from autods.files import BLOCK
+from autods.core.files import BLOCK
 
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # member names are UTF-8
 WORDS = 300  # characters of a tool's complaint that are shown

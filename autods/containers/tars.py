@@ -10,7 +10,7 @@ from typing import BinaryIO
 from autods.containers.base import Member, damaged, plain_name
 from autods.containers.places import Place
 from autods.containers.slices import open_slice
-from autods.files import BLOCK
+from autods.core.files import BLOCK
 
 END = bytes(2 * tarfile.BLOCKSIZE)
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from autods.core.processes import end_with_parent
+from autods.core.progress import Progress
 from autods.encode.computing import choose_device
 from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, ShardReport
 from autods.encode.loader import choose_workers, usable_cores, worker_context
@@ -23,8 +25,6 @@ from autods.encode.protocols import Encoder
 from autods.encode.shards import LocalEngine, make_shards
 from autods.encode.stages import Processes
 from autods.errors import AutodsError, EncoderError, UsageError
-from autods.parent import end_with_parent
-from autods.progress import Progress
 
 Factory = Callable[[str], Encoder]  # builds the encoder on a device; can be pickled
 

@@ -21,6 +21,8 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
+from autods.core.progress import Progress, Silent
+from autods.core.registry import unknown
 from autods.encode.checkpoints import fetch_weights, hash_weights, load_weights
 from autods.encode.computing import PRECISIONS, choose_device, exactly
 from autods.encode.protocols import Encoder, TextEncoder, Transform
@@ -34,8 +36,6 @@ from autods.encode.weights import (
     remark_on_random,
 )
 from autods.errors import EncoderError
-from autods.names import unknown
-from autods.progress import Progress, Silent
 
 __all__ = ["Encoder", "OpenClipEncoder", "TextEncoder", "Transform", "load_encoder"]
 

@@ -18,6 +18,10 @@ import PIL
 import torchvision
 
 from autods import __version__
+from autods.core.files import held, write_json
+from autods.core.progress import Progress, Silent
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.encode.images import DECODINGS
 from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
 from autods.encode.loader import usable_cores
@@ -27,11 +31,7 @@ from autods.encode.shards import LocalEngine
 from autods.encode.stages import Processes, Stages
 from autods.errors import TooManyUnreadable, UsageError
 from autods.feature_sets import seal_features
-from autods.files import held, write_json
 from autods.manifest import Manifest
-from autods.names import unknown
-from autods.progress import Progress, Silent
-from autods.root import DataRoot
 from autods.samples import SampleIndex, load_samples
 from autods.store import Shard, read_shard
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers.places import SHIFT, Place, inner_archives
+from autods.core.root import DataRoot
 from autods.encode.plan import ShardPlan
 from autods.encode.stages import Processes, Stages
-from autods.root import DataRoot
 from autods.samples import PLACE, SampleIndex
 from autods.store import ShardInfo
 

@@ -21,12 +21,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from autods.containers import MemberReader
+from autods.core.processes import end_with_parent
 from autods.encode.images import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.jobs import Location
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
-from autods.parent import end_with_parent
 
 AHEAD = 2  # batches that each worker has under way
 FEW = 1024  # images that are decoded sooner than worker processes start

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch
-from autods.root import DataRoot
 from autods.samples import SPLITS as NAMES
 from autods.samples import SampleIndex
 from autods.store import CODES, SPLITS, Shard

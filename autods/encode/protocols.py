@@ -77,7 +77,7 @@ class Encoder(Protocol):
 
         from autods.catalogue import Catalogue
         from autods.encode.extract import extract_dataset
-        from autods.root import DataRoot
+        from autods.core.root import DataRoot
 
         manifest = Catalogue().dataset("aircraft")
         extract_dataset(manifest, DataRoot.open(), encoder=MyEncoder())

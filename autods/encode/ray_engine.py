@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autods.core.progress import Progress
 from autods.encode.devices import Factory
 from autods.encode.jobs import Engine, Jobs, Report, ShardReport
 from autods.encode.loader import MOST
@@ -20,7 +21,6 @@ from autods.encode.ray_crew import Crew, Layout
 from autods.encode.ray_worker import Machine, shared_token
 from autods.encode.stages import Processes
 from autods.errors import ClusterError, UsageError
-from autods.progress import Progress
 
 OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: jobs and reports are small
 REACH = 5.0  # seconds for a cluster to answer

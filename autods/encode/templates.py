@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.names import unknown
 
 PLAIN = ("a photo of a {}.",)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.files import locked
+from autods.core.progress import Progress, Silent
+from autods.core.root import DataRoot
 from autods.encode.protocols import TextEncoder
 from autods.encode.templates import Templates, readable_names
 from autods.errors import EncoderError, FeatureMismatch
-from autods.files import locked
-from autods.progress import Progress, Silent
-from autods.root import DataRoot
 from autods.samples import load_samples
 from autods.store import Shard
 from autods.texts import (

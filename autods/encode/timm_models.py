@@ -20,14 +20,14 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from timm.models import PretrainedCfg, get_pretrained_cfg, list_pretrained
 
+from autods.core.files import hash_file
+from autods.core.progress import Progress
+from autods.core.registry import unknown
 from autods.encode.checkpoints import cached_file, hash_weights, hub_host, read_state, resolve
 from autods.encode.computing import PRECISIONS, exactly
 from autods.encode.protocols import Transform
 from autods.encode.weights import CHECKPOINTS, NEXT_STEP, check_seed, remark_on_random
 from autods.errors import EncoderError, UsageError
-from autods.files import hash_file
-from autods.names import unknown
-from autods.progress import Progress
 
 PREFIX = "timm:"  # of a model's name on the command line and in provenance
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")

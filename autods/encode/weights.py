@@ -14,10 +14,10 @@ from typing import Any
 import open_clip
 from open_clip import pretrained as hub
 
+from autods.core.files import hash_file
+from autods.core.progress import Progress
+from autods.core.registry import unknown
 from autods.errors import EncoderError, UnknownName, UsageError
-from autods.files import hash_file
-from autods.names import unknown
-from autods.progress import Progress
 
 QUICK = "-quickgelu"  # suffix of the open_clip models that are built with QuickGELU
 CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")

@@ -23,17 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autods.core.files import locked
+from autods.core.progress import Progress, Silent
+from autods.core.registry import unknown
 from autods.errors import UsageError
 from autods.export.formats import KINDS, Kind
 from autods.export.source import ExportSource, open_export
-from autods.files import locked
 from autods.manifest import PROTOCOLS
-from autods.names import unknown
-from autods.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
 __all__ = ["ExportOutcome", "check_options", "export_features"]
 

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.progress import Progress
 from autods.export.source import Block, ExportSource
-from autods.progress import Progress
 
 DESCRIPTION = "autods.json"  # beside the data, in exported folders
 NPZ_NAMES = {"train": "train", "dev": "val", "test": "test"}

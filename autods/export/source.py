@@ -18,7 +18,7 @@ from autods.store import CODES
 if TYPE_CHECKING:
     from autods.assemble import Source
     from autods.catalogue import Catalogue
-    from autods.root import DataRoot
+    from autods.core.root import DataRoot
 
 FORMAT = 1  # raise when the same request gives other files than before
 BLOCK = 8192  # rows held in memory at once
@@ -142,9 +142,9 @@ def open_export(
     """Open what is to be exported; see `autods.export.export_features`."""
     from autods.assemble import open_source
     from autods.catalogue import Catalogue
+    from autods.core.registry import unknown
     from autods.feature_sets import list_encoders
     from autods.manifest import StreamItem
-    from autods.names import unknown
     from autods.stream_checks import check_current, check_protocol
 
     if (encoders := list_encoders(root)) and encoder not in encoders:

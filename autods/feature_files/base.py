@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.registry import Registry, unknown
 from autods.errors import LayoutError, UsageError
 from autods.manifest import NAME
-from autods.names import Registry, unknown
 
 Array = npt.NDArray[Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autods.csv_files import CsvRow, read_csv
+from autods.core.csv_files import CsvRow, read_csv
 from autods.errors import ContainerError
 from autods.feature_files.base import (
     READERS,

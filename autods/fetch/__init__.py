@@ -1,7 +1,7 @@
 """Fetch the files of a dataset into its archive folder; `autods.fetch.many`: of many datasets.
 
 What happens to one file is in `one_file`, how bytes come from one kind of mirror in the
-file of that kind; the paths are `autods.root`'s. A target exists only whole and verified.
+file of that kind; the paths are `autods.core.root`'s. A target exists only whole and verified.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from autods.core.files import held
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch import (  # noqa: F401  (each registers its kind)
     ftp,
@@ -25,10 +28,7 @@ from autods.fetch.base import SOURCES, Source
 from autods.fetch.mirrors import KINDS, check_mirrors, together, users_mirrors
 from autods.fetch.one_file import Action, FetchedFile, decide, fetch_file
 from autods.fetch.records import missing_files, verify_archives
-from autods.files import held
 from autods.manifest import Manifest
-from autods.progress import Progress
-from autods.root import DataRoot
 
 __all__ = [
     "KINDS",

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from autods.core.progress import Progress
+from autods.core.registry import Registry
 from autods.errors import ChecksumMismatch, FetchError, QuotaExceeded, Unreachable
 from autods.fetch import magic
 from autods.fetch.content import digest_of, size_of
 from autods.manifest import FileEntry, Mirror
-from autods.names import Registry
-from autods.progress import Progress
 
 RETRIES = 4  # failures in a row, without one byte gained, before a mirror is given up
 BACKOFF = 1.0  # seconds before the first retry; doubled for each further one

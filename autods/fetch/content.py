@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from autods.files import hash_file, hash_tree
+from autods.core.files import hash_file, hash_tree
 
 
 def is_folder(checksum: str) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from autods.core.files import BLOCK
+from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
 from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
 from autods.fetch.content import size_of
-from autods.files import BLOCK
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
 
 if TYPE_CHECKING:
     import socket

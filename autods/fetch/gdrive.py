@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urljoin
 
+from autods.core.progress import Progress
 from autods.errors import LinkGone, QuotaExceeded
 from autods.fetch.base import SOURCES, MirrorFailed
 from autods.fetch.http import fetch_url
 from autods.fetch.magic import title_of
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
 
 if TYPE_CHECKING:
     import httpx

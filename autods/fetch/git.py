@@ -10,11 +10,11 @@ import os
 import subprocess
 from pathlib import Path
 
+from autods.core.progress import Progress
 from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, persist
 from autods.fetch.content import remove
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
 
 SETTINGS = {
     "core.autocrlf": "false",

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from autods import __version__
+from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
 from autods.fetch import magic
 from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
 from autods.fetch.content import size_of
 from autods.fetch.http_errors import explained, unusable
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
 
 if TYPE_CHECKING:
     import httpx

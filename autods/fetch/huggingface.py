@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
 from autods.fetch.base import SOURCES, Credentials, MirrorFailed
 from autods.fetch.http import Explain, fetch_url, is_elsewhere
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
 
 if TYPE_CHECKING:
     import httpx

@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from autods.core.files import BLOCK
+from autods.core.progress import Progress
 from autods.errors import LinkGone
 from autods.fetch.base import SOURCES, MirrorFailed, Seen, receive
 from autods.fetch.content import is_folder, size_of
-from autods.files import BLOCK
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
 
 
 @SOURCES.register("file")
@@ -48,7 +48,7 @@ def _read(origin: Path, offset: int) -> Iterator[bytes]:
 
 
 def _copy_folder(origin: Path, part: Path, entry: FileEntry, progress: Progress) -> None:
-    """Copy contents only: what `autods.files.hash_tree` covers, without modes and times."""
+    """Copy contents only: what `autods.core.files.hash_tree` covers, without modes and times."""
     files = [path for path in sorted(origin.rglob("*")) if path.is_file()]
     part.mkdir(parents=True)
     progress.start(entry.name, len(files), "files")

@@ -14,16 +14,16 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from autods.core.files import locked, write_json
+from autods.core.progress import Board, Stopped
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, QuotaExceeded, RulesNotAccepted
 from autods.fetch import fetch_dataset
 from autods.fetch.line import Line, Task
 from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
 from autods.fetch.report import Report, Row, failed_row, look
-from autods.files import locked, write_json
 from autods.manifest import Manifest
-from autods.progress import Board, Stopped
-from autods.root import DataRoot
 
 PAUSES = (600.0, 3600.0)  # seconds before the second and the third round
 ASKED = 4  # tries of one dataset in which a host's own wish to wait is followed

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch
 from autods.fetch.base import SOURCES, MirrorFailed, Seen, seen_path, shown
 from autods.fetch.content import digest, remove, size_of
@@ -15,8 +17,6 @@ from autods.fetch.mirrors import described, fits, most_useful
 from autods.fetch.parts import discard, part_of, place, set_aside
 from autods.fetch.records import is_recorded, record_file, recorded_files
 from autods.manifest import FileEntry, Mirror
-from autods.progress import Progress
-from autods.root import DataRoot
 
 Action = Literal["keep", "adopt", "set aside", "resume", "download"]
 

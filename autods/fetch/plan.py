@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch.base import Seen, shown
 from autods.fetch.content import size_of
@@ -21,7 +22,6 @@ from autods.fetch.mirrors import users_mirrors
 from autods.fetch.parts import part_of
 from autods.fetch.records import missing_files
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.root import DataRoot
 
 HERE = "this machine"  # the host of local files
 HOSTS = {

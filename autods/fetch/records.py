@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autods.core.files import write_json
+from autods.core.root import DataRoot
 from autods.errors import FetchError
 from autods.fetch.base import shown
 from autods.fetch.content import digest, listing, size_of
-from autods.files import write_json
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.root import DataRoot
 
 
 def record_file(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from autods import __version__
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, Busy, FetchError, step_for
 from autods.fetch.base import shown
 from autods.fetch.content import size_of
 from autods.fetch.parts import part_of
 from autods.fetch.records import is_recorded, recorded_files
 from autods.manifest import FileEntry, Manifest
-from autods.root import DataRoot
 
 FORMAT = 1  # of the record
 WAITING = "waiting"  # the state of a dataset that has not ended yet

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.names import unknown
 from autods.streams import SPLITS, FeatureSet, Stream, Task
 
 

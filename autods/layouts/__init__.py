@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field
 
+from autods.core.registry import Registry
 from autods.errors import UnknownName
 from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
@@ -16,7 +17,6 @@ from autods.layouts.list_files import ListFiles
 from autods.layouts.nested_archives import NestedArchives
 from autods.layouts.numbered import Numbered
 from autods.layouts.parquet_table import ParquetTable
-from autods.names import Registry
 
 FAMILIES: Registry[type[Layout]] = Registry("layout family")
 for _family in (

@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from autods.containers import Container
+from autods.core.patterns import Pattern, check_fields, filler
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared, is_image
-from autods.layouts.patterns import Pattern, check_fields, filler
 from autods.layouts.tables import TextFile, rows
 
 
@@ -38,7 +38,7 @@ class PathLabels(Layout):
     in_files
         Manifest files that hold the images (``files`` in YAML).
     pattern
-        Path pattern, for example ``"{split}/{class}/*"`` (see `autods.layouts.patterns`).
+        Path pattern, for example ``"{split}/{class}/*"`` (see `autods.core.patterns`).
         Images that do not match are not part of the dataset.
     labels
         Task name to template of its label key, for example ``"{alphabet}/{character}"``.

@@ -8,10 +8,7 @@ from sys import intern
 from pydantic import Field, field_validator
 
 from autods.containers import Container
-from autods.errors import ContainerError, LayoutError
-from autods.layouts.base import Layout, RawSample, Shared
-from autods.layouts.joins import Join
-from autods.layouts.patterns import (
+from autods.core.patterns import (
     FIELD,
     Pattern,
     check_fields,
@@ -19,6 +16,9 @@ from autods.layouts.patterns import (
     compile_template,
     filler,
 )
+from autods.errors import ContainerError, LayoutError
+from autods.layouts.base import Layout, RawSample, Shared
+from autods.layouts.joins import Join
 from autods.layouts.tables import Row, TextFile
 
 

@@ -13,9 +13,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from autods.containers import Container
+from autods.core.patterns import Pattern
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, is_image
-from autods.layouts.patterns import Pattern
 from autods.layouts.tables import TextFile, rows
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from autods.containers import Container
+from autods.core.patterns import compile_pattern
 from autods.errors import LayoutError
-from autods.layouts.patterns import compile_pattern
 
 BLANKS = " \t\r\n"  # around a cell; other white space may be part of a name
 TEXT_BYTES = 1 << 30  # far more than any list takes; it is read whole

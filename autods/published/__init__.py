@@ -21,14 +21,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autods.core.progress import Progress, Silent
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, UsageError
 from autods.imported import check_request
-from autods.names import unknown
-from autods.progress import Progress, Silent
 from autods.published.archive import PublishedDataset, is_published, open_published
 from autods.published.datasets import Request, import_dataset
 from autods.published.spec import STREAM, FeatureArchive, load_archive
-from autods.root import DataRoot
 
 __all__ = ["STREAM", "PublishedOutcome", "import_published", "is_published", "load_archive"]
 

@@ -18,8 +18,8 @@ from typing import BinaryIO
 from autods.containers.base import Member
 from autods.containers.slices import open_slice
 from autods.containers.tars import END, list_tar
+from autods.core.files import BLOCK
 from autods.errors import ContainerError, UsageError
-from autods.files import BLOCK
 
 SPLITS = ("train", "val")  # as published
 FEATURES = re.compile(r"(?:.*/)?([^/]+)/feats/([^/]+)/([^/]+)/data\.mdb")

@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from autods import safe_pickle
+from autods.core import pickles
+from autods.core.files import held
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.feature_sets import seal_features
-from autods.files import held
 from autods.imported import is_current, present_width
 from autods.manifest import NAME
-from autods.progress import Progress
 from autods.published.archive import SPLITS, Part, PublishedDataset
 from autods.published.lmdb_file import LmdbFile
 from autods.published.metadata import LabelSet, path_key, read_metadata
 from autods.published.rows import Rows, hold_out_dev, make_rows
 from autods.published.shards import FILE_NAMES, Writers
 from autods.published.spec import FeatureArchive
-from autods.root import DataRoot
 from autods.store import ShardInfo
 
 LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is told
@@ -175,7 +175,7 @@ def _positions(part: Part) -> dict[bytes, int]:
             "got none: the database was not finished"
         )
     try:
-        listed = safe_pickle.load(stored, paths=True)
+        listed = pickles.load(stored, paths=True)
         del stored
         numbers = np.array([positions.get(path_key(str(item)), -1) for item in listed], np.int64)
     except UnsafePickle as error:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from autods.core.files import hash_file, held, write_json
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, ContainerError, FetchError
 from autods.fetch import SOURCES, unwritable_explained
 from autods.fetch.base import MirrorFailed, Seen, shown
@@ -17,11 +20,8 @@ from autods.fetch.magic import ENOUGH, kind_of
 from autods.fetch.many import duration, pause_after
 from autods.fetch.mirrors import described, most_useful, users_mirrors
 from autods.fetch.parts import discard, part_of, place, set_aside
-from autods.files import hash_file, held, write_json
-from autods.progress import Progress
 from autods.published.archive import whole_tar
 from autods.published.spec import FeatureArchive
-from autods.root import DataRoot
 from autods.sources import Mirror
 
 BY_HAND = (

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods import safe_pickle
+from autods.core import pickles
 from autods.errors import ContainerError, LayoutError, UnsafePickle
 from autods.manifest import TASK
 from autods.published.archive import SPLITS, Part
@@ -71,7 +71,7 @@ def read_metadata(part: Part, positions: Mapping[str, Positions]) -> dict[str, L
     """
     try:
         with part.open() as handle:
-            content = safe_pickle.load_torch(handle, paths=True)
+            content = pickles.load_torch(handle, paths=True)
     except UnsafePickle as error:
         raise UnsafePickle(f"{part.shown}: {error}") from None
     except ValueError as error:

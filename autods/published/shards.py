@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, LayoutError
 from autods.imported import LARGEST, hash_rows
-from autods.progress import Progress
 from autods.published.lmdb_file import LmdbFile
 from autods.published.rows import Rows
 from autods.published.vectors import VectorReader
-from autods.root import DataRoot
 from autods.store import CODES, ShardData, ShardInfo, write_shard
 
 FILE_NAMES = b"file_names"  # the key of the list of all others

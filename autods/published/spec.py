@@ -12,9 +12,9 @@ from typing import Annotated
 from pydantic import Field
 
 from autods.catalogue import load
+from autods.core.registry import unknown
 from autods.errors import ManifestError
 from autods.manifest_files import manifest_folders
-from autods.names import unknown
 from autods.sources import FileEntry, Mirror, Strict
 
 STREAM = "stream-clip"  # the published archive of the Stream datasets

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods import safe_pickle
+from autods.core import pickles
 from autods.errors import ContainerError, LayoutError, UnsafePickle
 
 
@@ -58,7 +58,7 @@ class VectorReader:
     def _load(self, key: bytes, value: bytes) -> npt.NDArray[Any]:
         name = key.decode(errors="replace")
         try:
-            found = safe_pickle.load(value)
+            found = pickles.load(value)
         except UnsafePickle as error:
             raise UnsafePickle(f"{self.where}: the value of '{name}': {error}") from None
         except ValueError as error:
@@ -79,7 +79,7 @@ class VectorReader:
         # Other bytes in the same place, no two neighbours alike, must come out as they are.
         probe = bytes(byte ^ (place % 251 + 1) for place, byte in enumerate(numbers))
         try:
-            read = safe_pickle.load(head + probe + tail)
+            read = pickles.load(head + probe + tail)
         except (UnsafePickle, ValueError):
             return
         if isinstance(read, np.ndarray) and (read.dtype, read.tobytes()) == (vector.dtype, probe):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.names import unknown
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from autods.files import atomic
+from autods.core.files import atomic
 from bmc.comparison import CONFIDENCE
 from bmc.report import by_task, cost, figures, intervals, tables
 from bmc.report.groups import MOST, Group, drawn, group

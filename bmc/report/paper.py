@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from autods.files import atomic
+from autods.core.files import atomic
 from bmc.report import svg
 from bmc.report.figures import SCENARIOS, tag
 from bmc.report.groups import SIGNS, Group, drawn, group

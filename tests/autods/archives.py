@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autods.core.files import hash_file, hash_tree
+from autods.core.root import DataRoot
 from autods.fetch.records import record_file
-from autods.files import hash_file, hash_tree
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.root import DataRoot
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 REPOSITORY = Path(__file__).resolve().parents[2]

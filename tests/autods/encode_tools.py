@@ -19,13 +19,13 @@ import torch
 import typer
 from PIL import Image
 
-from autods.console import run_app
+from autods.core.console import run_app
+from autods.core.progress import PlainProgress, Progress, Silent
+from autods.core.root import DataRoot
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.fetch.records import record_file
 from autods.manifest import Manifest
-from autods.progress import PlainProgress, Progress, Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 
 MODEL = "tiny-test-vit"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from autods.core.root import DataRoot
 from autods.import_features import import_npz_folder
-from autods.root import DataRoot
 from autods.streams import SPLITS, Stream
 
 ENCODER = "tiny.a"

@@ -17,10 +17,10 @@ from PIL import Image
 
 from autods.catalogue import Catalogue
 from autods.containers import MemberReader
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.fetch import fetch_dataset
 from autods.manifest import Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples, verify_index
 
 

@@ -19,10 +19,10 @@ from scipy.io import savemat
 from autods.containers import MemberReader, arrays, open_container
 from autods.containers.array_files import read_labels, read_names, read_struct
 from autods.containers.array_specs import ArrayFile, ArrayImages
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import ContainerError, LayoutError, UnsafePickle
 from autods.layouts.arrays import Arrays
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset, load_samples
 
 N, H, W = 7, 3, 5

@@ -16,10 +16,10 @@ from flawed import make_flawed, picture
 from autods.checks.audit import audit_dataset, read_audit
 from autods.checks.audit_report import row, write_report
 from autods.checks.audit_scan import AHEAD, CHUNK, Scanner, scan_chunk
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset, load_samples
 
 

@@ -14,10 +14,10 @@ from autods.catalogue import Catalogue
 from autods.checks.inventory import take_inventory
 from autods.cli.catalogue import info, list_datasets, manifest_schema, status
 from autods.cli.extract import index
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, ManifestError, UnknownName
 from autods.manifest import Manifest, StreamSpec
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 
 EXPECTED = {

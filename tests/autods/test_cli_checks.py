@@ -13,10 +13,10 @@ import pytest
 from flawed import make_flawed, write_manifest
 
 from autods.cli.checks import audit, doctor, verify
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, UnknownName, UsageError
 from autods.feature_sets import seal_features
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 from autods.store import ShardData, ShardInfo, write_shard
 

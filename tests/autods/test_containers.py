@@ -19,8 +19,8 @@ from rar import make_rar
 from system_tools import make_7z, make_deflate64, tool
 
 from autods.containers import MemberReader, open_container
+from autods.core.root import DataRoot
 from autods.errors import ContainerError, UnsafePath
-from autods.root import DataRoot
 
 FILES = {
     "b/two.jpg": b"second" * 50,

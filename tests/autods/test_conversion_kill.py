@@ -18,9 +18,9 @@ from test_nested import inner_bytes
 
 from autods.containers import open_container
 from autods.containers.array_specs import ArrayImages
-from autods.files import BLOCK
-from autods.progress import Silent
-from autods.root import DataRoot
+from autods.core.files import BLOCK
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "subprocess.Popen", "os.rmdir")
 LARGE = {**FILES, "a/large.jpg": os.urandom(2 * BLOCK + 5)}

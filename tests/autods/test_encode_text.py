@@ -13,6 +13,8 @@ from encode_tools import add_model, make_dataset, many
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
 
 from autods.checks.features import verify_features
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.encode.templates import SHIPPED, Templates, find_templates, readable_names
@@ -28,8 +30,6 @@ from autods.errors import (
 )
 from autods.feature_sets import seal_features
 from autods.import_features import import_npz_folder
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.store import ShardData, ShardInfo, read_shard, write_shard
 from autods.streams import Stream
 from autods.texts import load_text, read_texts, write_texts

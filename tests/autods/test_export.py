@@ -16,13 +16,13 @@ from encode_tools import make_dataset, many, tiny_encoder
 
 from autods import export
 from autods.cli.app import main
+from autods.core.files import hash_tree, locked
+from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
 from autods.export import export_features, formats
 from autods.feature_sets import StoredFeatures, open_features, seal_features
-from autods.files import hash_tree, locked
 from autods.import_features import import_npz_folder
-from autods.root import DataRoot
 from autods.store import ShardData, ShardInfo, write_shard
 from autods.streams import Stream
 

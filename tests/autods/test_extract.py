@@ -25,6 +25,9 @@ from torch.utils.data import dataloader
 
 from autods.checks.features import verify_features
 from autods.containers import MemberReader
+from autods.core.files import hash_tree, locked
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode import extract
 from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
@@ -42,10 +45,7 @@ from autods.errors import (
     UsageError,
 )
 from autods.feature_sets import open_features
-from autods.files import hash_tree, locked
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples
 from autods.store import read_shard
 

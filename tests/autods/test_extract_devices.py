@@ -11,6 +11,9 @@ from encode_tools import add_model, drawn, drawn_manifest, make_dataset, many, t
 from typer.testing import CliRunner
 
 from autods.cli.app import app
+from autods.core.files import hash_tree
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.devices import DeviceEngine, choose_devices, local_engine
 from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
@@ -18,9 +21,6 @@ from autods.encode.jobs import BatchReport, ShardReport
 from autods.encode.shards import LocalEngine
 from autods.encode.stages import Processes
 from autods.errors import ContainerError, EncoderError, TooManyUnreadable, UsageError
-from autods.files import hash_tree
-from autods.progress import Silent
-from autods.root import DataRoot
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from autods.containers import MemberReader
 from autods.containers.places import Place
+from autods.core.files import hash_tree
+from autods.core.progress import PlainProgress, Silent
+from autods.core.root import DataRoot
 from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.images import content_hash, is_plain_jpeg
@@ -35,10 +38,7 @@ from autods.encode.sharing import SharedArray
 from autods.encode.stages import Processes, Stages
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.feature_sets import open_features
-from autods.files import hash_tree
 from autods.manifest import Manifest
-from autods.progress import PlainProgress, Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset, load_samples
 
 

@@ -19,6 +19,9 @@ from ray_tools import SIZES, Slow, Watch, as_if_on_gpu, cluster_of, kill_worker,
 from typer.testing import CliRunner
 
 from autods.cli.app import app
+from autods.core.files import hash_tree
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode import ray_worker
 from autods.encode.encoders import load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
@@ -28,10 +31,7 @@ from autods.encode.ray_engine import RayEngine, plan_layout
 from autods.encode.ray_worker import Machine, Worker, shared_token
 from autods.encode.stages import Processes
 from autods.errors import ClusterError, TooManyUnreadable, UsageError
-from autods.files import hash_tree
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 
 pytestmark = pytest.mark.skipif(

@@ -13,10 +13,10 @@ from encode_tools import make_dataset
 from PIL import Image
 from published import OMNIGLOT, RAW
 
+from autods.core.root import DataRoot
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.feature_sets import open_features
-from autods.root import DataRoot
 from autods.samples import load_samples
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")

@@ -7,12 +7,12 @@ from archives import make_folder, manifest_of, placed
 from encode_tools import drawn, tiny_encoder
 
 from autods.checks.features import verify_features
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.errors import FeatureMismatch, UsageError
 from autods.feature_sets import open_features
 from autods.manifest import Manifest, StreamItem, StreamSpec
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 from autods.streams import Stream
 

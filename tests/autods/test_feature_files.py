@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save_file
 
 from autods import import_features
+from autods.core.root import DataRoot
 from autods.errors import ContainerError, LayoutError, UsageError
 from autods.feature_sets import StoredFeatures, open_features
 from autods.import_features import import_files
-from autods.root import DataRoot
 
 N, D = 60, 5
 X = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)

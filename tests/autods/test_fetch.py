@@ -14,12 +14,12 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autods.core.files import hash_tree, write_json
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, DiskFull, FetchError, LinkGone, UsageError
 from autods.fetch import KINDS, SOURCES, base, decide, fetch_dataset, missing_files, verify_archives
-from autods.files import hash_tree, write_json
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 CONTENT = b"not really an archive\n" * 1000
 

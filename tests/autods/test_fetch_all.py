@@ -26,9 +26,9 @@ from many_tools import (
 )
 
 from autods.cli.fetch import fetch
+from autods.core.root import DataRoot
 from autods.fetch.report import Report
 from autods.manifest import Manifest
-from autods.root import DataRoot
 
 STEP = "Look for the file on the homepage"
 

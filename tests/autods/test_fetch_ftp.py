@@ -12,11 +12,11 @@ from threading import Event, Thread
 
 import pytest
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
 from autods.fetch import base, fetch_dataset
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 pyftpdlib = pytest.importorskip("pyftpdlib")
 

@@ -11,11 +11,11 @@ import pytest
 from servers.hosts import Drive
 from servers.web import running
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, QuotaExceeded
 from autods.fetch import base, fetch_dataset
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 CONTENT = gzip.compress(hashlib.shake_128(b"drive").digest(300_000))
 ID = "1hbzc_P1FuxMkcabkgn9ZKinBwW683j45"

@@ -12,12 +12,12 @@ from threading import Thread
 
 import pytest
 
+from autods.core.files import hash_tree
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch import fetch_dataset, verify_archives
-from autods.files import hash_tree
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 
 class SilentHandler(SimpleHTTPRequestHandler):

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from servers.web import Server, Storage, running
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import (
     ChecksumMismatch,
     CredentialsMissing,
@@ -30,8 +32,6 @@ from autods.errors import (
 )
 from autods.fetch import base, fetch_dataset
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 CONTENT = hashlib.shake_128(b"content").digest(300_000)
 OTHER = hashlib.shake_128(b"other").digest(310_000)

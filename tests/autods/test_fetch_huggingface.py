@@ -12,11 +12,11 @@ import pytest
 from servers.hosts import Hub
 from servers.web import Storage, running
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
 from autods.fetch import base, fetch_dataset, huggingface
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 CONTENT = gzip.compress(hashlib.shake_128(b"hub").digest(300_000))
 REVISION = "c877bcd43f099cd0196738f714544e355477f3fd"

@@ -12,11 +12,11 @@ import pytest
 from servers.hosts import Kaggle
 from servers.web import Storage, running
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
 from autods.fetch import base, fetch_dataset, kaggle
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 CONTENT = b"PK\x03\x04" + hashlib.shake_128(b"kaggle").digest(300_000)
 BASIC = "Basic YW5uOnNlY3JldA=="  # ann:secret

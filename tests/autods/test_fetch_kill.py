@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from autods.files import hash_tree
+from autods.core.files import hash_tree
 
 CONTENT = hashlib.shake_128(b"content").digest(600_000)
 WRONG = hashlib.shake_128(b"wrong").digest(5_000)
@@ -33,8 +33,8 @@ import json, os, signal, sys
 import httpx
 from autods.fetch import fetch_dataset
 from autods.manifest import FileEntry, Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 
 files = [FileEntry(**file) for file in json.loads(sys.argv[1])]
 manifest = Manifest.model_construct(name="toy", files=files)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from many_tools import Host, content, described, manifests, published, serving, until
 
+from autods.core.progress import Board, Silent
+from autods.core.root import DataRoot
 from autods.errors import Busy, DiskFull, ManifestError, UsageError
 from autods.fetch import base, fetch_dataset
 from autods.fetch.many import fetch_many
 from autods.fetch.plan import HERE, free_bytes, plan_dataset
 from autods.fetch.report import Report
 from autods.manifest import Manifest
-from autods.progress import Board, Silent
-from autods.root import DataRoot
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import os
 import pytest
 from filelock import Timeout
 
+from autods.core.files import hash_tree, locked
 from autods.errors import Busy
-from autods.files import hash_tree, locked
 
 
 def test_a_lock_that_is_held_is_answered_with_its_holder(tmp_path):

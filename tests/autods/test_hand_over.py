@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from autods.core.files import hash_tree
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, FetchError, UsageError
 from autods.fetch import missing_files, verify_archives
-from autods.files import hash_tree
 from autods.hand_over import import_files
 from autods.manifest import FileEntry, Manifest, Mirror
-from autods.progress import Silent
-from autods.root import DataRoot
 
 A, B = b"PK\x03\x04 first", b"PK\x03\x04 second"
 NOWHERE = "http://no-such-host.invalid/x"

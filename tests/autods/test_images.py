@@ -17,6 +17,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import Compose, PILToTensor, Resize
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import extract_dataset
 from autods.encode.images import load_image
@@ -33,8 +35,6 @@ from autods.feature_sets import open_features
 from autods.images import ImageSet, open_images
 from autods.import_features import import_npz_folder
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 from autods.streams import Stream
 from autods.synthetic import synthetic_stream

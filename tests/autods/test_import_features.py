@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autods.checks.features import verify_features
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, FeatureMismatch, LayoutError, UsageError
 from autods.feature_sets import open_features
 from autods.import_features import import_npz_folder
-from autods.root import DataRoot
 from autods.splits import hold_out
 from autods.store import write_shard
 

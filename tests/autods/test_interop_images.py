@@ -11,10 +11,10 @@ from encode_tools import drawn, make_dataset, tiny_encoder
 from torch.utils.data import DataLoader
 from torchvision.transforms import Compose, PILToTensor, Resize
 
+from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.interop.huggingface import dataset_dict
 from autods.interop.torch_data import TaskDataset, task_datasets
-from autods.root import DataRoot
 from autods.streams import Stream
 
 SMALL = Compose([Resize((8, 8)), PILToTensor()])

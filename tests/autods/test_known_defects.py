@@ -16,10 +16,10 @@ from test_all_datasets import published_by
 
 from autods.catalogue import Catalogue
 from autods.containers import MemberReader, open_container
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.images import content_hash
 from autods.fetch import fetch_dataset
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset, load_samples
 
 ZIP = "the-simpsons-characters-dataset.zip"

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from autods.collect import opened
+from autods.core.patterns import compile_pattern, fill
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import LayoutError
 from autods.layouts import AnyLayout, RawSample
-from autods.layouts.patterns import compile_pattern, fill
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 
 IMAGE = b"not decoded here"
 

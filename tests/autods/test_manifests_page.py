@@ -16,10 +16,10 @@ import yaml
 from archives import REPOSITORY, make_folder, make_zip, placed
 
 from autods.catalogue import load
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.layouts import FAMILIES
 from autods.manifest import Manifest, StreamSpec
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset, load_samples
 from autods.sources import FORMS
 

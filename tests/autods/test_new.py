@@ -7,10 +7,10 @@ import pytest
 from archives import make_folder, placed
 
 from autods.catalogue import Catalogue
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.new import new_manifest, remarks
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import IndexSummary, index_dataset
 
 

@@ -8,10 +8,10 @@ import pytest
 from archives import make_folder, placed
 
 from autods.catalogue import Catalogue
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.new_csv import manifest_from_csv
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples
 
 PICTURES = {f"shots/{c}/{i}.png": f"{c}{i}".encode() for c in "ab" for i in range(10)}

@@ -17,11 +17,11 @@ from servers.web import Storage, running
 
 from autods.catalogue import Catalogue
 from autods.containers import MemberReader
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import LayoutError, RulesNotAccepted, UnknownName, Unreachable, UsageError
 from autods.fetch import fetch_dataset
 from autods.new_hub import manifest_from_hub
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset, load_samples
 
 NAME, REVISION, COPY = "ann/cats", "c" * 40, "d" * 40

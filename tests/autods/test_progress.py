@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from autods.bars import Bars
-from autods.progress import Board, PlainProgress, Progress, Silent, Stopped, console_board
+from autods.core.progress import Board, PlainProgress, Progress, Silent, Stopped, console_board
 
 PROGRAM = """
 import sys
-from autods.progress import console_board
+from autods.core.progress import console_board
 with console_board(int(sys.argv[1])) as board:
     progress = board.of("cats")
     progress.note("fetching cats/cats.zip")
@@ -72,7 +72,7 @@ def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("autods.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("autods.core.progress.time.monotonic", lambda: clock[0])
     progress = PlainProgress(interval=60.0, prefix="cats: ")
     progress.start("a.zip", None, "bytes")
     for _ in range(10):

@@ -29,11 +29,11 @@ from published_archive import (
 
 from autods.catalogue import Catalogue
 from autods.checks.features import verify_features
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, FeatureMismatch, UnknownName, UsageError
 from autods.feature_sets import StoredFeatures, open_features
-from autods.progress import Silent
 from autods.published import PublishedOutcome, datasets, import_published, shards
-from autods.root import DataRoot
 from autods.store import CODES, read_shard, write_shard
 from autods.streams import Stream
 

@@ -15,6 +15,8 @@ from published_archive import simple_sets, tar_of, write_dataset
 from servers.hosts import Drive
 from servers.web import running
 
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import (
     ChecksumMismatch,
     FetchError,
@@ -26,10 +28,8 @@ from autods.errors import (
 from autods.fetch import base
 from autods.fetch.parts import part_of
 from autods.manifest_files import shipped_manifests
-from autods.progress import Silent
 from autods.published.download import fetch_archive
 from autods.published.spec import FeatureArchive, load_archive
-from autods.root import DataRoot
 
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ARCHIVE = load_archive("stream-clip")

@@ -30,9 +30,9 @@ from published_archive import (
     write_dataset,
 )
 
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.published import import_published
-from autods.root import DataRoot
 
 ENCODER = "ViT-L-14.published-stream"
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autods.core.pickles import ALLOWED, load
 from autods.errors import UnsafePickle
-from autods.safe_pickle import ALLOWED, load
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

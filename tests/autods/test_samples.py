@@ -15,12 +15,12 @@ import pytest
 from archives import checksum, folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
 
 from autods.containers import MemberReader
+from autods.core.files import hash_file
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import ContainerError, FetchError, IndexMissing, LayoutError
 from autods.fetch import fetch_dataset
-from autods.files import hash_file
 from autods.manifest import Manifest, SplitRule
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import IndexSummary, SampleIndex, index_dataset, load_samples, verify_index
 
 MEMBERS = {
@@ -318,8 +318,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.samples import index_dataset
 manifest = Manifest.model_validate_json(Path(sys.argv[1]).read_text())
 print("ready", flush=True)

@@ -14,9 +14,9 @@ from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
 
 from autods.catalogue import Catalogue
 from autods.containers import MemberReader
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.manifest import Manifest
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples, verify_index
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
 from autods.feature_sets import list_features, open_features, seal_features
-from autods.root import DataRoot
 from autods.store import ShardData, ShardInfo, read_shard, write_shard
 
 NAMES = {"kind": ["cat", "dog", "owl"], "colour": ["black", "white"]}

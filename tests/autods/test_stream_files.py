@@ -14,11 +14,11 @@ import yaml
 from archives import folders_layout, make_zip, manifest_of, placed
 
 from autods.catalogue import Catalogue
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.errors import ManifestError, UnknownName, UsageError
 from autods.feature_sets import seal_features
 from autods.manifest import StreamItem, StreamSpec
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import index_dataset
 from autods.store import ShardData, ShardInfo, write_shard
 from autods.stream_table import tabulate

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autods.catalogue import Catalogue
+from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
 from autods.feature_sets import open_features, seal_features
 from autods.import_features import import_npz_folder
 from autods.manifest import StreamItem, StreamSpec
-from autods.root import DataRoot
 from autods.store import CODES, ShardData, ShardInfo, write_shard
 from autods.stream_names import resolve
 from autods.streams import FeatureSet, Stream, Task, l2_normalize

@@ -12,11 +12,11 @@ import pytest
 from archives import folders_layout, make_zip, manifest_of, placed
 
 from autods.checks.features import verify_features
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
 from autods.feature_sets import seal_features
-from autods.progress import Silent
-from autods.root import DataRoot
 from autods.samples import SampleIndex, index_dataset, load_samples
 from autods.store import Shard, ShardData, ShardInfo, read_shard, write_shard
 

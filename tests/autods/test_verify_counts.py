@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from flawed import make_flawed
 
+from autods.core.progress import Silent
 from autods.errors import IndexMissing
-from autods.progress import Silent
 from autods.samples import index_dataset
 from autods.verify_counts import count_differences
 

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from small import CPU, small_config, small_stream, tensors
 from typer.testing import CliRunner
 
+from autods.core.progress import Silent
 from autods.encode.ray_engine import import_ray
 from autods.errors import ClusterError, UnknownName, UsageError
-from autods.progress import Silent
 from bmc.cli import app
 from bmc.config import Config
 from bmc.engines import LocalEngine, open_engine, ray_engine

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from small import small_config, small_stream
 
+from autods.core.files import locked
 from autods.errors import Busy, UsageError
-from autods.files import locked
 from autods.streams import FeatureSet, Stream
 from bmc import experiment
 from bmc.runs import CheckpointError, RunExists, RunMismatch
@@ -239,7 +239,7 @@ FULL_DISK = """
 import resource, sys
 sys.path.insert(0, {tests!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-from autods.console import run_app
+from autods.core.console import run_app
 from pathlib import Path
 from small import small_config, small_stream
 from bmc.experiment import run

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from small import CPU, learned, small_config, small_stream, tensors
 from typer.testing import CliRunner
 
+from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
 from autods.feature_sets import seal_features
-from autods.root import DataRoot
 from autods.store import ShardData, ShardInfo, write_shard
 from autods.streams import Stream
 from autods.synthetic import synthetic_stream

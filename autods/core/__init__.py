@@ -1,0 +1,1 @@
+"""What knows no dataset: files, data root, registry, progress, console, processes."""
