@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from autods.containers import MemberReader
 from autods.core.processes import end_with_parent
-from autods.encode.images import Unreadable, content_hash, load_image
+from autods.encode.decode import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember, UsageError
 from autods.samples import PLACE
 

@@ -1,7 +1,7 @@
 """Embedded class names beside the features, for zero-shot classification: write, read, check.
 
 One HDF5 file per dataset and list of templates, ``text/<templates>.h5``. How class names
-are embedded is in `autods.encode.text`; nothing here needs torch.
+are embedded is in `autods.encode.class_names`; nothing here needs torch.
 """
 
 from __future__ import annotations

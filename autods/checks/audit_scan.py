@@ -26,7 +26,7 @@ import numpy.typing as npt
 from autods.containers import MemberReader
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
-from autods.encode.images import Unreadable, content_hash, load_image
+from autods.encode.decode import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember
 
 CHUNK = 256  # images of one job
@@ -42,7 +42,7 @@ class Scan:
     Attributes
     ----------
     hashes
-        uint64 [n], `autods.encode.images.content_hash`; 0 where ``stored`` is False.
+        uint64 [n], `autods.encode.decode.content_hash`; 0 where ``stored`` is False.
     stored
         bool [n]: whether the bytes could be read out of the archive.
     unreadable

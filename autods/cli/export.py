@@ -56,7 +56,7 @@ def embed_classes(
 
     data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
 
-    from autods.encode import text
+    from autods.encode import class_names
     from autods.encode.encoders import load_encoder
 
     by = load_encoder(model, pretrained, random_weights, precision, device, progress=progress)
@@ -69,7 +69,9 @@ def embed_classes(
     rows: list[dict[str, Any]] = []
 
     def one(name: str) -> None:
-        outcome = text.embed_classes(name, data_root, by, found, beside=encoder, progress=progress)
+        outcome = class_names.embed_classes(
+            name, data_root, by, found, beside=encoder, progress=progress
+        )
         if outcome.alike:
             progress.note(f"{name}: read alike, and so embedded alike: {', '.join(outcome.alike)}")
         rows.append(

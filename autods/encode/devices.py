@@ -23,7 +23,7 @@ from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, Shar
 from autods.encode.loader import choose_workers, usable_cores, worker_context
 from autods.encode.protocols import Encoder
 from autods.encode.shards import LocalEngine, make_shards
-from autods.encode.stages import Processes
+from autods.encode.timings import Processes
 from autods.errors import AutodsError, EncoderError, UsageError
 
 Factory = Callable[[str], Encoder]  # builds the encoder on a device; can be pickled

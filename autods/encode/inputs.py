@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from autods.encode.images import Unreadable
+from autods.encode.decode import Unreadable
 from autods.encode.jpegs import decode_jpegs, pixels_by_pil
 from autods.encode.loader import Decoded
 from autods.encode.preprocessing import Preprocessing

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from autods.containers.places import SHIFT, Place, inner_archives
 from autods.core.root import DataRoot
 from autods.encode.plan import ShardPlan
-from autods.encode.stages import Processes, Stages
+from autods.encode.timings import Processes, Stages
 from autods.samples import PLACE, SampleIndex
 from autods.store import ShardInfo
 
@@ -65,7 +65,7 @@ class ShardJob:
 
     @property
     def decoding(self) -> str:
-        """How images are decoded, one of `autods.encode.images.DECODINGS`."""
+        """How images are decoded, one of `autods.encode.decode.DECODINGS`."""
         return str(self.info.encoder["decoding"])
 
     def batches(self) -> Iterator[npt.NDArray[np.int64]]:

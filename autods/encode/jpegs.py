@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from autods.encode.images import load_image
+from autods.encode.decode import load_image
 from autods.encode.preprocessing import Preprocessing
 from autods.errors import EncoderError
 
@@ -58,7 +58,7 @@ def pixels_by_pil(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
     Raises
     ------
     Unreadable
-        As `autods.encode.images.load_image` does.
+        As `autods.encode.decode.load_image` does.
     """
     return torch.from_numpy(preprocessing.pixels(load_image(data)[0]).copy())
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from autods.containers import MemberReader
 from autods.core.processes import end_with_parent
-from autods.encode.images import Unreadable, content_hash, is_plain_jpeg, load_image
+from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.jobs import Location
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
@@ -77,7 +77,7 @@ class Decoder:
     Attributes
     ----------
     decoding
-        One of `autods.encode.images.DECODINGS`. With ``gpu``, JPEG files are handed on.
+        One of `autods.encode.decode.DECODINGS`. With ``gpu``, JPEG files are handed on.
     """
 
     reader: MemberReader

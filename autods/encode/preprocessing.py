@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from autods.encode.images import Unreadable
+from autods.encode.decode import Unreadable
 from autods.encode.protocols import Transform
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # of images as PIL loads them

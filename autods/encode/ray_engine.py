@@ -19,7 +19,7 @@ from autods.encode.loader import MOST
 from autods.encode.protocols import Encoder
 from autods.encode.ray_crew import Crew, Layout
 from autods.encode.ray_worker import Machine, shared_token
-from autods.encode.stages import Processes
+from autods.encode.timings import Processes
 from autods.errors import ClusterError, UsageError
 
 OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: jobs and reports are small

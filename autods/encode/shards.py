@@ -34,7 +34,7 @@ from autods.encode.jpegs import check_jpegs
 from autods.encode.loader import Decoded, Decoder, choose_workers, decoded_batches
 from autods.encode.preprocessing import cut
 from autods.encode.protocols import Encoder
-from autods.encode.stages import Processes, Stages
+from autods.encode.timings import Processes, Stages
 from autods.errors import FeatureMismatch
 from autods.store import ShardData, write_shard
 

@@ -260,7 +260,7 @@ def test_a_damaged_member_is_a_finding_and_a_missing_archive_an_error(tmp_path):
 
 
 def test_hashes_are_those_of_the_feature_shards(tmp_path):
-    from autods.encode.images import content_hash
+    from autods.encode.decode import content_hash
 
     data = picture(5)
     archive = make_tar(tmp_path / "a.tar", {"a/1.png": data})

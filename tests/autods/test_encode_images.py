@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from autods.encode.images import Unreadable, content_hash, load_image
+from autods.encode.decode import Unreadable, content_hash, load_image
 
 
 def as_array(image: Image.Image) -> np.ndarray:

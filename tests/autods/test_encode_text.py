@@ -15,10 +15,10 @@ from open_clip.zero_shot_classifier import build_zero_shot_classifier
 from autods.checks.features import verify_features
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.encode.class_names import embed_classes
 from autods.encode.encoders import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.encode.templates import SHIPPED, Templates, find_templates, readable_names
-from autods.encode.text import embed_classes
 from autods.errors import (
     EncoderError,
     FeatureMismatch,

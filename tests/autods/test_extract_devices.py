@@ -19,7 +19,7 @@ from autods.encode.encoders import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.jobs import BatchReport, ShardReport
 from autods.encode.shards import LocalEngine
-from autods.encode.stages import Processes
+from autods.encode.timings import Processes
 from autods.errors import ContainerError, EncoderError, TooManyUnreadable, UsageError
 
 

@@ -29,7 +29,7 @@ from autods.encode.protocols import Encoder
 from autods.encode.ray_crew import Layout
 from autods.encode.ray_engine import RayEngine, plan_layout
 from autods.encode.ray_worker import Machine, Worker, shared_token
-from autods.encode.stages import Processes
+from autods.encode.timings import Processes
 from autods.errors import ClusterError, TooManyUnreadable, UsageError
 from autods.manifest import Manifest
 from autods.samples import index_dataset

@@ -18,7 +18,7 @@ from autods.catalogue import Catalogue
 from autods.containers import MemberReader, open_container
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.encode.images import content_hash
+from autods.encode.decode import content_hash
 from autods.fetch import fetch_dataset
 from autods.samples import index_dataset, load_samples
 
