@@ -27,8 +27,8 @@ from bench_extract_memory import figure, peak_of
 
 from autods.containers import MemberReader
 from autods.core.root import DataRoot
-from autods.encode.computing import exactly
-from autods.encode.encoders import OpenClipEncoder, load_encoder
+from autods.encode.encoders.computing import exactly
+from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.loader import Decoder, decoded_batches, usable_cores
 from autods.encode.preprocessing import Preprocessing, cut

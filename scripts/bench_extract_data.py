@@ -18,7 +18,7 @@ from PIL import Image
 from autods.core.files import hash_file
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.encode.protocols import Transform
+from autods.encode.encoders.interface import Transform
 from autods.fetch.records import record_file
 from autods.manifest import Manifest
 from autods.samples import index_dataset

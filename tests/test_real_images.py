@@ -32,7 +32,7 @@ from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
 from autods.catalogue import Catalogue
 from autods.core.files import hash_file, hash_tree
 from autods.core.root import DataRoot
-from autods.encode.encoders import load_encoder
+from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.extract import extract_dataset
 from autods.samples import load_samples
 from autods.streams import Stream

@@ -57,7 +57,7 @@ def embed_classes(
     data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
 
     from autods.encode import class_names
-    from autods.encode.encoders import load_encoder
+    from autods.encode.encoders.open_clip import load_encoder
 
     by = load_encoder(model, pretrained, random_weights, precision, device, progress=progress)
     chosen = names or list_features(data_root, encoder or by.name)

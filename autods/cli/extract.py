@@ -122,7 +122,7 @@ def extract(
     _check_engine(engine, ray_address)
 
     from autods.encode.devices import choose_devices, local_engine
-    from autods.encode.encoders import load_encoder
+    from autods.encode.encoders.open_clip import load_encoder
     from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
 
     factory = partial(load_encoder, model, pretrained, random_weights, precision)

@@ -1,5 +1,5 @@
 """From images to features: encoder loading, image decoding, extraction runs.
 
-Import from the modules: `autods.encode.encoders` and `autods.encode.extract`. Nothing
+Import from the modules: `autods.encode.encoders.open_clip` and `autods.encode.extract`. Nothing
 is imported here, so that the command line starts without torch.
 """

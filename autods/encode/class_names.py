@@ -16,7 +16,7 @@ import numpy.typing as npt
 from autods.core.files import locked
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
-from autods.encode.protocols import TextEncoder
+from autods.encode.encoders.interface import TextEncoder
 from autods.encode.templates import Templates, readable_names
 from autods.errors import EncoderError, FeatureMismatch
 from autods.samples import load_samples

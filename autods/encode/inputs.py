@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from autods.encode.decode import Unreadable
+from autods.encode.encoders.interface import Encoder
 from autods.encode.jpegs import decode_jpegs, pixels_by_pil
 from autods.encode.loader import Decoded
 from autods.encode.preprocessing import Preprocessing
-from autods.encode.protocols import Encoder
 from autods.errors import EncoderError
 
 

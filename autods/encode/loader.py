@@ -231,7 +231,7 @@ def choose_workers(images: int, processes: int = 1) -> int:
 
 
 def worker_context(
-    preload: Sequence[str] = (__name__, "autods.encode.encoders"),
+    preload: Sequence[str] = (__name__, "autods.encode.encoders.open_clip"),
 ) -> BaseContext:
     """Return how workers are started: by a fork server where there is one.
 

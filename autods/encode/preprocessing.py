@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from autods.encode.decode import Unreadable
-from autods.encode.protocols import Transform
+from autods.encode.encoders.interface import Transform
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # of images as PIL loads them
 NARROWEST = 2000  # longer side over shorter: enlarged to 224 pixels, 300 MB are needed

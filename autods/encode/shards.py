@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers import MemberReader
+from autods.encode.encoders.interface import Encoder
 from autods.encode.inputs import Inputs
 from autods.encode.jobs import (
     BatchReport,
@@ -33,7 +34,6 @@ from autods.encode.jobs import (
 from autods.encode.jpegs import check_jpegs
 from autods.encode.loader import Decoded, Decoder, choose_workers, decoded_batches
 from autods.encode.preprocessing import cut
-from autods.encode.protocols import Encoder
 from autods.encode.timings import Processes, Stages
 from autods.errors import FeatureMismatch
 from autods.store import ShardData, write_shard

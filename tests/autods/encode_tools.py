@@ -22,7 +22,7 @@ from PIL import Image
 from autods.core.console import run_app
 from autods.core.progress import PlainProgress, Progress, Silent
 from autods.core.root import DataRoot
-from autods.encode.encoders import OpenClipEncoder, load_encoder
+from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.fetch.records import record_file
 from autods.manifest import Manifest

@@ -21,8 +21,8 @@ from encode_tools import drawn_manifest, tiny_on
 
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.encode.encoders.interface import Encoder, Transform
 from autods.encode.extract import extract_dataset
-from autods.encode.protocols import Encoder, Transform
 from autods.encode.ray_engine import RayEngine, import_ray
 
 SIZES = {"batch_size": 4, "shard_size": 10}  # 200 images make 21 shards

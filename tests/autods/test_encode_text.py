@@ -16,7 +16,7 @@ from autods.checks.features import verify_features
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.class_names import embed_classes
-from autods.encode.encoders import OpenClipEncoder, load_encoder
+from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.encode.templates import SHIPPED, Templates, find_templates, readable_names
 from autods.errors import (

@@ -30,7 +30,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode import extract
 from autods.encode.decode import content_hash
-from autods.encode.encoders import OpenClipEncoder
+from autods.encode.encoders.open_clip import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.loader import Decoder, decoded_batches
 from autods.encode.plan import plan_shards

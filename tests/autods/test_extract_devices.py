@@ -15,7 +15,7 @@ from autods.core.files import hash_tree
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.devices import DeviceEngine, choose_devices, local_engine
-from autods.encode.encoders import OpenClipEncoder
+from autods.encode.encoders.open_clip import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.jobs import BatchReport, ShardReport
 from autods.encode.shards import LocalEngine

@@ -27,7 +27,7 @@ from autods.core.files import hash_tree
 from autods.core.progress import PlainProgress, Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
-from autods.encode.encoders import OpenClipEncoder
+from autods.encode.encoders.open_clip import OpenClipEncoder
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.jobs import Jobs, reading_order
 from autods.encode.loader import choose_workers, usable_cores

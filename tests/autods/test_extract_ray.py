@@ -23,9 +23,9 @@ from autods.core.files import hash_tree
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode import ray_worker
-from autods.encode.encoders import load_encoder
+from autods.encode.encoders.interface import Encoder
+from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
-from autods.encode.protocols import Encoder
 from autods.encode.ray_crew import Layout
 from autods.encode.ray_engine import RayEngine, plan_layout
 from autods.encode.ray_worker import Machine, Worker, shared_token

@@ -14,7 +14,7 @@ from PIL import Image
 from published import OMNIGLOT, RAW
 
 from autods.core.root import DataRoot
-from autods.encode.encoders import OpenClipEncoder, load_encoder
+from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.feature_sets import open_features
 from autods.samples import load_samples

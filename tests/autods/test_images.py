@@ -20,7 +20,7 @@ from torchvision.transforms import Compose, PILToTensor, Resize
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import load_image
-from autods.encode.encoders import OpenClipEncoder
+from autods.encode.encoders.open_clip import OpenClipEncoder
 from autods.encode.extract import extract_dataset
 from autods.errors import (
     ContainerError,

@@ -23,11 +23,11 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
-from autods.encode.checkpoints import fetch_weights, hash_weights, load_weights
-from autods.encode.computing import PRECISIONS, choose_device, exactly
-from autods.encode.protocols import Encoder, TextEncoder, Transform
-from autods.encode.timm_models import PREFIX, load_timm
-from autods.encode.weights import (
+from autods.encode.encoders.checkpoints import fetch_weights, hash_weights, load_weights
+from autods.encode.encoders.computing import PRECISIONS, choose_device, exactly
+from autods.encode.encoders.interface import Encoder, TextEncoder, Transform
+from autods.encode.encoders.timm import PREFIX, load_timm
+from autods.encode.encoders.weights import (
     Weights,
     choose_weights,
     fitting_tags,
@@ -109,7 +109,7 @@ def load_encoder(
         timm model, for example ``timm:resnet50.a1_in1k``.
     pretrained
         Published tag or checkpoint file; ``None``: the model's usual tag
-        (`autods.encode.weights.choose_weights` has the rule).
+        (`autods.encode.encoders.weights.choose_weights` has the rule).
     random_weights
         Seed of random weights instead of trained ones, for trying the pipeline out.
         Equal on every machine with the same version of torch; their hash is recorded.

@@ -23,10 +23,16 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, list_pretrained
 from autods.core.files import hash_file
 from autods.core.progress import Progress
 from autods.core.registry import unknown
-from autods.encode.checkpoints import cached_file, hash_weights, hub_host, read_state, resolve
-from autods.encode.computing import PRECISIONS, exactly
-from autods.encode.protocols import Transform
-from autods.encode.weights import CHECKPOINTS, NEXT_STEP, check_seed, remark_on_random
+from autods.encode.encoders.checkpoints import (
+    cached_file,
+    hash_weights,
+    hub_host,
+    read_state,
+    resolve,
+)
+from autods.encode.encoders.computing import PRECISIONS, exactly
+from autods.encode.encoders.interface import Transform
+from autods.encode.encoders.weights import CHECKPOINTS, NEXT_STEP, check_seed, remark_on_random
 from autods.errors import EncoderError, UsageError
 
 PREFIX = "timm:"  # of a model's name on the command line and in provenance
@@ -100,7 +106,7 @@ def load_timm(
     device: torch.device,
     progress: Progress,
 ) -> TimmEncoder:
-    """Build an encoder; see `autods.encode.encoders.load_encoder`. ``name`` has no prefix."""
+    """Build an encoder; see `autods.encode.encoders.open_clip.load_encoder`. ``name`` has no prefix."""
     weights = choose_timm(name, pretrained, random_weights)
     net = _build(weights)
     if weights.seed is not None:

@@ -15,7 +15,7 @@ import open_clip
 import torch
 from open_clip import pretrained as hub
 
-from autods.encode.weights import NEXT_STEP, Weights
+from autods.encode.encoders.weights import NEXT_STEP, Weights
 from autods.errors import EncoderError
 
 

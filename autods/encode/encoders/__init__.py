@@ -1,0 +1,1 @@
+"""Encoders: open_clip, timm, and whatever keeps their interface."""
