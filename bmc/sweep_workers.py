@@ -190,7 +190,7 @@ class RayTasks:
     Parameters
     ----------
     address
-        As of `autods.encode.ray_engine.RayEngine`.
+        As of `autods.encode.engines.ray_engine.RayEngine`.
     jobs
         Cells at once on a cluster that is started here, and ends with the sweep.
     """
@@ -206,7 +206,7 @@ class RayTasks:
         UsageError, ClusterError
             When Ray is not installed, or the cluster cannot be reached.
         """
-        from autods.encode.ray_engine import connect, import_ray
+        from autods.encode.engines.ray_engine import connect, import_ray
 
         ray = import_ray()
         ours = not ray.is_initialized()

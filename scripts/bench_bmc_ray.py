@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from autods.core.progress import Silent
-from autods.encode.ray_engine import import_ray
+from autods.encode.engines.ray_engine import import_ray
 from autods.streams import Stream
 from autods.synthetic import synthetic_stream
 from bmc.config import Config

@@ -20,10 +20,10 @@ from bench_extract_data import Tiny, dataset, drawn
 
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
-from autods.encode.devices import DeviceEngine
+from autods.encode.engines.devices import DeviceEngine
+from autods.encode.engines.local import LocalEngine
 from autods.encode.extract import extract_dataset
 from autods.encode.jobs import Engine
-from autods.encode.shards import LocalEngine
 from autods.errors import AutodsError
 from autods.manifest import Manifest
 
@@ -84,7 +84,7 @@ def extract(root: Path, engine: str, address: str = "") -> None:
     elif engine == "devices":
         makers = DeviceEngine(small, ["cpu", "cpu"], 0)
     else:
-        from autods.encode.ray_engine import RayEngine
+        from autods.encode.engines.ray_engine import RayEngine
 
         makers = RayEngine(small, address)
     options: dict[str, Any] = {"batch_size": BATCH, "shard_size": SHARD, "engine": makers}

@@ -121,13 +121,13 @@ def extract(
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
     _check_engine(engine, ray_address)
 
-    from autods.encode.devices import choose_devices, local_engine
     from autods.encode.encoders.open_clip import load_encoder
+    from autods.encode.engines.devices import choose_devices, local_engine
     from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
 
     factory = partial(load_encoder, model, pretrained, random_weights, precision)
     if engine == "ray":
-        from autods.encode.ray_engine import cluster_engine
+        from autods.encode.engines.ray_engine import cluster_engine
 
         encoder, makers = cluster_engine(factory, ray_address, device, count, progress)
     else:

@@ -24,10 +24,10 @@ from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.encode.decode import DECODINGS
 from autods.encode.encoders.interface import Encoder
+from autods.encode.engines.local import LocalEngine
 from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
 from autods.encode.loader import usable_cores
 from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
-from autods.encode.shards import LocalEngine
 from autods.encode.timings import Processes, Stages
 from autods.errors import TooManyUnreadable, UsageError
 from autods.feature_sets import seal_features

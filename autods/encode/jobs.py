@@ -1,6 +1,6 @@
 """The unit of work: one shard that any process can make alone, and what it reports.
 
-How a shard is made is `autods.encode.shards`; who makes which is an `Engine`.
+How a shard is made is `autods.encode.engines.local`; who makes which is an `Engine`.
 """
 
 from __future__ import annotations

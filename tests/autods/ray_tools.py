@@ -22,8 +22,8 @@ from encode_tools import drawn_manifest, tiny_on
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.encoders.interface import Encoder, Transform
+from autods.encode.engines.ray_engine import RayEngine, import_ray
 from autods.encode.extract import extract_dataset
-from autods.encode.ray_engine import RayEngine, import_ray
 
 SIZES = {"batch_size": 4, "shard_size": 10}  # 200 images make 21 shards
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}

@@ -14,11 +14,11 @@ from autods.cli.app import app
 from autods.core.files import hash_tree
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.encode.devices import DeviceEngine, choose_devices, local_engine
 from autods.encode.encoders.open_clip import OpenClipEncoder
+from autods.encode.engines.devices import DeviceEngine, choose_devices, local_engine
+from autods.encode.engines.local import LocalEngine
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.jobs import BatchReport, ShardReport
-from autods.encode.shards import LocalEngine
 from autods.encode.timings import Processes
 from autods.errors import ContainerError, EncoderError, TooManyUnreadable, UsageError
 

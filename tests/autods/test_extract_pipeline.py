@@ -28,12 +28,12 @@ from autods.core.progress import PlainProgress, Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
 from autods.encode.encoders.open_clip import OpenClipEncoder
+from autods.encode.engines.local import make_shard
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.jobs import Jobs, reading_order
 from autods.encode.loader import choose_workers, usable_cores
 from autods.encode.plan import digest_samples, plan_shards, split_codes
 from autods.encode.preprocessing import MODES, cut
-from autods.encode.shards import make_shard
 from autods.encode.sharing import SharedArray
 from autods.encode.timings import Processes, Stages
 from autods.errors import EncoderError, FeatureMismatch, UnknownName

@@ -22,13 +22,13 @@ from autods.cli.app import app
 from autods.core.files import hash_tree
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.encode import ray_worker
 from autods.encode.encoders.interface import Encoder
 from autods.encode.encoders.open_clip import load_encoder
+from autods.encode.engines import ray_worker
+from autods.encode.engines.ray_crew import Layout
+from autods.encode.engines.ray_engine import RayEngine, plan_layout
+from autods.encode.engines.ray_worker import Machine, Worker, shared_token
 from autods.encode.extract import ExtractOutcome, extract_dataset
-from autods.encode.ray_crew import Layout
-from autods.encode.ray_engine import RayEngine, plan_layout
-from autods.encode.ray_worker import Machine, Worker, shared_token
 from autods.encode.timings import Processes
 from autods.errors import ClusterError, TooManyUnreadable, UsageError
 from autods.manifest import Manifest

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autods.core.progress import Progress
-from autods.encode.devices import Factory
 from autods.encode.encoders.interface import Encoder
+from autods.encode.engines.devices import Factory
+from autods.encode.engines.ray_crew import Crew, Layout
+from autods.encode.engines.ray_worker import Machine, shared_token
 from autods.encode.jobs import Engine, Jobs, Report, ShardReport
 from autods.encode.loader import MOST
-from autods.encode.ray_crew import Crew, Layout
-from autods.encode.ray_worker import Machine, shared_token
 from autods.encode.timings import Processes
 from autods.errors import ClusterError, UsageError
 

@@ -20,9 +20,9 @@ from autods.core.processes import end_with_parent
 from autods.core.progress import Progress
 from autods.encode.encoders.computing import choose_device
 from autods.encode.encoders.interface import Encoder
+from autods.encode.engines.local import LocalEngine, make_shards
 from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, ShardReport
 from autods.encode.loader import choose_workers, usable_cores, worker_context
-from autods.encode.shards import LocalEngine, make_shards
 from autods.encode.timings import Processes
 from autods.errors import AutodsError, EncoderError, UsageError
 

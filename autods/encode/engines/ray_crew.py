@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from autods.encode.devices import Factory
+from autods.encode.engines.devices import Factory
+from autods.encode.engines.ray_worker import Machine, Token, Worker
 from autods.encode.jobs import Jobs, ShardJob, ShardReport
-from autods.encode.ray_worker import Machine, Token, Worker
 from autods.errors import AutodsError, ClusterError
 
 MOST_LOSSES = 10  # workers that one shard, or loading the encoder, may cost
@@ -95,7 +95,7 @@ class Crew:
         self._processors: set[str] = set()
 
     def make(self, jobs: Jobs, token: Token) -> Generator[ShardReport, None, None]:
-        """Make all shards; raises what `autods.encode.ray_engine.RayEngine` says."""
+        """Make all shards; raises what `autods.encode.engines.ray_engine.RayEngine` says."""
         ahead, again = _Ahead(jobs), deque[ShardJob]()
         self._losses.clear()
         try:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from autods.encode.devices import Factory
+from autods.encode.engines.devices import Factory
+from autods.encode.engines.local import make_shards
 from autods.encode.jobs import ShardJob, ShardReport
-from autods.encode.shards import make_shards
 from autods.errors import ClusterError
 
 PACKAGES = ("autods-bmc", "numpy", "pillow", "torch", "torchvision")  # decide features to the bit
@@ -153,7 +153,7 @@ class Worker:
         ClusterError
             When this machine does not see the data root.
         AutodsError, OSError
-            As `autods.encode.shards.make_shards` raises them.
+            As `autods.encode.engines.local.make_shards` raises them.
         """
         token.check()
         yield from make_shards(jobs, self._encoder, self._decoders)

@@ -1,0 +1,1 @@
+"""Where shards are made: this machine's devices, or a Ray cluster."""
