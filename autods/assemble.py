@@ -16,10 +16,11 @@ from autods.catalogue import Catalogue
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import UsageError
-from autods.feature_sets import StoredFeatures, describe_features, open_features
+from autods.features.class_names import load_text
+from autods.features.sets import StoredFeatures, describe_features, open_features
+from autods.features.shards import CODES
 from autods.manifest import PROTOCOLS, StreamItem, StreamSpec
 from autods.orders import Order
-from autods.store import CODES
 from autods.stream_checks import (
     check_current,
     check_filled,
@@ -36,7 +37,6 @@ from autods.stream_names import (
 )
 from autods.stream_parts import Part, arrange, cut
 from autods.streams import SCENARIOS, FeatureSet, StoredFeatureSet, Stream, Task, l2_normalize
-from autods.texts import load_text
 
 if TYPE_CHECKING:
     from autods.images import ImageSet

@@ -19,7 +19,7 @@ from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import FeatureMismatch, ImagesMissing
-from autods.feature_sets import StoredFeatures
+from autods.features.sets import StoredFeatures
 from autods.image_sets import ImageFiles, ImageSet, Rows, Transform
 from autods.samples import PLACE, SPLITS, SampleIndex, load_samples
 

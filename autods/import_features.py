@@ -23,7 +23,8 @@ from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch
 from autods.feature_files import Table, find_sources, reader_of
 from autods.feature_files.base import SPLITS, wrong
-from autods.feature_sets import seal_features
+from autods.features.sets import seal_features
+from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.imported import (
     LARGEST,
     ImportOutcome,
@@ -33,7 +34,6 @@ from autods.imported import (
     present_width,
 )
 from autods.splits import hold_out
-from autods.store import ShardData, ShardInfo, write_shard
 
 TASK = "class"  # imported features have one labelling
 TEST_FRACTION = 0.2  # drawn, stratified, where a file knows no splits

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, UsageError
-from autods.feature_sets import list_features, open_features
-from autods.store import ShardInfo, read_shard
+from autods.features.sets import list_features, open_features
+from autods.features.shards import ShardInfo, read_shard
 
 ENCODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LARGEST = float(np.finfo(np.float16).max)  # what the stored type can hold

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from autods.catalogue import Catalogue
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UsageError
-from autods.feature_sets import StoredFeatures, list_features
+from autods.features.sets import StoredFeatures, list_features
 from autods.manifest import StreamSpec
 from autods.streams import Task
 

@@ -10,7 +10,7 @@ from autods.catalogue import Catalogue
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
-from autods.feature_sets import list_encoders, list_features
+from autods.features.sets import list_encoders, list_features
 from autods.manifest import StreamItem, StreamSpec
 from autods.orders import Order
 from autods.stream_spec import SyntheticData

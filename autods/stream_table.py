@@ -156,7 +156,7 @@ def _known(
     item: StreamItem, root: DataRoot, catalogue: Catalogue, encoder: str | None, protocol: str
 ) -> _Known:
     """Return the best that is known of an item: by its features, its index, its manifest."""
-    from autods.feature_sets import list_features
+    from autods.features.sets import list_features
 
     if encoder is not None and item.dataset in list_features(root, encoder):
         return _by_features(item, root, encoder, protocol)

@@ -168,7 +168,7 @@ class Task:
         FeaturesMissing
             When they were not embedded, or the features do not come from a data root.
         FeatureMismatch, StoreError
-            See `autods.texts.load_text`.
+            See `autods.features.class_names.load_text`.
         """
         if self.text_source is None:
             raise FeaturesMissing(

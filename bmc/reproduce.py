@@ -244,7 +244,7 @@ def check_features(experiment: Experiment, encoder: str, root: DataRoot) -> None
         With the commands that get them.
     """
     from autods.catalogue import Catalogue
-    from autods.feature_sets import list_features
+    from autods.features.sets import list_features
 
     needed = [item.dataset for item in Catalogue().stream(experiment.stream).datasets]
     here = set(list_features(root, encoder))

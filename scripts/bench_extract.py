@@ -32,7 +32,7 @@ from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.loader import Decoder, decoded_batches, usable_cores
 from autods.encode.preprocessing import Preprocessing, cut
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
 from autods.manifest import Manifest
 from autods.samples import load_samples
 

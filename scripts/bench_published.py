@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from autods.core.root import DataRoot
-from autods.feature_sets import open_features
-from autods.store import CODES
+from autods.features.sets import open_features
+from autods.features.shards import CODES
 
 # Dataset: its share of all features, its label sets, its classes.
 SHAPES = {"inaturalist": (0.5, 1, 51), "celeba": (0.3, 8, 2), "boat": (0.2, 1, 9)}

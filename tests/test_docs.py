@@ -206,9 +206,9 @@ def test_the_formats_name_every_key_that_a_run_writes(tmp_path, warm):
 
 
 def test_the_formats_name_every_attribute_of_a_shard(tmp_path):
-    from autods import store
+    from autods.features import shards
 
-    tree = ast.parse(Path(store.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(shards.__file__).read_text(encoding="utf-8"))
     fields = [
         line.target.id
         for node in tree.body

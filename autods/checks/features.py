@@ -11,10 +11,10 @@ from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import AutodsError
-from autods.feature_sets import StoredFeatures, describe_features, read_all_shards
+from autods.features.class_names import check_texts
+from autods.features.sets import StoredFeatures, describe_features, read_all_shards
+from autods.features.shards import CODES, Shard
 from autods.samples import load_samples
-from autods.store import CODES, Shard
-from autods.texts import check_texts
 
 BLOCK = 65_536  # rows looked at once
 

@@ -51,8 +51,8 @@ def embed_classes(
 ) -> None:
     """Embed class names with prompt templates, for zero-shot (all with features, if none named)."""
     from autods.core.progress import console_progress
-    from autods.encode.templates import find_templates
-    from autods.feature_sets import list_features
+    from autods.features.sets import list_features
+    from autods.features.templates import find_templates
 
     data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
 

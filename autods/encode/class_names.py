@@ -1,7 +1,7 @@
 """Embed class names: one text embedding per class, the mean over a list of prompts.
 
 Class names are those of the feature shards, else of the sample index. The files, and how
-they are loaded, are in `autods.texts`.
+they are loaded, are in `autods.features.class_names`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from autods.core.files import locked
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.encode.encoders.interface import TextEncoder
-from autods.encode.templates import Templates, readable_names
 from autods.errors import EncoderError, FeatureMismatch
-from autods.samples import load_samples
-from autods.store import Shard
-from autods.texts import (
+from autods.features.class_names import (
     ClassTexts,
     Embeddings,
     first_shard,
@@ -30,6 +27,9 @@ from autods.texts import (
     same_classes,
     write_texts,
 )
+from autods.features.shards import Shard
+from autods.features.templates import Templates, readable_names
+from autods.samples import load_samples
 
 DECISIVE = ("weights_sha256", "quick_gelu", "precision")  # of the encoder's provenance
 PROMPTS = 512  # given to the encoder at once

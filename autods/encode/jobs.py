@@ -17,8 +17,8 @@ from autods.containers.places import SHIFT, Place, inner_archives
 from autods.core.root import DataRoot
 from autods.encode.plan import ShardPlan
 from autods.encode.timings import Processes, Stages
+from autods.features.shards import ShardInfo
 from autods.samples import PLACE, SampleIndex
-from autods.store import ShardInfo
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ class ShardJob:
     places
         Table of n rows: ``container``, ``member``, ``offset``, ``size``.
     labels, splits
-        As of `autods.store.ShardData`, each [n].
+        As of `autods.features.shards.ShardData`, each [n].
     """
 
     root: DataRoot

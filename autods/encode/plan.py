@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch
+from autods.features.shards import CODES, SPLITS, Shard
 from autods.samples import SPLITS as NAMES
 from autods.samples import SampleIndex
-from autods.store import CODES, SPLITS, Shard
 
 # Of the provenance: a finished set that differs in one of these is another set.
 DECISIVE = ("weights_sha256", "preprocessing", "quick_gelu", "precision", "decoding")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.errors import UsageError
-from autods.store import CODES
+from autods.features.shards import CODES
 
 if TYPE_CHECKING:
     from autods.assemble import Source
@@ -83,7 +83,7 @@ class ExportSource:
     @cached_property
     def description(self) -> dict[str, Any]:
         """What determines the export, as plain JSON; it is stored with it."""
-        from autods.feature_sets import describe_features
+        from autods.features.sets import describe_features
 
         info = self.source.stored.info
         found = {
@@ -143,7 +143,7 @@ def open_export(
     from autods.assemble import open_source
     from autods.catalogue import Catalogue
     from autods.core.registry import unknown
-    from autods.feature_sets import list_encoders
+    from autods.features.sets import list_encoders
     from autods.manifest import StreamItem
     from autods.stream_checks import check_current, check_protocol
 

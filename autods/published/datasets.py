@@ -16,7 +16,8 @@ from autods.core.files import held
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
-from autods.feature_sets import seal_features
+from autods.features.sets import seal_features
+from autods.features.shards import ShardInfo
 from autods.imported import is_current, present_width
 from autods.manifest import NAME
 from autods.published.archive import SPLITS, Part, PublishedDataset
@@ -25,7 +26,6 @@ from autods.published.metadata import LabelSet, path_key, read_metadata
 from autods.published.rows import Rows, hold_out_dev, make_rows
 from autods.published.shards import FILE_NAMES, Writers
 from autods.published.spec import FeatureArchive
-from autods.store import ShardInfo
 
 LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is told
 

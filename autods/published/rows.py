@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autods.features.shards import CODES
 from autods.published.metadata import LabelSet
 from autods.splits import hold_out
-from autods.store import CODES
 
 Codes = npt.NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ class Rows:
     labels
         Label set to int32: class numbers, -1 where the set has no label for the row.
     codes
-        uint8: where the row goes, as `autods.store.CODES`.
+        uint8: where the row goes, as `autods.features.shards.CODES`.
     """
 
     feature: npt.NDArray[np.int64]

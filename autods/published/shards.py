@@ -11,11 +11,11 @@ import numpy.typing as npt
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, LayoutError
+from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
 from autods.imported import LARGEST, hash_rows
 from autods.published.lmdb_file import LmdbFile
 from autods.published.rows import Rows
 from autods.published.vectors import VectorReader
-from autods.store import CODES, ShardData, ShardInfo, write_shard
 
 FILE_NAMES = b"file_names"  # the key of the list of all others
 BLOCK = 2048  # features converted at once

@@ -16,9 +16,9 @@ from autods.cli.checks import audit, doctor, verify
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, UnknownName, UsageError
-from autods.feature_sets import seal_features
+from autods.features.sets import seal_features
+from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.samples import index_dataset
-from autods.store import ShardData, ShardInfo, write_shard
 
 ENCODER = "tiny.a"
 

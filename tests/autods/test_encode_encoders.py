@@ -25,7 +25,7 @@ from autods.encode.encoders.interface import Encoder, TextEncoder
 from autods.encode.encoders.open_clip import checkpoints, load_encoder
 from autods.encode.encoders.weights import choose_weights, default_tag, fitting_tags
 from autods.errors import AutodsError, EncoderError, UnknownName, UsageError
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
 from autods.samples import load_samples
 
 

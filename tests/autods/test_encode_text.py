@@ -18,7 +18,6 @@ from autods.core.root import DataRoot
 from autods.encode.class_names import embed_classes
 from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
-from autods.encode.templates import SHIPPED, Templates, find_templates, readable_names
 from autods.errors import (
     EncoderError,
     FeatureMismatch,
@@ -28,11 +27,12 @@ from autods.errors import (
     UnknownName,
     UsageError,
 )
-from autods.feature_sets import seal_features
+from autods.features.class_names import load_text, read_texts, write_texts
+from autods.features.sets import seal_features
+from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
+from autods.features.templates import SHIPPED, Templates, find_templates, readable_names
 from autods.import_features import import_npz_folder
-from autods.store import ShardData, ShardInfo, read_shard, write_shard
 from autods.streams import Stream
-from autods.texts import load_text, read_texts, write_texts
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
 MODEL = "tiny-test-clip"
@@ -384,5 +384,5 @@ def test_a_file_of_another_version_says_so(root, encoder):
 
 
 def test_loading_embeddings_does_not_import_torch():
-    code = "import sys, autods.texts, autods.checks.features; sys.exit('torch' in sys.modules)"
+    code = "import sys, autods.features.class_names, autods.checks.features; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,9 +21,9 @@ from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
 from autods.export import export_features, formats
-from autods.feature_sets import StoredFeatures, open_features, seal_features
+from autods.features.sets import StoredFeatures, open_features, seal_features
+from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.import_features import import_npz_folder
-from autods.store import ShardData, ShardInfo, write_shard
 from autods.streams import Stream
 
 ENCODER = "tiny.a"

@@ -44,10 +44,10 @@ from autods.errors import (
     TooManyUnreadable,
     UsageError,
 )
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
+from autods.features.shards import read_shard
 from autods.manifest import Manifest
 from autods.samples import SampleIndex, index_dataset, load_samples
-from autods.store import read_shard
 
 
 class Lines(Silent):

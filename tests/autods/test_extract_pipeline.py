@@ -37,7 +37,7 @@ from autods.encode.preprocessing import MODES, cut
 from autods.encode.sharing import SharedArray
 from autods.encode.timings import Processes, Stages
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
 from autods.manifest import Manifest
 from autods.samples import index_dataset, load_samples
 

@@ -11,7 +11,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.errors import FeatureMismatch, UsageError
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
 from autods.manifest import Manifest, StreamItem, StreamSpec
 from autods.samples import index_dataset
 from autods.streams import Stream

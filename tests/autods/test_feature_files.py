@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from autods import import_features
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, LayoutError, UsageError
-from autods.feature_sets import StoredFeatures, open_features
+from autods.features.sets import StoredFeatures, open_features
 from autods.import_features import import_files
 
 N, D = 60, 5

@@ -31,7 +31,7 @@ from autods.errors import (
     UnknownName,
     UsageError,
 )
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
 from autods.images import ImageSet, open_images
 from autods.import_features import import_npz_folder
 from autods.manifest import Manifest

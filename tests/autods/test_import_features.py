@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from autods.checks.features import verify_features
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, FeatureMismatch, LayoutError, UsageError
-from autods.feature_sets import open_features
+from autods.features.sets import open_features
+from autods.features.shards import write_shard
 from autods.import_features import import_npz_folder
 from autods.splits import hold_out
-from autods.store import write_shard
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "mobilenetv2.imagenet"

@@ -32,9 +32,9 @@ from autods.checks.features import verify_features
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, FeatureMismatch, UnknownName, UsageError
-from autods.feature_sets import StoredFeatures, open_features
+from autods.features.sets import StoredFeatures, open_features
+from autods.features.shards import CODES, read_shard, write_shard
 from autods.published import PublishedOutcome, datasets, import_published, shards
-from autods.store import CODES, read_shard, write_shard
 from autods.streams import Stream
 
 ENCODER = "ViT-L-14.published-stream"

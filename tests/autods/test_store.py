@@ -12,8 +12,8 @@ import pytest
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
-from autods.feature_sets import list_features, open_features, seal_features
-from autods.store import ShardData, ShardInfo, read_shard, write_shard
+from autods.features.sets import list_features, open_features, seal_features
+from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
 
 NAMES = {"kind": ["cat", "dog", "owl"], "colour": ["black", "white"]}
 

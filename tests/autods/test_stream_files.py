@@ -17,10 +17,10 @@ from autods.catalogue import Catalogue
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import ManifestError, UnknownName, UsageError
-from autods.feature_sets import seal_features
+from autods.features.sets import seal_features
+from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.manifest import StreamItem, StreamSpec
 from autods.samples import index_dataset
-from autods.store import ShardData, ShardInfo, write_shard
 from autods.stream_table import tabulate
 from autods.streams import Stream
 

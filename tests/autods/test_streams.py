@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from autods.catalogue import Catalogue
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
-from autods.feature_sets import open_features, seal_features
+from autods.features.class_names import ClassTexts, write_texts
+from autods.features.sets import open_features, seal_features
+from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
 from autods.import_features import import_npz_folder
 from autods.manifest import StreamItem, StreamSpec
-from autods.store import CODES, ShardData, ShardInfo, write_shard
 from autods.stream_names import resolve
 from autods.streams import FeatureSet, Stream, Task, l2_normalize
-from autods.texts import ClassTexts, write_texts
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"

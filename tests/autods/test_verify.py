@@ -16,9 +16,9 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
-from autods.feature_sets import seal_features
+from autods.features.sets import seal_features
+from autods.features.shards import Shard, ShardData, ShardInfo, read_shard, write_shard
 from autods.samples import SampleIndex, index_dataset, load_samples
-from autods.store import Shard, ShardData, ShardInfo, read_shard, write_shard
 
 ENCODER = "tiny.a"
 

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
-from autods.feature_sets import seal_features
-from autods.store import ShardData, ShardInfo, write_shard
+from autods.features.class_names import ClassTexts, write_texts
+from autods.features.sets import seal_features
+from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.streams import Stream
 from autods.synthetic import synthetic_stream
-from autods.texts import ClassTexts, write_texts
 from bmc.active import Active
 from bmc.choices import fitting
 from bmc.cli import app

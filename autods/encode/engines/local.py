@@ -36,7 +36,7 @@ from autods.encode.loader import Decoded, Decoder, choose_workers, decoded_batch
 from autods.encode.preprocessing import cut
 from autods.encode.timings import Processes, Stages
 from autods.errors import FeatureMismatch
-from autods.store import ShardData, write_shard
+from autods.features.shards import ShardData, write_shard
 
 # Of a job's provenance: not the encoder's.
 OF_RUN = ("batch_size", "decoding", "pillow", "torchvision")

@@ -1,4 +1,4 @@
-"""HDF5 feature shards: write one, read one. `autods.feature_sets` opens all of a dataset.
+"""HDF5 feature shards: write one, read one. `autods.features.sets` opens all of a dataset.
 
 A shard holds contiguous arrays, so a reader maps them into memory and never keeps an
 HDF5 handle.

@@ -1,7 +1,7 @@
 """Feature sets: all shards of one dataset by one encoder, as one table of rows.
 
 ``record.json`` beside the shards is written last: a feature set without it is not
-finished. Writing single shards is the business of `autods.store`.
+finished. Writing single shards is the business of `autods.features.shards`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from autods.core.files import write_json
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
-from autods.store import (
+from autods.features.shards import (
     CODES,
     FORMAT,
     SHARD_NAME,

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from autods.core.files import atomic
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
-from autods.encode.templates import Templates
 from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
-from autods.store import SHARD_NAME, Shard, read_shard
+from autods.features.shards import SHARD_NAME, Shard, read_shard
+from autods.features.templates import Templates
 
 FORMAT = 1
 UNIT = 5e-3  # how far from 1 the length of a row may be: float16 of a unit vector

@@ -1,0 +1,1 @@
+"""Feature shards, feature sets and embedded class names."""
