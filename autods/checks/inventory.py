@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from autods.errors import AutodsError, ManifestError
-from autods.fetch.parts import part_of
+from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files, read_record
 
 if TYPE_CHECKING:

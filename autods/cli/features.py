@@ -181,9 +181,9 @@ def _import_files(
 
 def _tell_plan(archive: FeatureArchive, mirrors: Sequence[str], root: DataRoot, json: bool) -> None:
     """Print where the archive would come from, without network."""
-    from autods.fetch.content import size_of
+    from autods.fetch.digests import size_of
     from autods.fetch.mirrors import described, users_mirrors
-    from autods.fetch.parts import part_of
+    from autods.fetch.part_files import part_of
 
     entry = archive.file.entry()
     target = root.feature_archive(archive.name, entry.name)

@@ -139,7 +139,7 @@ def import_files(
     """Take files that came by hand as archives of a dataset, once their checksums agree."""
     from autods.core.progress import console_progress
     from autods.fetch import missing_files
-    from autods.hand_over import import_files as hand_over
+    from autods.fetch.by_hand import import_files as hand_over
 
     data_root = open_root(root)
     manifest = open_catalogue(manifests).dataset(name)

@@ -19,7 +19,7 @@ from autods.core.progress import Progress
 from autods.core.registry import Registry
 from autods.errors import ChecksumMismatch, FetchError, QuotaExceeded, Unreachable
 from autods.fetch import magic
-from autods.fetch.content import digest_of, size_of
+from autods.fetch.digests import digest_of, size_of
 from autods.manifest import FileEntry, Mirror
 
 RETRIES = 4  # failures in a row, without one byte gained, before a mirror is given up

@@ -13,7 +13,7 @@ from pathlib import Path
 from autods.core.progress import Progress
 from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, persist
-from autods.fetch.content import remove
+from autods.fetch.digests import remove
 from autods.manifest import FileEntry, Mirror
 
 SETTINGS = {

@@ -24,7 +24,7 @@ from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
 from autods.fetch import magic
 from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
-from autods.fetch.content import size_of
+from autods.fetch.digests import size_of
 from autods.fetch.http_errors import explained, unusable
 from autods.manifest import FileEntry, Mirror
 

@@ -14,7 +14,7 @@ from autods.core.files import BLOCK
 from autods.core.progress import Progress
 from autods.errors import LinkGone
 from autods.fetch.base import SOURCES, MirrorFailed, Seen, receive
-from autods.fetch.content import is_folder, size_of
+from autods.fetch.digests import is_folder, size_of
 from autods.manifest import FileEntry, Mirror
 
 

@@ -19,9 +19,9 @@ from autods.core.progress import Board, Stopped
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, QuotaExceeded, RulesNotAccepted
 from autods.fetch import fetch_dataset
-from autods.fetch.line import Line, Task
 from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
+from autods.fetch.queue import Line, Task
 from autods.fetch.report import Report, Row, failed_row, look
 from autods.manifest import Manifest
 

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch.base import Seen, shown
-from autods.fetch.content import size_of
+from autods.fetch.digests import size_of
 from autods.fetch.mirrors import users_mirrors
-from autods.fetch.parts import part_of
+from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files
 from autods.manifest import FileEntry, Manifest, Mirror
 

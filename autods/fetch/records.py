@@ -10,7 +10,7 @@ from autods.core.files import write_json
 from autods.core.root import DataRoot
 from autods.errors import FetchError
 from autods.fetch.base import shown
-from autods.fetch.content import digest, listing, size_of
+from autods.fetch.digests import digest, listing, size_of
 from autods.manifest import FileEntry, Manifest, Mirror
 
 

@@ -12,8 +12,8 @@ from autods import __version__
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, Busy, FetchError, step_for
 from autods.fetch.base import shown
-from autods.fetch.content import size_of
-from autods.fetch.parts import part_of
+from autods.fetch.digests import size_of
+from autods.fetch.part_files import part_of
 from autods.fetch.records import is_recorded, recorded_files
 from autods.manifest import FileEntry, Manifest
 

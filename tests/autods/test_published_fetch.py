@@ -26,7 +26,7 @@ from autods.errors import (
     Unreachable,
 )
 from autods.fetch import base
-from autods.fetch.parts import part_of
+from autods.fetch.part_files import part_of
 from autods.manifest_files import shipped_manifests
 from autods.published.download import fetch_archive
 from autods.published.spec import FeatureArchive, load_archive

@@ -11,7 +11,7 @@ from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, FetchError, UsageError
 from autods.fetch import fetch_file, unwritable_explained
 from autods.fetch.base import MirrorFailed
-from autods.fetch.content import digest
+from autods.fetch.digests import digest
 from autods.fetch.git import head_of
 from autods.fetch.magic import ENOUGH, told_apart
 from autods.manifest import Manifest, Mirror

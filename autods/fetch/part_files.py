@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from autods.fetch.base import seen_path
-from autods.fetch.content import digest, remove
+from autods.fetch.digests import digest, remove
 
 
 def part_of(target: Path) -> Path:
