@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
-from autods.fetch.huggingface import LOG_IN, SITE, credentials
+from autods.fetch.sources.huggingface import LOG_IN, SITE, credentials
 from autods.new import TEST_FRACTION, check_target, counted, next_steps, write_manifest
 
 if TYPE_CHECKING:

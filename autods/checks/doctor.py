@@ -20,7 +20,7 @@ from autods.errors import AutodsError
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
-    from autods.fetch.base import Credentials
+    from autods.fetch.sources.base import Credentials
     from autods.manifest import Manifest
 
 PACKAGES = ("open_clip_torch", "h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
@@ -200,8 +200,8 @@ def _tool(name: str, place: str | None, needing: Sequence[str], cure: str) -> Ch
 
 
 def _credentials(manifests: Sequence[Manifest]) -> Iterator[Check]:
-    from autods.fetch import huggingface, kaggle
-    from autods.fetch.base import MirrorFailed
+    from autods.fetch.sources import huggingface, kaggle
+    from autods.fetch.sources.base import MirrorFailed
 
     needing = _only_from(manifests, ("kaggle", "kaggle-competition"))
     try:

@@ -88,7 +88,7 @@ def hosts_of(manifests: Sequence[Manifest]) -> list[Host]:
 
 def address_of(mirror: Mirror) -> str | None:
     """Return ``scheme://host[:port]`` of what is asked for a mirror; ``None`` if it is local."""
-    from autods.fetch import gdrive, huggingface, kaggle
+    from autods.fetch.sources import gdrive, huggingface, kaggle
 
     sites = {
         "gdrive": os.environ.get("AUTODS_GDRIVE_URL", gdrive.HOST),
@@ -127,8 +127,8 @@ def ask(address: str) -> Answer:
 def _head(address: str, began: float) -> Answer:
     import httpx
 
-    from autods.fetch.http import HEADERS
-    from autods.fetch.http_errors import explained
+    from autods.fetch.sources.http import HEADERS
+    from autods.fetch.sources.http_errors import explained
 
     try:
         answer = httpx.head(f"{address}/", headers=HEADERS, timeout=SECONDS)

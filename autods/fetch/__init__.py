@@ -15,19 +15,11 @@ from autods.core.files import held
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
-from autods.fetch import (  # noqa: F401  (each registers its kind)
-    ftp,
-    gdrive,
-    git,
-    http,
-    huggingface,
-    kaggle,
-    local,
-)
-from autods.fetch.base import SOURCES, Source
 from autods.fetch.mirrors import KINDS, check_mirrors, together, users_mirrors
 from autods.fetch.one_file import Action, FetchedFile, decide, fetch_file
 from autods.fetch.records import missing_files, verify_archives
+from autods.fetch.sources import ftp, gdrive, git, http, huggingface, kaggle, local
+from autods.fetch.sources.base import SOURCES, Source
 from autods.manifest import Manifest
 
 __all__ = [

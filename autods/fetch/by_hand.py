@@ -10,10 +10,10 @@ from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, FetchError, UsageError
 from autods.fetch import fetch_file, unwritable_explained
-from autods.fetch.base import MirrorFailed
 from autods.fetch.digests import digest
-from autods.fetch.git import head_of
 from autods.fetch.magic import ENOUGH, told_apart
+from autods.fetch.sources.base import MirrorFailed
+from autods.fetch.sources.git import head_of
 from autods.manifest import Manifest, Mirror
 
 

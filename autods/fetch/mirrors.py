@@ -17,7 +17,7 @@ from autods.errors import (
     Unreachable,
     UsageError,
 )
-from autods.fetch.base import MirrorFailed, shown
+from autods.fetch.sources.base import MirrorFailed, shown
 from autods.manifest import FileEntry, Mirror
 
 _BYTES = ("http", "ftp", "gdrive", "kaggle", "kaggle-competition", "huggingface", "file")

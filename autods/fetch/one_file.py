@@ -10,12 +10,12 @@ from typing import Any, Literal
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch
-from autods.fetch.base import SOURCES, MirrorFailed, Seen, seen_path, shown
 from autods.fetch.digests import digest, remove, size_of
 from autods.fetch.magic import ENOUGH, told_apart
 from autods.fetch.mirrors import described, fits, most_useful
 from autods.fetch.part_files import discard, part_of, place, set_aside
 from autods.fetch.records import is_recorded, record_file, recorded_files
+from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, seen_path, shown
 from autods.manifest import FileEntry, Mirror
 
 Action = Literal["keep", "adopt", "set aside", "resume", "download"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autods.fetch.base import seen_path
 from autods.fetch.digests import digest, remove
+from autods.fetch.sources.base import seen_path
 
 
 def part_of(target: Path) -> Path:

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
-from autods.fetch.base import Seen, shown
 from autods.fetch.digests import size_of
 from autods.fetch.mirrors import users_mirrors
 from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files
+from autods.fetch.sources.base import Seen, shown
 from autods.manifest import FileEntry, Manifest, Mirror
 
 HERE = "this machine"  # the host of local files
@@ -132,8 +132,8 @@ def plan_dataset(manifest: Manifest, root: DataRoot, mirrors: Sequence[str] = ()
 
 def tokens(plans: Sequence[PlannedDataset]) -> dict[str, str | None]:
     """Return where the tokens of the hosts stand that will be asked; ``None``: nowhere."""
-    from autods.fetch import huggingface, kaggle
-    from autods.fetch.base import MirrorFailed
+    from autods.fetch.sources import huggingface, kaggle
+    from autods.fetch.sources.base import MirrorFailed
 
     kinds = {file.kind for plan in plans for file in plan.files if not file.verified}
     of = {"kaggle": kaggle.credentials, "kaggle-competition": kaggle.credentials}

@@ -9,8 +9,8 @@ from typing import Any
 from autods.core.files import write_json
 from autods.core.root import DataRoot
 from autods.errors import FetchError
-from autods.fetch.base import shown
 from autods.fetch.digests import digest, listing, size_of
+from autods.fetch.sources.base import shown
 from autods.manifest import FileEntry, Manifest, Mirror
 
 

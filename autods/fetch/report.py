@@ -11,10 +11,10 @@ from typing import Any
 from autods import __version__
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, Busy, FetchError, step_for
-from autods.fetch.base import shown
 from autods.fetch.digests import size_of
 from autods.fetch.part_files import part_of
 from autods.fetch.records import is_recorded, recorded_files
+from autods.fetch.sources.base import shown
 from autods.manifest import FileEntry, Manifest
 
 FORMAT = 1  # of the record

@@ -14,12 +14,12 @@ from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, ContainerError, FetchError
 from autods.fetch import SOURCES, unwritable_explained
-from autods.fetch.base import MirrorFailed, Seen, shown
 from autods.fetch.digests import size_of
 from autods.fetch.magic import ENOUGH, kind_of
 from autods.fetch.many import duration, pause_after
 from autods.fetch.mirrors import described, most_useful, users_mirrors
 from autods.fetch.part_files import discard, part_of, place, set_aside
+from autods.fetch.sources.base import MirrorFailed, Seen, shown
 from autods.published.archive import whole_tar
 from autods.published.spec import FeatureArchive
 from autods.sources import Mirror

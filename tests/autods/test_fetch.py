@@ -18,7 +18,8 @@ from autods.core.files import hash_tree, write_json
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, DiskFull, FetchError, LinkGone, UsageError
-from autods.fetch import KINDS, SOURCES, base, decide, fetch_dataset, missing_files, verify_archives
+from autods.fetch import KINDS, SOURCES, decide, fetch_dataset, missing_files, verify_archives
+from autods.fetch.sources import base
 from autods.manifest import FileEntry, Manifest, Mirror
 
 CONTENT = b"not really an archive\n" * 1000

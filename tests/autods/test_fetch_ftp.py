@@ -15,7 +15,8 @@ import pytest
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
-from autods.fetch import base, fetch_dataset
+from autods.fetch import fetch_dataset
+from autods.fetch.sources import base
 from autods.manifest import FileEntry, Manifest, Mirror
 
 pyftpdlib = pytest.importorskip("pyftpdlib")

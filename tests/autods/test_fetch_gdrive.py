@@ -14,7 +14,8 @@ from servers.web import running
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, QuotaExceeded
-from autods.fetch import base, fetch_dataset
+from autods.fetch import fetch_dataset
+from autods.fetch.sources import base
 from autods.manifest import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"drive").digest(300_000))

@@ -30,7 +30,8 @@ from autods.errors import (
     QuotaExceeded,
     Unreachable,
 )
-from autods.fetch import base, fetch_dataset
+from autods.fetch import fetch_dataset
+from autods.fetch.sources import base
 from autods.manifest import FileEntry, Manifest, Mirror
 
 CONTENT = hashlib.shake_128(b"content").digest(300_000)

@@ -15,7 +15,8 @@ from servers.web import Storage, running
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
-from autods.fetch import base, fetch_dataset, huggingface
+from autods.fetch import fetch_dataset
+from autods.fetch.sources import base, huggingface
 from autods.manifest import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"hub").digest(300_000))

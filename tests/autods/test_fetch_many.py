@@ -16,10 +16,11 @@ from many_tools import Host, content, described, manifests, published, serving, 
 from autods.core.progress import Board, Silent
 from autods.core.root import DataRoot
 from autods.errors import Busy, DiskFull, ManifestError, UsageError
-from autods.fetch import base, fetch_dataset
+from autods.fetch import fetch_dataset
 from autods.fetch.many import fetch_many
 from autods.fetch.plan import HERE, free_bytes, plan_dataset
 from autods.fetch.report import Report
+from autods.fetch.sources import base
 from autods.manifest import Manifest
 
 

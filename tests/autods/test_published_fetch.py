@@ -25,8 +25,8 @@ from autods.errors import (
     QuotaExceeded,
     Unreachable,
 )
-from autods.fetch import base
 from autods.fetch.part_files import part_of
+from autods.fetch.sources import base
 from autods.manifest_files import shipped_manifests
 from autods.published.download import fetch_archive
 from autods.published.spec import FeatureArchive, load_archive

@@ -13,8 +13,8 @@ from pathlib import Path
 from autods.core.files import BLOCK
 from autods.core.progress import Progress
 from autods.errors import LinkGone
-from autods.fetch.base import SOURCES, MirrorFailed, Seen, receive
 from autods.fetch.digests import is_folder, size_of
+from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, receive
 from autods.manifest import FileEntry, Mirror
 
 

@@ -11,8 +11,16 @@ from urllib.parse import unquote, urlsplit
 from autods.core.files import BLOCK
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
-from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
 from autods.fetch.digests import size_of
+from autods.fetch.sources.base import (
+    SOURCES,
+    Interrupted,
+    MirrorFailed,
+    Seen,
+    persist,
+    receive,
+    shown,
+)
 from autods.manifest import FileEntry, Mirror
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 
 from autods.errors import Unreachable
-from autods.fetch.base import Interrupted, MirrorFailed, shown
+from autods.fetch.sources.base import Interrupted, MirrorFailed, shown
 
 
 def unusable(error: Exception) -> MirrorFailed:

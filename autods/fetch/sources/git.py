@@ -12,8 +12,8 @@ from pathlib import Path
 
 from autods.core.progress import Progress
 from autods.errors import FetchError, LinkGone, Unreachable
-from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, persist
 from autods.fetch.digests import remove
+from autods.fetch.sources.base import SOURCES, Interrupted, MirrorFailed, persist
 from autods.manifest import FileEntry, Mirror
 
 SETTINGS = {

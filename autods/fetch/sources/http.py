@@ -23,9 +23,17 @@ from autods import __version__
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
 from autods.fetch import magic
-from autods.fetch.base import SOURCES, Interrupted, MirrorFailed, Seen, persist, receive, shown
 from autods.fetch.digests import size_of
-from autods.fetch.http_errors import explained, unusable
+from autods.fetch.sources.base import (
+    SOURCES,
+    Interrupted,
+    MirrorFailed,
+    Seen,
+    persist,
+    receive,
+    shown,
+)
+from autods.fetch.sources.http_errors import explained, unusable
 from autods.manifest import FileEntry, Mirror
 
 if TYPE_CHECKING:

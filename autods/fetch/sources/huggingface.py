@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
-from autods.fetch.base import SOURCES, Credentials, MirrorFailed
-from autods.fetch.http import Explain, fetch_url, is_elsewhere
+from autods.fetch.sources.base import SOURCES, Credentials, MirrorFailed
+from autods.fetch.sources.http import Explain, fetch_url, is_elsewhere
 from autods.manifest import FileEntry, Mirror
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from urllib.parse import urlencode, urljoin
 
 from autods.core.progress import Progress
 from autods.errors import LinkGone, QuotaExceeded
-from autods.fetch.base import SOURCES, MirrorFailed
-from autods.fetch.http import fetch_url
 from autods.fetch.magic import title_of
+from autods.fetch.sources.base import SOURCES, MirrorFailed
+from autods.fetch.sources.http import fetch_url
 from autods.manifest import FileEntry, Mirror
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class _Confirm(Exception):
 
 
 def _explain(response: httpx.Response, page: bytes) -> None:
-    """Tell Drive's pages apart (see `autods.fetch.http.Explain`)."""
+    """Tell Drive's pages apart (see `autods.fetch.sources.http.Explain`)."""
     text, title = page.decode("utf-8", errors="replace"), title_of(page)
     if response.status_code == 200 and (url := _confirmation(str(response.url), text)):
         raise _Confirm(url)
