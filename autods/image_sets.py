@@ -18,7 +18,7 @@ from autods.containers import MemberReader
 from autods.core.processes import end_with_parent
 from autods.encode.decode import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember, UsageError
-from autods.samples import PLACE
+from autods.index.samples import PLACE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,7 +21,7 @@ from autods.encode.plan import digest_samples
 from autods.errors import FeatureMismatch, ImagesMissing
 from autods.features.sets import StoredFeatures
 from autods.image_sets import ImageFiles, ImageSet, Rows, Transform
-from autods.samples import PLACE, SPLITS, SampleIndex, load_samples
+from autods.index.samples import PLACE, SPLITS, SampleIndex, load_samples
 
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue

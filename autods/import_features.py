@@ -33,7 +33,7 @@ from autods.imported import (
     is_current,
     present_width,
 )
-from autods.splits import hold_out
+from autods.index.splits import hold_out
 
 TASK = "class"  # imported features have one labelling
 TEST_FRACTION = 0.2  # drawn, stratified, where a file knows no splits

@@ -33,8 +33,8 @@ from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.loader import Decoder, decoded_batches, usable_cores
 from autods.encode.preprocessing import Preprocessing, cut
 from autods.features.sets import open_features
+from autods.index.samples import load_samples
 from autods.manifest import Manifest
-from autods.samples import load_samples
 
 BATCH = 64
 MORE = 8  # times as many images where nothing is encoded, for a run of seconds

@@ -20,8 +20,8 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.encoders.interface import Transform
 from autods.fetch.records import record_file
+from autods.index.samples import index_dataset
 from autods.manifest import Manifest
-from autods.samples import index_dataset
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 ZIP = "images.zip"

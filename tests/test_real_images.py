@@ -34,7 +34,7 @@ from autods.core.files import hash_file, hash_tree
 from autods.core.root import DataRoot
 from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.extract import extract_dataset
-from autods.samples import load_samples
+from autods.index.samples import load_samples
 from autods.streams import Stream
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")

@@ -20,8 +20,8 @@ from autods.checks.audit_scan import Scan, Scanner
 from autods.core.files import hash_file, locked, write_json
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
+from autods.index.samples import SPLITS, SampleIndex, load_samples
 from autods.manifest import Manifest
-from autods.samples import SPLITS, SampleIndex, load_samples
 
 FORMAT = 1  # of audit.json; a change means that datasets are audited again
 EXAMPLES = 5

@@ -193,7 +193,7 @@ def _places(root: DataRoot, dataset: str) -> tuple[int, Iterator[list[Place]]]:
     """Return the number of samples, and their places in chunks, in the order of the index."""
     import pyarrow.parquet as pq
 
-    from autods.samples import PLACE
+    from autods.index.samples import PLACE
 
     file: Any = pq.ParquetFile(root.samples(dataset))
     batches = file.iter_batches(batch_size=CHUNK, columns=list(PLACE))

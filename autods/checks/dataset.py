@@ -68,8 +68,8 @@ def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str 
 
 def _check_data(checked: Checked, manifest: Manifest, root: DataRoot) -> None:
     from autods.fetch import verify_archives
-    from autods.samples import verify_index
-    from autods.verify_counts import count_differences
+    from autods.index.counts import count_differences
+    from autods.index.samples import verify_index
 
     try:
         checked.enter("archives", verify_archives(manifest, root))

@@ -14,7 +14,7 @@ from autods.errors import AutodsError
 from autods.features.class_names import check_texts
 from autods.features.sets import StoredFeatures, describe_features, read_all_shards
 from autods.features.shards import CODES, Shard
-from autods.samples import load_samples
+from autods.index.samples import load_samples
 
 BLOCK = 65_536  # rows looked at once
 

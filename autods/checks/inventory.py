@@ -150,6 +150,6 @@ def _made_from(manifest: Manifest, root: DataRoot, encoder: str) -> bool:
 
 
 def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:
-    from autods.collect import FORMAT
+    from autods.index.build import FORMAT
 
     return bool(entry.get("format") == FORMAT and entry.get("manifest") == manifest.fingerprint())

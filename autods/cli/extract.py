@@ -27,8 +27,8 @@ from autods.errors import UsageError
 if TYPE_CHECKING:
     from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
+    from autods.index.samples import IndexSummary
     from autods.manifest import Manifest
-    from autods.samples import IndexSummary
 
 
 ENGINES = ("local", "ray")
@@ -50,7 +50,7 @@ def index(
 ) -> None:
     """Write the sample index of fetched datasets: ids, splits, labels, places."""
     from autods.core.progress import console_progress
-    from autods.samples import index_dataset
+    from autods.index.samples import index_dataset
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     done: list[tuple[Manifest, IndexSummary]] = []
@@ -114,7 +114,7 @@ def extract(
     from functools import partial
 
     from autods.core.progress import console_progress
-    from autods.samples import index_dataset
+    from autods.index.samples import index_dataset
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     found = chosen_here(names, everything, catalogue, data_root)
@@ -227,7 +227,7 @@ def _index_facts(
 ) -> dict[str, Any]:
     """Return what is known of an index, for programs."""
     from autods.checks.inventory import take_inventory
-    from autods.verify_counts import count_differences
+    from autods.index.counts import count_differences
 
     (holding,) = take_inventory(catalogue, root, [manifest.name])
     return {
@@ -243,7 +243,7 @@ def _index_facts(
 
 def _warn(manifests: Sequence[Manifest], root: DataRoot) -> None:
     """Print where the counts of indexes are not those that the manifests expect."""
-    from autods.verify_counts import count_differences
+    from autods.index.counts import count_differences
 
     rows = [
         {

@@ -29,7 +29,7 @@ from autods.features.class_names import (
 )
 from autods.features.shards import Shard
 from autods.features.templates import Templates, readable_names
-from autods.samples import load_samples
+from autods.index.samples import load_samples
 
 DECISIVE = ("weights_sha256", "quick_gelu", "precision")  # of the encoder's provenance
 PROMPTS = 512  # given to the encoder at once

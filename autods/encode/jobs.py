@@ -18,7 +18,7 @@ from autods.core.root import DataRoot
 from autods.encode.plan import ShardPlan
 from autods.encode.timings import Processes, Stages
 from autods.features.shards import ShardInfo
-from autods.samples import PLACE, SampleIndex
+from autods.index.samples import PLACE, SampleIndex
 
 if TYPE_CHECKING:
     import pyarrow as pa

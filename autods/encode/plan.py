@@ -15,8 +15,8 @@ import numpy.typing as npt
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch
 from autods.features.shards import CODES, SPLITS, Shard
-from autods.samples import SPLITS as NAMES
-from autods.samples import SampleIndex
+from autods.index.samples import SPLITS as NAMES
+from autods.index.samples import SampleIndex
 
 # Of the provenance: a finished set that differs in one of these is another set.
 DECISIVE = ("weights_sha256", "preprocessing", "quick_gelu", "precision", "decoding")

@@ -1,7 +1,7 @@
 """What every layout family is: typed parameters plus one method that reads.
 
 A family turns the members of a dataset's containers into `RawSample` records. It
-knows nothing of splits per protocol, label numbers or sample ids; `autods.samples`
+knows nothing of splits per protocol, label numbers or sample ids; `autods.index.samples`
 derives these in one place for all families.
 """
 

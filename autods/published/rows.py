@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.features.shards import CODES
+from autods.index.splits import hold_out
 from autods.published.metadata import LabelSet
-from autods.splits import hold_out
 
 Codes = npt.NDArray[np.uint8]
 

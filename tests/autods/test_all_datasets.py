@@ -20,8 +20,8 @@ from autods.containers import MemberReader
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.fetch import fetch_dataset
+from autods.index.samples import SampleIndex, index_dataset, load_samples, verify_index
 from autods.manifest import Manifest, Mirror
-from autods.samples import SampleIndex, index_dataset, load_samples, verify_index
 
 
 def test_every_shipped_dataset_has_a_fixture():

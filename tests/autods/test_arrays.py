@@ -22,8 +22,8 @@ from autods.containers.array_specs import ArrayFile, ArrayImages
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, LayoutError, UnsafePickle
+from autods.index.samples import index_dataset, load_samples
 from autods.layouts.arrays import Arrays
-from autods.samples import index_dataset, load_samples
 
 N, H, W = 7, 3, 5
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, H, W, 3), dtype=np.uint8)

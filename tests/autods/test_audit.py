@@ -19,8 +19,8 @@ from autods.checks.audit_scan import AHEAD, CHUNK, Scanner, scan_chunk
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
+from autods.index.samples import index_dataset, load_samples
 from autods.manifest import Manifest
-from autods.samples import index_dataset, load_samples
 
 
 class Notes(Silent):

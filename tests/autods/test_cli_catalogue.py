@@ -17,8 +17,8 @@ from autods.cli.extract import index
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ManifestError, UnknownName
+from autods.index.samples import index_dataset
 from autods.manifest import Manifest, StreamSpec
-from autods.samples import index_dataset
 
 EXPECTED = {
     "classes": 3,

@@ -18,7 +18,7 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, UnknownName, UsageError
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
-from autods.samples import index_dataset
+from autods.index.samples import index_dataset
 
 ENCODER = "tiny.a"
 

@@ -26,7 +26,7 @@ from autods.encode.encoders.open_clip import checkpoints, load_encoder
 from autods.encode.encoders.weights import choose_weights, default_tag, fitting_tags
 from autods.errors import AutodsError, EncoderError, UnknownName, UsageError
 from autods.features.sets import open_features
-from autods.samples import load_samples
+from autods.index.samples import load_samples
 
 
 class Lines(Silent):

@@ -21,7 +21,7 @@ from autods.encode.encoders.timm import TimmEncoder, _width, choose_timm
 from autods.encode.extract import extract_dataset
 from autods.errors import EncoderError, FeaturesMissing, UnknownName, UsageError
 from autods.features.sets import open_features
-from autods.samples import load_samples
+from autods.index.samples import load_samples
 
 MODEL = "timm:test_resnet.r160_in1k"  # tiny models that timm keeps for tests
 VIT = "timm:test_vit.r160_in1k"

@@ -38,8 +38,8 @@ from autods.encode.sharing import SharedArray
 from autods.encode.timings import Processes, Stages
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.features.sets import open_features
+from autods.index.samples import index_dataset, load_samples
 from autods.manifest import Manifest
-from autods.samples import index_dataset, load_samples
 
 
 @pytest.fixture

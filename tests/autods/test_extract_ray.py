@@ -31,8 +31,8 @@ from autods.encode.engines.ray_worker import Machine, Worker, shared_token
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.timings import Processes
 from autods.errors import ClusterError, TooManyUnreadable, UsageError
+from autods.index.samples import index_dataset
 from autods.manifest import Manifest
-from autods.samples import index_dataset
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"

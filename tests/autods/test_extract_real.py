@@ -17,7 +17,7 @@ from autods.core.root import DataRoot
 from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import extract_dataset
 from autods.features.sets import open_features
-from autods.samples import load_samples
+from autods.index.samples import load_samples
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
 

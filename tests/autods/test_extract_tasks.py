@@ -12,8 +12,8 @@ from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.errors import FeatureMismatch, UsageError
 from autods.features.sets import open_features
+from autods.index.samples import index_dataset
 from autods.manifest import Manifest, StreamItem, StreamSpec
-from autods.samples import index_dataset
 from autods.streams import Stream
 
 

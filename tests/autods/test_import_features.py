@@ -18,7 +18,7 @@ from autods.errors import AutodsError, ContainerError, FeatureMismatch, LayoutEr
 from autods.features.sets import open_features
 from autods.features.shards import write_shard
 from autods.import_features import import_npz_folder
-from autods.splits import hold_out
+from autods.index.splits import hold_out
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "mobilenetv2.imagenet"

@@ -20,7 +20,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash
 from autods.fetch import fetch_dataset
-from autods.samples import index_dataset, load_samples
+from autods.index.samples import index_dataset, load_samples
 
 ZIP = "the-simpsons-characters-dataset.zip"
 

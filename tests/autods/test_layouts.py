@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from autods.collect import opened
 from autods.core.patterns import compile_pattern, fill
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError
+from autods.index.build import opened
 from autods.layouts import AnyLayout, RawSample
 from autods.manifest import Manifest
 

@@ -18,9 +18,9 @@ from archives import REPOSITORY, make_folder, make_zip, placed
 from autods.catalogue import load
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.index.samples import index_dataset, load_samples
 from autods.layouts import FAMILIES
 from autods.manifest import Manifest, StreamSpec
-from autods.samples import index_dataset, load_samples
 from autods.sources import FORMS
 
 PAGE = (REPOSITORY / "docs" / "manifests.md").read_text(encoding="utf-8")

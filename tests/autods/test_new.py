@@ -10,8 +10,8 @@ from autods.catalogue import Catalogue
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
+from autods.index.samples import IndexSummary, index_dataset
 from autods.new import new_manifest, remarks
-from autods.samples import IndexSummary, index_dataset
 
 
 def images(tmp_path: Path, *places: str, each: int = 10) -> Path:

@@ -11,8 +11,8 @@ from autods.catalogue import Catalogue
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
+from autods.index.samples import SampleIndex, index_dataset, load_samples
 from autods.new_csv import manifest_from_csv
-from autods.samples import SampleIndex, index_dataset, load_samples
 
 PICTURES = {f"shots/{c}/{i}.png": f"{c}{i}".encode() for c in "ab" for i in range(10)}
 

@@ -21,8 +21,8 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError, RulesNotAccepted, UnknownName, Unreachable, UsageError
 from autods.fetch import fetch_dataset
+from autods.index.samples import index_dataset, load_samples
 from autods.new_hub import manifest_from_hub
-from autods.samples import index_dataset, load_samples
 
 NAME, REVISION, COPY = "ann/cats", "c" * 40, "d" * 40
 NAMES = ["tabby", "siamese"]

@@ -20,8 +20,14 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, FetchError, IndexMissing, LayoutError
 from autods.fetch import fetch_dataset
+from autods.index.samples import (
+    IndexSummary,
+    SampleIndex,
+    index_dataset,
+    load_samples,
+    verify_index,
+)
 from autods.manifest import Manifest, SplitRule
-from autods.samples import IndexSummary, SampleIndex, index_dataset, load_samples, verify_index
 
 MEMBERS = {
     f"{split}/{kind}/{i}.jpg": f"{split}{kind}{i}".encode()
@@ -320,7 +326,7 @@ from pathlib import Path
 from autods.manifest import Manifest
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.samples import index_dataset
+from autods.index.samples import index_dataset
 manifest = Manifest.model_validate_json(Path(sys.argv[1]).read_text())
 print("ready", flush=True)
 index_dataset(manifest, DataRoot(Path(sys.argv[2])), Silent())

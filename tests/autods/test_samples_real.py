@@ -16,8 +16,8 @@ from autods.catalogue import Catalogue
 from autods.containers import MemberReader
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.index.samples import SampleIndex, index_dataset, load_samples, verify_index
 from autods.manifest import Manifest
-from autods.samples import SampleIndex, index_dataset, load_samples, verify_index
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
 

@@ -19,8 +19,8 @@ from autods.core.root import DataRoot
 from autods.errors import ManifestError, UnknownName, UsageError
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
+from autods.index.samples import index_dataset
 from autods.manifest import StreamItem, StreamSpec
-from autods.samples import index_dataset
 from autods.stream_table import tabulate
 from autods.streams import Stream
 

@@ -18,7 +18,7 @@ from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
 from autods.features.sets import seal_features
 from autods.features.shards import Shard, ShardData, ShardInfo, read_shard, write_shard
-from autods.samples import SampleIndex, index_dataset, load_samples
+from autods.index.samples import SampleIndex, index_dataset, load_samples
 
 ENCODER = "tiny.a"
 

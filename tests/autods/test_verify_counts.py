@@ -9,8 +9,8 @@ from flawed import make_flawed
 
 from autods.core.progress import Silent
 from autods.errors import IndexMissing
-from autods.samples import index_dataset
-from autods.verify_counts import count_differences
+from autods.index.counts import count_differences
+from autods.index.samples import index_dataset
 
 # clean: 10 + 3 cats and dogs of train and an eel, 5 and 5 of test; paper holds out a dev set
 RIGHT = {

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from autods.containers import Container
 from autods.core.patterns import Pattern
 from autods.errors import LayoutError
+from autods.index.splits import hold_out, hold_out_groups
 from autods.layouts.base import RawSample
 from autods.layouts.tables import TextFile, rows
 from autods.manifest import ClassTable, Manifest, SplitRule, TaskSpec
-from autods.splits import hold_out, hold_out_groups
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
 

@@ -14,7 +14,7 @@ from autods.containers import Container, open_container
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import LayoutError
-from autods.labels import (
+from autods.index.labels import (
     TaskLabels,
     assign_splits,
     group_numbers,
@@ -90,7 +90,7 @@ def collect(
 def sample_table(
     manifest: Manifest, samples: list[RawSample], containers: Mapping[str, Container]
 ) -> pa.Table:
-    """Build the table of a sample index, see `autods.samples.SampleIndex`."""
+    """Build the table of a sample index, see `autods.index.samples.SampleIndex`."""
     import pyarrow as pa
     from pyarrow import compute
 

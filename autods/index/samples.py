@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from autods import __version__
-from autods.collect import FORMAT, KEY, collect, opened, sample_table
 from autods.containers import Member, MemberReader
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
+from autods.index.build import FORMAT, KEY, collect, opened, sample_table
 from autods.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
 
     Samples are sorted by ``<file>/<member>`` and numbered in this order, so ids, splits
     and bytes of the index are the same on every machine. Whether they are as many as the
-    manifest expects is left to `autods.verify_counts`.
+    manifest expects is left to `autods.index.counts`.
 
     Raises
     ------

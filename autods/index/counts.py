@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autods.core.root import DataRoot
+from autods.index.samples import SPLITS, SampleIndex, load_samples
 from autods.manifest import Manifest
-from autods.samples import SPLITS, SampleIndex, load_samples
 
 NAMED = 5  # classes whose number of images differs
 

@@ -1,0 +1,1 @@
+"""The sample index: one row per image, with labels and splits."""
