@@ -108,7 +108,7 @@ def export(
 ) -> None:
     """Export features to Hugging Face datasets, Parquet or npz, one folder or file each."""
     from autods.core.progress import console_progress
-    from autods.export import check_options, export_features
+    from autods.interop.export import check_options, export_features
 
     check_options(to, protocol, dtype)
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()

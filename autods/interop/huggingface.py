@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from autods.core.registry import unknown
-from autods.export.formats import column_types, fixed_rows, quiet_datasets
 from autods.interop.arrays import feature_set
+from autods.interop.export_formats import column_types, fixed_rows, quiet_datasets
 from autods.streams import SPLITS, Stream, Task
 
 NUMBERINGS = ("stream", "task")

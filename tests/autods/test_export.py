@@ -14,16 +14,16 @@ import pytest
 from datasets import ClassLabel, load_dataset, load_from_disk
 from encode_tools import make_dataset, many, tiny_encoder
 
-from autods import export
 from autods.cli.app import main
 from autods.core.files import hash_tree, locked
 from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
-from autods.export import export_features, formats
 from autods.features.sets import StoredFeatures, open_features, seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.import_features import import_npz_folder
+from autods.interop import export, export_formats
+from autods.interop.export import export_features
 from autods.streams import Stream
 
 ENCODER = "tiny.a"
@@ -97,7 +97,7 @@ def read_export(path: Path) -> dict[str, dict[str, np.ndarray]]:
                     "label": file[f"y_{name}"],
                     "sample": file[f"sample_{name}"],
                 }
-                for split, name in formats.NPZ_NAMES.items()
+                for split, name in export_formats.NPZ_NAMES.items()
                 if f"x_{name}" in file
             }
     if (path / "dataset_dict.json").exists():
@@ -143,7 +143,7 @@ def test_blocks_smaller_than_the_shards_change_nothing(root, tmp_path, monkeypat
         whole = read_export(
             export_features("pets", root, ENCODER, kind, tmp_path / kind / "a").path
         )
-        monkeypatch.setattr("autods.export.source.BLOCK", 7)
+        monkeypatch.setattr("autods.interop.export_source.BLOCK", 7)
         parts = read_export(
             export_features("pets", root, ENCODER, kind, tmp_path / kind / "b").path
         )
@@ -356,7 +356,7 @@ def test_two_exports_into_one_folder_do_not_meet(root, tmp_path, monkeypatch):
 def test_memory_does_not_grow_with_the_dataset(root, tmp_path, kind, monkeypatch):
     n, d = 60_000, 256
     write_set(root, train=n, d=d)
-    monkeypatch.setattr("autods.export.source.BLOCK", 1024)
+    monkeypatch.setattr("autods.interop.export_source.BLOCK", 1024)
     pool = pa.default_memory_pool()
     before = pool.bytes_allocated()
     reset = pool.max_memory()

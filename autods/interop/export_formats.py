@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.progress import Progress
-from autods.export.source import Block, ExportSource
+from autods.interop.export_source import Block, ExportSource
 
 DESCRIPTION = "autods.json"  # beside the data, in exported folders
 NPZ_NAMES = {"train": "train", "dev": "val", "test": "test"}

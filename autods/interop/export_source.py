@@ -139,7 +139,7 @@ def open_export(
     dtype: str,
     catalogue: Catalogue | None,
 ) -> ExportSource:
-    """Open what is to be exported; see `autods.export.export_features`."""
+    """Open what is to be exported; see `autods.interop.export.export_features`."""
     from autods.assemble import open_source
     from autods.catalogue import Catalogue
     from autods.core.registry import unknown

@@ -1,7 +1,7 @@
 """Export of feature sets: Hugging Face ``DatasetDict``, Parquet, npz.
 
 One dataset becomes one folder (``hf``, ``parquet``) or file (``npz``), moved into place when
-whole. What is written where is in `autods.export.formats`.
+whole. What is written where is in `autods.interop.export_formats`.
 
 Nothing has to be exported for Hugging Face ``datasets`` (4.1 on) to read features: it opens
 the shards themselves, with the columns ``features``, ``label``, ``sample``,
@@ -27,8 +27,8 @@ from autods.core.files import locked
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.export.formats import KINDS, Kind
-from autods.export.source import ExportSource, open_export
+from autods.interop.export_formats import KINDS, Kind
+from autods.interop.export_source import ExportSource, open_export
 from autods.manifest import PROTOCOLS
 
 if TYPE_CHECKING:
