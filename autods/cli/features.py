@@ -53,7 +53,7 @@ def import_features(
     json: Json = False,
 ) -> None:
     """Turn features made elsewhere into feature sets that streams can use."""
-    from autods.feature_files import reader_of
+    from autods.interop.imports import reader_of
     from autods.published import is_published
 
     some = [source, *(source.glob("*") if source.is_dir() else [])]
@@ -160,7 +160,7 @@ def _import_files(
     place: Path, root: DataRoot, encoder: str | None, pad_to: int | None, json: bool
 ) -> None:
     from autods.core.progress import console_progress
-    from autods.import_features import import_files
+    from autods.interop.imports.from_files import import_files
 
     if encoder is None:
         raise UsageError(

@@ -25,7 +25,7 @@ from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, UsageError
-from autods.imported import check_request
+from autods.interop.imports.common import check_request
 from autods.published.archive import PublishedDataset, is_published, open_published
 from autods.published.datasets import Request, import_dataset
 from autods.published.spec import STREAM, FeatureArchive, load_archive

@@ -18,7 +18,7 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.features.sets import seal_features
 from autods.features.shards import ShardInfo
-from autods.imported import is_current, present_width
+from autods.interop.imports.common import is_current, present_width
 from autods.manifest import NAME
 from autods.published.archive import SPLITS, Part, PublishedDataset
 from autods.published.lmdb_file import LmdbFile

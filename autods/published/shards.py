@@ -12,7 +12,7 @@ from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, LayoutError
 from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
-from autods.imported import LARGEST, hash_rows
+from autods.interop.imports.common import LARGEST, hash_rows
 from autods.published.lmdb_file import LmdbFile
 from autods.published.rows import Rows
 from autods.published.vectors import VectorReader

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autods.core.root import DataRoot
-from autods.import_features import import_npz_folder
+from autods.interop.imports.from_files import import_npz_folder
 from autods.streams import SPLITS, Stream
 
 ENCODER = "tiny.a"

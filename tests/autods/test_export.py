@@ -21,9 +21,9 @@ from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
 from autods.features.sets import StoredFeatures, open_features, seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
-from autods.import_features import import_npz_folder
 from autods.interop import export, export_formats
 from autods.interop.export import export_features
+from autods.interop.imports.from_files import import_npz_folder
 from autods.streams import Stream
 
 ENCODER = "tiny.a"

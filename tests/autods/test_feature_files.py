@@ -16,11 +16,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from autods import import_features
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, LayoutError, UsageError
 from autods.features.sets import StoredFeatures, open_features
-from autods.import_features import import_files
+from autods.interop.imports import from_files
+from autods.interop.imports.from_files import import_files
 
 N, D = 60, 5
 X = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
@@ -239,7 +239,7 @@ def test_large_features_come_in_several_shards_with_every_row_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = imported(tmp_path / "whole", parquet(tmp_path))
-    monkeypatch.setattr(import_features, "SHARD_ROWS", 7)
+    monkeypatch.setattr(from_files, "SHARD_ROWS", 7)
     cut = imported(tmp_path / "cut", parquet(tmp_path))
     assert len(whole.shards) == 3 and len(cut.shards) == 6 + 2 + 2
     for split in ("train", "dev", "test"):
@@ -257,10 +257,10 @@ def test_reading_a_large_file_takes_memory_for_a_part_only(
     made.flush()
     text = "\n".join(["label", *(f"{i % 3}" for i in range(rows))])
     (folder / "labels.csv").write_text(text)
-    monkeypatch.setattr(import_features, "SHARD_ROWS", 4096)
-    table = import_features._opened(folder)
+    monkeypatch.setattr(from_files, "SHARD_ROWS", 4096)
+    table = from_files._opened(folder)
     tracemalloc.start()
-    with import_features._rounded(folder, table, tmp_path) as features:
+    with from_files._rounded(folder, table, tmp_path) as features:
         assert features.shape == (rows, width) and features[-1, -1] == 1
         _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -17,8 +17,8 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, FeatureMismatch, LayoutError, UsageError
 from autods.features.sets import open_features
 from autods.features.shards import write_shard
-from autods.import_features import import_npz_folder
 from autods.index.splits import hold_out
+from autods.interop.imports.from_files import import_npz_folder
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "mobilenetv2.imagenet"

@@ -18,7 +18,7 @@ from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageEr
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import open_features, seal_features
 from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
-from autods.import_features import import_npz_folder
+from autods.interop.imports.from_files import import_npz_folder
 from autods.manifest import StreamItem, StreamSpec
 from autods.stream_names import resolve
 from autods.streams import FeatureSet, Stream, Task, l2_normalize

@@ -1,4 +1,4 @@
-"""Import features that were made elsewhere; `autods.feature_files` reads their formats.
+"""Import features that were made elsewhere; `autods.interop.imports` reads their formats.
 
 Each file becomes a feature set like an extracted one, with a development part held out
 of its training samples.
@@ -21,11 +21,12 @@ from autods.core.files import hash_file, locked
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch
-from autods.feature_files import Table, find_sources, reader_of
-from autods.feature_files.base import SPLITS, wrong
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
-from autods.imported import (
+from autods.index.splits import hold_out
+from autods.interop.imports import Table, find_sources, reader_of
+from autods.interop.imports.base import SPLITS, wrong
+from autods.interop.imports.common import (
     LARGEST,
     ImportOutcome,
     check_request,
@@ -33,7 +34,6 @@ from autods.imported import (
     is_current,
     present_width,
 )
-from autods.index.splits import hold_out
 
 TASK = "class"  # imported features have one labelling
 TEST_FRACTION = 0.2  # drawn, stratified, where a file knows no splits
@@ -64,7 +64,7 @@ def import_files(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ImportOutcome:
-    """Import features from a file or folder of any format of `autods.feature_files`.
+    """Import features from a file or folder of any format of `autods.interop.imports`.
 
     A folder of several files gives a feature set for each, named as the file is (in lower
     case). Files that were imported before in the same way are kept. Features are stored as

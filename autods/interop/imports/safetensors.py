@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autods.errors import ContainerError
-from autods.feature_files.base import (
+from autods.interop.imports.base import (
     READERS,
     ROWS,
     SPLITS,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autods.errors import ContainerError
-from autods.feature_files.base import (
+from autods.interop.imports.base import (
     READERS,
     ROWS,
     USUAL,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from autods.errors import ContainerError
-from autods.feature_files.base import READERS, SPLITS, Array, Reader, Table, wrong
-from autods.imported import LARGEST
+from autods.interop.imports.base import READERS, SPLITS, Array, Reader, Table, wrong
+from autods.interop.imports.common import LARGEST
 
 
 def open_npz(path: Path) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 
 from autods.core.csv_files import CsvRow, read_csv
 from autods.errors import ContainerError
-from autods.feature_files.base import (
+from autods.interop.imports.base import (
     READERS,
     ROWS,
     Array,
