@@ -37,7 +37,7 @@ CHUNK = 8192
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
-from autods.published import import_published
+from autods.interop.published import import_published
 from autods.core.root import DataRoot
 
 def peak():

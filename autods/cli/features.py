@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autods.core.root import DataRoot
-    from autods.published import PublishedOutcome
-    from autods.published.spec import FeatureArchive
+    from autods.interop.published import PublishedOutcome
+    from autods.interop.published.spec import FeatureArchive
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +54,7 @@ def import_features(
 ) -> None:
     """Turn features made elsewhere into feature sets that streams can use."""
     from autods.interop.imports import reader_of
-    from autods.published import is_published
+    from autods.interop.published import is_published
 
     some = [source, *(source.glob("*") if source.is_dir() else [])]
     if any(map(reader_of, some)) or (source.is_dir() and not is_published(source)):
@@ -80,7 +80,7 @@ def fetch_features(
 ) -> None:
     """Download a published archive of features and import it."""
     from autods.fetch.mirrors import check_mirrors
-    from autods.published import load_archive
+    from autods.interop.published import load_archive
 
     archive = load_archive(name)
     check_mirrors(mirrors)
@@ -89,7 +89,7 @@ def fetch_features(
         return
     from autods.core.progress import console_progress
     from autods.fetch.many import PAUSES
-    from autods.published.download import fetch_archive
+    from autods.interop.published.download import fetch_archive
 
     fetched = fetch_archive(archive, root, console_progress(), mirrors, PAUSES[: rounds - 1])
     if not json:
@@ -111,7 +111,7 @@ def import_archive(
 ) -> None:
     """Import a published archive; print what was done, exit 1 where a dataset is refused."""
     from autods.core.progress import console_progress
-    from autods.published import import_published
+    from autods.interop.published import import_published
 
     outcome = import_published(
         source,

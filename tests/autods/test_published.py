@@ -34,7 +34,7 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, FeatureMismatch, UnknownName, UsageError
 from autods.features.sets import StoredFeatures, open_features
 from autods.features.shards import CODES, read_shard, write_shard
-from autods.published import PublishedOutcome, datasets, import_published, shards
+from autods.interop.published import PublishedOutcome, datasets, import_published, shards
 from autods.streams import Stream
 
 ENCODER = "ViT-L-14.published-stream"

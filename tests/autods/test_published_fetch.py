@@ -27,9 +27,9 @@ from autods.errors import (
 )
 from autods.fetch.part_files import part_of
 from autods.fetch.sources import base
+from autods.interop.published.download import fetch_archive
+from autods.interop.published.spec import FeatureArchive, load_archive
 from autods.manifest_files import shipped_manifests
-from autods.published.download import fetch_archive
-from autods.published.spec import FeatureArchive, load_archive
 
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ARCHIVE = load_archive("stream-clip")

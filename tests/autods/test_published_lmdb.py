@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autods.errors import ContainerError
-from autods.published.lmdb_file import LmdbFile
+from autods.interop.published.lmdb_file import LmdbFile
 
 MAP = 1 << 28
 

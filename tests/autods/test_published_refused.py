@@ -32,7 +32,7 @@ from published_archive import (
 
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
-from autods.published import import_published
+from autods.interop.published import import_published
 
 ENCODER = "ViT-L-14.published-stream"
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]

@@ -14,7 +14,7 @@ from published_archive import simple_sets, write_dataset
 from autods.catalogue import Catalogue
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UnknownName
-from autods.published import import_published, load_archive
+from autods.interop.published import import_published, load_archive
 from bmc.config import Config
 from bmc.methods import METHODS as REGISTRY
 from bmc.reproduce import (

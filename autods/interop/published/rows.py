@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from autods.features.shards import CODES
 from autods.index.splits import hold_out
-from autods.published.metadata import LabelSet
+from autods.interop.published.metadata import LabelSet
 
 Codes = npt.NDArray[np.uint8]
 

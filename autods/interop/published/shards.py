@@ -13,9 +13,9 @@ from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, LayoutError
 from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
 from autods.interop.imports.common import LARGEST, hash_rows
-from autods.published.lmdb_file import LmdbFile
-from autods.published.rows import Rows
-from autods.published.vectors import VectorReader
+from autods.interop.published.lmdb_file import LmdbFile
+from autods.interop.published.rows import Rows
+from autods.interop.published.vectors import VectorReader
 
 FILE_NAMES = b"file_names"  # the key of the list of all others
 BLOCK = 2048  # features converted at once

@@ -19,20 +19,20 @@ from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.features.sets import seal_features
 from autods.features.shards import ShardInfo
 from autods.interop.imports.common import is_current, present_width
+from autods.interop.published.archive import SPLITS, Part, PublishedDataset
+from autods.interop.published.lmdb_file import LmdbFile
+from autods.interop.published.metadata import LabelSet, path_key, read_metadata
+from autods.interop.published.rows import Rows, hold_out_dev, make_rows
+from autods.interop.published.shards import FILE_NAMES, Writers
+from autods.interop.published.spec import FeatureArchive
 from autods.manifest import NAME
-from autods.published.archive import SPLITS, Part, PublishedDataset
-from autods.published.lmdb_file import LmdbFile
-from autods.published.metadata import LabelSet, path_key, read_metadata
-from autods.published.rows import Rows, hold_out_dev, make_rows
-from autods.published.shards import FILE_NAMES, Writers
-from autods.published.spec import FeatureArchive
 
 LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is told
 
 
 @dataclass(frozen=True)
 class Request:
-    """What does not change from dataset to dataset; see `autods.published.import_published`."""
+    """What does not change from dataset to dataset; see `autods.interop.published.import_published`."""
 
     root: DataRoot
     archive: FeatureArchive

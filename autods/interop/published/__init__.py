@@ -11,8 +11,8 @@ unpacked, and never changed. Each dataset becomes a feature set like an extracte
   of train and dev whose float16 features also occur in test, and further copies.
 - Features are the published numbers rounded to float16.
 
-What lies where is `autods.published.archive`'s, what the labels are
-`autods.published.metadata`'s.
+What lies where is `autods.interop.published.archive`'s, what the labels are
+`autods.interop.published.metadata`'s.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, UsageError
 from autods.interop.imports.common import check_request
-from autods.published.archive import PublishedDataset, is_published, open_published
-from autods.published.datasets import Request, import_dataset
-from autods.published.spec import STREAM, FeatureArchive, load_archive
+from autods.interop.published.archive import PublishedDataset, is_published, open_published
+from autods.interop.published.datasets import Request, import_dataset
+from autods.interop.published.spec import STREAM, FeatureArchive, load_archive
 
 __all__ = ["STREAM", "PublishedOutcome", "import_published", "is_published", "load_archive"]
 

@@ -20,8 +20,8 @@ from autods.fetch.many import duration, pause_after
 from autods.fetch.mirrors import described, most_useful, users_mirrors
 from autods.fetch.part_files import discard, part_of, place, set_aside
 from autods.fetch.sources.base import MirrorFailed, Seen, shown
-from autods.published.archive import whole_tar
-from autods.published.spec import FeatureArchive
+from autods.interop.published.archive import whole_tar
+from autods.interop.published.spec import FeatureArchive
 from autods.sources import Mirror
 
 BY_HAND = (
