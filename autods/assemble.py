@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from autods import __version__
-from autods.catalogue import Catalogue
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import UsageError
 from autods.features.class_names import load_text
 from autods.features.sets import StoredFeatures, describe_features, open_features
 from autods.features.shards import CODES
-from autods.manifest import PROTOCOLS, StreamItem, StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import PROTOCOLS, StreamItem, StreamSpec
 from autods.orders import Order
 from autods.stream_checks import (
     check_current,

@@ -24,7 +24,7 @@ from autods.image_sets import ImageFiles, ImageSet, Rows, Transform
 from autods.index.samples import PLACE, SPLITS, SampleIndex, load_samples
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
+    from autods.manifest.catalogue import Catalogue
 
 __all__ = ["ImageSet", "images_of_features", "open_images"]
 
@@ -68,7 +68,7 @@ def open_images(
     UnknownName, UsageError
         When there is no such split, protocol or label set.
     """
-    from autods.catalogue import Catalogue
+    from autods.manifest.catalogue import Catalogue
 
     root = root if isinstance(root, DataRoot) else DataRoot.open(root)
     catalogue = catalogue or Catalogue()

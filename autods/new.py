@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from autods.catalogue import Catalogue, load
 from autods.containers.base import printable
 from autods.core.files import atomic, hash_tree
 from autods.errors import LayoutError, UsageError
 from autods.layouts.base import is_image
-from autods.manifest import NAME, Manifest
+from autods.manifest.catalogue import Catalogue, load
+from autods.manifest.schema import NAME, Manifest
 
 TRAIN, DEV, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
 TEST_FRACTION = 0.2  # drawn, stratified, where the folder has no test part

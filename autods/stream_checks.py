@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from autods.catalogue import Catalogue
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UsageError
 from autods.features.sets import StoredFeatures, list_features
-from autods.manifest import StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import StreamSpec
 from autods.streams import Task
 
 # Of an encoder's provenance: may differ from dataset to dataset of a stream, for they change

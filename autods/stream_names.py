@@ -6,14 +6,14 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
-from autods.catalogue import Catalogue
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
 from autods.features.sets import list_encoders, list_features
-from autods.manifest import StreamItem, StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import StreamItem, StreamSpec
+from autods.manifest.stream import SyntheticData
 from autods.orders import Order
-from autods.stream_spec import SyntheticData
 from autods.streams import Stream
 
 SYNTHETIC = "synthetic"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.manifest import StreamItem, StreamSpec
+from autods.manifest.schema import StreamItem, StreamSpec
 from autods.orders import Order, ordered
 
 SHOWN = 6  # class numbers in the name of a task that nobody named

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from autods.catalogue import Catalogue
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import IndexMissing, UsageError
-from autods.manifest import PROTOCOLS, Manifest, StreamItem, StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import PROTOCOLS, Manifest, StreamItem, StreamSpec
 from autods.orders import Order
 from autods.stream_names import defined, refuse_for_synthetic, resolve
 from autods.stream_parts import Part, arrange, cut, shown_name

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
     from autods.images import ImageSet
-    from autods.manifest import StreamItem, StreamSpec
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import StreamItem, StreamSpec
 
 SCENARIOS = ("class-il", "task-il")
 SPLITS = ("train", "dev", "test")
@@ -315,7 +315,7 @@ class Stream:
         UsageError
             When a task was made by hand, so that no definition can name it.
         """
-        from autods.stream_spec import StreamSpec, SyntheticData
+        from autods.manifest.stream import StreamSpec, SyntheticData
 
         items = [task.item for task in self.tasks if task.item is not None]
         if len(items) < len(self.tasks):

@@ -15,8 +15,8 @@ from typing import Any
 from autods import __version__
 from autods.core.registry import unknown
 from autods.errors import UsageError
+from autods.manifest.stream import StreamItem
 from autods.orders import Order, ordered
-from autods.stream_spec import StreamItem
 from autods.streams import SCENARIOS, StoredFeatureSet, Stream, Task
 from autods.synthetic_features import DEFAULT_SCALE, SPLITS, SyntheticFeatures, published_shape
 

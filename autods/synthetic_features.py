@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from autods.catalogue import load
-from autods.manifest_files import shipped_manifests
+from autods.manifest.catalogue import load
+from autods.manifest.files import shipped_manifests
 
 GENERATOR = 1  # raise when the same parameters give other numbers than before
 BLOCK = 8192  # rows drawn at once; fixed, since every block has a seed of its own

@@ -65,7 +65,7 @@ class StreamChoice:
             When a name is unknown, an option has no use for this stream, or features are missing.
         """
         from autods.core.registry import unknown
-        from autods.manifest import PROTOCOLS
+        from autods.manifest.schema import PROTOCOLS
 
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
@@ -85,9 +85,9 @@ class StreamChoice:
         )
 
     def _stored(self, order: str | int) -> Stream:
-        from autods.catalogue import Catalogue
         from autods.core.registry import unknown
         from autods.core.root import DataRoot
+        from autods.manifest.catalogue import Catalogue
         from autods.stream_names import defined
         from autods.streams import Stream
 

@@ -243,8 +243,8 @@ def check_features(experiment: Experiment, encoder: str, root: DataRoot) -> None
     FeaturesMissing
         With the commands that get them.
     """
-    from autods.catalogue import Catalogue
     from autods.features.sets import list_features
+    from autods.manifest.catalogue import Catalogue
 
     needed = [item.dataset for item in Catalogue().stream(experiment.stream).datasets]
     here = set(list_features(root, encoder))

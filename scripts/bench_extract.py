@@ -34,7 +34,7 @@ from autods.encode.loader import Decoder, decoded_batches, usable_cores
 from autods.encode.preprocessing import Preprocessing, cut
 from autods.features.sets import open_features
 from autods.index.samples import load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 BATCH = 64
 MORE = 8  # times as many images where nothing is encoded, for a run of seconds

@@ -21,7 +21,7 @@ from autods.core.root import DataRoot
 from autods.encode.encoders.interface import Transform
 from autods.fetch.records import record_file
 from autods.index.samples import index_dataset
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 ZIP = "images.zip"

@@ -25,7 +25,7 @@ from urllib.parse import quote
 import yaml
 from bench_fetch_mirror import LASTING, PASSING, Mirror
 
-from autods.catalogue import Catalogue
+from autods.manifest.catalogue import Catalogue
 
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "autods"
 LARGE = "zz-large"  # the name of the dataset that is not tiny

@@ -31,7 +31,7 @@ from autods.core.root import DataRoot
 from autods.fetch.records import record_file
 from autods.images import ImageSet, open_images
 from autods.index.samples import index_dataset
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 RAW = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw"
 BATCH = 64

@@ -25,7 +25,7 @@ from autods.encode.engines.local import LocalEngine
 from autods.encode.extract import extract_dataset
 from autods.encode.jobs import Engine
 from autods.errors import AutodsError
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 NAME, IMAGES = "kills", 191  # one of them for testing, so there are 19 and 1 shards
 SHARD, BATCH, SHARDS = 10, 5, 20

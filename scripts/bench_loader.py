@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from autods.core.root import DataRoot
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
-from autods.manifest import StreamItem, StreamSpec
+from autods.manifest.schema import StreamItem, StreamSpec
 from autods.streams import FeatureSet, Stream
 
 ENCODER, NAME, CLASSES = "bench.random", "bench", 100

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from autods.catalogue import Catalogue
 from autods.layouts import Layout
-from autods.manifest import Manifest, SplitRule
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import Manifest, SplitRule
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "datasets.md"
 ORIGINAL = "Original: "  # how a quirk begins that tells what the published code does

@@ -15,7 +15,7 @@ import yaml
 from typer.main import get_command
 from warm import Warm
 
-from autods.catalogue import Catalogue
+from autods.manifest.catalogue import Catalogue
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"

@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from autods import __version__
-from autods.catalogue import Catalogue
 from autods.cli.complete import datasets, streams
+from autods.manifest.catalogue import Catalogue
 from bmc.complete import methods
 from bmc.methods import METHODS
 

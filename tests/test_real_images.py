@@ -29,12 +29,12 @@ from archives import REPOSITORY, checksum
 from encode_tools import MODEL, add_model
 from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
 
-from autods.catalogue import Catalogue
 from autods.core.files import hash_file, hash_tree
 from autods.core.root import DataRoot
 from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.extract import extract_dataset
 from autods.index.samples import load_samples
+from autods.manifest.catalogue import Catalogue
 from autods.streams import Stream
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")

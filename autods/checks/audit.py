@@ -21,7 +21,7 @@ from autods.core.files import hash_file, locked, write_json
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.index.samples import SPLITS, SampleIndex, load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 FORMAT = 1  # of audit.json; a change means that datasets are audited again
 EXAMPLES = 5

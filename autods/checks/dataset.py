@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
-    from autods.manifest import Manifest
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import Manifest
 
 PARTS = ("archives", "index", "counts", "features")
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Literal
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
     from autods.fetch.sources.base import Credentials
-    from autods.manifest import Manifest
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import Manifest
 
 PACKAGES = ("open_clip_torch", "h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
 INSTALL = "pip install autods-bmc installs everything again that it needs."

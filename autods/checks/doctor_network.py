@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from autods.checks.doctor import Check
 
 if TYPE_CHECKING:
-    from autods.manifest import Manifest, Mirror
+    from autods.manifest.schema import Manifest, Mirror
 
 SECONDS = 5.0  # a host that is silent for so long cannot be reached
 AT_ONCE = 16  # hosts asked at the same time

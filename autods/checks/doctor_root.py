@@ -12,7 +12,7 @@ from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
-    from autods.manifest import Manifest
+    from autods.manifest.schema import Manifest
 
 ELSEWHERE = "Correct its permissions, or choose another folder with --root or AUTODS_ROOT."
 LITTLE = 1_000_000_000  # bytes; with less, even small datasets stop half-way

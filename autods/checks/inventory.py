@@ -15,9 +15,9 @@ from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files, read_record
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
-    from autods.manifest import Manifest
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import Manifest
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from autods.errors import ManifestError
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
     from autods.core.root import DataRoot
-    from autods.manifest import Expected
+    from autods.manifest.schema import Expected
 
 
 def register(app: typer.Typer) -> None:
@@ -108,7 +108,7 @@ def manifest_schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of manifests, for editors that check YAML while you write."""
-    from autods.manifest import Manifest, StreamSpec
+    from autods.manifest.schema import Manifest, StreamSpec
 
     schema = (StreamSpec if stream else Manifest).model_json_schema(by_alias=True)
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})

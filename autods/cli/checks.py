@@ -16,8 +16,8 @@ from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
+    from autods.manifest.catalogue import Catalogue
 
 
 def register(app: typer.Typer) -> None:

@@ -13,8 +13,8 @@ from autods.cli.app import complete
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
+    from autods.manifest.catalogue import Catalogue
 
 Names = Annotated[
     list[str] | None,
@@ -39,7 +39,7 @@ def open_root(path: Path | None) -> DataRoot:
 
 def open_catalogue(folders: list[Path] | None) -> Catalogue:
     """Return the shipped manifests and those of ``--manifests``."""
-    from autods.catalogue import Catalogue
+    from autods.manifest.catalogue import Catalogue
 
     return Catalogue(folders or ())
 

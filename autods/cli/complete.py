@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autods.manifest_files import dataset_files, manifest_folders, stream_files
+from autods.manifest.files import dataset_files, manifest_folders, stream_files
 
 
 def datasets(incomplete: str) -> list[str]:

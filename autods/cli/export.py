@@ -13,8 +13,8 @@ from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
+    from autods.manifest.catalogue import Catalogue
 
 Names = Annotated[
     list[str] | None,

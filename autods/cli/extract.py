@@ -25,10 +25,10 @@ from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
     from autods.index.samples import IndexSummary
-    from autods.manifest import Manifest
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import Manifest
 
 
 ENGINES = ("local", "ray")

@@ -16,11 +16,11 @@ from autods.errors import AutodsError, ManifestError, UsageError, step_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
     from autods.fetch.plan import PlannedDataset
     from autods.fetch.report import Report
-    from autods.manifest import Manifest
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import Manifest
 
 Mirrors = Annotated[
     list[str] | None,

@@ -11,8 +11,8 @@ from autods.errors import AutodsError
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
     from autods.core.root import DataRoot
-    from autods.manifest import ClassTable, Expected, Manifest, SplitRule, TaskSpec
-    from autods.sources import FileEntry
+    from autods.manifest.schema import ClassTable, Expected, Manifest, SplitRule, TaskSpec
+    from autods.manifest.sources import FileEntry
 
 Rows = Iterator[tuple[str, str]]  # name on the left ("-": a bullet), text
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from autods.containers.array_specs import ArrayFile, format_of
 from autods.errors import AutodsError, LayoutError, UnsafePickle
-from autods.sources import ArrayFormat
+from autods.manifest.sources import ArrayFormat
 
 if TYPE_CHECKING:
     from autods.containers import Container

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from autods.sources import ArrayFormat, Strict
+from autods.manifest.sources import ArrayFormat, Strict
 
 SUFFIXES: dict[str, ArrayFormat] = {
     ".mat": "mat", ".h5": "hdf5", ".hdf5": "hdf5", ".npy": "npy", ".pkl": "pickle",

@@ -26,7 +26,7 @@ from autods.core.root import DataRoot
 from autods.errors import ContainerError
 
 if TYPE_CHECKING:
-    from autods.manifest import Manifest
+    from autods.manifest.schema import Manifest
 
 UNREADABLE = (".zst", ".lzma", ".z", ".lz")  # compressed files that would pass for plain ones
 

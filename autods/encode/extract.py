@@ -33,7 +33,7 @@ from autods.errors import TooManyUnreadable, UsageError
 from autods.features.sets import seal_features
 from autods.features.shards import Shard, read_shard
 from autods.index.samples import SampleIndex, load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 ONE_IN = 200  # images may be unreadable, and one of fewer; with more the dataset is damaged
 SHARD_SIZE = 16_384  # samples: 16 MiB of 512 float16 features

@@ -20,7 +20,7 @@ from autods.fetch.one_file import Action, FetchedFile, decide, fetch_file
 from autods.fetch.records import missing_files, verify_archives
 from autods.fetch.sources import ftp, gdrive, git, http, huggingface, kaggle, local
 from autods.fetch.sources.base import SOURCES, Source
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 __all__ = [
     "KINDS",

@@ -14,7 +14,7 @@ from autods.fetch.digests import digest
 from autods.fetch.magic import ENOUGH, told_apart
 from autods.fetch.sources.base import MirrorFailed
 from autods.fetch.sources.git import head_of
-from autods.manifest import Manifest, Mirror
+from autods.manifest.schema import Manifest, Mirror
 
 
 def import_files(

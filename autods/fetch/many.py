@@ -23,7 +23,7 @@ from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
 from autods.fetch.queue import Line, Task
 from autods.fetch.report import Report, Row, failed_row, look
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 PAUSES = (600.0, 3600.0)  # seconds before the second and the third round
 ASKED = 4  # tries of one dataset in which a host's own wish to wait is followed

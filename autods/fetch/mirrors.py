@@ -18,7 +18,7 @@ from autods.errors import (
     UsageError,
 )
 from autods.fetch.sources.base import MirrorFailed, shown
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 _BYTES = ("http", "ftp", "gdrive", "kaggle", "kaggle-competition", "huggingface", "file")
 

@@ -16,7 +16,7 @@ from autods.fetch.mirrors import described, fits, most_useful
 from autods.fetch.part_files import discard, part_of, place, set_aside
 from autods.fetch.records import is_recorded, record_file, recorded_files
 from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, seen_path, shown
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 Action = Literal["keep", "adopt", "set aside", "resume", "download"]
 

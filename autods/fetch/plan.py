@@ -21,7 +21,7 @@ from autods.fetch.mirrors import users_mirrors
 from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files
 from autods.fetch.sources.base import Seen, shown
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 HERE = "this machine"  # the host of local files
 HOSTS = {

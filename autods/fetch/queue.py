@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Condition
 
 from autods.fetch.plan import PlannedDataset
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 
 @dataclass(eq=False)

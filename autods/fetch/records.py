@@ -11,7 +11,7 @@ from autods.core.root import DataRoot
 from autods.errors import FetchError
 from autods.fetch.digests import digest, listing, size_of
 from autods.fetch.sources.base import shown
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 
 def record_file(

@@ -15,7 +15,7 @@ from autods.fetch.digests import size_of
 from autods.fetch.part_files import part_of
 from autods.fetch.records import is_recorded, recorded_files
 from autods.fetch.sources.base import shown
-from autods.manifest import FileEntry, Manifest
+from autods.manifest.schema import FileEntry, Manifest
 
 FORMAT = 1  # of the record
 WAITING = "waiting"  # the state of a dataset that has not ended yet

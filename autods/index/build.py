@@ -23,7 +23,7 @@ from autods.index.labels import (
     strata,
 )
 from autods.layouts.base import RawSample
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ import numpy as np
 
 from autods.core.root import DataRoot
 from autods.index.samples import SPLITS, SampleIndex, load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 NAMED = 5  # classes whose number of images differs
 

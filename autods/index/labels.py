@@ -21,7 +21,7 @@ from autods.errors import LayoutError
 from autods.index.splits import hold_out, hold_out_groups
 from autods.layouts.base import RawSample
 from autods.layouts.tables import TextFile, rows
-from autods.manifest import ClassTable, Manifest, SplitRule, TaskSpec
+from autods.manifest.schema import ClassTable, Manifest, SplitRule, TaskSpec
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
 

@@ -22,7 +22,7 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
 from autods.index.build import FORMAT, KEY, collect, opened, sample_table
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa

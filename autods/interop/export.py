@@ -29,11 +29,11 @@ from autods.core.registry import unknown
 from autods.errors import UsageError
 from autods.interop.export_formats import KINDS, Kind
 from autods.interop.export_source import ExportSource, open_export
-from autods.manifest import PROTOCOLS
+from autods.manifest.schema import PROTOCOLS
 
 if TYPE_CHECKING:
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
+    from autods.manifest.catalogue import Catalogue
 
 __all__ = ["ExportOutcome", "check_options", "export_features"]
 

@@ -17,8 +17,8 @@ from autods.features.shards import CODES
 
 if TYPE_CHECKING:
     from autods.assemble import Source
-    from autods.catalogue import Catalogue
     from autods.core.root import DataRoot
+    from autods.manifest.catalogue import Catalogue
 
 FORMAT = 1  # raise when the same request gives other files than before
 BLOCK = 8192  # rows held in memory at once
@@ -141,10 +141,10 @@ def open_export(
 ) -> ExportSource:
     """Open what is to be exported; see `autods.interop.export.export_features`."""
     from autods.assemble import open_source
-    from autods.catalogue import Catalogue
     from autods.core.registry import unknown
     from autods.features.sets import list_encoders
-    from autods.manifest import StreamItem
+    from autods.manifest.catalogue import Catalogue
+    from autods.manifest.schema import StreamItem
     from autods.stream_checks import check_current, check_protocol
 
     if (encoders := list_encoders(root)) and encoder not in encoders:

@@ -13,7 +13,7 @@ from autods.containers import Container
 from autods.containers.array_specs import ArrayFile, ArrayImages
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
-from autods.sources import Strict
+from autods.manifest.sources import Strict
 
 
 class ArrayPart(Strict):

@@ -30,7 +30,7 @@ class RawSample:
     member
         Path inside that container, POSIX, as the container spells it.
     labels
-        Task name to label key (text); see `autods.manifest.TaskSpec`.
+        Task name to label key (text); see `autods.manifest.schema.TaskSpec`.
     split
         Official split name, or ``None`` when the archive has none.
     group

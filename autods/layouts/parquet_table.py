@@ -11,7 +11,7 @@ from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
-from autods.sources import Strict
+from autods.manifest.sources import Strict
 
 
 class ParquetPart(Strict):

@@ -13,7 +13,7 @@ from typing import Any
 from autods.core.files import hash_file, hash_tree
 from autods.core.root import DataRoot
 from autods.fetch.records import record_file
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 REPOSITORY = Path(__file__).resolve().parents[2]

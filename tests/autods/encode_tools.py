@@ -26,7 +26,7 @@ from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.fetch.records import record_file
 from autods.index.samples import index_dataset
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 MODEL = "tiny-test-vit"
 CONFIG = {

@@ -12,7 +12,7 @@ from archives import folders_layout, make_zip, manifest_of, placed
 from PIL import Image
 
 from autods.core.root import DataRoot
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 SPLITS = {"clean": {"rule": "official", "dev_fraction": 0}, "paper": {"rule": "official"}}
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 
 def content(name: str, size: int = 100_000) -> bytes:

@@ -15,13 +15,13 @@ from fixtures import FIXTURES, Fixture
 from fixtures.tools import MADE
 from PIL import Image
 
-from autods.catalogue import Catalogue
 from autods.containers import MemberReader
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.fetch import fetch_dataset
 from autods.index.samples import SampleIndex, index_dataset, load_samples, verify_index
-from autods.manifest import Manifest, Mirror
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import Manifest, Mirror
 
 
 def test_every_shipped_dataset_has_a_fixture():

@@ -20,7 +20,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.index.samples import index_dataset, load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 
 class Notes(Silent):

@@ -10,7 +10,6 @@ import yaml
 from archives import checksum
 from flawed import make_flawed, write_manifest
 
-from autods.catalogue import Catalogue
 from autods.checks.inventory import take_inventory
 from autods.cli.catalogue import info, list_datasets, manifest_schema, status
 from autods.cli.extract import index
@@ -18,7 +17,8 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ManifestError, UnknownName
 from autods.index.samples import index_dataset
-from autods.manifest import Manifest, StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import Manifest, StreamSpec
 
 EXPECTED = {
     "classes": 3,

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
-from autods.catalogue import Catalogue
 from autods.checks.dataset import doctor_network
 from autods.checks.doctor import Check, examine, show
 from autods.checks.doctor_network import address_of, ask, check_network
 from autods.checks.doctor_root import _locks, check_root
 from autods.core.root import DataRoot
-from autods.manifest import Manifest, Mirror
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import Manifest, Mirror
 
 VARIABLES = [
     *("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME"),

@@ -80,7 +80,7 @@ def expected(
     root: DataRoot, protocol: str = "clean", task: str = "kind"
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the features and labels that a stream gives, per split."""
-    from autods.manifest import StreamItem, StreamSpec
+    from autods.manifest.schema import StreamItem, StreamSpec
 
     spec = StreamSpec(name="x", title="x", datasets=[StreamItem(dataset="pets", task=task)])
     (opened,) = Stream.open(spec, root, ENCODER, protocol=protocol, normalize="none").tasks

@@ -47,7 +47,7 @@ from autods.errors import (
 from autods.features.sets import open_features
 from autods.features.shards import read_shard
 from autods.index.samples import SampleIndex, index_dataset, load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 
 class Lines(Silent):

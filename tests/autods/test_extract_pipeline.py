@@ -39,7 +39,7 @@ from autods.encode.timings import Processes, Stages
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset, load_samples
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 
 @pytest.fixture

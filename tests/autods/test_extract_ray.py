@@ -32,7 +32,7 @@ from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.timings import Processes
 from autods.errors import ClusterError, TooManyUnreadable, UsageError
 from autods.index.samples import index_dataset
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"

@@ -13,7 +13,7 @@ from autods.encode.extract import extract_dataset
 from autods.errors import FeatureMismatch, UsageError
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset
-from autods.manifest import Manifest, StreamItem, StreamSpec
+from autods.manifest.schema import Manifest, StreamItem, StreamSpec
 from autods.streams import Stream
 
 

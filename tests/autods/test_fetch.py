@@ -20,7 +20,7 @@ from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, DiskFull, FetchError, LinkGone, UsageError
 from autods.fetch import KINDS, SOURCES, decide, fetch_dataset, missing_files, verify_archives
 from autods.fetch.sources import base
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = b"not really an archive\n" * 1000
 

@@ -28,7 +28,7 @@ from many_tools import (
 from autods.cli.fetch import fetch
 from autods.core.root import DataRoot
 from autods.fetch.report import Report
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 STEP = "Look for the file on the homepage"
 

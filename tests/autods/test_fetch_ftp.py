@@ -17,7 +17,7 @@ from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 pyftpdlib = pytest.importorskip("pyftpdlib")
 

@@ -16,7 +16,7 @@ from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, QuotaExceeded
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"drive").digest(300_000))
 ID = "1hbzc_P1FuxMkcabkgn9ZKinBwW683j45"

@@ -17,7 +17,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch import fetch_dataset, verify_archives
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 
 class SilentHandler(SimpleHTTPRequestHandler):

@@ -32,7 +32,7 @@ from autods.errors import (
 )
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = hashlib.shake_128(b"content").digest(300_000)
 OTHER = hashlib.shake_128(b"other").digest(310_000)

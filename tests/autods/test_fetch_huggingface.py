@@ -17,7 +17,7 @@ from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base, huggingface
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"hub").digest(300_000))
 REVISION = "c877bcd43f099cd0196738f714544e355477f3fd"

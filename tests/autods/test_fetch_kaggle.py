@@ -17,7 +17,7 @@ from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base, kaggle
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = b"PK\x03\x04" + hashlib.shake_128(b"kaggle").digest(300_000)
 BASIC = "Basic YW5uOnNlY3JldA=="  # ann:secret

@@ -32,7 +32,7 @@ CHILD = """
 import json, os, signal, sys
 import httpx
 from autods.fetch import fetch_dataset
-from autods.manifest import FileEntry, Manifest
+from autods.manifest.schema import FileEntry, Manifest
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 

@@ -21,7 +21,7 @@ from autods.fetch.many import fetch_many
 from autods.fetch.plan import HERE, free_bytes, plan_dataset
 from autods.fetch.report import Report
 from autods.fetch.sources import base
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, FetchError, UsageError
 from autods.fetch import missing_files, verify_archives
 from autods.fetch.by_hand import import_files
-from autods.manifest import FileEntry, Manifest, Mirror
+from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 A, B = b"PK\x03\x04 first", b"PK\x03\x04 second"
 NOWHERE = "http://no-such-host.invalid/x"

@@ -35,7 +35,7 @@ from autods.features.sets import open_features
 from autods.images import ImageSet, open_images
 from autods.index.samples import index_dataset
 from autods.interop.imports.from_files import import_npz_folder
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 from autods.streams import Stream
 from autods.synthetic import synthetic_stream
 

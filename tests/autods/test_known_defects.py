@@ -14,13 +14,13 @@ import pytest
 from fixtures import FIXTURES
 from test_all_datasets import published_by
 
-from autods.catalogue import Catalogue
 from autods.containers import MemberReader, open_container
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash
 from autods.fetch import fetch_dataset
 from autods.index.samples import index_dataset, load_samples
+from autods.manifest.catalogue import Catalogue
 
 ZIP = "the-simpsons-characters-dataset.zip"
 

@@ -16,7 +16,7 @@ from autods.core.root import DataRoot
 from autods.errors import LayoutError
 from autods.index.build import opened
 from autods.layouts import AnyLayout, RawSample
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 
 IMAGE = b"not decoded here"
 

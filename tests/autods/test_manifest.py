@@ -8,9 +8,9 @@ import pytest
 import yaml
 from archives import REPOSITORY, folders_layout, make_zip, manifest_of
 
-from autods.catalogue import Catalogue, load
 from autods.errors import ManifestError
-from autods.manifest import Manifest, TaskSpec
+from autods.manifest.catalogue import Catalogue, load
+from autods.manifest.schema import Manifest, TaskSpec
 
 EXAMPLES = REPOSITORY / "docs" / "examples" / "manifests"
 

@@ -15,13 +15,13 @@ import pytest
 import yaml
 from archives import REPOSITORY, make_folder, make_zip, placed
 
-from autods.catalogue import load
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.index.samples import index_dataset, load_samples
 from autods.layouts import FAMILIES
-from autods.manifest import Manifest, StreamSpec
-from autods.sources import FORMS
+from autods.manifest.catalogue import load
+from autods.manifest.schema import Manifest, StreamSpec
+from autods.manifest.sources import FORMS
 
 PAGE = (REPOSITORY / "docs" / "manifests.md").read_text(encoding="utf-8")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from archives import make_folder, placed
 
-from autods.catalogue import Catalogue
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.index.samples import IndexSummary, index_dataset
+from autods.manifest.catalogue import Catalogue
 from autods.new import new_manifest, remarks
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from archives import make_folder, placed
 
-from autods.catalogue import Catalogue
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.index.samples import SampleIndex, index_dataset, load_samples
+from autods.manifest.catalogue import Catalogue
 from autods.new_csv import manifest_from_csv
 
 PICTURES = {f"shots/{c}/{i}.png": f"{c}{i}".encode() for c in "ab" for i in range(10)}

@@ -15,13 +15,13 @@ from PIL import Image
 from servers.hosts import Hub
 from servers.web import Storage, running
 
-from autods.catalogue import Catalogue
 from autods.containers import MemberReader
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import LayoutError, RulesNotAccepted, UnknownName, Unreachable, UsageError
 from autods.fetch import fetch_dataset
 from autods.index.samples import index_dataset, load_samples
+from autods.manifest.catalogue import Catalogue
 from autods.new_hub import manifest_from_hub
 
 NAME, REVISION, COPY = "ann/cats", "c" * 40, "d" * 40

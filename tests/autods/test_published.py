@@ -27,7 +27,6 @@ from published_archive import (
     write_dataset,
 )
 
-from autods.catalogue import Catalogue
 from autods.checks.features import verify_features
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
@@ -35,6 +34,7 @@ from autods.errors import AutodsError, FeatureMismatch, UnknownName, UsageError
 from autods.features.sets import StoredFeatures, open_features
 from autods.features.shards import CODES, read_shard, write_shard
 from autods.interop.published import PublishedOutcome, datasets, import_published, shards
+from autods.manifest.catalogue import Catalogue
 from autods.streams import Stream
 
 ENCODER = "ViT-L-14.published-stream"

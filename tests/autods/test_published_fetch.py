@@ -29,7 +29,7 @@ from autods.fetch.part_files import part_of
 from autods.fetch.sources import base
 from autods.interop.published.download import fetch_archive
 from autods.interop.published.spec import FeatureArchive, load_archive
-from autods.manifest_files import shipped_manifests
+from autods.manifest.files import shipped_manifests
 
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ARCHIVE = load_archive("stream-clip")

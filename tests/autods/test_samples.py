@@ -27,7 +27,7 @@ from autods.index.samples import (
     load_samples,
     verify_index,
 )
-from autods.manifest import Manifest, SplitRule
+from autods.manifest.schema import Manifest, SplitRule
 
 MEMBERS = {
     f"{split}/{kind}/{i}.jpg": f"{split}{kind}{i}".encode()
@@ -323,7 +323,7 @@ def test_verify_finds_an_archive_that_is_not_the_indexed_one(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from autods.manifest import Manifest
+from autods.manifest.schema import Manifest
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.index.samples import index_dataset

@@ -12,12 +12,12 @@ import pytest
 from archives import REPOSITORY, placed
 from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
 
-from autods.catalogue import Catalogue
 from autods.containers import MemberReader
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.index.samples import SampleIndex, index_dataset, load_samples, verify_index
-from autods.manifest import Manifest
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import Manifest
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autods.index.labels import TaskLabels, assign_splits, group_numbers, strata
 from autods.index.splits import hold_out, hold_out_groups
 from autods.layouts import RawSample
-from autods.manifest import SplitRule
+from autods.manifest.schema import SplitRule
 
 samples = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=60)
 fractions = st.floats(0, 0.9)

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from archives import folders_layout, make_zip, manifest_of, placed
 
-from autods.catalogue import Catalogue
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import ManifestError, UnknownName, UsageError
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.samples import index_dataset
-from autods.manifest import StreamItem, StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import StreamItem, StreamSpec
 from autods.stream_table import tabulate
 from autods.streams import Stream
 

@@ -12,14 +12,14 @@ from archives import folders_layout, make_zip, manifest_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autods.catalogue import Catalogue
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import open_features, seal_features
 from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
 from autods.interop.imports.from_files import import_npz_folder
-from autods.manifest import StreamItem, StreamSpec
+from autods.manifest.catalogue import Catalogue
+from autods.manifest.schema import StreamItem, StreamSpec
 from autods.stream_names import resolve
 from autods.streams import FeatureSet, Stream, Task, l2_normalize
 

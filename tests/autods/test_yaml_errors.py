@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from autods.catalogue import Catalogue, load
 from autods.errors import ManifestError
-from autods.manifest import Manifest, StreamSpec
+from autods.manifest.catalogue import Catalogue, load
+from autods.manifest.schema import Manifest, StreamSpec
 
 MANIFEST: dict[str, Any] = {
     "name": "skin",

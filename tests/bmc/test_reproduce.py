@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from published_archive import simple_sets, write_dataset
 
-from autods.catalogue import Catalogue
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UnknownName
 from autods.interop.published import import_published, load_archive
+from autods.manifest.catalogue import Catalogue
 from bmc.config import Config
 from bmc.methods import METHODS as REGISTRY
 from bmc.reproduce import (

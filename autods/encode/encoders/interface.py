@@ -75,7 +75,7 @@ class Encoder(Protocol):
 
     It is handed to the extraction of an indexed dataset::
 
-        from autods.catalogue import Catalogue
+        from autods.manifest.catalogue import Catalogue
         from autods.encode.extract import extract_dataset
         from autods.core.root import DataRoot
 

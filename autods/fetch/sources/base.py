@@ -20,7 +20,7 @@ from autods.core.registry import Registry
 from autods.errors import ChecksumMismatch, FetchError, QuotaExceeded, Unreachable
 from autods.fetch import magic
 from autods.fetch.digests import digest_of, size_of
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 RETRIES = 4  # failures in a row, without one byte gained, before a mirror is given up
 BACKOFF = 1.0  # seconds before the first retry; doubled for each further one

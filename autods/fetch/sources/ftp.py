@@ -21,7 +21,7 @@ from autods.fetch.sources.base import (
     receive,
     shown,
 )
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
     import socket

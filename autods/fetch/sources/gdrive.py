@@ -18,7 +18,7 @@ from autods.errors import LinkGone, QuotaExceeded
 from autods.fetch.magic import title_of
 from autods.fetch.sources.base import SOURCES, MirrorFailed
 from autods.fetch.sources.http import fetch_url
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
     import httpx

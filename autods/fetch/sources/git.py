@@ -14,7 +14,7 @@ from autods.core.progress import Progress
 from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch.digests import remove
 from autods.fetch.sources.base import SOURCES, Interrupted, MirrorFailed, persist
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 SETTINGS = {
     "core.autocrlf": "false",

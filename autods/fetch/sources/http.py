@@ -34,7 +34,7 @@ from autods.fetch.sources.base import (
     shown,
 )
 from autods.fetch.sources.http_errors import explained, unusable
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
     import httpx

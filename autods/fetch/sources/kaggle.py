@@ -23,7 +23,7 @@ from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
 from autods.fetch.sources.base import SOURCES, Credentials, MirrorFailed
 from autods.fetch.sources.http import Explain, fetch_url, is_elsewhere
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
     import httpx

@@ -15,7 +15,7 @@ from autods.core.progress import Progress
 from autods.errors import LinkGone
 from autods.fetch.digests import is_folder, size_of
 from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, receive
-from autods.manifest import FileEntry, Mirror
+from autods.manifest.schema import FileEntry, Mirror
 
 
 @SOURCES.register("file")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from autods.core.registry import Registry, unknown
 from autods.errors import LayoutError, UsageError
-from autods.manifest import NAME
+from autods.manifest.schema import NAME
 
 Array = npt.NDArray[Any]
 

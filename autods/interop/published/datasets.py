@@ -25,7 +25,7 @@ from autods.interop.published.metadata import LabelSet, path_key, read_metadata
 from autods.interop.published.rows import Rows, hold_out_dev, make_rows
 from autods.interop.published.shards import FILE_NAMES, Writers
 from autods.interop.published.spec import FeatureArchive
-from autods.manifest import NAME
+from autods.manifest.schema import NAME
 
 LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is told
 

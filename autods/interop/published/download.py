@@ -22,7 +22,7 @@ from autods.fetch.part_files import discard, part_of, place, set_aside
 from autods.fetch.sources.base import MirrorFailed, Seen, shown
 from autods.interop.published.archive import whole_tar
 from autods.interop.published.spec import FeatureArchive
-from autods.sources import Mirror
+from autods.manifest.sources import Mirror
 
 BY_HAND = (
     "Run the same command again later, or download the file in a browser ({homepage}) and run "

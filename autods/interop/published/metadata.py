@@ -21,7 +21,7 @@ import numpy.typing as npt
 from autods.core import pickles
 from autods.errors import ContainerError, LayoutError, UnsafePickle
 from autods.interop.published.archive import SPLITS, Part
-from autods.manifest import TASK
+from autods.manifest.schema import TASK
 
 Positions = Mapping[bytes, int]  # key of a feature to its number in the order of the keys
 ONLY = "class"  # what a dataset's only label set is called here, as in the manifests

@@ -11,11 +11,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from autods.catalogue import load
 from autods.core.registry import unknown
 from autods.errors import ManifestError
-from autods.manifest_files import manifest_folders
-from autods.sources import FileEntry, Mirror, Strict
+from autods.manifest.catalogue import load
+from autods.manifest.files import manifest_folders
+from autods.manifest.sources import FileEntry, Mirror, Strict
 
 STREAM = "stream-clip"  # the published archive of the Stream datasets
 

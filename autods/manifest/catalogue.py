@@ -1,6 +1,6 @@
 """Where manifests and streams are found, and what is said of a file that is wrong.
 
-What a manifest holds is in `autods.manifest`.
+What a manifest holds is in `autods.manifest.schema`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from autods.core.registry import unknown
 from autods.errors import ManifestError
-from autods.manifest import FileEntry, Manifest, StreamItem, StreamSpec
-from autods.manifest_files import dataset_files, manifest_folders, stream_files
-from autods.yaml_errors import explain
+from autods.manifest.explain import explain
+from autods.manifest.files import dataset_files, manifest_folders, stream_files
+from autods.manifest.schema import FileEntry, Manifest, StreamItem, StreamSpec
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -1,9 +1,9 @@
-"""Typed manifests of datasets; those of streams are in `autods.stream_spec`.
+"""Typed manifests of datasets; those of streams are in `autods.manifest.stream`.
 
 A dataset is data: one YAML file checked against `Manifest`. How its archives are
 read is code, one layout family per file in `autods.layouts`. Unknown keys are
 refused; unknown facts are ``null``, never a guess. Where the files are found and how
-their errors are told is `autods.catalogue`'s.
+their errors are told is `autods.manifest.catalogue`'s.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from autods.core.patterns import Pattern
 from autods.core.registry import unknown
 from autods.layouts import AnyLayout
-from autods.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
-from autods.stream_spec import Protocol, StreamItem, StreamSpec
+from autods.manifest.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
+from autods.manifest.stream import Protocol, StreamItem, StreamSpec
 
 __all__ = [
     "PROTOCOLS",

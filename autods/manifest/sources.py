@@ -1,6 +1,6 @@
 """Where the files of a dataset come from: mirrors, checksums, a licence to accept.
 
-Part of the manifest's schema (`autods.manifest`); how bytes come from each kind of
+Part of the manifest's schema (`autods.manifest.schema`); how bytes come from each kind of
 mirror is in `autods.fetch`.
 """
 

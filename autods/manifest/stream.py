@@ -1,6 +1,6 @@
 """Stream definitions: which tasks, of which classes, in which order; a YAML file or Python.
 
-Part of the schema of `autods.manifest`; how a definition becomes tasks is in
+Part of the schema of `autods.manifest.schema`; how a definition becomes tasks is in
 `autods.stream_parts`, how it is opened in `autods.assemble`.
 """
 
@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from autods.core.files import atomic
-from autods.sources import Strict
+from autods.manifest.sources import Strict
 
 Protocol = Literal["clean", "paper"]
 

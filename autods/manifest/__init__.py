@@ -1,0 +1,1 @@
+"""Manifests: their schema, sources, streams, files and catalogue."""
