@@ -185,16 +185,16 @@ def new(
             "expected one of --folder, --csv and --hf; nothing was written. See autods new --help."
         )
     if folder is not None:
-        from autods.new import new_manifest, remarks
+        from autods.manifest.new.folder import new_manifest, remarks
 
         target = new_manifest(name, folder, out)
         found = remarks(target, folder)
     elif csv is not None:
-        from autods.new_csv import manifest_from_csv
+        from autods.manifest.new.csv_file import manifest_from_csv
 
         target, found = manifest_from_csv(name, csv, out)
     else:
-        from autods.new_hub import manifest_from_hub
+        from autods.manifest.new.hub import manifest_from_hub
 
         target, found = manifest_from_hub(name, hf or "", out)
     print(target)

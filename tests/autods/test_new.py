@@ -11,7 +11,7 @@ from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.index.samples import IndexSummary, index_dataset
 from autods.manifest.catalogue import Catalogue
-from autods.new import new_manifest, remarks
+from autods.manifest.new.folder import new_manifest, remarks
 
 
 def images(tmp_path: Path, *places: str, each: int = 10) -> Path:

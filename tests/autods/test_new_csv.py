@@ -12,7 +12,7 @@ from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.index.samples import SampleIndex, index_dataset, load_samples
 from autods.manifest.catalogue import Catalogue
-from autods.new_csv import manifest_from_csv
+from autods.manifest.new.csv_file import manifest_from_csv
 
 PICTURES = {f"shots/{c}/{i}.png": f"{c}{i}".encode() for c in "ab" for i in range(10)}
 

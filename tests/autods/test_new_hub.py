@@ -22,7 +22,7 @@ from autods.errors import LayoutError, RulesNotAccepted, UnknownName, Unreachabl
 from autods.fetch import fetch_dataset
 from autods.index.samples import index_dataset, load_samples
 from autods.manifest.catalogue import Catalogue
-from autods.new_hub import manifest_from_hub
+from autods.manifest.new.hub import manifest_from_hub
 
 NAME, REVISION, COPY = "ann/cats", "c" * 40, "d" * 40
 NAMES = ["tabby", "siamese"]

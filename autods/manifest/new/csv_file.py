@@ -17,7 +17,7 @@ from autods.core.csv_files import NOTHING, CsvFile, read_csv
 from autods.core.files import atomic, hash_file
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
-from autods.new import (
+from autods.manifest.new.folder import (
     DEV,
     TEST,
     TEST_FRACTION,

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
 from autods.fetch.sources.huggingface import LOG_IN, SITE, credentials
-from autods.new import TEST_FRACTION, check_target, counted, next_steps, write_manifest
+from autods.manifest.new.folder import (
+    TEST_FRACTION,
+    check_target,
+    counted,
+    next_steps,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling

@@ -1,6 +1,6 @@
 """Write a manifest for a folder of images that lie in class folders.
 
-For images listed in a CSV file see `autods.new_csv`, for the Hub `autods.new_hub`.
+For images listed in a CSV file see `autods.manifest.new.csv_file`, for the Hub `autods.manifest.new.hub`.
 """
 
 from __future__ import annotations
