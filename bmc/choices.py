@@ -13,7 +13,7 @@ from autods.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from autods.streams import Stream
+    from autods.streams.stream import Stream
     from bmc.config import Config
 
 NAME_LENGTH = 40  # characters of a folder's default name
@@ -72,7 +72,7 @@ class StreamChoice:
         return self._synthetic(order) if self.stream == "synthetic" else self._stored(order)
 
     def _synthetic(self, order: str | int) -> Stream:
-        from autods.synthetic import synthetic_stream
+        from autods.streams.synthetic import synthetic_stream
 
         self._refuse({"--encoder": self.encoder, "--classes-per-task": self.classes_per_task})
         size: dict[str, Any] = {} if self.scale is None else {"scale": self.scale}
@@ -88,8 +88,8 @@ class StreamChoice:
         from autods.core.registry import unknown
         from autods.core.root import DataRoot
         from autods.manifest.catalogue import Catalogue
-        from autods.stream_names import defined
-        from autods.streams import Stream
+        from autods.streams.resolve import defined
+        from autods.streams.stream import Stream
 
         self._refuse({"--scale": self.scale, "--stream-seed": self.stream_seed})
         catalogue = Catalogue(self.manifests or ())

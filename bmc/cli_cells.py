@@ -13,7 +13,7 @@ from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
-    from autods.streams import Stream
+    from autods.streams.stream import Stream
     from bmc.choices import StreamChoice
     from bmc.config import Config
     from bmc.sweep import Cell

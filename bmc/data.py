@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autods.errors import FeaturesMissing, UsageError
-from autods.streams import FeatureSet, Stream, TextSource
+from autods.streams.stream import FeatureSet, Stream, TextSource
 
 RESIDENT = 0.6  # share of the free device memory that one table may take
 
@@ -42,7 +42,7 @@ def no_texts(templates: str) -> npt.NDArray[np.float32]:
 class TaskTensors:
     """One task on the device. Its classes are ``start ... stop - 1`` of the stream.
 
-    ``texts`` loads the embedded names of these classes; see `autods.streams.Task.texts`.
+    ``texts`` loads the embedded names of these classes; see `autods.streams.stream.Task.texts`.
     """
 
     index: int

@@ -14,7 +14,7 @@ from autods import __version__ as autods_version
 from autods.core.files import locked
 from autods.core.progress import Progress as Reporter
 from autods.core.progress import Silent
-from autods.streams import Stream
+from autods.streams.stream import Stream
 from bmc import __version__ as bmc_version
 from bmc import costs, metrics
 from bmc.choices import check_fitting

@@ -25,7 +25,13 @@ from bmc.choices import StreamChoice
 from bmc.sweep import Cell
 
 # What every cell imports; torch's optimisers need the compiler, which takes a second or two.
-PRELOADED = [__name__, "bmc.experiment", "autods.synthetic", "torch._dynamo", "safetensors.torch"]
+PRELOADED = [
+    __name__,
+    "bmc.experiment",
+    "autods.streams.synthetic",
+    "torch._dynamo",
+    "safetensors.torch",
+]
 ATTEMPTS = 2  # processes that a cell may cost
 LOOK = 1.0  # seconds between two looks at Ray's tasks
 

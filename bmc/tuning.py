@@ -22,7 +22,7 @@ from bmc.config import Config
 from bmc.sweep import ALL, Cell, Change, parse_grid, plan_cells, uses
 
 if TYPE_CHECKING:
-    from autods.streams import Stream
+    from autods.streams.stream import Stream
     from bmc.report.results import Run
 
 # Fields that say what is compared or how it is measured: the best value is no hyper-parameter.

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from bench_bmc_plain import PlainBMC
 
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 from bmc import metrics
 from bmc.config import Config
 from bmc.data import TaskTensors, to_tensors

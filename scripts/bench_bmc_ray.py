@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 
 from autods.core.progress import Silent
 from autods.encode.engines.ray_engine import import_ray
-from autods.streams import Stream
-from autods.synthetic import synthetic_stream
+from autods.streams.stream import Stream
+from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine, open_engine
 from bmc.experiment import run

@@ -29,9 +29,9 @@ from autods.core.files import hash_file
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.fetch.records import record_file
-from autods.images import ImageSet, open_images
 from autods.index.samples import index_dataset
 from autods.manifest.schema import Manifest
+from autods.streams.images import ImageSet, open_images
 
 RAW = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw"
 BATCH = 64

@@ -32,8 +32,8 @@ from autods.interop.huggingface import dataset_dict
 from autods.interop.mammoth import FeatureRows
 from autods.interop.scikit import learn_stream, task_batches
 from autods.interop.torch_data import TaskDataset, loader
-from autods.streams import FeatureSet, Stream, Task
-from autods.synthetic import synthetic_stream
+from autods.streams.stream import FeatureSet, Stream, Task
+from autods.streams.synthetic import synthetic_stream
 
 BATCH = 64
 

@@ -26,7 +26,7 @@ from autods.core.root import DataRoot
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.manifest.schema import StreamItem, StreamSpec
-from autods.streams import FeatureSet, Stream
+from autods.streams.stream import FeatureSet, Stream
 
 ENCODER, NAME, CLASSES = "bench.random", "bench", 100
 SHARD_ROWS = 16_384

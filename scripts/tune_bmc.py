@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from autods.core.root import DataRoot
-from autods.streams import Stream
+from autods.streams.stream import Stream
 from bmc.config import Config
 from bmc.data import Split, TaskTensors, to_tensors
 from bmc.evaluate import evaluate

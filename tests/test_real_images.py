@@ -35,7 +35,7 @@ from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.extract import extract_dataset
 from autods.index.samples import load_samples
 from autods.manifest.catalogue import Catalogue
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
 

@@ -158,7 +158,7 @@ def _to_export(
         return {name: (name, task) for name in names or []}
     if task is not None:
         raise UsageError("--stream says which label sets are meant; leave --task out.")
-    from autods.stream_names import resolve
+    from autods.streams.resolve import resolve
 
     items = resolve(stream, root, encoder, catalogue).datasets
     return {

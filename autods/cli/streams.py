@@ -14,7 +14,7 @@ from autods.errors import UsageError
 
 if TYPE_CHECKING:
     from autods.orders import Order
-    from autods.stream_table import Row, Table
+    from autods.streams.table import Row, Table
 
 Stream = Annotated[
     str,
@@ -59,7 +59,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show the tasks of a stream: classes, samples, and the number of the first class."""
-    from autods.stream_table import as_json
+    from autods.streams.table import as_json
 
     table = _table(stream, encoder, protocol, order, classes_per_task, max_tasks, root, manifests)
     if json:
@@ -116,7 +116,7 @@ def _table(
     root: Path | None,
     manifests: list[Path] | None,
 ) -> Table:
-    from autods.stream_table import tabulate
+    from autods.streams.table import tabulate
 
     return tabulate(
         stream,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.streams import SPLITS, FeatureSet, Stream, Task
+from autods.streams.stream import SPLITS, FeatureSet, Stream, Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from autods.interop.arrays import class_names, feature_sets
 from autods.interop.torch_data import TaskDataset
-from autods.streams import SPLITS, Stream
+from autods.streams.stream import SPLITS, Stream
 
 
 def benchmark(stream: Stream, splits: Sequence[str] | None = None) -> Any:

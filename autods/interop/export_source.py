@@ -16,9 +16,9 @@ from autods.errors import UsageError
 from autods.features.shards import CODES
 
 if TYPE_CHECKING:
-    from autods.assemble import Source
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
+    from autods.streams.open import Source
 
 FORMAT = 1  # raise when the same request gives other files than before
 BLOCK = 8192  # rows held in memory at once
@@ -140,12 +140,12 @@ def open_export(
     catalogue: Catalogue | None,
 ) -> ExportSource:
     """Open what is to be exported; see `autods.interop.export.export_features`."""
-    from autods.assemble import open_source
     from autods.core.registry import unknown
     from autods.features.sets import list_encoders
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import StreamItem
-    from autods.stream_checks import check_current, check_protocol
+    from autods.streams.checks import check_current, check_protocol
+    from autods.streams.open import open_source
 
     if (encoders := list_encoders(root)) and encoder not in encoders:
         raise unknown("encoder with features under the root", encoder, encoders)

@@ -14,7 +14,7 @@ import numpy as np
 from autods.core.registry import unknown
 from autods.interop.arrays import feature_set
 from autods.interop.export_formats import column_types, fixed_rows, quiet_datasets
-from autods.streams import SPLITS, Stream, Task
+from autods.streams.stream import SPLITS, Stream, Task
 
 NUMBERINGS = ("stream", "task")
 
@@ -42,7 +42,7 @@ def dataset_dict(
         ``stream``: global labels; where two classes of the stream have the same name, names
         are written ``task/class``. ``task``: labels from 0 on, with the task's class names.
     images
-        Add the images, which need an index; see `autods.streams.Task.images`.
+        Add the images, which need an index; see `autods.streams.stream.Task.images`.
     cache_dir
         Where image files are copied to; default: the cache of ``datasets``.
 
@@ -55,7 +55,7 @@ def dataset_dict(
     UnknownName
         When there is no such numbering.
     ImagesMissing, IndexMissing, FeatureMismatch
-        See `autods.streams.Task.images`.
+        See `autods.streams.stream.Task.images`.
     """
     from datasets import DatasetDict
 

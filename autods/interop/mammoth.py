@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from autods.errors import UsageError
 from autods.interop.arrays import class_names, feature_set
-from autods.streams import Stream, Task
+from autods.streams.stream import Stream, Task
 
 BACKBONE = "autods-mlp"
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from autods.errors import UsageError
 from autods.interop.arrays import feature_set
-from autods.streams import Stream, Task
+from autods.streams.stream import Stream, Task
 
 Matrix = npt.NDArray[np.float64]
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -27,7 +27,7 @@ def task_batches(
     Yields
     ------
     Features float32 [b, d] and global labels int64 [b]; every sample once per epoch, in the
-    order of `autods.streams.FeatureSet.batches` with seed ``(seed, task, epoch)``.
+    order of `autods.streams.stream.FeatureSet.batches` with seed ``(seed, task, epoch)``.
     """
     for epoch in range(epochs):
         for x, y in task.train.batches(batch_size, (seed, task.index, epoch)):

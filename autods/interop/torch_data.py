@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from autods.interop.arrays import feature_set
-from autods.streams import Stream, Task
+from autods.streams.stream import Stream, Task
 
 
 class TaskDataset(Dataset[tuple[Any, ...]]):
@@ -48,7 +48,7 @@ class TaskDataset(Dataset[tuple[Any, ...]]):
     UnknownName
         When there is no such split.
     ImagesMissing, IndexMissing, FeatureMismatch
-        See `autods.streams.Task.images`.
+        See `autods.streams.stream.Task.images`.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ def task_datasets(stream: Stream, split: str = "train", **options: Any) -> list[
 class Batches(Sampler[npt.NDArray[np.int64]]):
     """Rows of each batch of an epoch, in a seeded order that every epoch draws anew.
 
-    The order is that of `autods.streams.FeatureSet.batches` with seed ``(seed, epoch)``.
+    The order is that of `autods.streams.stream.FeatureSet.batches` with seed ``(seed, epoch)``.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int | None) -> None:

@@ -1,7 +1,7 @@
 """Stream definitions: which tasks, of which classes, in which order; a YAML file or Python.
 
 Part of the schema of `autods.manifest.schema`; how a definition becomes tasks is in
-`autods.stream_parts`, how it is opened in `autods.assemble`.
+`autods.streams.tasks`, how it is opened in `autods.streams.open`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class StreamItem(Strict):
 
 
 class SyntheticData(Strict):
-    """Size and seed of the generated stream; see `autods.synthetic.synthetic_stream`."""
+    """Size and seed of the generated stream; see `autods.streams.synthetic.synthetic_stream`."""
 
     scale: float | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -82,7 +82,7 @@ class StreamSpec(Strict):
     Attributes
     ----------
     encoder, scenario, protocol, normalize
-        As of `autods.streams.Stream.open`; ``None``: its defaults.
+        As of `autods.streams.stream.Stream.open`; ``None``: its defaults.
     order
         What order ``paper`` means: the order of ``datasets``, a permutation of their tasks
         by a seed, or names of all tasks or datasets.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autods.streams import Stream
+from autods.streams.stream import Stream
 from bmc.active import Active
 from bmc.config import Config
 from bmc.costs import Stopwatch

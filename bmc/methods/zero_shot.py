@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autods.errors import FeaturesMissing
-from autods.streams import Stream, Task
+from autods.streams.stream import Stream, Task
 from bmc.config import Config
 from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, Method

@@ -7,7 +7,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from autods.interop.avalanche import benchmark
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 torch.manual_seed(0)
 stream = synthetic_stream(tasks=5, classes=700, dim=64)

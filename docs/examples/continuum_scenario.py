@@ -3,7 +3,7 @@
 from torch.utils.data import DataLoader
 
 from autods.interop.continuum import scenario
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 stream = synthetic_stream(tasks=5, classes=700, dim=64, order=7)
 train = scenario(stream, "train")

@@ -1,7 +1,7 @@
 """The tasks of a stream as datasets of Hugging Face."""
 
 from autods.interop.huggingface import dataset_dict
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 stream = synthetic_stream(tasks=3, classes=700, dim=64)
 

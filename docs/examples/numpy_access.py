@@ -3,7 +3,7 @@
 import numpy as np
 
 from autods.interop.arrays import arrays, class_names
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 stream = synthetic_stream(tasks=5, classes=700, dim=64)
 

@@ -3,7 +3,7 @@
 from sklearn.linear_model import SGDClassifier
 
 from autods.interop.scikit import learn_stream
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 for scenario in ("class-il", "task-il"):
     stream = synthetic_stream(tasks=5, classes=700, dim=64, scenario=scenario)

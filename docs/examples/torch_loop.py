@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from autods.interop.torch_data import loader, task_datasets
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 torch.manual_seed(0)
 stream = synthetic_stream(tasks=5, classes=700, dim=64)

@@ -8,7 +8,7 @@ import numpy as np
 
 from autods.core.root import DataRoot
 from autods.interop.imports.from_files import import_npz_folder
-from autods.streams import SPLITS, Stream
+from autods.streams.stream import SPLITS, Stream
 
 ENCODER = "tiny.a"
 SIZES = {"birds": 5, "cats": 3, "frogs": 11}

@@ -32,7 +32,7 @@ from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
 from autods.features.templates import SHIPPED, Templates, find_templates, readable_names
 from autods.interop.imports.from_files import import_npz_folder
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
 MODEL = "tiny-test-clip"

@@ -24,7 +24,7 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.interop import export, export_formats
 from autods.interop.export import export_features
 from autods.interop.imports.from_files import import_npz_folder
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 ENCODER = "tiny.a"
 SPLITS = ("train", "dev", "test")

@@ -14,7 +14,7 @@ from autods.errors import FeatureMismatch, UsageError
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset
 from autods.manifest.schema import Manifest, StreamItem, StreamSpec
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 
 def domains(root: DataRoot, folder) -> Manifest:

@@ -32,12 +32,12 @@ from autods.errors import (
     UsageError,
 )
 from autods.features.sets import open_features
-from autods.images import ImageSet, open_images
 from autods.index.samples import index_dataset
 from autods.interop.imports.from_files import import_npz_folder
 from autods.manifest.schema import Manifest
-from autods.streams import Stream
-from autods.synthetic import synthetic_stream
+from autods.streams.images import ImageSet, open_images
+from autods.streams.stream import Stream
+from autods.streams.synthetic import synthetic_stream
 
 KINDS = [("PNG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("JPEG", "RGB"),
          ("GIF", "P"), ("PNG", "LA"), ("PNG", "1"), ("BMP", "RGB"), ("TIFF", "RGB")]  # fmt: skip

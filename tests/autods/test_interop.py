@@ -19,8 +19,8 @@ from autods.interop.arrays import arrays, class_names
 from autods.interop.huggingface import dataset_dict, label_names
 from autods.interop.scikit import accuracies, learn_stream, task_batches
 from autods.interop.torch_data import TaskDataset, loader, task_datasets
-from autods.streams import SCENARIOS, SPLITS, Stream
-from autods.synthetic import synthetic_stream
+from autods.streams.stream import SCENARIOS, SPLITS, Stream
+from autods.streams.synthetic import synthetic_stream
 
 
 @pytest.fixture(scope="module", params=SCENARIOS)

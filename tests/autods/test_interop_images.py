@@ -15,7 +15,7 @@ from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.interop.huggingface import dataset_dict
 from autods.interop.torch_data import TaskDataset, task_datasets
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 SMALL = Compose([Resize((8, 8)), PILToTensor()])
 

@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from autods.errors import UsageError
 from autods.interop.avalanche import benchmark
 from autods.interop.continuum import scenario
-from autods.streams import SCENARIOS, SPLITS, FeatureSet, Stream
-from autods.synthetic import synthetic_stream
+from autods.streams.stream import SCENARIOS, SPLITS, FeatureSet, Stream
+from autods.streams.synthetic import synthetic_stream
 
 
 @pytest.fixture(scope="module", params=SCENARIOS)

@@ -17,7 +17,7 @@ import pytest
 
 from autods.errors import UsageError
 from autods.interop.mammoth import stream_dataset
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "mammoth_dataset.py"
 

@@ -35,7 +35,7 @@ from autods.features.sets import StoredFeatures, open_features
 from autods.features.shards import CODES, read_shard, write_shard
 from autods.interop.published import PublishedOutcome, datasets, import_published, shards
 from autods.manifest.catalogue import Catalogue
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 ENCODER = "ViT-L-14.published-stream"
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]

@@ -21,8 +21,8 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.samples import index_dataset
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
-from autods.stream_table import tabulate
-from autods.streams import Stream
+from autods.streams.stream import Stream
+from autods.streams.table import tabulate
 
 ENCODER = "tiny.a"
 SIZES = {"birds": 5, "cats": 3, "frog": 11}
@@ -116,7 +116,7 @@ def test_a_stream_that_is_written_and_read_again_is_equal_task_for_task(
 
 
 def test_a_generated_stream_is_written_with_its_sizes_and_order(tmp_path: Path) -> None:
-    from autods.synthetic import synthetic_stream
+    from autods.streams.synthetic import synthetic_stream
 
     stream = synthetic_stream(scale=0.001, seed=5, classes=300, dim=8, order=2, tasks=3)
     path = str(stream.write(tmp_path / "generated.yaml"))

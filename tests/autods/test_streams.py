@@ -20,8 +20,8 @@ from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
 from autods.interop.imports.from_files import import_npz_folder
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
-from autods.stream_names import resolve
-from autods.streams import FeatureSet, Stream, Task, l2_normalize
+from autods.streams.resolve import resolve
+from autods.streams.stream import FeatureSet, Stream, Task, l2_normalize
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"

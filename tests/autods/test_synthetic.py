@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autods.errors import AutodsError, UnknownName, UsageError
-from autods.streams import Stream
-from autods.synthetic import synthetic_stream
-from autods.synthetic_features import BLOCK, SPLITS, SyntheticFeatures, published_shape
+from autods.streams.stream import Stream
+from autods.streams.synthetic import synthetic_stream
+from autods.streams.synthetic_features import BLOCK, SPLITS, SyntheticFeatures, published_shape
 
 FACTS = Path(__file__).resolve().parents[2].parent / "shared" / "facts"
 
@@ -157,7 +157,7 @@ def test_splits_and_blocks_share_no_rows() -> None:
 
 def test_the_number_of_threads_does_not_change_a_bit() -> None:
     code = (
-        "import hashlib; from autods.synthetic_features import SyntheticFeatures as S;"
+        "import hashlib; from autods.streams.synthetic_features import SyntheticFeatures as S;"
         "f = S(scale=0.01).features(34, 'train');"
         "print(hashlib.sha256(f.tobytes()).hexdigest())"
     )

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from autods.streams import Stream, Task
-from autods.synthetic import synthetic_stream
+from autods.streams.stream import Stream, Task
+from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.data import TaskTensors, to_tensors
 from bmc.methods import METHODS, Method

@@ -7,7 +7,7 @@ import torch
 from small import CPU, small_stream, tensors
 
 from autods.errors import UsageError
-from autods.streams import FeatureSet
+from autods.streams.stream import FeatureSet
 from bmc.data import TaskTensors, check_samples, joined, take, to_tensors
 
 STREAM = small_stream()

@@ -14,7 +14,7 @@ from small import small_config, small_stream
 
 from autods.core.files import locked
 from autods.errors import Busy, UsageError
-from autods.streams import FeatureSet, Stream
+from autods.streams.stream import FeatureSet, Stream
 from bmc import experiment
 from bmc.runs import CheckpointError, RunExists, RunMismatch
 

@@ -19,8 +19,8 @@ from autods.errors import FeaturesMissing, UsageError
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
-from autods.streams import Stream
-from autods.synthetic import synthetic_stream
+from autods.streams.stream import Stream
+from autods.streams.synthetic import synthetic_stream
 from bmc.active import Active
 from bmc.choices import fitting
 from bmc.cli import app

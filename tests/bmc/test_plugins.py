@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from autods.errors import UnknownName, UsageError
-from autods.synthetic import synthetic_stream
+from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.data import to_tensors
 from bmc.methods import METHODS, Method

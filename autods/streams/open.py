@@ -21,25 +21,32 @@ from autods.features.shards import CODES
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import PROTOCOLS, StreamItem, StreamSpec
 from autods.orders import Order
-from autods.stream_checks import (
+from autods.streams.checks import (
     check_current,
     check_filled,
     check_one_encoder,
     check_present,
     check_protocol,
 )
-from autods.stream_names import (
+from autods.streams.resolve import (
     defined,
     generate,
     needs_encoder,
     refuse_for_synthetic,
     resolve,
 )
-from autods.stream_parts import Part, arrange, cut
-from autods.streams import SCENARIOS, FeatureSet, StoredFeatureSet, Stream, Task, l2_normalize
+from autods.streams.stream import (
+    SCENARIOS,
+    FeatureSet,
+    StoredFeatureSet,
+    Stream,
+    Task,
+    l2_normalize,
+)
+from autods.streams.tasks import Part, arrange, cut
 
 if TYPE_CHECKING:
-    from autods.images import ImageSet
+    from autods.streams.images import ImageSet
 
 NORMALISATIONS = ("l2", "none")
 ASSEMBLY = 1  # raise when the same request gives other numbers than before
@@ -102,7 +109,7 @@ def assemble(
     classes_per_task: int | None,
     max_tasks: int | None,
 ) -> Stream:
-    """Open a stream; see `autods.streams.Stream.open`."""
+    """Open a stream; see `autods.streams.stream.Stream.open`."""
     for option, value in (("classes_per_task", classes_per_task), ("max_tasks", max_tasks)):
         if value is not None and value < 1:
             raise UsageError(f"{option}: expected a positive number, got {value}")
@@ -267,8 +274,8 @@ def _rows(source: Source, split: str, number: npt.NDArray[np.int64]) -> tuple[Ro
 def _images(
     root: DataRoot, plan: _Plan, number: npt.NDArray[np.int64], split: str, **options: Any
 ) -> ImageSet:
-    """Open the images of one split of a task; see `autods.streams.Task.images`."""
-    from autods.images import images_of_features
+    """Open the images of one split of a task; see `autods.streams.stream.Task.images`."""
+    from autods.streams.images import images_of_features
 
     source = plan.source
     names = source.stored.info.class_names[source.label_set]

@@ -9,7 +9,7 @@ from autods.errors import FeatureMismatch, FeaturesMissing, UsageError
 from autods.features.sets import StoredFeatures, list_features
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamSpec
-from autods.streams import Task
+from autods.streams.stream import Task
 
 # Of an encoder's provenance: may differ from dataset to dataset of a stream, for they change
 # last bits and not the meaning. Within one dataset they agree.

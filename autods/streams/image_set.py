@@ -1,6 +1,6 @@
 """Images and labels as a dataset of torch, decoded from where they lie in the archives.
 
-Which images make a set is decided in `autods.images`.
+Which images make a set is decided in `autods.streams.images`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
         batch_size
             Images per batch, b.
         seed
-            Seed of the order, which is that of `autods.streams.FeatureSet.batches` for the same
+            Seed of the order, which is that of `autods.streams.stream.FeatureSet.batches` for the same
             number of rows; ``None``: the order of the rows.
 
         Yields

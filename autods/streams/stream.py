@@ -1,7 +1,7 @@
 """Streams: ordered tasks over feature sets, with one owner of label numbering.
 
 Here are the types, usable for features from anywhere; how a stream is put together from
-stored features is in `autods.assemble`.
+stored features is in `autods.streams.open`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from autods.core.root import DataRoot
-    from autods.images import ImageSet
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import StreamItem, StreamSpec
+    from autods.streams.images import ImageSet
 
 SCENARIOS = ("class-il", "task-il")
 SPLITS = ("train", "dev", "test")
@@ -193,7 +193,7 @@ class Task:
         split
             ``train``, ``dev`` or ``test``.
         transform, workers, rgb
-            See `autods.images.ImageSet`, which is a map-style dataset of torch.
+            See `autods.streams.images.ImageSet`, which is a map-style dataset of torch.
 
         Raises
         ------
@@ -282,7 +282,7 @@ class Stream:
         FeaturesMissing, FeatureMismatch, StoreError
             When features are absent, of different encoders, or damaged.
         """
-        from autods.assemble import assemble
+        from autods.streams.open import assemble
 
         return assemble(
             name_or_spec,

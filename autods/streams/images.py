@@ -1,7 +1,7 @@
 """Images of a dataset or of a stream's task, for those who train encoders themselves.
 
-Rows, order and labels are those of the features: `autods.streams.Task.images` opens a task's
-images, `open_images` those of an indexed dataset. What a set does is in `autods.image_sets`.
+Rows, order and labels are those of the features: `autods.streams.stream.Task.images` opens a task's
+images, `open_images` those of an indexed dataset. What a set does is in `autods.streams.image_set`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import FeatureMismatch, ImagesMissing
 from autods.features.sets import StoredFeatures
-from autods.image_sets import ImageFiles, ImageSet, Rows, Transform
 from autods.index.samples import PLACE, SPLITS, SampleIndex, load_samples
+from autods.streams.image_set import ImageFiles, ImageSet, Rows, Transform
 
 if TYPE_CHECKING:
     from autods.manifest.catalogue import Catalogue
@@ -46,7 +46,7 @@ def open_images(
 
     The rows are those of the index, by sample. Protocol ``clean`` of a stream also drops
     duplicates and unreadable images, which only extraction knows: see
-    `autods.streams.Task.images`.
+    `autods.streams.stream.Task.images`.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def _checked(root: DataRoot, stored: StoredFeatures) -> ImageFiles:
         raise ImagesMissing(
             f"features of '{stored.dataset}' by '{stored.encoder}' were imported, not extracted "
             "from images under this root: which image a row is of is not known. Use "
-            f"autods.images.open_images('{stored.dataset}', split, root), or extract."
+            f"autods.streams.images.open_images('{stored.dataset}', split, root), or extract."
         )
     index = load_samples(root, stored.dataset)
     if (got := digest_samples(index)) != expected:

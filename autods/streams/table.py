@@ -18,11 +18,11 @@ from autods.errors import IndexMissing, UsageError
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import PROTOCOLS, Manifest, StreamItem, StreamSpec
 from autods.orders import Order
-from autods.stream_names import defined, refuse_for_synthetic, resolve
-from autods.stream_parts import Part, arrange, cut, shown_name
+from autods.streams.resolve import defined, refuse_for_synthetic, resolve
+from autods.streams.tasks import Part, arrange, cut, shown_name
 
 if TYPE_CHECKING:
-    from autods.streams import Stream
+    from autods.streams.stream import Stream
 
 SPLITS = ("train", "dev", "test")
 NOTES = {
@@ -108,7 +108,7 @@ def tabulate(
     classes_per_task: int | None = None,
     max_tasks: int | None = None,
 ) -> Table:
-    """Return what a stream consists of; arguments as of `autods.streams.Stream.open`.
+    """Return what a stream consists of; arguments as of `autods.streams.stream.Stream.open`.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def tabulate(
     spec = defined(name_or_spec, catalogue)
     encoder = encoder or (spec.encoder if spec else None)
     if spec is not None and spec.synthetic is not None:
-        from autods.streams import Stream
+        from autods.streams.stream import Stream
 
         refuse_for_synthetic(spec, encoder, protocol, classes_per_task)
         return _of_stream(Stream.open(spec, order=order, max_tasks=max_tasks))
@@ -170,7 +170,7 @@ def _known(
 
 
 def _by_features(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -> _Known:
-    from autods.assemble import open_source
+    from autods.streams.open import open_source
 
     source = open_source(item, root, encoder, protocol)
     info = source.stored.info

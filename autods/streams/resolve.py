@@ -14,7 +14,7 @@ from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
 from autods.manifest.stream import SyntheticData
 from autods.orders import Order
-from autods.streams import Stream
+from autods.streams.stream import Stream
 
 SYNTHETIC = "synthetic"
 
@@ -34,7 +34,7 @@ def defined(name_or_spec: str | StreamSpec, catalogue: Catalogue) -> StreamSpec 
     if name_or_spec in catalogue.streams() or name_or_spec.endswith((".yaml", ".yml")):
         return catalogue.stream(name_or_spec)
     if name_or_spec == SYNTHETIC:
-        from autods.synthetic_features import published_shape
+        from autods.streams.synthetic_features import published_shape
 
         items = [StreamItem(dataset=dataset.name) for dataset in published_shape().datasets]
         return StreamSpec(name=SYNTHETIC, synthetic=SyntheticData(), datasets=items)
@@ -48,10 +48,10 @@ def generate(
     normalize: str | None,
     max_tasks: int | None,
 ) -> Stream:
-    """Generate a synthetic stream as its definition says; see `autods.synthetic`."""
+    """Generate a synthetic stream as its definition says; see `autods.streams.synthetic`."""
     from autods.orders import ordered
-    from autods.synthetic import synthetic_stream
-    from autods.synthetic_features import published_shape
+    from autods.streams.synthetic import synthetic_stream
+    from autods.streams.synthetic_features import published_shape
 
     names = [item.dataset for item in spec.datasets]
     if len(set(names)) < len(names):
@@ -103,7 +103,7 @@ def needs_encoder(name: str, root: DataRoot) -> UsageError:
 def resolve(
     name_or_spec: str | StreamSpec, root: DataRoot, encoder: str, catalogue: Catalogue | None = None
 ) -> StreamSpec:
-    """Turn what a user names into a stream definition; see `autods.streams.Stream.open`."""
+    """Turn what a user names into a stream definition; see `autods.streams.stream.Stream.open`."""
     catalogue = catalogue or Catalogue()
     if (spec := defined(name_or_spec, catalogue)) is not None:
         return spec

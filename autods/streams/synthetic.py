@@ -1,7 +1,7 @@
 """`synthetic`: a seeded stream with the shape of Stream71. No image and no download.
 
 71 tasks and 2,866 classes with the published counts (scaled); how the features are made is in
-`autods.synthetic_features`.
+`autods.streams.synthetic_features`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from autods.core.registry import unknown
 from autods.errors import UsageError
 from autods.manifest.stream import StreamItem
 from autods.orders import Order, ordered
-from autods.streams import SCENARIOS, StoredFeatureSet, Stream, Task
-from autods.synthetic_features import DEFAULT_SCALE, SPLITS, SyntheticFeatures, published_shape
+from autods.streams.stream import SCENARIOS, StoredFeatureSet, Stream, Task
+from autods.streams.synthetic_features import (
+    DEFAULT_SCALE,
+    SPLITS,
+    SyntheticFeatures,
+    published_shape,
+)
 
 NORMALISATIONS = ("l2", "none")
 

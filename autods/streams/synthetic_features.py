@@ -1,7 +1,7 @@
 """Features made from a seed: the counts of Stream71, and numbers that look like CLIP's.
 
 The published shape is data, ``manifests/shapes/stream71.yaml``. Tasks in order, with global
-class numbers, are put together in `autods.synthetic`.
+class numbers, are put together in `autods.streams.synthetic`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def published_shape() -> StreamShape:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the features are made; the defaults are calibrated (see `autods.synthetic`).
+    """How the features are made; the defaults are calibrated (see `autods.streams.synthetic`).
 
     A row is ``mean + (group + domain + class + mode + nuisance) @ basis + noise``. All terms
     but the first and the last live in ``rank`` directions shared by all tasks, of which the

@@ -1,0 +1,1 @@
+"""Streams of tasks: types, opening, orders, images and synthetic data."""
