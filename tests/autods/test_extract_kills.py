@@ -1,4 +1,4 @@
-"""A handful of the kills of ``scripts/bench_kills.py``; those on Ray are in test_extract_ray."""
+"""A handful of the kills of ``scripts/bench/kills.py``; those on Ray are in test_extract_ray."""
 
 import json
 import subprocess

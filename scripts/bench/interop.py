@@ -4,8 +4,8 @@
 and ours beside them with the same memory, passes and batch. `overhead` times an epoch of
 batches through every adapter against `FeatureSet.batches`, in turns.
 
-    python scripts/bench_interop.py accuracy --root ROOT --encoder mobilenetv2.imagenet
-    python scripts/bench_interop.py overhead
+    python scripts/bench/interop.py accuracy --root ROOT --encoder mobilenetv2.imagenet
+    python scripts/bench/interop.py overhead
 """
 
 from __future__ import annotations
