@@ -17,7 +17,7 @@ from autods.core.progress import Silent
 from autods.streams.stream import Stream
 from bmc import __version__ as bmc_version
 from bmc import costs, metrics
-from bmc.choices import check_fitting
+from bmc.cli.select import check_fitting
 from bmc.config import Config
 from bmc.data import TaskTensors, check_samples, to_tensors
 from bmc.engines import Engine, LocalEngine

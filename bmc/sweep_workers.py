@@ -21,7 +21,7 @@ from typing import Any
 
 from autods.core.processes import end_with_parent
 from autods.errors import AutodsError
-from bmc.choices import StreamChoice
+from bmc.cli.select import StreamChoice
 from bmc.sweep import Cell
 
 # What every cell imports; torch's optimisers need the compiler, which takes a second or two.
@@ -55,7 +55,7 @@ class Job:
         """Run the cell here, or complete it. Errors as of `bmc.experiment.run`."""
         import torch
 
-        from bmc.choices import device_of
+        from bmc.cli.select import device_of
         from bmc.experiment import run
 
         torch.set_num_threads(self.threads)  # sums are split by it, and so their last bits

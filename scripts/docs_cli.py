@@ -20,7 +20,7 @@ def commands(program: str) -> Any:
     if program == "autods":
         from autods.cli.app import app
     else:
-        from bmc.cli import app
+        from bmc.cli.app import app
     return get_command(app)
 
 

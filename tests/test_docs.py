@@ -175,7 +175,7 @@ def test_every_command_of_a_page_exists_with_its_options(page):
 def groups():
     """Return the commands of both programs."""
     from autods.cli.app import app
-    from bmc.cli import app as bmc_app
+    from bmc.cli.app import app as bmc_app
 
     return {"autods": get_command(app), "bmc-stream": get_command(bmc_app)}
 

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from autods import errors
 from autods.cli.app import app as autods_app
-from bmc.cli import app as bmc_app
+from bmc.cli.app import app as bmc_app
 from bmc.metrics import DEFINITIONS
 
 REPOSITORY = Path(__file__).resolve().parent.parent

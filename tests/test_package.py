@@ -22,7 +22,7 @@ import yaml
 from autods import __version__
 from autods.cli.complete import datasets, streams
 from autods.manifest.catalogue import Catalogue
-from bmc.complete import methods
+from bmc.cli.complete import methods
 from bmc.methods import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -151,7 +151,7 @@ def test_the_version_comes_with_the_environment_at_once(installed, tmp_path, com
 
 def imported(command: str, arguments: list[str], folder: Path, **environment: str) -> set[str]:
     """Return the top modules that a command had imported when it ended."""
-    module = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli"}[command]
+    module = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app"}[command]
     code = (
         f"import atexit, sys; sys.argv = {[command, *arguments]!r}\n"
         "atexit.register(lambda: print('modules', *sys.modules, file=sys.stdout))\n"

@@ -32,7 +32,7 @@ def images(folder: Path, classes: int = 2, each: int = 5) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("module", ["autods.cli.app", "bmc.cli"])
+@pytest.mark.parametrize("module", ["autods.cli.app", "bmc.cli.app"])
 def test_help_needs_no_heavy_import(module):
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from autods.errors import UsageError
-from bmc.choices import device_of
+from bmc.cli.select import device_of
 
 SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
 
 
 def bmc_stream(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from bmc.cli import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from bmc.cli.app import main; main()", *map(str, arguments)],
         cwd=cwd,
         text=True,
         capture_output=True,
@@ -108,7 +108,7 @@ def test_every_option_of_the_configuration_stands_in_the_help(tmp_path):
 
 
 def test_ctrl_c_says_what_is_kept_and_resume_goes_on(tmp_path):
-    command = [sys.executable, "-u", "-c", "from bmc.cli import main; main()"]
+    command = [sys.executable, "-u", "-c", "from bmc.cli.app import main; main()"]
     run = ["run", "--scenario", "class-il", "--method", "finetune", "--out", "out"]
     child = subprocess.Popen([*command, *run], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -20,8 +20,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from autods.errors import UsageError
-from bmc.choices import StreamChoice
-from bmc.cli import app
+from bmc.cli.app import app
+from bmc.cli.select import StreamChoice
 from bmc.compare_results import Comparison, compare_table
 from bmc.compare_tex import compare_tex, escaped
 from bmc.comparison import compare_groups, holm, interval, paired_p
@@ -31,7 +31,7 @@ from bmc.report.results import Run
 from bmc.sweep import grid_changes, plan_comparison
 from bmc.tuning import Tuned, candidates, choose, datasets_of, read_tuned
 
-COMMAND = [sys.executable, "-c", "from bmc.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 STREAM = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001"]
 SMALL = [*STREAM, "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
 TITLES = {"er": "Experience replay", "ncm": "NCM", "bmc": "BMC", "joint": "Joint training",

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from autods.core.progress import Silent
 from autods.encode.engines.ray_engine import import_ray
 from autods.errors import ClusterError, UnknownName, UsageError
-from bmc.cli import app
+from bmc.cli.app import app
 from bmc.config import Config
 from bmc.engines import LocalEngine, open_engine, ray_engine
 from bmc.engines.base import model_bytes

@@ -22,8 +22,8 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.active import Active
-from bmc.choices import fitting
-from bmc.cli import app
+from bmc.cli.app import app
+from bmc.cli.select import fitting
 from bmc.data import Split, TaskTensors, no_texts
 from bmc.evaluate import evaluate
 from bmc.experiment import run

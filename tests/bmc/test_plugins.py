@@ -21,7 +21,7 @@ from bmc.plugins import PluginRegistry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "own_method"
-COMMAND = [sys.executable, "-c", "from bmc.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 SMALL = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001", "--epochs", "1"]
 
 METHOD = """

@@ -30,7 +30,7 @@ from bmc.reproduce import (
 from bmc.sweep import uses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-c", "from bmc.cli import main; main()", "reproduce"]
+COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()", "reproduce"]
 
 
 def reproduce(*arguments: object, cwd: Path) -> tuple[int, str, str]:

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from autods.errors import UsageError
 from bmc.ablations import ABLATIONS
-from bmc.cli import app
+from bmc.cli.app import app
 from bmc.config import Config
 from bmc.sweep import ablation_changes, grid_changes, parse_grid, plan_cells
 
-COMMAND = [sys.executable, "-c", "from bmc.cli import main; main()", "sweep"]
+COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()", "sweep"]
 STREAM = ["--scenario", "class-il", "--max-tasks", "4", "--scale", "0.0001", "--order", "0,1"]
 SMALL = [*STREAM, "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
 LONG = [*STREAM, "--epochs", "5", "--consolidation-epochs", "5", "--experts", "1"]

@@ -200,7 +200,7 @@ def test_each_tracker_holds_the_run_or_the_command_says_how_to_install_it(name, 
     options = ["--epochs", "1", "--tracker", name, "--out", "runs"]
     place = {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     done = subprocess.run(
-        [sys.executable, "-c", "from bmc.cli import main; main()", *command, *options],
+        [sys.executable, "-c", "from bmc.cli.app import main; main()", *command, *options],
         cwd=tmp_path, text=True, capture_output=True, timeout=120, check=False,
         env={**os.environ, **place},
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from bmc.choices import StreamChoice
+from bmc.cli.select import StreamChoice
 from bmc.config import Config
 
 Command = Callable[..., None]

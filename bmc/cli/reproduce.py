@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.core.console import print_json
-from bmc.choices import StreamChoice, check_fitting
-from bmc.cli_cells import (
+from bmc.cli.select import StreamChoice, check_fitting
+from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
     DeviceOption,

@@ -11,8 +11,11 @@ import typer
 from autods.core.console import print_json, print_table, run_app
 from autods.errors import UsageError
 from autods.versions import add_version
-from bmc import complete
-from bmc.choices import (
+from bmc.cli.app import complete
+from bmc.cli.compare import compare
+from bmc.cli.options import with_config_options, with_stream_options
+from bmc.cli.reproduce import reproduce
+from bmc.cli.select import (
     StreamChoice,
     check_fitting,
     device_of,
@@ -22,13 +25,10 @@ from bmc.choices import (
     orders_of,
     with_finetune,
 )
-from bmc.cli_compare import compare
+from bmc.cli.sweep import sweep
+from bmc.cli.tune import tune
 from bmc.cli_engine import AddressOption, EngineOption, WorkersOption, engine_of
-from bmc.cli_reproduce import reproduce
-from bmc.cli_sweep import sweep
-from bmc.cli_tune import tune
 from bmc.config import Config
-from bmc.options import with_config_options, with_stream_options
 
 app = typer.Typer(
     no_args_is_help=True,

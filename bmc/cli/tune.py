@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.core.console import print_json
-from bmc.choices import StreamChoice
-from bmc.cli_cells import (
+from bmc.cli.options import with_config_options, with_stream_options
+from bmc.cli.select import StreamChoice
+from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
     DeviceOption,
@@ -33,7 +34,6 @@ from bmc.cli_cells import (
     work_of,
 )
 from bmc.config import Config
-from bmc.options import with_config_options, with_stream_options
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,7 +14,7 @@ from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.choices import StreamChoice
+    from bmc.cli.select import StreamChoice
     from bmc.config import Config
     from bmc.sweep import Cell
     from bmc.sweep_workers import Job, Outcome, Runner
@@ -57,9 +57,9 @@ class CellsFailed(AutodsError):
 def open_orders(choice: StreamChoice, orders: Sequence[str | int]) -> dict[str | int, Stream]:
     """Open a stream in several orders, and tell which of them are the same.
 
-    Errors as of `bmc.choices.distinct_orders`.
+    Errors as of `bmc.cli.select.distinct_orders`.
     """
-    from bmc.choices import distinct_orders
+    from bmc.cli.select import distinct_orders
 
     streams, notes = distinct_orders(choice, orders)
     for note in notes:
@@ -77,7 +77,7 @@ def methods_for(
     UnknownName, UsageError
         When a name is unknown, or a method that is named cannot learn the stream.
     """
-    from bmc.choices import check_fitting, fitting, methods_of
+    from bmc.cli.select import check_fitting, fitting, methods_of
 
     names, left_out = methods_of(text), []
     for stream in streams.values():
@@ -107,7 +107,7 @@ def work_of(
     UsageError
         When the device is none that this machine has.
     """
-    from bmc.choices import device_of
+    from bmc.cli.select import device_of
     from bmc.sweep_workers import Job
 
     chosen = device_of(device)

@@ -11,8 +11,9 @@ import typer
 
 from autods.core.console import print_json
 from bmc.ablations import ABLATIONS
-from bmc.choices import StreamChoice, orders_of
-from bmc.cli_cells import (
+from bmc.cli.options import with_config_options, with_stream_options
+from bmc.cli.select import StreamChoice, orders_of
+from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
     DeviceOption,
@@ -31,7 +32,6 @@ from bmc.cli_cells import (
     work_of,
 )
 from bmc.config import Config
-from bmc.options import with_config_options, with_stream_options
 
 if TYPE_CHECKING:
     from bmc.sweep import Cell

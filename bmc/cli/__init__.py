@@ -1,0 +1,1 @@
+"""The `bmc-stream` command, one file per command."""
