@@ -16,8 +16,8 @@ from bmc.data import Shuffled, Split, TaskTensors, joined, network_input, steps_
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.losses import task_loss
+from bmc.methods.plugins import PluginRegistry
 from bmc.nets import ResidualMLP
-from bmc.plugins import PluginRegistry
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, train_stacked
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from bmc.active import Active
-from bmc.anchors import climb, one_of_each
 from bmc.config import Config
 from bmc.data import Shuffled, Split, TaskTensors, steps_for, take
 from bmc.losses import task_loss
 from bmc.memory import Reservoir
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
+from bmc.methods.hal_anchors import climb, one_of_each
 from bmc.nets import ResidualMLP
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, by_loss, train_stacked

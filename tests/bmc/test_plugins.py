@@ -17,7 +17,7 @@ from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.data import to_tensors
 from bmc.methods import METHODS, Method
-from bmc.plugins import PluginRegistry
+from bmc.methods.plugins import PluginRegistry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "own_method"

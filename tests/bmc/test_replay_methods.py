@@ -9,12 +9,11 @@ from scipy.optimize import minimize
 from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
-from bmc import anchors
 from bmc.active import Active
 from bmc.data import TaskTensors
 from bmc.losses import task_loss
 from bmc.memory import Reservoir, TaskMemory
-from bmc.methods import METHODS, agem, gem
+from bmc.methods import METHODS, agem, gem, hal_anchors
 from bmc.methods.der import logit_distance
 from bmc.methods.er_ace import among_present
 from bmc.methods.fdr import function_distance
@@ -326,7 +325,7 @@ def test_an_anchor_climbs_what_hindsight_loses_near_the_mean_embedding_of_its_cl
     x = 10 * functional.normalize(torch.randn(3, STREAM.dim, generator=generator(0)), dim=1)
     x, labels = x.double(), torch.tensor([0, 1, 17])
     means = torch.rand(3, net.width, generator=generator(1)).double()
-    value = anchors.objective(*parts, x, labels, means, 0.1)
+    value = hal_anchors.objective(*parts, x, labels, means, 0.1)
     logits, phi = net(x.float()[None])
     hindsight = other.net(x.float()[None])[0]
     expected = (
@@ -335,19 +334,19 @@ def test_an_anchor_climbs_what_hindsight_loses_near_the_mean_embedding_of_its_cl
         - 0.1 * (phi[2][0] - means).square().sum(dim=1)
     )
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4, check_dtype=False)
-    higher = anchors.climb(*parts, x, labels, means, 0.1, 10)
-    assert (anchors.objective(*parts, higher, labels, means, 0.1) > value).all()
+    higher = hal_anchors.climb(*parts, x, labels, means, 0.1, 10)
+    assert (hal_anchors.objective(*parts, higher, labels, means, 0.1) > value).all()
 
 
 def test_anchors_of_the_first_task_have_no_former_memory_and_only_near_their_mean_embedding():
     method, _ = after_tasks("hal", 1)
     task, net = tensors(STREAM)[0], method.net
-    rows = anchors.one_of_each(task.train.labels, task.n_classes, generator(0, "anchors", 0))
+    rows = hal_anchors.one_of_each(task.train.labels, task.n_classes, generator(0, "anchors", 0))
     labels = torch.arange(task.n_classes)
     assert torch.equal(task.train.labels[rows], labels)
     parts = net.views(net.weights.data[:, : net.size(task.stop)])
     x = method.inputs(task.train.features[rows])
-    expected = anchors.climb(parts, parts, x, labels, method._means, 0.1, 5) / 10
+    expected = hal_anchors.climb(parts, parts, x, labels, method._means, 0.1, 5) / 10
     torch.testing.assert_close(method.anchors[: task.stop].float(), expected, rtol=1e-2, atol=1e-3)
 
 
