@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from bmc.config import Config
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 if TYPE_CHECKING:
     from bmc.training import Batch, Step

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bmc.active import Active, Judge
 from bmc.config import Config
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 from bmc.seeds import Noise
 
 CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once

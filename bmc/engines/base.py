@@ -11,7 +11,7 @@ import torch
 from bmc.config import Config
 from bmc.data import TaskTensors
 from bmc.memory import Samples
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from bmc.data import Shuffled, TaskTensors, joined, network_input, place_for, st
 from bmc.engines.base import Trained, model_bytes
 from bmc.losses import expert_loss, feature_distance, sample_losses, task_loss
 from bmc.memory import Samples, balanced_choice
-from bmc.nets import ResidualMLP
-from bmc.passes import evaluate
+from bmc.network.mlp import ResidualMLP
+from bmc.network.passes import evaluate
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, by_loss, train_stacked
 

@@ -18,7 +18,7 @@ from bmc.data import TaskTensors
 from bmc.engines.base import Trained, model_bytes
 from bmc.engines.ray_worker import Answer, Place, Setting, task_bytes, train_part, versions
 from bmc.memory import Samples
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 MOST_LOSSES = 10  # workers that one expert may cost
 LOOK = 10.0  # seconds without news until Ray is looked after

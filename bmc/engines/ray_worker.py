@@ -20,7 +20,7 @@ from bmc.config import Config
 from bmc.data import Split, TaskTensors
 from bmc.engines.base import use_precision
 from bmc.engines.local import train_experts
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 
 @dataclass(frozen=True)

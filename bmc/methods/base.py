@@ -17,7 +17,7 @@ from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.losses import task_loss
 from bmc.methods.plugins import PluginRegistry
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, train_stacked
 

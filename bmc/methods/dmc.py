@@ -20,7 +20,7 @@ from bmc.data import Shuffled, Split, TaskTensors, joined, steps_for, take
 from bmc.losses import task_loss
 from bmc.memory import Reservoir
 from bmc.methods.base import METHODS, NetMethod
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, by_loss, train_stacked
 

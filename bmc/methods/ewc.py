@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 
 from bmc.data import TaskTensors
-from bmc.gradients import cross_entropy
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
+from bmc.network.gradients import cross_entropy
 
 
 @METHODS.register("ewc")

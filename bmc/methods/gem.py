@@ -25,7 +25,7 @@ from bmc.losses import task_loss
 from bmc.memory import TaskMemory
 from bmc.methods.base import METHODS, NetMethod
 from bmc.methods.experience_replay import Replay
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 RIDGE = 1e-6  # share of the mean squared length that is added to the diagonal of the Gram matrix
 TINY = 1e-30  # a squared length below which gradients count as zero

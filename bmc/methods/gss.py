@@ -22,8 +22,8 @@ from torch import Tensor
 from bmc.active import Active
 from bmc.config import Config
 from bmc.data import TaskTensors
-from bmc.gradients import cross_entropy, sample_gradients
 from bmc.methods.base import METHODS, NetMethod
+from bmc.network.gradients import cross_entropy, sample_gradients
 from bmc.seeds import generator
 
 ALONE = 1.0  # score where nothing is stored to compare with: that of a cosine of 0

@@ -26,7 +26,7 @@ from bmc.memory import Reservoir
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
 from bmc.methods.hal_anchors import climb, one_of_each
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 from bmc.seeds import Noise, generator
 from bmc.training import Batch, Course, by_loss, train_stacked
 

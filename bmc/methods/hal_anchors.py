@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.passes import Parts
+from bmc.network.passes import Parts
 
 STEP = 0.01  # of the ascent, as a share of an anchor's length
 TINY = 1e-12  # a length below which a gradient counts as zero

@@ -16,7 +16,7 @@ from bmc.config import Config
 from bmc.data import TaskTensors
 from bmc.losses import task_loss
 from bmc.methods.base import METHODS, NetMethod
-from bmc.passes import Parts, evaluate
+from bmc.network.passes import Parts, evaluate
 
 
 def distillation(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

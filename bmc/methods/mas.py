@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 
 from bmc.data import TaskTensors
-from bmc.gradients import squared_length
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
+from bmc.network.gradients import squared_length
 
 
 @METHODS.register("mas")

@@ -10,8 +10,8 @@ from torch import Tensor
 from bmc.active import Active
 from bmc.config import Config
 from bmc.data import TaskTensors, take
-from bmc.gradients import ROWS, Value, mean_over_samples
 from bmc.methods.base import NetMethod
+from bmc.network.gradients import ROWS, Value, mean_over_samples
 
 
 class PenaltyMethod(NetMethod):

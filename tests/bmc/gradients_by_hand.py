@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.gradients import Value
-from bmc.nets import ResidualMLP
-from bmc.passes import Norm, Parts
+from bmc.network.gradients import Value
+from bmc.network.mlp import ResidualMLP
+from bmc.network.passes import Norm, Parts
 
 
 def plain_logits(parts: Parts, x: Tensor) -> Tensor:

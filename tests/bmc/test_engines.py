@@ -31,7 +31,7 @@ from bmc.engines.ray_worker import Place, Setting, task_bytes, train_part, versi
 from bmc.experiment import run
 from bmc.memory import Samples
 from bmc.methods import METHODS
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"

@@ -4,8 +4,8 @@ from gradients_by_hand import written_out
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.gradients import cross_entropy, mean_over_samples, sample_gradients, squared_length
-from bmc.nets import ResidualMLP
+from bmc.network.gradients import cross_entropy, mean_over_samples, sample_gradients, squared_length
+from bmc.network.mlp import ResidualMLP
 
 
 def trained_net() -> ResidualMLP:

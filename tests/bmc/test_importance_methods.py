@@ -9,11 +9,11 @@ from torch.nn import functional
 
 from bmc.active import Active
 from bmc.data import Split, TaskTensors
-from bmc.gradients import cross_entropy, squared_length
 from bmc.methods import METHODS
 from bmc.methods.gss import GreedyMemory
 from bmc.methods.lwf import distillation
 from bmc.methods.penalty import PenaltyMethod
+from bmc.network.gradients import cross_entropy, squared_length
 
 STREAM = small_stream()
 PENALTIES = ("ewc", "mas", "si")

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 
 
 def stacked(copies: int = 3, precision: str = "float32") -> ResidualMLP:

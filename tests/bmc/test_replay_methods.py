@@ -17,7 +17,7 @@ from bmc.methods import METHODS, agem, gem, hal_anchors
 from bmc.methods.der import logit_distance
 from bmc.methods.er_ace import among_present
 from bmc.methods.fdr import function_distance
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 from bmc.seeds import generator
 
 STREAM = small_stream()

@@ -12,7 +12,7 @@ from bmc.data import Shuffled, TaskTensors, take
 from bmc.engines.local import _judge, train_experts
 from bmc.losses import task_loss
 from bmc.methods import METHODS
-from bmc.nets import ResidualMLP
+from bmc.network.mlp import ResidualMLP
 from bmc.seeds import Noise, generator
 from bmc.training import CHUNK, Batch, Course, by_loss, train_stacked
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.nets import ResidualMLP
-from bmc.passes import EPSILON, Norm, Parts
+from bmc.network.mlp import ResidualMLP
+from bmc.network.passes import EPSILON, Norm, Parts
 
 ROWS = 1024  # samples of one pass where many are summed; bounds what is held at once
 TINY = 1e-12  # a length below which a gradient counts as zero

@@ -2,7 +2,7 @@
 
 All weights of a copy lie in one row of one tensor [K, P], so that K experts train as one
 batched program, an optimiser sees one tensor, and a copy is moved by moving a row; K = 1 is the
-base model. B is the batch, d the feature width. The passes are in `bmc.passes`.
+base model. B is the batch, d the feature width. The passes are in `bmc.network.passes`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bmc.passes import MOMENTUM, Block, Norm, Parts, Train, evaluate
+from bmc.network.passes import MOMENTUM, Block, Norm, Parts, Train, evaluate
 
 ALIGN = 32  # the head's weights begin at a multiple of it: matrix units want aligned rows
 

@@ -1,0 +1,1 @@
+"""The residual network, its passes and its per-sample gradients."""
