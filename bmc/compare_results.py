@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bmc.comparison import CONFIDENCE, Row, compare_groups
+from bmc.report.columns import COLUMNS, MISSING, REFERENCE_NOTE, name
 from bmc.report.groups import Group, Stat, group
-from bmc.report.results import Run
-from bmc.report.tables import COLUMNS, MISSING, REFERENCE_NOTE, name
+from bmc.report.load import Run
+from bmc.report.statistics import CONFIDENCE, Row, compare_groups
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -151,7 +151,7 @@ def compare_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return one row for each method, best first, at full precision.
 
     A row holds ``method``, ``label``, ``reference``, the number of ``runs``; by scenario all of
-    `bmc.comparison.Row`; and means of the other metrics and the costs as stored: fractions,
+    `bmc.report.statistics.Row`; and means of the other metrics and the costs as stored: fractions,
     bytes, seconds, cost accuracy in per cent per MB. ``None`` where unknown.
     """
     made = []

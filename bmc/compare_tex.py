@@ -10,8 +10,8 @@ from bmc.compare_results import (
     signed,
     tuned_note,
 )
-from bmc.comparison import Row
-from bmc.report.tables import MISSING
+from bmc.report.columns import MISSING
+from bmc.report.statistics import Row
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

@@ -7,9 +7,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bmc.report.columns import COLUMNS, MISSING, REFERENCE_NOTE, Column, name
 from bmc.report.groups import Group, Stat, group
-from bmc.report.results import Run
-from bmc.report.tables import COLUMNS, MISSING, REFERENCE_NOTE, Column, name
+from bmc.report.load import Run
 from bmc.reproduce import METHODS, NO_FIGURES, SHARED, Experiment, Figures, differences
 
 if TYPE_CHECKING:

@@ -176,7 +176,7 @@ def _missing_finetune(
     cells: Sequence[Cell], config: Config, tasks: Mapping[str | int, int]
 ) -> list[Cell]:
     """Return the fine-tuning of each order, seed and number of epochs that has none yet."""
-    from bmc.report.results import BASE_OF_TIME
+    from bmc.report.load import BASE_OF_TIME
 
     there = {_pace(cell) for cell in cells if cell.method == BASE_OF_TIME}
     added = []

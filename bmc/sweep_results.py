@@ -7,10 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bmc.report.columns import COLUMNS, MISSING, NOTE, REFERENCE_NOTE, Column, cells, name, repeats
 from bmc.report.cost import cost_points, pareto_front
 from bmc.report.groups import Group, group, varied
-from bmc.report.results import Run
-from bmc.report.tables import COLUMNS, MISSING, NOTE, REFERENCE_NOTE, Column, cells, name, repeats
+from bmc.report.load import Run
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autods.errors import UsageError
-from bmc.comparison import interval
 from bmc.config import Config
+from bmc.report.statistics import interval
 from bmc.sweep import ALL, Cell, Change, parse_grid, plan_cells, uses
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.report.results import Run
+    from bmc.report.load import Run
 
 # Fields that say what is compared or how it is measured: the best value is no hyper-parameter.
 FIXED = frozenset({"memory", "seed", "evaluate_on", "outputs", "precision", "capture"})

@@ -242,6 +242,6 @@ def device_of(text: str) -> torch.device:
 
 def with_finetune(methods: Iterable[str]) -> list[str]:
     """Add fine-tuning, whose time is 100 % of relative time, unless it is among the methods."""
-    from bmc.report.results import BASE_OF_TIME
+    from bmc.report.load import BASE_OF_TIME
 
     return list(dict.fromkeys([*methods, BASE_OF_TIME]))

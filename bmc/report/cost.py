@@ -9,10 +9,10 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from bmc.report import svg
+from bmc.report.columns import MB
 from bmc.report.figures import bars, percent, tag
 from bmc.report.groups import Group, Stat, summarise
 from bmc.report.places import place_names
-from bmc.report.tables import MB
 
 TOP, BOTTOM = 12.0, 352.0  # pixel rows of the plotting area
 LEFT = 40.0  # its first pixel column

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from autods.errors import UsageError
-from bmc.report.results import SEEDS, Run, TaskInfo
+from bmc.report.load import SEEDS, Run, TaskInfo
 
 REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
 LANDMARKS = ("bmc", "er", "finetune")  # methods that are drawn whatever their rank

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from bmc.comparison import Row, compare_groups
 from bmc.report import svg
+from bmc.report.columns import MISSING
 from bmc.report.groups import Group
-from bmc.report.tables import MISSING
+from bmc.report.statistics import Row, compare_groups
 
 WIDTH, HEIGHT = 180.0, 20.0  # pixels of a drawing in the table
 EDGE = 9.0  # pixels that a marker or an arrow needs

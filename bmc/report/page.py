@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from autods.core.files import atomic
-from bmc.comparison import CONFIDENCE
-from bmc.report import by_task, cost, figures, intervals, tables
+from bmc.report import by_task, cost, figures, intervals
+from bmc.report import columns as tables
 from bmc.report.groups import MOST, Group, drawn, group
+from bmc.report.load import Run
 from bmc.report.relations import load_runs, shared_note
-from bmc.report.results import Run
+from bmc.report.statistics import CONFIDENCE
 
 WIDE, NARROW = 570, 380  # pixel widths of the learning curves: beside each other, on a phone
 WHOLE = 1150  # pixel width of a figure that has the page to itself

@@ -18,7 +18,7 @@ from autods.core.files import atomic
 from bmc.report import svg
 from bmc.report.figures import SCENARIOS, tag
 from bmc.report.groups import SIGNS, Group, drawn, group
-from bmc.report.results import Run
+from bmc.report.load import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

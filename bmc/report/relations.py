@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bmc import metrics
-from bmc.report.results import BASE_OF_TIME, Run, read_run
+from bmc.report.load import BASE_OF_TIME, Run, read_run
 
 JOINT = "joint"  # the method whose final accuracies are a*
 SHARED = "average_incremental_shared"

@@ -24,10 +24,10 @@ from bmc.cli.app import app
 from bmc.cli.select import StreamChoice
 from bmc.compare_results import Comparison, compare_table
 from bmc.compare_tex import compare_tex, escaped
-from bmc.comparison import compare_groups, holm, interval, paired_p
 from bmc.config import Config
 from bmc.report import group
-from bmc.report.results import Run
+from bmc.report.load import Run
+from bmc.report.statistics import compare_groups, holm, interval, paired_p
 from bmc.sweep import grid_changes, plan_comparison
 from bmc.tuning import Tuned, candidates, choose, datasets_of, read_tuned
 

@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from autods.errors import UsageError
-from bmc.comparison import compare_groups
 from bmc.report import build_report, group, load_runs, results_csv, results_table
 from bmc.report.by_task import heat_map
 from bmc.report.cost import cost_accuracy, cost_points, pareto, pareto_front
+from bmc.report.load import Run
 from bmc.report.page import compare
 from bmc.report.relations import SHARED
-from bmc.report.results import Run
+from bmc.report.statistics import compare_groups
 from bmc.report.svg import count_ticks, spread
 
 TITLES = {

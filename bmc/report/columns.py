@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bmc.report.groups import Group, Stat, group, summarise
+from bmc.report.load import Costs, Run
 from bmc.report.relations import shared_note
-from bmc.report.results import Costs, Run
 
 if TYPE_CHECKING:
     from rich.table import Table
