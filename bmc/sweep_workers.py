@@ -27,7 +27,7 @@ from bmc.sweep import Cell
 # What every cell imports; torch's optimisers need the compiler, which takes a second or two.
 PRELOADED = [
     __name__,
-    "bmc.experiment",
+    "bmc.runs.run",
     "autods.streams.synthetic",
     "torch._dynamo",
     "safetensors.torch",
@@ -52,11 +52,11 @@ class Job:
         return (self.folder / "results.json").exists()
 
     def run(self) -> None:
-        """Run the cell here, or complete it. Errors as of `bmc.experiment.run`."""
+        """Run the cell here, or complete it. Errors as of `bmc.runs.run.run`."""
         import torch
 
         from bmc.cli.select import device_of
-        from bmc.experiment import run
+        from bmc.runs.run import run
 
         torch.set_num_threads(self.threads)  # sums are split by it, and so their last bits
         stream = self.choice.open(self.cell.order)

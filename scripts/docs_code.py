@@ -60,7 +60,7 @@ METRICS = """\
 R is the matrix of accuracies: R[s, j] on task j after the s-th evaluation. Methods that learn one
 task at a time are evaluated after each, those that learn groups after each group; "row of j" is the
 first evaluation after j was learned. A run keeps three matrices, `class-il`, `task-il` and
-`dataset-id`, and `bmc.metrics` has every formula as a pure function of R. Made from the table that
+`dataset-id`, and `bmc.runs.metrics` has every formula as a pure function of R. Made from the table that
 the report prints.
 
 | name | definition |
@@ -110,7 +110,7 @@ def error_classes() -> list[Any]:
 
 def metrics_page() -> str:
     """Return the definitions that the report prints, and those of costs."""
-    from bmc.metrics import DEFINITIONS
+    from bmc.runs.metrics import DEFINITIONS
 
     rows = [f"| `{name}` | {markdown(text)} |" for name, text in DEFINITIONS.items()]
     return METRICS + "\n".join(rows) + "\n" + COSTS

@@ -18,7 +18,7 @@ from typer.main import get_command
 from autods import errors
 from autods.cli.app import app as autods_app
 from bmc.cli.app import app as bmc_app
-from bmc.metrics import DEFINITIONS
+from bmc.runs.metrics import DEFINITIONS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

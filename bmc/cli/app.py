@@ -74,10 +74,10 @@ def run(
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
     from autods.core.progress import console_progress
-    from bmc.trackers import trackers_of
+    from bmc.runs.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
-    from bmc.experiment import run as run_one
+    from bmc.runs.run import run as run_one
 
     names, chosen = methods_of(method), device_of(device)
     names = with_finetune(names) if finetune else names

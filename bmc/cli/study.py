@@ -171,7 +171,7 @@ def begin(folder: Path, work: Sequence[Job], kind: str, resume: bool) -> None:
         When it holds runs of this command and ``resume`` is false, or those of other threads.
     """
     from autods.core.files import write_json
-    from bmc.runs import RunExists, RunMismatch
+    from bmc.runs.folder import RunExists, RunMismatch
 
     begun = [job.cell.name for job in work if _state(job.folder) != "to do"]
     if begun and not resume:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bmc import metrics
 from bmc.report.load import BASE_OF_TIME, Run, read_run
+from bmc.runs.folder import metrics
 
 JOINT = "joint"  # the method whose final accuracies are a*
 SHARED = "average_incremental_shared"

@@ -24,12 +24,12 @@ import torch
 from bench_bmc_plain import PlainBMC
 
 from autods.streams.synthetic import synthetic_stream
-from bmc import metrics
 from bmc.config import Config
 from bmc.data import TaskTensors, to_tensors
 from bmc.engines.local import train_experts
-from bmc.evaluate import evaluate
 from bmc.methods import METHODS
+from bmc.runs.evaluate import evaluate
+from bmc.runs.folder import metrics
 
 Result = dict[str, Any]
 

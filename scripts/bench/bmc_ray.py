@@ -28,7 +28,7 @@ from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine, open_engine
-from bmc.experiment import run
+from bmc.runs.run import run
 
 NODE = {"num_cpus": 2, "object_store_memory": 200 << 20}
 COLUMNS = (

@@ -88,8 +88,8 @@ def by_avalanche(name: str, stream: Stream, config: Any) -> tuple[float, int]:
 
 def by_bmc(name: str, stream: Stream, config: Any) -> tuple[float, int]:
     from bmc.data import steps_for, to_tensors
-    from bmc.evaluate import evaluate
     from bmc.methods import METHODS
+    from bmc.runs.evaluate import evaluate
 
     device = torch.device("cpu")
     tasks = to_tensors(stream, device)

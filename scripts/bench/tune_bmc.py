@@ -19,8 +19,8 @@ from autods.core.root import DataRoot
 from autods.streams.stream import Stream
 from bmc.config import Config
 from bmc.data import Split, TaskTensors, to_tensors
-from bmc.evaluate import evaluate
 from bmc.methods import METHODS
+from bmc.runs.evaluate import evaluate
 from bmc.seeds import generator
 from bmc.sweep import parse_grid
 

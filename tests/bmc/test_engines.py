@@ -28,10 +28,10 @@ from bmc.engines import LocalEngine, open_engine, ray_engine
 from bmc.engines.base import model_bytes
 from bmc.engines.ray_engine import RayEngine
 from bmc.engines.ray_worker import Place, Setting, task_bytes, train_part, versions
-from bmc.experiment import run
 from bmc.memory import Samples
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
+from bmc.runs.run import run
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"
@@ -172,7 +172,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from small import small_config, small_stream
 from bmc.engines import open_engine
-from bmc.experiment import run
+from bmc.runs.run import run
 with open_engine({name!r}, {address!r}) as engine:
     run(small_stream(), "bmc", small_config(epochs=6), Path({folder!r}), engine=engine)
 """

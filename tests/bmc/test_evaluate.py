@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import CPU, learned, small_config, small_stream, tensors
 
-from bmc import metrics
 from bmc.config import Config
 from bmc.data import Split, TaskTensors
-from bmc.evaluate import evaluate, measure_ahead
-from bmc.experiment import run
 from bmc.methods import METHODS
 from bmc.methods.base import Method
+from bmc.runs.evaluate import evaluate, measure_ahead
+from bmc.runs.folder import metrics
+from bmc.runs.run import run
 
 
 class Lookup(Method):
@@ -186,7 +186,7 @@ def test_a_run_that_stops_and_goes_on_measures_ahead_what_one_without_a_stop_doe
     tmp_path, monkeypatch
 ):
     whole = results_of(tmp_path / "whole", "bmc", measure_ahead=True)
-    from bmc import experiment
+    from bmc.runs.folder import run as experiment
 
     calls = []
 

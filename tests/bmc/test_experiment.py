@@ -15,8 +15,7 @@ from small import small_config, small_stream
 from autods.core.files import locked
 from autods.errors import Busy, UsageError
 from autods.streams.stream import FeatureSet, Stream
-from bmc import experiment
-from bmc.runs import CheckpointError, RunExists, RunMismatch
+from bmc.runs.folder import CheckpointError, RunExists, RunMismatch, run
 
 CHILD = """
 import sys
@@ -25,7 +24,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from small import small_config, small_stream
-from bmc.experiment import run
+from bmc.runs.run import run
 print("ready", flush=True)
 run(small_stream(), {method!r}, small_config(experts=2, epochs=6), Path({folder!r}), resume=True)
 """
@@ -75,26 +74,26 @@ def test_a_resumed_run_starts_after_its_last_finished_group(tmp_path, monkeypatc
         learned.append(method.seen)
         return original(method, tasks)
 
-    original = experiment.evaluate
-    monkeypatch.setattr(experiment, "evaluate", evaluate)
+    original = run.evaluate
+    monkeypatch.setattr(run, "evaluate", evaluate)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(stream, "bmc", config, tmp_path)
-    monkeypatch.setattr(experiment, "evaluate", original)
+        run.run(stream, "bmc", config, tmp_path)
+    monkeypatch.setattr(run, "evaluate", original)
     reports = []
 
-    class Reporter(experiment.Silent):
+    class Reporter(run.Silent):
         def advance(self, amount: int) -> None:
             reports.append(amount)
 
-    experiment.run(stream, "bmc", config, tmp_path, resume=True, report=Reporter())
+    run.run(stream, "bmc", config, tmp_path, resume=True, report=Reporter())
     assert reports == [4, 2]
 
 
 def test_a_run_that_is_already_there_is_not_overwritten_by_accident(tmp_path):
-    experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config(), tmp_path)
     before = tree(tmp_path)
     with pytest.raises(RunExists, match=r"--resume"):
-        experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+        run.run(small_stream(2), "slda", small_config(), tmp_path)
     assert tree(tmp_path) == before
 
 
@@ -106,10 +105,10 @@ def test_a_run_that_is_already_there_is_not_overwritten_by_accident(tmp_path):
     ],
 )
 def test_resuming_with_other_settings_is_refused_and_names_them(tmp_path, stream, config, named):
-    experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config(), tmp_path)
     before = tree(tmp_path)
     with pytest.raises(RunMismatch, match=named):
-        experiment.run(stream, "slda", config, tmp_path, resume=True)
+        run.run(stream, "slda", config, tmp_path, resume=True)
     assert tree(tmp_path) == before
 
 
@@ -135,9 +134,9 @@ def test_a_checkpoint_of_other_data_or_versions_is_refused_naming_both(tmp_path,
     elif part == "torch":
         monkeypatch.setattr("torch.__version__", "0.0")
     else:
-        monkeypatch.setattr(experiment, f"{part}_version", "0.0")
+        monkeypatch.setattr(run, f"{part}_version", "0.0")
     with pytest.raises(RunMismatch, match=named):
-        experiment.run(stream, "finetune", small_config(), tmp_path, resume=True)
+        run.run(stream, "finetune", small_config(), tmp_path, resume=True)
     assert (tree(tmp_path), checkpoint.read_bytes()) == before
 
 
@@ -146,13 +145,13 @@ def test_files_of_a_run_that_do_not_say_which_it_is_are_refused(tmp_path, monkey
     (tmp_path / "config.json").unlink()
     before = checkpoint.read_bytes()
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
-        experiment.run(small_stream(2), "finetune", small_config(), tmp_path, resume=True)
+        run.run(small_stream(2), "finetune", small_config(), tmp_path, resume=True)
     assert checkpoint.read_bytes() == before
     assert not (tmp_path / "config.json").exists()
 
 
 def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
-    experiment.run(small_stream(), "bmc", small_config(experts=4), tmp_path)
+    run.run(small_stream(), "bmc", small_config(experts=4), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["learned"] == [4, 6]
     assert [len(row) for row in results["R"]["class-il"]] == [6, 6]
@@ -181,7 +180,7 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
 
 def test_features_that_are_not_normalised_are_not_rescaled(tmp_path):
     stream = replace(small_stream(2), normalize="none")
-    experiment.run(stream, "slda", small_config(), tmp_path)
+    run.run(stream, "slda", small_config(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())["config"]
     assert config["feature_norm"] == 1.0
 
@@ -193,13 +192,13 @@ def test_a_task_without_training_or_test_samples_is_refused_before_anything_runs
         empty = FeatureSet(first.train.features[:0], first.train.labels[:0])
         broken = replace(stream, tasks=[replace(first, **{part: empty}), stream.tasks[1]])
         with pytest.raises(UsageError, match=f"task 'aircraft' has no {part} samples"):
-            experiment.run(broken, "slda", small_config(), tmp_path / part)
+            run.run(broken, "slda", small_config(), tmp_path / part)
         assert not (tmp_path / part).exists()
 
 
 def test_tuning_measures_development_data_and_says_so(tmp_path):
-    experiment.run(small_stream(2), "slda", small_config(), tmp_path / "test")
-    experiment.run(small_stream(2), "slda", small_config(evaluate_on="dev"), tmp_path / "dev")
+    run.run(small_stream(2), "slda", small_config(), tmp_path / "test")
+    run.run(small_stream(2), "slda", small_config(evaluate_on="dev"), tmp_path / "dev")
     values = {
         part: json.loads((tmp_path / part / "results.json").read_text()) for part in ("test", "dev")
     }
@@ -209,12 +208,12 @@ def test_tuning_measures_development_data_and_says_so(tmp_path):
 
 @pytest.mark.parametrize("file", ["checkpoint.safetensors", "config.json"])
 def test_a_damaged_file_of_a_run_is_named_and_left(tmp_path, file):
-    experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config(), tmp_path)
     (tmp_path / "results.json").unlink()
     damaged = (tmp_path / file).read_bytes()[:40]
     (tmp_path / file).write_bytes(damaged)
     with pytest.raises(CheckpointError, match=f"{file} is damaged"):
-        experiment.run(small_stream(2), "slda", small_config(), tmp_path, resume=True)
+        run.run(small_stream(2), "slda", small_config(), tmp_path, resume=True)
     assert (tmp_path / file).read_bytes() == damaged
 
 
@@ -228,10 +227,10 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         evaluated.append(method)
         return original(method, tasks)
 
-    original = experiment.evaluate
+    original = run.evaluate
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(experiment, "evaluate", evaluate)
-        experiment.run(small_stream(2), "finetune", small_config(), folder)
+        patch.setattr(run, "evaluate", evaluate)
+        run.run(small_stream(2), "finetune", small_config(), folder)
     return folder / "checkpoint.safetensors"
 
 
@@ -242,7 +241,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 from autods.core.console import run_app
 from pathlib import Path
 from small import small_config, small_stream
-from bmc.experiment import run
+from bmc.runs.run import run
 run_app(lambda: run(small_stream(2), "finetune", small_config(), Path({folder!r}), resume=True))
 """
 
@@ -263,11 +262,11 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_can_be_resumed(
     assert "Traceback" not in done.stderr
     assert (checkpoint.read_bytes() if checkpoint.exists() else None) == kept
     assert not list(checkpoint.parent.glob("*.tmp"))
-    experiment.run(small_stream(2), "finetune", small_config(), tmp_path / "full", resume=True)
-    experiment.run(small_stream(2), "finetune", small_config(), tmp_path / "whole")
+    run.run(small_stream(2), "finetune", small_config(), tmp_path / "full", resume=True)
+    run.run(small_stream(2), "finetune", small_config(), tmp_path / "whole")
     assert tree(tmp_path / "full") == tree(tmp_path / "whole")
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path):
     with locked(tmp_path / "run"), pytest.raises(Busy, match="is being written by process"):
-        experiment.run(small_stream(2), "slda", small_config(), tmp_path)
+        run.run(small_stream(2), "slda", small_config(), tmp_path)

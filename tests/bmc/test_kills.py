@@ -15,9 +15,9 @@ import torch
 from safetensors import safe_open
 from small import small_config, small_stream
 
-from bmc import experiment
 from bmc.active import Active
 from bmc.methods import METHODS
+from bmc.runs.folder import run as experiment
 from bmc.sweep_workers import PRELOADED
 
 TASKS = 5

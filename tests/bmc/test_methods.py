@@ -6,9 +6,9 @@ from small import CPU, learned, small_config, small_stream, tensors
 
 from bmc.data import Balanced, TaskTensors, to_tensors
 from bmc.engines.local import _expert_bank, train_experts
-from bmc.evaluate import evaluate
 from bmc.memory import concatenate
 from bmc.methods import METHODS
+from bmc.runs.evaluate import evaluate
 
 STREAM = small_stream()
 

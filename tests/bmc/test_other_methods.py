@@ -25,11 +25,11 @@ from bmc.active import Active
 from bmc.cli.app import app
 from bmc.cli.select import fitting
 from bmc.data import Split, TaskTensors, no_texts
-from bmc.evaluate import evaluate
-from bmc.experiment import run
 from bmc.methods import METHODS, Method
 from bmc.methods.dmc import double_distillation
 from bmc.methods.icarl import herding, quotas
+from bmc.runs.evaluate import evaluate
+from bmc.runs.run import run
 
 STREAM = small_stream()
 ENCODER = "clip.test"

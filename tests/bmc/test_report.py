@@ -119,7 +119,7 @@ def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **
 
 
 def write(folder: Path, results: dict) -> Path:
-    """Write a run folder as `bmc.runs` does: times apart from what is reproducible."""
+    """Write a run folder as `bmc.runs.folder` does: times apart from what is reproducible."""
     folder.mkdir(parents=True)
     if isinstance(results, dict) and "timing" in results:
         timing = results["timing"]

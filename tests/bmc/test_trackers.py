@@ -13,8 +13,8 @@ import pytest
 from small import small_config, small_stream
 
 from autods.errors import UsageError
-from bmc import experiment
-from bmc.trackers import TRACKERS, Trackers, trackers_of
+from bmc.runs.folder import run as experiment
+from bmc.runs.trackers import TRACKERS, Trackers, trackers_of
 
 METHOD = "slda"
 
@@ -115,7 +115,7 @@ def test_a_name_that_no_tracker_has_is_answered_with_the_nearest():
 
 
 def test_what_is_not_installed_is_told_before_anything_starts(monkeypatch):
-    monkeypatch.setattr("bmc.trackers.find_spec", lambda _: None)
+    monkeypatch.setattr("bmc.runs.trackers.find_spec", lambda _: None)
     for name, kind in TRACKERS.items():
         with pytest.raises(UsageError) as caught:
             trackers_of(f"{name}", print)
@@ -125,7 +125,7 @@ def test_what_is_not_installed_is_told_before_anything_starts(monkeypatch):
 
 
 def test_mlflow_without_a_database_needs_a_place_to_send_to(monkeypatch):
-    monkeypatch.setattr("bmc.trackers.find_spec", lambda name: name == "mlflow" or None)
+    monkeypatch.setattr("bmc.runs.trackers.find_spec", lambda name: name == "mlflow" or None)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UsageError, match="sqlalchemy"):
         trackers_of("mlflow", print)

@@ -16,16 +16,16 @@ from autods.core.progress import Progress as Reporter
 from autods.core.progress import Silent
 from autods.streams.stream import Stream
 from bmc import __version__ as bmc_version
-from bmc import costs, metrics
+from bmc import costs
 from bmc.cli.select import check_fitting
 from bmc.config import Config
 from bmc.data import TaskTensors, check_samples, to_tensors
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
-from bmc.evaluate import evaluate, measure_ahead
 from bmc.methods import METHODS, Method
-from bmc.runs import FORMAT, Progress, RunFolder, plain
-from bmc.trackers import Tracker, tracked
+from bmc.runs.evaluate import evaluate, measure_ahead
+from bmc.runs.folder import FORMAT, Progress, RunFolder, metrics, plain
+from bmc.runs.trackers import Tracker, tracked
 
 LOCK_SECONDS = 2.0  # a run is long: say at once that it is busy
 AHEAD = (
@@ -81,7 +81,7 @@ def run(
     Raises
     ------
     RunExists, RunMismatch
-        See `bmc.runs.RunFolder.begin`.
+        See `bmc.runs.folder.RunFolder.begin`.
     CheckpointError
         When a checkpoint cannot be written, or the one that is there is damaged.
     Busy
