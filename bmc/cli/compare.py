@@ -36,9 +36,9 @@ from bmc.cli.study import (
 from bmc.config import Config
 
 if TYPE_CHECKING:
-    from bmc.sweep import Cell
-    from bmc.sweep_workers import Job
-    from bmc.tuning import Tuned
+    from bmc.studies.grid import Cell
+    from bmc.studies.tuning import Tuned
+    from bmc.studies.workers import Job
 
 
 @with_config_options
@@ -92,8 +92,8 @@ def _cells(
     config: Config, choice: StreamChoice, method: str, orders: int, seeds: int, tuned: Path | None
 ) -> tuple[list[Cell], list[str], Tuned | None]:
     """Return what is run, a line about each method left out, and the tuned values."""
-    from bmc.sweep import plan_comparison
-    from bmc.tuning import check_disjoint, read_tuned
+    from bmc.studies.grid import plan_comparison
+    from bmc.studies.tuning import check_disjoint, read_tuned
 
     chosen = read_tuned(tuned) if tuned else None
     streams = open_orders(choice, list(range(orders)))
@@ -118,14 +118,14 @@ def _finish(
     from rich.console import Console
 
     from autods.core.files import atomic, write_json
-    from bmc.compare_results import (
+    from bmc.report import build_report, load_runs
+    from bmc.studies.compare_table import (
         Comparison,
         compare_csv,
         compare_json,
         compare_table,
     )
-    from bmc.compare_tex import compare_tex
-    from bmc.report import build_report, load_runs
+    from bmc.studies.compare_tex import compare_tex
 
     finished = [job.folder for job in work if job.finished]
     if not finished:

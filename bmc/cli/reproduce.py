@@ -29,8 +29,8 @@ from bmc.cli.study import (
 )
 
 if TYPE_CHECKING:
-    from bmc.reproduce import Experiment
-    from bmc.sweep_workers import Job
+    from bmc.studies.published import Experiment
+    from bmc.studies.workers import Job
 
 
 def reproduce(
@@ -68,7 +68,7 @@ def reproduce(
     """
     from autods.core.files import locked
     from autods.core.root import DataRoot
-    from bmc.reproduce import (
+    from bmc.studies.published import (
         check_features,
         experiment_of,
         published_cells,
@@ -106,7 +106,7 @@ def _finish(
 
     from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
-    from bmc.reproduce_results import (
+    from bmc.studies.reproduce_table import (
         reproduce_csv,
         reproduce_json,
         reproduce_notes,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from autods.streams.stream import Stream
     from bmc.cli.select import StreamChoice
     from bmc.config import Config
-    from bmc.sweep import Cell
-    from bmc.sweep_workers import Job, Outcome, Runner
+    from bmc.studies.grid import Cell
+    from bmc.studies.workers import Job, Outcome, Runner
 
 LOCK_SECONDS = 2.0  # such a command is long: say at once that its folder is busy
 
@@ -108,7 +108,7 @@ def work_of(
         When the device is none that this machine has.
     """
     from bmc.cli.select import device_of
-    from bmc.sweep_workers import Job
+    from bmc.studies.workers import Job
 
     chosen = device_of(device)
     # Ray shows a task the one GPU that it gave to it
@@ -148,7 +148,7 @@ def runner_of(engine: str, jobs: int, address: str | None) -> Runner:
         When the engine is unknown, or an address is given that it has no use for.
     """
     from autods.core.registry import unknown
-    from bmc.sweep_workers import Processes, RayTasks
+    from bmc.studies.workers import Processes, RayTasks
 
     if engine not in ("local", "ray"):
         raise unknown("engine", engine, ("local", "ray"))
@@ -200,7 +200,7 @@ def run_cells(work: Sequence[Job], runner: Runner, title: str) -> dict[str, str]
         Why a cell failed, by its name; those that are not in it are finished.
     """
     from autods.core.progress import console_progress
-    from bmc.sweep_workers import run_jobs
+    from bmc.studies.workers import run_jobs
 
     progress = console_progress()
     progress.start(title, len(work), "runs")

@@ -34,8 +34,8 @@ from bmc.cli.study import (
 from bmc.config import Config
 
 if TYPE_CHECKING:
-    from bmc.sweep import Cell
-    from bmc.sweep_workers import Job
+    from bmc.studies.grid import Cell
+    from bmc.studies.workers import Job
 
 
 @with_config_options
@@ -100,7 +100,7 @@ def _cells(
     order: str,
     finetune: bool,
 ) -> list[Cell]:
-    from bmc.sweep import ablation_changes, grid_changes, plan_cells
+    from bmc.studies.grid import ablation_changes, grid_changes, plan_cells
 
     changes = grid_changes(grid) if grid or not ablation else []
     changes += ablation_changes(ablation) if ablation else []
@@ -116,7 +116,7 @@ def _finish(folder: Path, work: Sequence[Job], failed: dict[str, str], as_json: 
 
     from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
-    from bmc.sweep_results import sweep_csv, sweep_rows, sweep_table
+    from bmc.studies.sweep_table import sweep_csv, sweep_rows, sweep_table
 
     finished = [job.folder for job in work if job.finished]
     if not finished:

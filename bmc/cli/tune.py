@@ -38,7 +38,7 @@ from bmc.config import Config
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bmc.tuning import Tuned
+    from bmc.studies.tuning import Tuned
 
 
 @with_config_options
@@ -68,8 +68,8 @@ def tune(
     """Choose hyper-parameters per method on development data; for `compare --tuned`."""
     from autods.core.files import locked, write_json
     from bmc.report import build_report, load_runs
-    from bmc.sweep import grid_changes
-    from bmc.tuning import candidates, choose
+    from bmc.studies.grid import grid_changes
+    from bmc.studies.tuning import candidates, choose
 
     config = replace(config, evaluate_on="dev")
     changes = grid_changes(grid)

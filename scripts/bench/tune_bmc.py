@@ -22,7 +22,7 @@ from bmc.data import Split, TaskTensors, to_tensors
 from bmc.methods import METHODS
 from bmc.runs.evaluate import evaluate
 from bmc.seeds import generator
-from bmc.sweep import parse_grid
+from bmc.studies.grid import parse_grid
 
 DATASETS = "asl36,cifar10,flowers17,omniglot_small1,pokemon5,trashnet"
 HELD = 4  # one sample in so many is held out

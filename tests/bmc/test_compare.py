@@ -22,14 +22,14 @@ from typer.testing import CliRunner
 from autods.errors import UsageError
 from bmc.cli.app import app
 from bmc.cli.select import StreamChoice
-from bmc.compare_results import Comparison, compare_table
-from bmc.compare_tex import compare_tex, escaped
 from bmc.config import Config
 from bmc.report import group
 from bmc.report.load import Run
 from bmc.report.statistics import compare_groups, holm, interval, paired_p
-from bmc.sweep import grid_changes, plan_comparison
-from bmc.tuning import Tuned, candidates, choose, datasets_of, read_tuned
+from bmc.studies.compare_table import Comparison, compare_table
+from bmc.studies.compare_tex import compare_tex, escaped
+from bmc.studies.grid import grid_changes, plan_comparison
+from bmc.studies.tuning import Tuned, candidates, choose, datasets_of, read_tuned
 
 COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 STREAM = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001"]

@@ -18,7 +18,7 @@ from small import small_config, small_stream
 from bmc.active import Active
 from bmc.methods import METHODS
 from bmc.runs.folder import run as experiment
-from bmc.sweep_workers import PRELOADED
+from bmc.studies.workers import PRELOADED
 
 TASKS = 5
 LOST = 3  # the group that is killed, counted from 1: two are in the checkpoint

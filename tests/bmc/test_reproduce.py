@@ -17,7 +17,8 @@ from autods.interop.published import import_published, load_archive
 from autods.manifest.catalogue import Catalogue
 from bmc.config import Config
 from bmc.methods import METHODS as REGISTRY
-from bmc.reproduce import (
+from bmc.studies.grid import uses
+from bmc.studies.published import (
     DIFFERENCES,
     EXPERIMENTS,
     METHODS,
@@ -27,7 +28,6 @@ from bmc.reproduce import (
     published_config,
     published_methods,
 )
-from bmc.sweep import uses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()", "reproduce"]

@@ -16,7 +16,7 @@ from bmc.report.statistics import CONFIDENCE, Row, compare_groups
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bmc.tuning import Tuned
+    from bmc.studies.tuning import Tuned
 
 SCENARIOS = ("class-il", "task-il")
 # Fields that a fair comparison holds equal, with the words for them.

@@ -2,7 +2,9 @@ r"""The table of a comparison for LaTeX: ``\input`` it; needs the package bookta
 
 from __future__ import annotations
 
-from bmc.compare_results import (
+from bmc.report.columns import MISSING
+from bmc.report.statistics import Row
+from bmc.studies.compare_table import (
     Comparison,
     cost_texts,
     percent,
@@ -10,8 +12,6 @@ from bmc.compare_results import (
     signed,
     tuned_note,
 )
-from bmc.report.columns import MISSING
-from bmc.report.statistics import Row
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

@@ -14,7 +14,7 @@ from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing
 from bmc.config import Config
-from bmc.sweep import Cell, Change, plan_cells
+from bmc.studies.grid import Cell, Change, plan_cells
 
 
 class Figures(NamedTuple):

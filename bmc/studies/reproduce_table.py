@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bmc.report.columns import COLUMNS, MISSING, REFERENCE_NOTE, Column, name
 from bmc.report.groups import Group, Stat, group
 from bmc.report.load import Run
-from bmc.reproduce import METHODS, NO_FIGURES, SHARED, Experiment, Figures, differences
+from bmc.studies.published import METHODS, NO_FIGURES, SHARED, Experiment, Figures, differences
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,6 +1,6 @@
 """What a sweep runs: grids and ablations as cells, each an ordinary run with a readable name.
 
-How cells are run is in `bmc.sweep_workers`, what they gave in `bmc.sweep_results`.
+How cells are run is in `bmc.studies.workers`, what they gave in `bmc.studies.sweep_table`.
 """
 
 from __future__ import annotations

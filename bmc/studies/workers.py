@@ -22,7 +22,7 @@ from typing import Any
 from autods.core.processes import end_with_parent
 from autods.errors import AutodsError
 from bmc.cli.select import StreamChoice
-from bmc.sweep import Cell
+from bmc.studies.grid import Cell
 
 # What every cell imports; torch's optimisers need the compiler, which takes a second or two.
 PRELOADED = [

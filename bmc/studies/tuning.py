@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from autods.errors import UsageError
 from bmc.config import Config
 from bmc.report.statistics import interval
-from bmc.sweep import ALL, Cell, Change, parse_grid, plan_cells, uses
+from bmc.studies.grid import ALL, Cell, Change, parse_grid, plan_cells, uses
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
