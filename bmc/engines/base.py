@@ -9,9 +9,9 @@ from typing import ClassVar, Protocol
 import torch
 
 from bmc.config import Config
-from bmc.data import TaskTensors
-from bmc.memory import Samples
 from bmc.network.mlp import ResidualMLP
+from bmc.train.data import TaskTensors
+from bmc.train.memory import Samples
 
 
 @dataclass(frozen=True)

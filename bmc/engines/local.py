@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, TaskTensors, joined, network_input, place_for, steps_for, take
 from bmc.engines.base import Trained, model_bytes
-from bmc.losses import expert_loss, feature_distance, sample_losses, task_loss
-from bmc.memory import Samples, balanced_choice
 from bmc.network.mlp import ResidualMLP
 from bmc.network.passes import evaluate
-from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, by_loss, train_stacked
+from bmc.train.data import Shuffled, TaskTensors, joined, network_input, place_for, steps_for, take
+from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.losses import expert_loss, feature_distance, sample_losses, task_loss
+from bmc.train.memory import Samples, balanced_choice
+from bmc.train.seeds import Noise, generator
 
 BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
 JUDGED = 1024  # dev samples that an expert is judged on at most: a judgement stays cheap

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 from autods.encode.engines.ray_engine import connect, import_ray
 from autods.errors import AutodsError, ClusterError, UsageError
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.engines.base import Trained, model_bytes
 from bmc.engines.ray_worker import Answer, Place, Setting, task_bytes, train_part, versions
-from bmc.memory import Samples
 from bmc.network.mlp import ResidualMLP
+from bmc.train.data import TaskTensors
+from bmc.train.memory import Samples
 
 MOST_LOSSES = 10  # workers that one expert may cost
 LOOK = 10.0  # seconds without news until Ray is looked after

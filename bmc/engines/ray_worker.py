@@ -15,12 +15,12 @@ import torch
 from autods import __version__ as autods_version
 from autods.errors import ClusterError
 from bmc import __version__ as bmc_version
-from bmc import costs
 from bmc.config import Config
-from bmc.data import Split, TaskTensors
 from bmc.engines.base import use_precision
 from bmc.engines.local import train_experts
 from bmc.network.mlp import ResidualMLP
+from bmc.train import costs
+from bmc.train.data import Split, TaskTensors
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Answer:
     Attributes
     ----------
     buffers
-        One per expert, as `bmc.memory.Samples.to_bytes` returns it.
+        One per expert, as `bmc.train.memory.Samples.to_bytes` returns it.
     steps
         Updates that each made.
     peak_host_bytes, peak_device_bytes

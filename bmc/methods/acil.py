@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, Method
 from bmc.methods.ridge import gaussian
+from bmc.train.data import TaskTensors
 
 BLOCK = 512  # rows per update of R: an update solves a system of so many rows
 

@@ -33,8 +33,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.data import Split, TaskTensors
 from bmc.methods.base import METHODS, Method
+from bmc.train.data import Split, TaskTensors
 
 BLOCK = 8192  # rows taken in at once; bounds the float64 copies
 TINY = 1e-12  # share of the largest scatter below which a direction counts as without any

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from autods.streams.stream import Stream
-from bmc.active import Active
 from bmc.config import Config
-from bmc.costs import Stopwatch
-from bmc.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
-from bmc.losses import task_loss
 from bmc.methods.plugins import PluginRegistry
 from bmc.network.mlp import ResidualMLP
-from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, train_stacked
+from bmc.train.copies import Active
+from bmc.train.costs import Stopwatch
+from bmc.train.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
+from bmc.train.loop import Batch, Course, train_stacked
+from bmc.train.losses import task_loss
+from bmc.train.seeds import Noise, generator
 
 
 class Method:

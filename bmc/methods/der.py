@@ -16,12 +16,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bmc.active import Active
 from bmc.config import Config
-from bmc.losses import task_loss
-from bmc.memory import Reservoir
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import OnlineReplay
+from bmc.train.copies import Active
+from bmc.train.losses import task_loss
+from bmc.train.memory import Reservoir
 
 
 @METHODS.register("der")

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, Split, TaskTensors, joined, steps_for, take
-from bmc.losses import task_loss
-from bmc.memory import Reservoir
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.mlp import ResidualMLP
-from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, by_loss, train_stacked
+from bmc.train.data import Shuffled, Split, TaskTensors, joined, steps_for, take
+from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.losses import task_loss
+from bmc.train.memory import Reservoir
+from bmc.train.seeds import Noise, generator
 
 
 @METHODS.register("dmc")

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import torch
 
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
 from bmc.network.gradients import cross_entropy
+from bmc.train.data import TaskTensors
 
 
 @METHODS.register("ewc")

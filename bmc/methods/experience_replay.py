@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Split, TaskTensors, take
-from bmc.memory import Reservoir, TaskMemory
 from bmc.methods.base import METHODS, NetMethod
-from bmc.seeds import generator
+from bmc.train.data import Split, TaskTensors, take
+from bmc.train.memory import Reservoir, TaskMemory
+from bmc.train.seeds import generator
 
 
 class Remembering(NetMethod):

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.data import TaskTensors, take
-from bmc.losses import task_loss
-from bmc.memory import TaskMemory, balanced_choice
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
-from bmc.seeds import generator
+from bmc.train.data import TaskTensors, take
+from bmc.train.losses import task_loss
+from bmc.train.memory import TaskMemory, balanced_choice
+from bmc.train.seeds import generator
 
 
 @METHODS.register("fdr")

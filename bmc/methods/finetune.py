@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, NetMethod
+from bmc.train.data import TaskTensors
 
 
 @METHODS.register("finetune")

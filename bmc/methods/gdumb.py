@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, Split, TaskTensors, steps_for, take
-from bmc.losses import task_loss
-from bmc.memory import balanced_choice
 from bmc.methods.base import METHODS, NetMethod
-from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, by_loss, train_stacked
+from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
+from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.losses import task_loss
+from bmc.train.memory import balanced_choice
+from bmc.train.seeds import Noise, generator
 
 
 @METHODS.register("gdumb")

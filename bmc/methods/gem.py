@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bmc.active import Active
 from bmc.config import Config
-from bmc.data import Split, TaskTensors
-from bmc.losses import task_loss
-from bmc.memory import TaskMemory
 from bmc.methods.base import METHODS, NetMethod
 from bmc.methods.experience_replay import Replay
 from bmc.network.mlp import ResidualMLP
+from bmc.train.copies import Active
+from bmc.train.data import Split, TaskTensors
+from bmc.train.losses import task_loss
+from bmc.train.memory import TaskMemory
 
 RIDGE = 1e-6  # share of the mean squared length that is added to the diagonal of the Gram matrix
 TINY = 1e-30  # a squared length below which gradients count as zero

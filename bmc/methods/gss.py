@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bmc.active import Active
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.gradients import cross_entropy, sample_gradients
-from bmc.seeds import generator
+from bmc.train.copies import Active
+from bmc.train.data import TaskTensors
+from bmc.train.seeds import generator
 
 ALONE = 1.0  # score where nothing is stored to compare with: that of a cosine of 0
 

@@ -18,17 +18,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bmc.active import Active
 from bmc.config import Config
-from bmc.data import Shuffled, Split, TaskTensors, steps_for, take
-from bmc.losses import task_loss
-from bmc.memory import Reservoir
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
 from bmc.methods.hal_anchors import climb, one_of_each
 from bmc.network.mlp import ResidualMLP
-from bmc.seeds import Noise, generator
-from bmc.training import Batch, Course, by_loss, train_stacked
+from bmc.train.copies import Active
+from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
+from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.losses import task_loss
+from bmc.train.memory import Reservoir
+from bmc.train.seeds import Noise, generator
 
 
 @METHODS.register("hal")

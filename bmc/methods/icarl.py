@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.data import Split, TaskTensors
 from bmc.methods.base import METHODS, NetMethod
-from bmc.seeds import generator
+from bmc.train.data import Split, TaskTensors
+from bmc.train.seeds import generator
 
 BLOCK = 8192  # rows whose phi is computed at once
 NEVER = -2.0  # below every cosine

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, NetMethod
+from bmc.train.data import TaskTensors
 
 
 @METHODS.register("joint")

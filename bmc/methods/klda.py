@@ -11,7 +11,7 @@ from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.ridge import gaussian
 from bmc.methods.slda import DeepSLDA
-from bmc.seeds import generator
+from bmc.train.seeds import generator
 
 
 @METHODS.register("klda")

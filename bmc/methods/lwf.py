@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import TaskTensors
-from bmc.losses import task_loss
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.passes import Parts, evaluate
+from bmc.train.data import TaskTensors
+from bmc.train.losses import task_loss
 
 
 def distillation(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
 from bmc.network.gradients import squared_length
+from bmc.train.data import TaskTensors
 
 
 @METHODS.register("mas")

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, Method
+from bmc.train.data import TaskTensors
 
 BLOCK = 8192  # rows added at once; bounds the float64 copies
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bmc.active import Active
 from bmc.config import Config
-from bmc.data import TaskTensors, take
 from bmc.methods.base import NetMethod
 from bmc.network.gradients import ROWS, Value, mean_over_samples
+from bmc.train.copies import Active
+from bmc.train.data import TaskTensors, take
 
 
 class PenaltyMethod(NetMethod):

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, Method
-from bmc.seeds import generator
+from bmc.train.data import TaskTensors
+from bmc.train.seeds import generator
 
 BLOCK = 4096  # rows lifted at once; bounds the float64 copies
 RIDGES = tuple(10.0**power for power in range(-8, 9))  # as published

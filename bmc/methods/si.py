@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bmc.active import Active
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
+from bmc.train.copies import Active
+from bmc.train.data import TaskTensors
 
 
 @METHODS.register("si")

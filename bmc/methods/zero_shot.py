@@ -17,8 +17,8 @@ from torch.nn import functional
 from autods.errors import FeaturesMissing
 from autods.streams.stream import Stream, Task
 from bmc.config import Config
-from bmc.data import TaskTensors
 from bmc.methods.base import METHODS, Method
+from bmc.train.data import TaskTensors
 
 NAMED = 3  # datasets without embedded class names that a message names
 

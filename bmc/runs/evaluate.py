@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bmc.data import Split, TaskTensors, joined
 from bmc.methods.base import Method
+from bmc.train.data import Split, TaskTensors, joined
 
 CHUNK = {"cpu": 1024}  # rows scored at once: their scores stay in a processor's cache
 

@@ -16,16 +16,16 @@ from autods.core.progress import Progress as Reporter
 from autods.core.progress import Silent
 from autods.streams.stream import Stream
 from bmc import __version__ as bmc_version
-from bmc import costs
 from bmc.cli.select import check_fitting
 from bmc.config import Config
-from bmc.data import TaskTensors, check_samples, to_tensors
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
 from bmc.methods import METHODS, Method
 from bmc.runs.evaluate import evaluate, measure_ahead
 from bmc.runs.folder import FORMAT, Progress, RunFolder, metrics, plain
 from bmc.runs.trackers import Tracker, tracked
+from bmc.train import costs
+from bmc.train.data import TaskTensors, check_samples, to_tensors
 
 LOCK_SECONDS = 2.0  # a run is long: say at once that it is busy
 AHEAD = (
@@ -89,7 +89,7 @@ def run(
     ClusterError
         When the engine's cluster cannot do the work; the last checkpoint is kept.
     UsageError
-        When the method cannot learn this stream, or of `bmc.data.check_samples`.
+        When the method cannot learn this stream, or of `bmc.train.data.check_samples`.
     """
     device = device or torch.device("cpu")
     report = report or Silent()

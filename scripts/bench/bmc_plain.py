@@ -26,7 +26,7 @@ from torch.utils.data import (
 )
 
 from bmc.config import Config
-from bmc.data import TaskTensors, steps_for
+from bmc.train.data import TaskTensors, steps_for
 
 
 class Block(nn.Module):

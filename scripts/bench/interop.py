@@ -87,9 +87,9 @@ def by_avalanche(name: str, stream: Stream, config: Any) -> tuple[float, int]:
 
 
 def by_bmc(name: str, stream: Stream, config: Any) -> tuple[float, int]:
-    from bmc.data import steps_for, to_tensors
     from bmc.methods import METHODS
     from bmc.runs.evaluate import evaluate
+    from bmc.train.data import steps_for, to_tensors
 
     device = torch.device("cpu")
     tasks = to_tensors(stream, device)

@@ -18,11 +18,11 @@ import torch
 from autods.core.root import DataRoot
 from autods.streams.stream import Stream
 from bmc.config import Config
-from bmc.data import Split, TaskTensors, to_tensors
 from bmc.methods import METHODS
 from bmc.runs.evaluate import evaluate
-from bmc.seeds import generator
 from bmc.studies.grid import parse_grid
+from bmc.train.data import Split, TaskTensors, to_tensors
+from bmc.train.seeds import generator
 
 DATASETS = "asl36,cifar10,flowers17,omniglot_small1,pokemon5,trashnet"
 HELD = 4  # one sample in so many is held out

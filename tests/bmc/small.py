@@ -11,8 +11,8 @@ import torch
 from autods.streams.stream import Stream, Task
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
-from bmc.data import TaskTensors, to_tensors
 from bmc.methods import METHODS, Method
+from bmc.train.data import TaskTensors, to_tensors
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from small import CPU, small_stream, tensors
 
 from autods.errors import UsageError
 from autods.streams.stream import FeatureSet
-from bmc.data import TaskTensors, check_samples, joined, take, to_tensors
+from bmc.train.data import TaskTensors, check_samples, joined, take, to_tensors
 
 STREAM = small_stream()
 

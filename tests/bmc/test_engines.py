@@ -28,10 +28,10 @@ from bmc.engines import LocalEngine, open_engine, ray_engine
 from bmc.engines.base import model_bytes
 from bmc.engines.ray_engine import RayEngine
 from bmc.engines.ray_worker import Place, Setting, task_bytes, train_part, versions
-from bmc.memory import Samples
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.run import run
+from bmc.train.memory import Samples
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"

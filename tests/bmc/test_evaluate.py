@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from small import CPU, learned, small_config, small_stream, tensors
 
 from bmc.config import Config
-from bmc.data import Split, TaskTensors
 from bmc.methods import METHODS
 from bmc.methods.base import Method
 from bmc.runs.evaluate import evaluate, measure_ahead
 from bmc.runs.folder import metrics
 from bmc.runs.run import run
+from bmc.train.data import Split, TaskTensors
 
 
 class Lookup(Method):

@@ -7,13 +7,13 @@ from small import CPU, learned, small_config, small_stream, tensors
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.active import Active
-from bmc.data import Split, TaskTensors
 from bmc.methods import METHODS
 from bmc.methods.gss import GreedyMemory
 from bmc.methods.lwf import distillation
 from bmc.methods.penalty import PenaltyMethod
 from bmc.network.gradients import cross_entropy, squared_length
+from bmc.train.copies import Active
+from bmc.train.data import Split, TaskTensors
 
 STREAM = small_stream()
 PENALTIES = ("ewc", "mas", "si")

@@ -15,10 +15,10 @@ import torch
 from safetensors import safe_open
 from small import small_config, small_stream
 
-from bmc.active import Active
 from bmc.methods import METHODS
 from bmc.runs.folder import run as experiment
 from bmc.studies.workers import PRELOADED
+from bmc.train.copies import Active
 
 TASKS = 5
 LOST = 3  # the group that is killed, counted from 1: two are in the checkpoint

@@ -1,6 +1,6 @@
 import torch
 
-from bmc.losses import base_loss, expert_loss, feature_distance, task_loss
+from bmc.train.losses import base_loss, expert_loss, feature_distance, task_loss
 
 
 def test_feature_distance_is_the_sum_over_layers_of_plain_euclidean_norms():

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmc.memory import Reservoir, Samples, balanced_choice, concatenate
+from bmc.train.memory import Reservoir, Samples, balanced_choice, concatenate
 
 
 def one_by_one(capacity, labels, uniform):

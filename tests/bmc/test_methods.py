@@ -4,11 +4,11 @@ import pytest
 import torch
 from small import CPU, learned, small_config, small_stream, tensors
 
-from bmc.data import Balanced, TaskTensors, to_tensors
 from bmc.engines.local import _expert_bank, train_experts
-from bmc.memory import concatenate
 from bmc.methods import METHODS
 from bmc.runs.evaluate import evaluate
+from bmc.train.data import Balanced, TaskTensors, to_tensors
+from bmc.train.memory import concatenate
 
 STREAM = small_stream()
 

@@ -21,15 +21,15 @@ from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
-from bmc.active import Active
 from bmc.cli.app import app
 from bmc.cli.select import fitting
-from bmc.data import Split, TaskTensors, no_texts
 from bmc.methods import METHODS, Method
 from bmc.methods.dmc import double_distillation
 from bmc.methods.icarl import herding, quotas
 from bmc.runs.evaluate import evaluate
 from bmc.runs.run import run
+from bmc.train.copies import Active
+from bmc.train.data import Split, TaskTensors, no_texts
 
 STREAM = small_stream()
 ENCODER = "clip.test"

@@ -15,9 +15,9 @@ import torch
 from autods.errors import UnknownName, UsageError
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
-from bmc.data import to_tensors
 from bmc.methods import METHODS, Method
 from bmc.methods.plugins import PluginRegistry
+from bmc.train.data import to_tensors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "own_method"

@@ -10,11 +10,11 @@ import torch
 from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
-from bmc.data import Split, TaskTensors
 from bmc.methods import METHODS
 from bmc.methods.fecam import distances, shrunk_correlation
 from bmc.methods.ridge import HELD_OUT, RIDGES
-from bmc.seeds import generator
+from bmc.train.data import Split, TaskTensors
+from bmc.train.seeds import generator
 
 STREAM = small_stream()
 REFERENCES = (

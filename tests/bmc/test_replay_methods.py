@@ -9,16 +9,16 @@ from scipy.optimize import minimize
 from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
-from bmc.active import Active
-from bmc.data import TaskTensors
-from bmc.losses import task_loss
-from bmc.memory import Reservoir, TaskMemory
 from bmc.methods import METHODS, agem, gem, hal_anchors
 from bmc.methods.der import logit_distance
 from bmc.methods.er_ace import among_present
 from bmc.methods.fdr import function_distance
 from bmc.network.mlp import ResidualMLP
-from bmc.seeds import generator
+from bmc.train.copies import Active
+from bmc.train.data import TaskTensors
+from bmc.train.losses import task_loss
+from bmc.train.memory import Reservoir, TaskMemory
+from bmc.train.seeds import generator
 
 STREAM = small_stream()
 

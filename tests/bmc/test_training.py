@@ -8,13 +8,13 @@ from small import CPU, small_config, small_stream, tensors
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.data import Shuffled, TaskTensors, take
 from bmc.engines.local import _judge, train_experts
-from bmc.losses import task_loss
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
-from bmc.seeds import Noise, generator
-from bmc.training import CHUNK, Batch, Course, by_loss, train_stacked
+from bmc.train.data import Shuffled, TaskTensors, take
+from bmc.train.loop import CHUNK, Batch, Course, by_loss, train_stacked
+from bmc.train.losses import task_loss
+from bmc.train.seeds import Noise, generator
 
 STREAM = small_stream()
 

@@ -13,7 +13,7 @@ from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
 
 if TYPE_CHECKING:
-    from bmc.training import Batch, Step
+    from bmc.train.loop import Batch, Step
 
 # judge(positions, copies), int64 [n] each: measures, without gradients, the copies that stand at
 # these positions of the net; float [n], less is better

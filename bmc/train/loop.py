@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bmc.active import Active, Judge
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-from bmc.seeds import Noise
+from bmc.train.copies import Active, Judge
+from bmc.train.seeds import Noise
 
 CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
 
