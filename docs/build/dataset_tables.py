@@ -2,7 +2,7 @@
 
 Run it after every change of a manifest; a test compares the page with the manifests:
 
-    python scripts/dataset_tables.py
+    python docs/build/dataset_tables.py
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PUBLISHED = {"classes": 2866, "training images": 6_770_722, "validation images":
 INTRODUCTION = """\
 # Datasets
 
-Written by `python scripts/dataset_tables.py` from the manifests in `manifests/datasets/`; do not
+Written by `python docs/build/dataset_tables.py` from the manifests in `manifests/datasets/`; do not
 edit it by hand. A number that is not known is shown as `?`.
 
 "Published" is the run that the benchmark reports: the original toolkit's split of the default label
@@ -154,6 +154,6 @@ def _cell(value: object) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        sys.exit("usage: python scripts/dataset_tables.py")
+        sys.exit("usage: python docs/build/dataset_tables.py")
     PAGE.write_text(page(), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}")

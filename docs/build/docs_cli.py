@@ -1,6 +1,6 @@
 """The reference of both command lines, from the commands themselves.
 
-To read one without the site: python scripts/docs_cli.py autods
+To read one without the site: python docs/build/docs_cli.py autods
 """
 
 from __future__ import annotations
@@ -96,5 +96,5 @@ def _kind(option: Any) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] not in (["autods"], ["bmc-stream"]):
-        sys.exit("usage: python scripts/docs_cli.py autods|bmc-stream")
+        sys.exit("usage: python docs/build/docs_cli.py autods|bmc-stream")
     print(command_page(sys.argv[1]), end="")
