@@ -241,7 +241,7 @@ def test_the_page_of_datasets_is_what_the_script_writes():
     program = "import dataset_tables; print(dataset_tables.page(), end='')"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=REPOSITORY / "scripts",
+        cwd=REPOSITORY / "docs" / "build",
         capture_output=True,
         text=True,
         encoding="utf-8",

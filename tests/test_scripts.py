@@ -13,7 +13,7 @@ RAW = SCRIPTS.parent.parent / "shared" / "data" / "raw"
 
 
 def test_the_loader_benchmark_reads_the_same_samples_both_ways_and_prints_json():
-    command = [sys.executable, SCRIPTS / "bench_loader.py", "--samples", "300", "--json"]
+    command = [sys.executable, SCRIPTS / "bench/loader.py", "--samples", "300", "--json"]
     options = ["--rounds", "1", "--seconds", "0.05", "--workers", "0", "--dim", "16"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -44,7 +44,7 @@ def run_script(name: str, *options: str) -> str:
 def test_the_benchmark_of_images_compares_the_same_tensors_and_prints_json():
     size = ["--datasets", "tinyimagenet", "--kinds", "zip", "folder", "--workers", "0"]
     more = ["--rounds", "1", "--seconds", "0.01", "--json"]
-    (row,) = json.loads(run_script("bench_images.py", *size, *more))
+    (row,) = json.loads(run_script("bench/images.py", *size, *more))
     assert set(row["ratio"]) == {"zip", "folder"}
     assert row["images_per_s"]["ImageFolder"] > 0
 
@@ -53,7 +53,7 @@ def test_the_benchmark_of_images_compares_the_same_tensors_and_prints_json():
 def test_the_benchmark_of_the_engine_prints_json(bench):
     size = ["--classes", "142", "--tasks", "5", "--per-class", "4", "--dim", "16"]
     more = ["--rounds", "1", "--threads", "1", "--experts", "3", "--copies", "1", "2", "--json"]
-    printed = json.loads(run_script("bench_bmc.py", bench, *size, *more))
+    printed = json.loads(run_script("bench/training.py", bench, *size, *more))
     if bench == "run":
         sides = printed["rounds"][0]
         assert abs(sides["BMC"]["updates"] - sides["plain BMC"]["updates"]) <= 2
@@ -74,6 +74,6 @@ def test_tuning_prints_a_row_for_each_configuration(tmp_path):
     command = [*program, "import-features", tmp_path, *encoder, "--root", tmp_path / "root"]
     subprocess.run(command, check=True, capture_output=True)
     options = ["--root", str(tmp_path / "root"), *encoder, "--datasets", "a,b", "--orders", "1"]
-    printed = run_script("tune_bmc.py", *options, "--try", "lam=0 experts=1")
+    printed = run_script("bench/tune_bmc.py", *options, "--try", "lam=0 experts=1")
     rows = printed.splitlines()
     assert rows[1].endswith("none") and rows[2].endswith("lam=0 experts=1")

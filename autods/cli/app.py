@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from autods.cli.app import catalogue, checks, export, extract, features, fetch, streams
+from autods.cli import catalogue, checks, export, extract, features, fetch, streams
 from autods.core.console import run_app
 from autods.versions import add_version
 

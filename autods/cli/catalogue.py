@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli.app import complete
+from autods.cli import complete
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.core.console import print_json, print_table
 from autods.errors import ManifestError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli.app import complete
+from autods.cli import complete
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Array files of datasets as a manifest describes them; see `autods.containers.array_files` for reading."""
+"""Array files as a manifest describes them; `autods.containers.array_files` reads them."""
 
 from __future__ import annotations
 

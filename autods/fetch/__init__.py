@@ -18,7 +18,15 @@ from autods.errors import DiskFull, FetchError
 from autods.fetch.mirrors import KINDS, check_mirrors, together, users_mirrors
 from autods.fetch.one_file import Action, FetchedFile, decide, fetch_file
 from autods.fetch.records import missing_files, verify_archives
-from autods.fetch.sources import ftp, gdrive, git, http, huggingface, kaggle, local
+from autods.fetch.sources import (  # noqa: F401  (each registers its kind)
+    ftp,
+    gdrive,
+    git,
+    http,
+    huggingface,
+    kaggle,
+    local,
+)
 from autods.fetch.sources.base import SOURCES, Source
 from autods.manifest.schema import Manifest
 

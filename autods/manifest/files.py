@@ -9,8 +9,8 @@ from pathlib import Path
 
 def shipped_manifests() -> Path:
     """Return the folder of manifests inside the wheel, or of the checkout."""
-    packaged = Path(__file__).parent / "_manifests"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "manifests"
+    packaged = Path(__file__).parents[1] / "_manifests"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "manifests"
 
 
 def manifest_folders(extra: Iterable[Path] = ()) -> list[Path]:

@@ -122,8 +122,8 @@ class ImageSet(Dataset[tuple[Any, int]]):
         batch_size
             Images per batch, b.
         seed
-            Seed of the order, which is that of `autods.streams.stream.FeatureSet.batches` for the same
-            number of rows; ``None``: the order of the rows.
+            Seed of the order, which is that of `FeatureSet.batches` for the same number of rows;
+            ``None``: the order of the rows.
 
         Yields
         ------

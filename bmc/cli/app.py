@@ -11,7 +11,7 @@ import typer
 from autods.core.console import print_json, print_table, run_app
 from autods.errors import UsageError
 from autods.versions import add_version
-from bmc.cli.app import complete
+from bmc.cli import complete
 from bmc.cli.compare import compare
 from bmc.cli.options import with_config_options, with_stream_options
 from bmc.cli.reproduce import reproduce

@@ -13,7 +13,7 @@ REGISTERED = re.compile(r'^@METHODS\.register\("([^"]+)"\)', re.MULTILINE)
 
 def methods(incomplete: str) -> list[str]:
     """Return the ways to complete methods that are separated by commas, or ``all``."""
-    folder = Path(__file__).parent / "methods"
+    folder = Path(__file__).parents[1] / "methods"
     own = {n for path in folder.glob("*.py") for n in REGISTERED.findall(path.read_text("utf-8"))}
     others = {entry.name for entry in entry_points(group="bmc.methods")}
     return last_of_list(incomplete, own | others | (set() if "," in incomplete else {"all"}))

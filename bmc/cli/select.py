@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autods.cli.app import complete
+from autods.cli import complete
 from autods.errors import UsageError
 
 if TYPE_CHECKING:

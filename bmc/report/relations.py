@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bmc.report.load import BASE_OF_TIME, Run, read_run
-from bmc.runs.folder import metrics
+from bmc.runs import metrics
 
 JOINT = "joint"  # the method whose final accuracies are a*
 SHARED = "average_incremental_shared"

@@ -21,8 +21,9 @@ from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
 from bmc.methods import METHODS, Method
+from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate, measure_ahead
-from bmc.runs.folder import FORMAT, Progress, RunFolder, metrics, plain
+from bmc.runs.folder import FORMAT, Progress, RunFolder, plain
 from bmc.runs.trackers import Tracker, tracked
 from bmc.train import costs
 from bmc.train.data import TaskTensors, check_samples, to_tensors

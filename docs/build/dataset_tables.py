@@ -15,7 +15,7 @@ from autods.layouts import Layout
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import Manifest, SplitRule
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "datasets.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
 ORIGINAL = "Original: "  # how a quirk begins that tells what the published code does
 PUBLISHED = {"classes": 2866, "training images": 6_770_722, "validation images": 743_977}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from docs_methods import markdown, own_words
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "docs" / "examples"
 SOURCES = [path for package in ("autods", "bmc") for path in REPOSITORY.glob(f"{package}/**/*.py")]
 CLASS = re.compile(r"^class (\w+)\((\w+)\):", re.MULTILINE)

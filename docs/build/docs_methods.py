@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-EQUATIONS = Path(__file__).resolve().parent.parent / "docs" / "equations.yaml"
+EQUATIONS = Path(__file__).resolve().parents[2] / "docs" / "equations.yaml"
 
 INTRODUCTION = """\
 # Every method

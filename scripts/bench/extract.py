@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_extract_data import Lite0, NoOp, dataset, drawn, pictures
-from bench_extract_memory import figure, peak_of
+from extract_data import Lite0, NoOp, dataset, drawn, pictures
+from extract_memory import figure, peak_of
 
 from autods.containers import MemberReader
 from autods.core.root import DataRoot

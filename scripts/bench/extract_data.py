@@ -1,4 +1,4 @@
-"""Data for `bench_extract`: datasets of real or drawn images in one zip, and a no-op encoder."""
+"""Data for `extract.py`: datasets of real or drawn images in one zip, and a no-op encoder."""
 
 from __future__ import annotations
 

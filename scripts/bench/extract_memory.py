@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench_extract_data import NoOp, Tiny, manifest_here
+from extract_data import NoOp, Tiny, manifest_here
 
 from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset

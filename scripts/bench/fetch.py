@@ -23,11 +23,11 @@ from typing import Any
 from urllib.parse import quote
 
 import yaml
-from bench_fetch_mirror import LASTING, PASSING, Mirror
+from fetch_mirror import LASTING, PASSING, Mirror
 
 from autods.manifest.catalogue import Catalogue
 
-TESTS = Path(__file__).resolve().parent.parent / "tests" / "autods"
+TESTS = Path(__file__).resolve().parents[2] / "tests" / "autods"
 LARGE = "zz-large"  # the name of the dataset that is not tiny
 USEFUL = ("corrupt", "failed", "gone")  # which of several causes a dataset is reported with
 

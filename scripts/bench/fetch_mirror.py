@@ -1,4 +1,4 @@
-"""A loopback mirror over http that misbehaves on purpose, for bench_fetch.py."""
+"""A loopback mirror over http that misbehaves on purpose, for fetch.py."""
 
 from __future__ import annotations
 

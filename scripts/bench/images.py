@@ -33,7 +33,7 @@ from autods.index.samples import index_dataset
 from autods.manifest.schema import Manifest
 from autods.streams.images import ImageSet, open_images
 
-RAW = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw"
+RAW = Path(__file__).resolve().parents[3] / "shared" / "data" / "raw"
 BATCH = 64
 TRANSFORMS = {  # the first costs next to nothing, so that the readers show
     "flowers17": Compose([Resize(224), CenterCrop(224), ToTensor()]),

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_bmc_plain import Net
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from training_plain import Net
 
 from autods.core.root import DataRoot
 from autods.interop.avalanche import benchmark

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import bench_kills_run as runs
+import kills_run as runs
 
 from autods.core.files import hash_tree
 from autods.core.root import DataRoot

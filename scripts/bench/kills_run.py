@@ -1,6 +1,6 @@
-"""One extraction for `bench_kills`, to be killed: of drawn images, by an encoder of no weight.
+"""One extraction for `kills.py`, to be killed: of drawn images, by an encoder of no weight.
 
-As a program: ``python bench_kills_run.py ROOT ENGINE [ADDRESS]``.
+As a program: ``python kills_run.py ROOT ENGINE [ADDRESS]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from bench_extract_data import Tiny, dataset, drawn
+from extract_data import Tiny, dataset, drawn
 
 from autods.core.progress import Progress
 from autods.core.root import DataRoot

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autods.checks.dataset import doctor_network
+from autods.checks import doctor_network
 from autods.checks.doctor import Check, examine, show
 from autods.checks.doctor_network import address_of, ask, check_network
 from autods.checks.doctor_root import _locks, check_root

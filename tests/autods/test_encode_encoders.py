@@ -21,8 +21,9 @@ from autods.checks.features import verify_features
 from autods.core.files import hash_file
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.encode.encoders import checkpoints
 from autods.encode.encoders.interface import Encoder, TextEncoder
-from autods.encode.encoders.open_clip import checkpoints, load_encoder
+from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.encoders.weights import choose_weights, default_tag, fitting_tags
 from autods.errors import AutodsError, EncoderError, UnknownName, UsageError
 from autods.features.sets import open_features

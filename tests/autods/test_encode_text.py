@@ -384,5 +384,6 @@ def test_a_file_of_another_version_says_so(root, encoder):
 
 
 def test_loading_embeddings_does_not_import_torch():
-    code = "import sys, autods.features.class_names, autods.checks.features; sys.exit('torch' in sys.modules)"
+    modules = "autods.features.class_names, autods.checks.features"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,8 @@ from timm.data import create_transform, resolve_model_data_config
 from autods.core.files import hash_file
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.encode.encoders.open_clip import checkpoints, load_encoder
+from autods.encode.encoders import checkpoints
+from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.encoders.timm import TimmEncoder, _width, choose_timm
 from autods.encode.extract import extract_dataset
 from autods.errors import EncoderError, FeaturesMissing, UnknownName, UsageError

@@ -18,8 +18,8 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     monkeypatch.syspath_prepend(SCRIPTS)
 
     def run(*options: str) -> dict[str, Any]:
-        monkeypatch.setattr(sys, "argv", ["bench_interop.py", "--json", *options])
-        runpy.run_path(str(SCRIPTS / "bench_interop.py"), run_name="__main__")
+        monkeypatch.setattr(sys, "argv", ["interop.py", "--json", *options])
+        runpy.run_path(str(SCRIPTS / "bench" / "interop.py"), run_name="__main__")
         found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
         return found
 

@@ -12,8 +12,8 @@ from small import CPU, learned, small_config, small_stream, tensors
 from bmc.config import Config
 from bmc.methods import METHODS
 from bmc.methods.base import Method
+from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate, measure_ahead
-from bmc.runs.folder import metrics
 from bmc.runs.run import run
 from bmc.train.data import Split, TaskTensors
 
@@ -186,7 +186,7 @@ def test_a_run_that_stops_and_goes_on_measures_ahead_what_one_without_a_stop_doe
     tmp_path, monkeypatch
 ):
     whole = results_of(tmp_path / "whole", "bmc", measure_ahead=True)
-    from bmc.runs.folder import run as experiment
+    from bmc.runs import run as experiment
 
     calls = []
 

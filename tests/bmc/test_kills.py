@@ -16,7 +16,7 @@ from safetensors import safe_open
 from small import small_config, small_stream
 
 from bmc.methods import METHODS
-from bmc.runs.folder import run as experiment
+from bmc.runs import run as experiment
 from bmc.studies.workers import PRELOADED
 from bmc.train.copies import Active
 

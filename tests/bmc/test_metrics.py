@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmc.runs.folder import metrics
+from bmc.runs import metrics
 
 WORKED = np.array([[80, np.nan, np.nan], [60, 90, np.nan], [85, 95, 70]]) / 100
 

@@ -13,7 +13,7 @@ import pytest
 from small import small_config, small_stream
 
 from autods.errors import UsageError
-from bmc.runs.folder import run as experiment
+from bmc.runs import run as experiment
 from bmc.runs.trackers import TRACKERS, Trackers, trackers_of
 
 METHOD = "slda"

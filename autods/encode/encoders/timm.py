@@ -106,7 +106,7 @@ def load_timm(
     device: torch.device,
     progress: Progress,
 ) -> TimmEncoder:
-    """Build an encoder; see `autods.encode.encoders.open_clip.load_encoder`. ``name`` has no prefix."""
+    """Build an encoder, as `open_clip.load_encoder` does; ``name`` has no prefix."""
     weights = choose_timm(name, pretrained, random_weights)
     net = _build(weights)
     if weights.seed is not None:

@@ -1,6 +1,6 @@
 """Readers of features made elsewhere, one file per format, listed here once.
 
-Each opens a file (or folder) as a `Table`; what is made of it is in `autods.interop.imports.from_files`.
+Each opens a file (or folder) as a `Table`; `autods.interop.imports.from_files` imports it.
 """
 
 from autods.interop.imports import npy, npz, parquet, safetensors

@@ -32,7 +32,7 @@ LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is told
 
 @dataclass(frozen=True)
 class Request:
-    """What does not change from dataset to dataset; see `autods.interop.published.import_published`."""
+    """What does not change from dataset to dataset; see `import_published`."""
 
     root: DataRoot
     archive: FeatureArchive

@@ -1,6 +1,6 @@
 """Write a manifest for a folder of images that lie in class folders.
 
-For images listed in a CSV file see `autods.manifest.new.csv_file`, for the Hub `autods.manifest.new.hub`.
+`autods.manifest.new.csv_file` does it for a CSV file, `autods.manifest.new.hub` for the Hub.
 """
 
 from __future__ import annotations

@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_bmc_plain import PlainBMC
+from training_plain import PlainBMC
 
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.engines.local import train_experts
 from bmc.methods import METHODS
+from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate
-from bmc.runs.folder import metrics
 from bmc.train.data import TaskTensors, to_tensors
 
 Result = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Batch Model Consolidation as one would write it first: the yardstick of `bench_bmc.py`.
+"""Batch Model Consolidation as one would write it first: the yardstick of `training.py`.
 
 A `DataLoader` per expert, a Python loop over experts, the whole head in every step, a loop
 over tasks and batches to evaluate. Network, losses, optimiser, sampling and the number of
