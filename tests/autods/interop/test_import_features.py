@@ -20,7 +20,7 @@ from autods.features.shards import write_shard
 from autods.index.splits import hold_out
 from autods.interop.imports.from_files import import_npz_folder
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "features"
 ENCODER = "mobilenetv2.imagenet"
 
 

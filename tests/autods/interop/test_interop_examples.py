@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.txt"))
 NUMBER = re.compile(r"\d+(?=%)|(?<=\s)\d+(?=\s)")  # accuracies, which differ between processors
 

@@ -511,7 +511,7 @@ def test_shards_that_an_ended_import_has_left_do_not_stay(source: Path, root: Da
 
 
 def test_the_benchmark_finds_every_value_equal(tmp_path: Path) -> None:
-    script = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "published.py"
+    script = Path(__file__).resolve().parents[3] / "scripts" / "bench" / "published.py"
     options = ["--samples", "400", "--dim", "16", "--folder", str(tmp_path), "--json"]
     done = subprocess.run(
         [sys.executable, script, *options], capture_output=True, text=True, check=False

@@ -19,7 +19,7 @@ from autods.errors import UsageError
 from autods.interop.mammoth import stream_dataset
 from autods.streams.synthetic import synthetic_stream
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "mammoth_dataset.py"
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "mammoth_dataset.py"
 
 STAND_IN = {
     "backbone/__init__.py": """

@@ -23,7 +23,7 @@ from autods.manifest.schema import StreamItem, StreamSpec
 from autods.streams.resolve import resolve
 from autods.streams.stream import FeatureSet, Stream, Task, l2_normalize
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "features"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"
 SIZES = {"birds": 5, "cats": 3, "frog": 11}
 

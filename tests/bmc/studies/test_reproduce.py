@@ -29,7 +29,7 @@ from bmc.studies.published import (
     published_methods,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()", "reproduce"]
 
 

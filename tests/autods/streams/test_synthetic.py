@@ -20,7 +20,7 @@ from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from autods.streams.synthetic_features import BLOCK, SPLITS, SyntheticFeatures, published_shape
 
-FACTS = Path(__file__).resolve().parents[2].parent / "shared" / "facts"
+FACTS = Path(__file__).resolve().parents[3].parent / "shared" / "facts"
 
 
 @pytest.fixture(scope="module")

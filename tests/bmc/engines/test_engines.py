@@ -183,7 +183,7 @@ def test_a_killed_run_is_completed_by_the_other_engine(
     first, then, tmp_path, calm, cluster, engine
 ):
     address = cluster.address if first == "ray" else None
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1])
     code = CHILD.format(tests=tests, name=first, address=address, folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code])
     while not (tmp_path / "checkpoint.safetensors").exists():

@@ -19,7 +19,7 @@ from bmc.methods import METHODS, Method
 from bmc.methods.plugins import PluginRegistry
 from bmc.train.data import to_tensors
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "own_method"
 COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 SMALL = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001", "--epochs", "1"]

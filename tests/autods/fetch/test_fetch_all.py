@@ -394,7 +394,7 @@ def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(
 
 
 def test_the_benchmark_finds_every_fault_reported_and_everything_else_in_place() -> None:
-    script = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "fetch.py"
+    script = Path(__file__).resolve().parents[3] / "scripts" / "bench" / "fetch.py"
     command = [sys.executable, script, "--datasets", "24", "--large", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,8 @@ from small import small_config, small_stream
 from autods.core.files import locked
 from autods.errors import Busy, UsageError
 from autods.streams.stream import FeatureSet, Stream
-from bmc.runs.folder import CheckpointError, RunExists, RunMismatch, run
+from bmc.runs import run
+from bmc.runs.folder import CheckpointError, RunExists, RunMismatch
 
 CHILD = """
 import sys
@@ -37,7 +38,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def child(method: str, folder: Path) -> subprocess.Popen[str]:
-    code = CHILD.format(tests=str(Path(__file__).parent), method=method, folder=str(folder))
+    code = CHILD.format(tests=str(Path(__file__).parents[1]), method=method, folder=str(folder))
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ}
     )
@@ -254,7 +255,7 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_can_be_resumed(
     if before == "a checkpoint":
         interrupted(tmp_path / "full", monkeypatch)
     kept = checkpoint.read_bytes() if checkpoint.exists() else None
-    code = FULL_DISK.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "full"))
+    code = FULL_DISK.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "full"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "could not be written" in done.stderr
