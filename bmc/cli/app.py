@@ -13,22 +13,22 @@ from autods.errors import UsageError
 from autods.versions import add_version
 from bmc.cli import complete
 from bmc.cli.compare import compare
-from bmc.cli.options import with_config_options, with_stream_options
-from bmc.cli.reproduce import reproduce
-from bmc.cli.select import (
-    StreamChoice,
-    check_fitting,
-    device_of,
-    distinct_orders,
-    fitting,
-    methods_of,
-    orders_of,
-    with_finetune,
+from bmc.cli.options import (
+    AddressOption,
+    EngineOption,
+    WorkersOption,
+    engine_of,
+    with_config_options,
+    with_stream_options,
 )
+from bmc.cli.reproduce import reproduce
+from bmc.cli.select import distinct_orders, methods_of, orders_of, with_finetune
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
-from bmc.cli_engine import AddressOption, EngineOption, WorkersOption, engine_of
 from bmc.config import Config
+from bmc.methods.fit import check_fitting, fitting
+from bmc.runs.choice import StreamChoice
+from bmc.train.device import device_of
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -11,7 +11,6 @@ import typer
 
 from autods.core.console import print_json
 from bmc.cli.options import with_config_options, with_stream_options
-from bmc.cli.select import StreamChoice
 from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
@@ -34,6 +33,7 @@ from bmc.cli.study import (
     work_of,
 )
 from bmc.config import Config
+from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
     from bmc.studies.grid import Cell

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from bmc.cli.select import StreamChoice
+from autods.cli import complete
+from autods.errors import UsageError
 from bmc.config import Config
+from bmc.runs.choice import StreamChoice
+
+if TYPE_CHECKING:
+    import torch
+
+    from bmc.engines import Engine
 
 Command = Callable[..., None]
+COMPLETION = {"stream": complete.streams}
 
 
 def with_config_options(command: Command) -> Command:
@@ -53,5 +62,53 @@ def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if field.default is MISSING else field.default,
-        annotation=Annotated[hint, typer.Option(**field.metadata, rich_help_panel=panel)],
+        annotation=Annotated[
+            hint,
+            typer.Option(
+                **field.metadata, rich_help_panel=panel, autocompletion=COMPLETION.get(field.name)
+            ),
+        ],
     )
+
+
+EngineOption = Annotated[
+    str, typer.Option(help="Where experts train: local, or a ray cluster; same results.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="host:port of a Ray cluster, or auto; default: this machine alone."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="ray: experts that train at once; default: all cores.")
+]
+
+
+@contextmanager
+def engine_of(
+    name: str,
+    methods: Sequence[str],
+    device: torch.device,
+    address: str | None,
+    workers: int | None,
+) -> Iterator[Engine]:
+    """Give the engine for these methods; errors as of `bmc.engines.open_engine`.
+
+    Raises
+    ------
+    UsageError
+        When none of the methods has experts that another engine could train.
+    """
+    from bmc.engines import open_engine
+    from bmc.methods import METHODS
+
+    if name != "local" and not any(METHODS.get(method).has_experts for method in methods):
+        raise UsageError(
+            f"--engine {name} trains experts, and --method {','.join(methods)} has none; nothing "
+            "was run. Leave --engine out."
+        )
+
+    def note(text: str) -> None:
+        typer.echo(text, err=True)
+
+    with open_engine(name, address, workers, device.type, note) as engine:
+        yield engine

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.core.console import print_json
-from bmc.cli.select import StreamChoice, check_fitting
 from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
@@ -27,6 +26,8 @@ from bmc.cli.study import (
     runner_of,
     work_of,
 )
+from bmc.methods.fit import check_fitting
+from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
     from bmc.studies.published import Experiment

@@ -14,8 +14,8 @@ from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.cli.select import StreamChoice
     from bmc.config import Config
+    from bmc.runs.choice import StreamChoice
     from bmc.studies.grid import Cell
     from bmc.studies.workers import Job, Outcome, Runner
 
@@ -77,7 +77,8 @@ def methods_for(
     UnknownName, UsageError
         When a name is unknown, or a method that is named cannot learn the stream.
     """
-    from bmc.cli.select import check_fitting, fitting, methods_of
+    from bmc.cli.select import methods_of
+    from bmc.methods.fit import check_fitting, fitting
 
     names, left_out = methods_of(text), []
     for stream in streams.values():
@@ -107,8 +108,8 @@ def work_of(
     UsageError
         When the device is none that this machine has.
     """
-    from bmc.cli.select import device_of
     from bmc.studies.workers import Job
+    from bmc.train.device import device_of
 
     chosen = device_of(device)
     # Ray shows a task the one GPU that it gave to it

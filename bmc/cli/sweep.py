@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.core.console import print_json
-from bmc.ablations import ABLATIONS
 from bmc.cli.options import with_config_options, with_stream_options
-from bmc.cli.select import StreamChoice, orders_of
+from bmc.cli.select import orders_of
 from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
@@ -32,6 +31,8 @@ from bmc.cli.study import (
     work_of,
 )
 from bmc.config import Config
+from bmc.runs.choice import StreamChoice
+from bmc.studies.grid import ABLATIONS
 
 if TYPE_CHECKING:
     from bmc.studies.grid import Cell

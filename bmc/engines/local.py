@@ -12,8 +12,9 @@ from bmc.config import Config
 from bmc.engines.base import Trained, model_bytes
 from bmc.network.mlp import ResidualMLP
 from bmc.network.passes import evaluate
+from bmc.train.copies import Batch
 from bmc.train.data import Shuffled, TaskTensors, joined, network_input, place_for, steps_for, take
-from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import expert_loss, feature_distance, sample_losses, task_loss
 from bmc.train.memory import Samples, balanced_choice
 from bmc.train.seeds import Noise, generator

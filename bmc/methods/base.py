@@ -14,10 +14,10 @@ from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.methods.plugins import PluginRegistry
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active
+from bmc.train.copies import Active, Batch
 from bmc.train.costs import Stopwatch
 from bmc.train.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
-from bmc.train.loop import Batch, Course, train_stacked
+from bmc.train.loop import Course, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.seeds import Noise, generator
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.methods.base import METHODS, NetMethod
+from bmc.train.copies import Batch
 from bmc.train.data import Balanced, TaskTensors, steps_for, take
-from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import base_loss, feature_distance, task_loss
 from bmc.train.memory import Samples, balanced_choice, concatenate
 from bmc.train.seeds import Noise, generator

@@ -18,8 +18,9 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.mlp import ResidualMLP
+from bmc.train.copies import Batch
 from bmc.train.data import Shuffled, Split, TaskTensors, joined, steps_for, take
-from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.memory import Reservoir
 from bmc.train.seeds import Noise, generator

@@ -23,9 +23,9 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
 from bmc.methods.hal_anchors import climb, one_of_each
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active
+from bmc.train.copies import Active, Batch
 from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
-from bmc.train.loop import Batch, Course, by_loss, train_stacked
+from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.memory import Reservoir
 from bmc.train.seeds import Noise, generator

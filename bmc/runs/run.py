@@ -16,11 +16,11 @@ from autods.core.progress import Progress as Reporter
 from autods.core.progress import Silent
 from autods.streams.stream import Stream
 from bmc import __version__ as bmc_version
-from bmc.cli.select import check_fitting
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
 from bmc.methods import METHODS, Method
+from bmc.methods.fit import check_fitting
 from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate, measure_ahead
 from bmc.runs.folder import FORMAT, Progress, RunFolder, plain

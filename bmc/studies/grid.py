@@ -13,11 +13,22 @@ from typing import Any, get_type_hints
 
 from autods.core.registry import unknown
 from autods.errors import UsageError
-from bmc.ablations import ABLATIONS
 from bmc.config import Config
 
 ALL = "all"  # experts=all: one group of all tasks
 Change = dict[str, Any]  # values by field of the configuration
+# The paper's ablations by name: each a grid around the configuration that is asked for.
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "stability": ("lam=0",),  # experts without stability loss
+    "distillation": ("beta=0",),  # consolidation without batched distillation
+    "neither": ("lam=0", "beta=0"),
+    "experts": ("experts=1,2,4,8,16,all",),  # group sizes
+    "buffer": ("buffer=50,125,250,500,1000",),
+    "memory": ("memory=500,1000,2000,4000,8000",),
+    "lam": ("lam=0.001,0.01,0.1,1",),
+    "alpha": ("alpha=0.1,0.5,1,2",),
+    "beta": ("beta=0.001,0.01,0.1,1",),
+}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 from autods.core.processes import end_with_parent
 from autods.errors import AutodsError
-from bmc.cli.select import StreamChoice
+from bmc.runs.choice import StreamChoice
 from bmc.studies.grid import Cell
 
 # What every cell imports; torch's optimisers need the compiler, which takes a second or two.
@@ -55,8 +55,8 @@ class Job:
         """Run the cell here, or complete it. Errors as of `bmc.runs.run.run`."""
         import torch
 
-        from bmc.cli.select import device_of
         from bmc.runs.run import run
+        from bmc.train.device import device_of
 
         torch.set_num_threads(self.threads)  # sums are split by it, and so their last bits
         stream = self.choice.open(self.cell.order)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,14 +13,27 @@ from torch.optim.adamw import adamw
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
 
-if TYPE_CHECKING:
-    from bmc.train.loop import Batch, Step
-
 # judge(positions, copies), int64 [n] each: measures, without gradients, the copies that stand at
 # these positions of the net; float [n], less is better
 Judge = Callable[[Tensor, Tensor], Tensor]
 
 WARM = 3  # updates of an arrangement before it is captured: libraries allocate in the first
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of each of the m copies that still train.
+
+    Attributes
+    ----------
+    data
+        What the fetch function returned for these rows: tensors [m, B, ...].
+    keep
+        bool [m, B + extra rows, dropout_width], the activations that survive dropout.
+    """
+
+    data: tuple[Tensor, ...]
+    keep: Tensor
 
 
 class _Best(NamedTuple):
@@ -151,6 +165,10 @@ class Active:
         self.net.weights.data, self.net.statistics = weights[:last], statistics[:last]
         self._moments = self._moments[0][:last], self._moments[1][:last]
         self._captured, self._updates = None, 0
+
+
+# Makes one update of the copies that still train.
+Step = Callable[[Active, Batch], None]
 
 
 class _Captured:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active, Judge
+from bmc.train.copies import Active, Batch, Judge, Step
 from bmc.train.seeds import Noise
 
 CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
@@ -46,26 +46,8 @@ class Course:
         return t % CHUNK == 0 and t // self.judged_every > (t - CHUNK) // self.judged_every
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One batch of each of the m copies that still train.
-
-    Attributes
-    ----------
-    data
-        What the fetch function returned for these rows: tensors [m, B, ...].
-    keep
-        bool [m, B + extra rows, dropout_width], the activations that survive dropout.
-    """
-
-    data: tuple[Tensor, ...]
-    keep: Tensor
-
-
 # rows int64 [n, m, B] on the CPU and the numbers of the m copies -> tensors [n, m, B, ...]
 Fetch = Callable[[Tensor, Sequence[int]], tuple[Tensor, ...]]
-# makes one update of the copies that still train
-Step = Callable[[Active, Batch], None]
 
 
 def by_loss(loss: Callable[[Batch], Tensor]) -> Step:

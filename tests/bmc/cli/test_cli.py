@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autods.errors import UsageError
-from bmc.cli.select import device_of
+from bmc.train.device import device_of
 
 SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
 

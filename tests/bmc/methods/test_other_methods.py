@@ -22,9 +22,9 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.cli.app import app
-from bmc.cli.select import fitting
 from bmc.methods import METHODS, Method
 from bmc.methods.dmc import double_distillation
+from bmc.methods.fit import fitting
 from bmc.methods.icarl import herding, quotas
 from bmc.runs.evaluate import evaluate
 from bmc.runs.run import run

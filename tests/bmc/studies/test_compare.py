@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 
 from autods.errors import UsageError
 from bmc.cli.app import app
-from bmc.cli.select import StreamChoice
 from bmc.config import Config
 from bmc.report import group
 from bmc.report.load import Run
 from bmc.report.statistics import compare_groups, holm, interval, paired_p
+from bmc.runs.choice import StreamChoice
 from bmc.studies.compare_table import Comparison, compare_table
 from bmc.studies.compare_tex import compare_tex, escaped
 from bmc.studies.grid import grid_changes, plan_comparison

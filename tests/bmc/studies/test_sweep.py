@@ -16,10 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from autods.errors import UsageError
-from bmc.ablations import ABLATIONS
 from bmc.cli.app import app
 from bmc.config import Config
-from bmc.studies.grid import ablation_changes, grid_changes, parse_grid, plan_cells
+from bmc.studies.grid import ABLATIONS, ablation_changes, grid_changes, parse_grid, plan_cells
 
 COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()", "sweep"]
 STREAM = ["--scenario", "class-il", "--max-tasks", "4", "--scale", "0.0001", "--order", "0,1"]

@@ -11,8 +11,9 @@ from bmc.config import Config
 from bmc.engines.local import _judge, train_experts
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
+from bmc.train.copies import Batch
 from bmc.train.data import Shuffled, TaskTensors, take
-from bmc.train.loop import CHUNK, Batch, Course, by_loss, train_stacked
+from bmc.train.loop import CHUNK, Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.seeds import Noise, generator
 

@@ -1,0 +1,36 @@
+"""Which methods can learn a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autods.errors import UsageError
+from autods.streams.stream import Stream
+from bmc.config import Config
+from bmc.methods import METHODS
+
+
+def fitting(names: Iterable[str], stream: Stream, config: Config) -> tuple[list[str], list[str]]:
+    """Leave out the methods that cannot learn a stream: what ``all`` means for it.
+
+    Returns
+    -------
+    tuple
+        The names of those that can, in their order, and a line about each that was left out.
+    """
+    reasons = {name: METHODS.get(name).unfit(stream, config) for name in names}
+    notes = [f"{reason} It was left out." for reason in reasons.values() if reason is not None]
+    return [name for name, reason in reasons.items() if reason is None], notes
+
+
+def check_fitting(names: Iterable[str], stream: Stream, config: Config) -> None:
+    """Check that methods named one by one can learn a stream.
+
+    Raises
+    ------
+    UsageError
+        With the reason of the first that cannot.
+    """
+    for name in names:
+        if (reason := METHODS.get(name).unfit(stream, config)) is not None:
+            raise UsageError(f"{reason} Nothing was run.")
