@@ -22,7 +22,7 @@ install() { # PACKAGES COMMAND.. : install the packages unless all commands are 
 }
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     install "chromium fonts-dejavu-core" chromium
-    install "libarchive-tools 7zip unar unzip" bsdtar 7zz unar lsar unzip
+    install "libarchive-tools 7zip" bsdtar 7zz
 fi
 
 ruff format --check .

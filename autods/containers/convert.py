@@ -111,7 +111,7 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     complaints = []
     for tool, executable in tools:
         try:
-            with closing(tool.unpack(executable, source, target.parent)) as members:
+            with closing(tool.unpack(executable, source)) as members:
                 _write_sorted(members, crcs, shown, target, progress)
             return
         except ToolFailed as error:

@@ -5,7 +5,6 @@ What a tool gives is checked by `autods.containers.convert`; a tool never choose
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -21,7 +20,6 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Protocol
 
-from autods.containers.base import plain_name
 from autods.containers.kinds import kind_of
 from autods.containers.zips import check_encryption, is_link, member_name
 from autods.core.files import BLOCK
@@ -55,24 +53,24 @@ class Tool:
     executables
         Its names; the first that is installed is used.
     unpack
-        Gives the members of an archive, in any order: executable, archive and a folder
-        for temporary files to members. Raises `ToolFailed`.
+        Yields the members of an archive in any order, given the executable and the archive.
+        Raises `ToolFailed`.
     debian, conda, brew
-        The package to install on Debian and Ubuntu, from conda-forge, on macOS; ``""``: none.
+        The package to install on Debian and Ubuntu, from conda-forge, on macOS.
     """
 
     executables: tuple[str, ...]
-    unpack: Callable[[str, Path, Path], Unpacked]
+    unpack: Callable[[str, Path], Unpacked]
     debian: str
-    conda: str = ""
-    brew: str = ""
+    conda: str
+    brew: str
 
     def find(self) -> str | None:
         """Return the path of the executable, ``None`` if the tool is not installed."""
         return next((path for name in self.executables if (path := shutil.which(name))), None)
 
 
-def _bsdtar(executable: str, archive: Path, _: Path) -> Unpacked:
+def _bsdtar(executable: str, archive: Path) -> Unpacked:
     # It turns the archive into a tar on its output; -P leaves names as they are, for our check.
     # A rar comes through a pipe: where bsdtar can look at the end of the file it takes a rar
     # whose last member is a zip for that zip. A 7z it can only read from its end.
@@ -91,7 +89,7 @@ def _bsdtar(executable: str, archive: Path, _: Path) -> Unpacked:
             raise ToolFailed(f"{error}") from None
 
 
-def _seven_zip(executable: str, archive: Path, _: Path) -> Unpacked:
+def _seven_zip(executable: str, archive: Path) -> Unpacked:
     # All contents come on its output without a boundary, in the order of the archive's list.
     is_zip = kind_of(archive.name).archive == "zip"
     listed = _zip_list(archive) if is_zip else _seven_list(executable, archive)
@@ -99,41 +97,13 @@ def _seven_zip(executable: str, archive: Path, _: Path) -> Unpacked:
         yield from _cut(output, listed)
 
 
-def _unzip(executable: str, archive: Path, _: Path) -> Unpacked:
-    listed = _zip_list(archive)
-    with _running([executable, "-p", str(archive)]) as output:
-        yield from _cut(output, listed)
-
-
-def _unar(executable: str, archive: Path, folder: Path) -> Unpacked:
-    """Unpack into a temporary folder: unar cannot write to a pipe, and keeps inside of it."""
-    lister = str(Path(executable).with_name("lsar"))
-    with _running([lister, "-j", str(archive)]) as output:
-        listed = json.loads(output.read() or b"{}").get("lsarContents", [])
-    for entry in listed:
-        plain_name(archive, entry["XADFileName"])  # unar would correct an unsafe one silently
-    scratch = folder / "unar.tmp"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    try:
-        with _running([executable, "-q", "-D", "-f", "-o", str(scratch), str(archive)]) as output:
-            output.read()
-        for path in scratch.rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                with path.open("rb") as stream:
-                    yield path.relative_to(scratch).as_posix(), path.stat().st_size, stream
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 BSDTAR = Tool(("bsdtar",), _bsdtar, "libarchive-tools", "libarchive", "libarchive")
 SEVEN_ZIP = Tool(("7zz", "7z", "7za"), _seven_zip, "7zip", "p7zip", "sevenzip")
-UNZIP = Tool(("unzip",), _unzip, "unzip", "unzip", "unzip")
-UNAR = Tool(("unar",), _unar, "unar", "", "unar")
 
 TOOLS = {
-    "rar": (BSDTAR, SEVEN_ZIP, UNAR),
+    "rar": (BSDTAR, SEVEN_ZIP),
     "7z": (BSDTAR, SEVEN_ZIP),
-    "zip": (SEVEN_ZIP, UNZIP),  # with deflate64
+    "zip": (SEVEN_ZIP,),  # with deflate64
 }  # kind of archive to the tools for it, in order of preference
 
 
@@ -171,18 +141,18 @@ def _seven_list(executable: str, archive: Path) -> list[Entry]:
 def _cut(output: IO[bytes], listed: list[Entry]) -> Unpacked:
     """Cut a stream of contents at the listed sizes, and check each by its CRC."""
     for name, size, crc in listed:
-        part = _Part(output, size)
+        content = _Content(output, size)
         if name is not None:
-            yield name, size, part
-        while part.read(BLOCK):
+            yield name, size, content
+        while content.read(BLOCK):
             pass
-        if part.left or (crc is not None and part.crc != crc):
+        if content.left or (crc is not None and content.crc != crc):
             raise ToolFailed(f"'{name}' came out incomplete or with a wrong CRC")
     if output.read(1):
         raise ToolFailed("more came out than was listed")
 
 
-class _Part:
+class _Content:
     """The next ``size`` bytes of a stream, with their CRC as far as they were read."""
 
     def __init__(self, source: IO[bytes], size: int) -> None:
