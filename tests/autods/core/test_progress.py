@@ -14,8 +14,15 @@ from threading import Barrier, Thread
 import pytest
 from rich.console import Console
 
-from autods.bars import Bars
-from autods.core.progress import Board, PlainProgress, Progress, Silent, Stopped, console_board
+from autods.core.progress import (
+    Bars,
+    Board,
+    PlainProgress,
+    Progress,
+    Silent,
+    Stopped,
+    console_board,
+)
 
 PROGRAM = """
 import sys
