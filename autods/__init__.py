@@ -4,4 +4,6 @@ Fetch from manifests, index, extract with open_clip into HDF5 shards, open as
 task-incremental or class-incremental streams. Nothing heavy is imported here.
 """
 
-__version__ = "0.1.0"
+from autods.core.version import __version__
+
+__all__ = ["__version__"]

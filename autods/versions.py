@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from autods import __version__
+from autods.core.version import __version__
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "h5py", "numpy", "pillow", "pyarrow")
 DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}

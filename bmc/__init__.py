@@ -1,3 +1,5 @@
 """Batch Model Consolidation and its comparison methods on feature streams."""
 
-__version__ = "0.1.0"
+from autods.core.version import __version__
+
+__all__ = ["__version__"]

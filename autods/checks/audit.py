@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods import __version__
 from autods.checks.audit_scan import Scan, Scanner
 from autods.core.files import hash_file, locked, write_json
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
+from autods.core.version import __version__
 from autods.index.samples import SPLITS, SampleIndex, load_samples
 from autods.manifest.schema import Manifest
 

@@ -17,11 +17,11 @@ from typing import Any
 import PIL
 import torchvision
 
-from autods import __version__
 from autods.core.files import held, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.version import __version__
 from autods.encode.decode import DECODINGS
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine

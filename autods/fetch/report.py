@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autods import __version__
 from autods.core.root import DataRoot
+from autods.core.version import __version__
 from autods.errors import AutodsError, Busy, FetchError, step_for
 from autods.fetch.digests import size_of
 from autods.fetch.part_files import part_of

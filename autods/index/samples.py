@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from autods import __version__
 from autods.containers import Member, MemberReader
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
+from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
 from autods.index.build import FORMAT, KEY, collect, opened, sample_table

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from autods import __version__
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.version import __version__
 from autods.errors import UsageError
 from autods.features.class_names import load_text
 from autods.features.sets import StoredFeatures, describe_features, open_features

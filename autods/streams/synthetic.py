@@ -12,8 +12,8 @@ import math
 from functools import partial
 from typing import Any
 
-from autods import __version__
 from autods.core.registry import unknown
+from autods.core.version import __version__
 from autods.errors import UsageError
 from autods.manifest.stream import StreamItem
 from autods.orders import Order, ordered

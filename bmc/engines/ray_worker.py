@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from autods import __version__ as autods_version
+from autods.core.version import __version__
 from autods.errors import ClusterError
-from bmc import __version__ as bmc_version
 from bmc.config import Config
 from bmc.engines.base import use_precision
 from bmc.engines.local import train_experts
@@ -80,7 +79,7 @@ class Answer:
 
 def versions() -> dict[str, str]:
     """Return the versions, here, of the programs that decide the bits."""
-    return {"autods": autods_version, "bmc": bmc_version, "torch": torch.__version__}
+    return {"autods": __version__, "bmc": __version__, "torch": torch.__version__}
 
 
 def task_bytes(task: TaskTensors) -> bytes:

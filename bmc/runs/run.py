@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from autods import __version__ as autods_version
 from autods.core.files import locked
 from autods.core.progress import Progress as Reporter
 from autods.core.progress import Silent
+from autods.core.version import __version__
 from autods.streams.stream import Stream
-from bmc import __version__ as bmc_version
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
@@ -214,7 +213,7 @@ def _identity(
         "config": config.as_dict(),
         "provenance": stream.provenance,
         "device": device.type,
-        "versions": {"autods": autods_version, "bmc": bmc_version, "torch": torch.__version__},
+        "versions": {"autods": __version__, "bmc": __version__, "torch": torch.__version__},
     }
 
 

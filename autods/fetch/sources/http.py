@@ -19,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autods import __version__
 from autods.core.progress import Progress
+from autods.core.version import __version__
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
 from autods.fetch import magic
 from autods.fetch.digests import size_of
