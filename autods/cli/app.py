@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 
 from autods.cli import catalogue, checks, export, extract, features, fetch, streams
-from autods.core.console import run_app
-from autods.versions import add_version
+from autods.core.console import add_version, run_app
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from autods.core.console import print_json, print_table, run_app
+from autods.core.console import add_version, print_json, print_table, run_app
 from autods.errors import UsageError
-from autods.versions import add_version
 from bmc.cli import complete
 from bmc.cli.compare import compare
 from bmc.cli.options import (
