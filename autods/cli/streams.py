@@ -13,8 +13,8 @@ from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
-    from autods.orders import Order
     from autods.streams.table import Row, Table
+    from autods.streams.tasks import Order
 
 Stream = Annotated[
     str,

@@ -20,7 +20,6 @@ from autods.features.sets import StoredFeatures, describe_features, open_feature
 from autods.features.shards import CODES
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import PROTOCOLS, StreamItem, StreamSpec
-from autods.orders import Order
 from autods.streams.checks import (
     check_current,
     check_filled,
@@ -43,7 +42,7 @@ from autods.streams.stream import (
     Task,
     l2_normalize,
 )
-from autods.streams.tasks import Part, arrange, cut
+from autods.streams.tasks import Order, Part, arrange, cut
 
 if TYPE_CHECKING:
     from autods.streams.images import ImageSet

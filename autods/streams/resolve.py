@@ -13,8 +13,8 @@ from autods.features.sets import list_encoders, list_features
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
 from autods.manifest.stream import SyntheticData
-from autods.orders import Order
 from autods.streams.stream import Stream
+from autods.streams.tasks import Order
 
 SYNTHETIC = "synthetic"
 
@@ -49,9 +49,9 @@ def generate(
     max_tasks: int | None,
 ) -> Stream:
     """Generate a synthetic stream as its definition says; see `autods.streams.synthetic`."""
-    from autods.orders import ordered
     from autods.streams.synthetic import synthetic_stream
     from autods.streams.synthetic_features import published_shape
+    from autods.streams.tasks import ordered
 
     names = [item.dataset for item in spec.datasets]
     if len(set(names)) < len(names):

@@ -16,7 +16,6 @@ from autods.core.registry import unknown
 from autods.core.version import __version__
 from autods.errors import UsageError
 from autods.manifest.stream import StreamItem
-from autods.orders import Order, ordered
 from autods.streams.stream import SCENARIOS, StoredFeatureSet, Stream, Task
 from autods.streams.synthetic_features import (
     DEFAULT_SCALE,
@@ -24,6 +23,7 @@ from autods.streams.synthetic_features import (
     SyntheticFeatures,
     published_shape,
 )
+from autods.streams.tasks import Order, ordered
 
 NORMALISATIONS = ("l2", "none")
 

@@ -17,9 +17,8 @@ from autods.core.root import DataRoot
 from autods.errors import IndexMissing, UsageError
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import PROTOCOLS, Manifest, StreamItem, StreamSpec
-from autods.orders import Order
 from autods.streams.resolve import defined, refuse_for_synthetic, resolve
-from autods.streams.tasks import Part, arrange, cut, shown_name
+from autods.streams.tasks import Order, Part, arrange, cut, shown_name
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
