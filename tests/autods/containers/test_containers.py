@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import multiprocessing
 import os
@@ -9,64 +8,22 @@ import pickle
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
+from container_tools import FILES, KEPT, build, opened, setting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rar import make_rar
-from system_tools import make_7z, make_deflate64, tool
 
 from autods.containers import MemberReader, open_container
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, UnsafePath
 
-FILES = {
-    "b/two.jpg": b"second" * 50,
-    "a/one.jpg": b"first",
-    "a/empty.jpg": b"",
-    "notes.txt": b"text",
-    "__MACOSX/a/one.jpg": b"litter",
-    "a/.DS_Store": b"litter",
-}
-KEPT = ["a/empty.jpg", "a/one.jpg", "b/two.jpg", "notes.txt"]
 KINDS = [
     "x.zip", "deflated.zip", "x.tar", "x.tgz", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "folder",
     "x.rar", "x.7z", "deflate64.zip",
 ]  # fmt: skip
 CONVERTED = ["x.tgz", "x.rar", "x.7z", "deflate64.zip", "x.csv.gz", "x.csv.bz2", "x.csv.xz"]
-
-
-def build(folder: Path, kind: str, files: dict[str, bytes] = FILES) -> Path:
-    path = folder / kind
-    if kind == "folder":
-        return make_folder(path, files)
-    if kind in ("x.rar", "x.7z", "deflate64.zip"):
-        tool("bsdtar", "7zz", "7z", "7za")  # to read it, too
-        make = {"x.rar": make_rar, "x.7z": make_7z, "deflate64.zip": make_deflate64}[kind]
-        return make(path, files)
-    if kind.startswith("x.csv"):
-        opener = importlib.import_module({".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}[path.suffix])
-        path.write_bytes(opener.compress(files["b/two.jpg"]))
-        return path
-    if kind.endswith(".zip"):
-        method = zipfile.ZIP_DEFLATED if kind == "deflated.zip" else zipfile.ZIP_STORED
-        return make_zip(path, files, method)
-    suffix = {"tgz": "gz", "tar": ""}.get(kind.rsplit(".", 1)[-1], kind.rsplit(".", 1)[-1])
-    return make_tar(path, files, f"w:{suffix}")
-
-
-def setting(tmp_path: Path, source: Path, name: str | None = None):
-    root = DataRoot(tmp_path / "root")
-    file = name or source.name
-    manifest = manifest_of({file: source}, folders_layout(file))
-    return root, placed(root, manifest, {file: source}), file
-
-
-def opened(tmp_path: Path, source: Path, **options):
-    root, manifest, file = setting(tmp_path, source)
-    return root, manifest, open_container(root, manifest, file, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)

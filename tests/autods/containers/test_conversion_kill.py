@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import folders_layout, make_zip, manifest_of, placed
-from test_arrays import PIXELS, npy
-from test_containers import FILES, build
-from test_nested import inner_bytes
+from array_tools import PIXELS, npy
+from container_tools import FILES, build, inner_bytes
 
 from autods.containers import open_container
 from autods.containers.array_specs import ArrayImages

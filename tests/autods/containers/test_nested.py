@@ -7,29 +7,16 @@ import zipfile
 
 import pytest
 from archives import make_folder, make_tar, make_zip, placed
-from rar import make_rar
-from system_tools import make_7z, make_deflate64, tool
-from test_containers import FILES, KEPT, build, opened
+from container_tools import FILES, KEPT, build, inner_bytes, opened
 
 from autods.containers import MemberReader, open_container
 from autods.errors import ContainerError, UnsafePath
 
 OUTER = ["x.zip", "deflated.zip", "x.tar", "x.tgz", "folder", "x.rar", "deflate64.zip"]
-INNER = ["in.zip", "deflated.zip", "in.tar", "in.tgz", "in.tar.xz", "in.rar", "in.7z", "d64.zip"]
+INNER = [
+    "in.zip", "deflated.zip", "in.tar", "in.tgz", "in.tar.xz", "in.rar", "in.7z", "deflate64.zip",
+]  # fmt: skip
 ALL = ["**/*"]
-
-
-def inner_bytes(tmp_path, kind: str, files=FILES) -> bytes:
-    path = tmp_path / "inner" / kind
-    if kind.endswith((".rar", ".7z")) or kind == "d64.zip":
-        tool("bsdtar", "7zz", "7z", "7za")
-        make = {"in.rar": make_rar, "in.7z": make_7z, "d64.zip": make_deflate64}[kind]
-        return make(path, files).read_bytes()
-    if kind.endswith(".zip"):
-        method = zipfile.ZIP_DEFLATED if kind == "deflated.zip" else zipfile.ZIP_STORED
-        return make_zip(path, files, method).read_bytes()
-    suffix = {"in.tar": "", "in.tgz": "gz", "in.tar.xz": "xz"}[kind]
-    return make_tar(path, files, f"w:{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize("outer", OUTER)

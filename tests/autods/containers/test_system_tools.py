@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path
 
 import pytest
+from container_tools import opened
 from rar import make_rar
 from system_tools import make_7z, make_deflate64, only, tool
-from test_containers import opened
 
 from autods.containers.system_tools import TOOLS, ToolFailed
 from autods.errors import ContainerError, ToolMissing, UnsafePath

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 import numpy as np
 import pytest
 from fixtures import FIXTURES
-from test_all_datasets import published_by
+from layout_tools import published_by
 
 from autods.containers import MemberReader, open_container
 from autods.core.progress import Silent

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import checksum
 from fixtures import FIXTURES, Fixture
 from fixtures.tools import MADE
+from layout_tools import published_by
 from PIL import Image
 
 from autods.containers import MemberReader
@@ -21,7 +18,6 @@ from autods.core.root import DataRoot
 from autods.fetch import fetch_dataset
 from autods.index.samples import SampleIndex, index_dataset, load_samples, verify_index
 from autods.manifest.catalogue import Catalogue
-from autods.manifest.schema import Manifest, Mirror
 
 
 def test_every_shipped_dataset_has_a_fixture():
@@ -43,40 +39,6 @@ def test_the_published_layout_gives_the_whole_index(name, tmp_path):
     assert_splits(index, fixture)
     assert_groups(index, fixture)
     assert_pictures(index, fixture, root)
-
-
-def published_by(fixture: Fixture, manifest: Manifest) -> Manifest:
-    """Return the manifest with the fixture's files as the only mirrors, and their checksums."""
-    assert {entry.name for entry in manifest.files} <= set(fixture.files)
-    entries = []
-    for entry in manifest.files:
-        path = fixture.files[entry.name]
-        is_git = entry.checksum.startswith("git:")
-        assert path.is_dir() == (is_git or entry.checksum.startswith("tree:"))
-        found = {
-            "checksum": f"git:{committed(path)}" if is_git else checksum(path),
-            "size": None,
-            "mirrors": [Mirror(kind="git" if is_git else "file", url=str(path))],
-        }
-        entries.append(entry.model_copy(update=found))
-    return manifest.model_copy(update={"files": entries})
-
-
-def committed(folder: Path) -> str:
-    """Make a git repository of a folder and return its commit."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for command in (
-        ["init", "--quiet", "--initial-branch=main"],
-        ["add", "--all"],
-        ["commit", "--quiet", "--message=images"],
-        ["rev-parse", "HEAD"],
-    ):
-        done = subprocess.run(
-            ["git", *identity, *command], cwd=folder, env=environment, check=True, stdout=-1
-        )
-    return done.stdout.decode().strip()
 
 
 def assert_samples(index: SampleIndex, fixture: Fixture) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from layout_tools import CSV, found, images, read
 from pydantic import TypeAdapter, ValidationError
-from test_layouts import CSV, found, images, read
 
 from autods.errors import LayoutError
 from autods.layouts import AnyLayout

@@ -5,54 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archives import folders_layout, make_folder, make_zip, manifest_of, placed
+from archives import folders_layout, make_zip
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from layout_tools import CSV, IMAGE, found, images, read
 
 from autods.core.patterns import compile_pattern, fill
-from autods.core.progress import Silent
-from autods.core.root import DataRoot
 from autods.errors import LayoutError
-from autods.index.build import opened
-from autods.layouts import AnyLayout, RawSample
-from autods.manifest.schema import Manifest
-
-IMAGE = b"not decoded here"
-
-
-def read(
-    tmp_path: Path, files: dict[str, dict[str, bytes] | bytes], layout: dict[str, Any]
-) -> list[RawSample]:
-    """Run a layout over zips (dict of members) and plain files (bytes)."""
-    tasks = TypeAdapter(AnyLayout).validate_python(layout).labelled()
-    root, manifest = prepared(tmp_path, files, layout, tasks={task: {} for task in tasks})
-    with opened(manifest, root, Silent()) as containers:
-        return sorted(manifest.layout.read(containers), key=lambda s: (s.file, s.member))
-
-
-def prepared(
-    tmp_path: Path,
-    files: dict[str, dict[str, bytes] | bytes],
-    layout: dict[str, Any],
-    **changes: Any,
-) -> tuple[DataRoot, Manifest]:
-    sources = {}
-    for name, content in files.items():
-        if isinstance(content, dict):
-            sources[name] = make_zip(tmp_path / "source" / name, content)
-        else:
-            sources[name] = make_folder(tmp_path / "source", {name: content}) / name
-    root = DataRoot(tmp_path / "root")
-    return root, placed(root, manifest_of(sources, layout, **changes), sources)
-
-
-def found(samples: list[RawSample], task: str = "class") -> list[tuple[str, str, str | None]]:
-    return [(s.member, s.labels[task], s.split) for s in samples]
-
-
-def images(*names: str) -> dict[str, bytes]:
-    return dict.fromkeys(names, IMAGE)
 
 
 def test_class_folders_take_split_and_class_from_the_path(tmp_path):
@@ -194,16 +153,6 @@ def test_lines_may_end_as_on_any_system_and_begin_with_a_mark(tmp_path, end, mar
     assert found(read(tmp_path / "a", files, listed)) == samples
     files = {"a.zip": images("1.jpg", "2.jpg"), "table.csv": (mark + table).encode()}
     assert found(read(tmp_path / "b", files, {**CSV, "path": "{id}.jpg", **rest})) == samples
-
-
-CSV = {
-    "family": "csv-table",
-    "file": "a.zip",
-    "table": {"file": "table.csv"},
-    "path": "images/{id}.jpg",
-    "labels": {"class": "{kind}"},
-    "split": "{part}",
-}
 
 
 def test_a_csv_table_names_columns_by_its_header_and_knows_quotes(tmp_path):

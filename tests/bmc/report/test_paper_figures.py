@@ -13,8 +13,9 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
-from test_report import TITLES, load_runs, make_results, write
+from report_runs import TITLES, make_results, write
 
+from bmc.report import load_runs
 from bmc.report.figures import tag
 from bmc.report.groups import Group, group
 from bmc.report.paper import (

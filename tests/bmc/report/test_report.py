@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -21,6 +19,7 @@ import pytest
 from chromium import EXECUTABLE, Page
 from hypothesis import given
 from hypothesis import strategies as st
+from report_runs import TITLES, make_results, task_names, write
 from rich.console import Console
 
 from autods.errors import UsageError
@@ -32,101 +31,6 @@ from bmc.report.page import compare
 from bmc.report.relations import SHARED
 from bmc.report.statistics import compare_groups
 from bmc.report.svg import count_ticks, spread
-
-TITLES = {
-    "bmc": "BMC", "slda": "Deep SLDA", "er": "Experience replay",
-    "finetune": "Fine-tuning", "joint": "Joint training",
-}  # fmt: skip
-START = {"bmc": 0.8, "slda": 0.82, "er": 0.75, "finetune": 0.95, "joint": 0.85}
-LOSS = {"bmc": 0.006, "slda": 0.002, "er": 0.022, "finetune": 0.9, "joint": 0.0}  # per later task
-
-
-def task_names(count: int) -> list[str]:
-    words = ["aircraft", "apparel", "aptos2019", "cub", "kvasircapsule", "places365", "zalando"]
-    return [words[i] if i < len(words) else f"{words[i % 7]}-{i}" for i in range(count)]
-
-
-def make_results(method: str, tasks: int = 71, order_seed: int | None = None, **changes) -> dict:
-    """Results as a run writes them: accuracies fall from START by LOSS for each later task."""
-    draw = random.Random(f"{method}{order_seed}")
-    names = task_names(tasks)
-    difficulty = {name: random.Random(name).uniform(0.6, 1.15) for name in names}
-    if order_seed is not None:
-        random.Random(order_seed).shuffle(names)
-    learned = {"bmc": [*range(8, tasks, 8), tasks], "joint": [tasks]}.get(
-        method, list(range(1, tasks + 1))
-    )
-    matrices: dict[str, list] = {"class-il": [], "task-il": [], "dataset-id": []}
-    for n in learned:
-        rows: dict[str, list] = {scenario: [None] * tasks for scenario in matrices}
-        for j, name in enumerate(names[:n]):
-            kept = max(0.004, (1 - LOSS[method]) ** (n - 1 - j)) * draw.uniform(0.93, 1.03)
-            within = min(0.99, START[method] * difficulty[name] * (0.8 + 0.2 * kept))
-            found = min(1.0, kept * (1 - 0.002 * n))
-            rows["class-il"][j] = round(within * found, 6)
-            rows["task-il"][j] = round(within, 6)
-            rows["dataset-id"][j] = round(found, 6)
-        for scenario, row in rows.items():
-            matrices[scenario].append(row)
-    final = {scenario: fmean(rows[-1]) for scenario, rows in matrices.items()}
-
-    def metrics(scenario: str) -> dict:
-        many = len(learned) > 1
-        return {
-            "final_mean": final[scenario], "final_micro": final[scenario] * 0.98,
-            "average_incremental_micro": final[scenario] * 1.1 if many else None,
-            "bwt_gem": -0.1 if many else None,
-            "forgetting_chaudhry": START[method] - final[scenario] if many else None,
-            "learning_accuracy": START[method], "worst_task": min(matrices[scenario][-1]),
-            "within_dataset": final["class-il"] / final["dataset-id"],
-        }  # fmt: skip
-
-    sent = 8_380_416 if method == "bmc" else 0
-    kept_bytes = {"bmc": 2_064_000, "er": 2_064_000, "slda": 6_918_144}.get(method, 0)
-    learning = {"bmc": 80.0, "slda": 4.1, "er": 131.0, "finetune": 102.4, "joint": 98.2}[method]
-    results = {
-        "format": 2, "method": method, "title": TITLES[method], "stream": "synthetic",
-        "scenario": "class-il", "protocol": "clean", "order_seed": order_seed, "run_seed": 0,
-        "tasks": [
-            {"name": n, "dataset": n, "classes": len(n) * 4, "train": len(n) * 60, "test": 90}
-            for n in names
-        ],
-        "learned": learned, "R": matrices,
-        "metrics": {
-            "class-il": {**metrics("class-il"), "dataset_id": final["dataset-id"]},
-            "task-il": metrics("task-il"),
-        },
-        "costs": {
-            "communication_bytes": sent, "memory_bytes": kept_bytes,
-            "total_bytes": sent + kept_bytes,
-            "cost_accuracy": final["class-il"] * 1e8 / (sent + kept_bytes)
-            if sent + kept_bytes else None,
-            "steps": 12345,
-        },
-        "timing": {
-            "seconds": {"train": learning, "evaluate": 30.0, "total": learning + 30.0},
-            "peak_host_bytes": 812_000_000, "peak_device_bytes": 0,
-            "machine": {"python": "3.11.2", "threads": 2},
-        },
-        "config": {"epochs": 10, "memory": 2000, "experts": 8, "seed": 0},
-        "provenance": {
-            "stream": {"fingerprint": "6b1f" * 16, "scale": 0.01},
-            "encoder": {"model": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"},
-        },
-        "versions": {"bmc": "0.1.0", "torch": "2.9.1"},
-    }  # fmt: skip
-    return {**results, **changes}
-
-
-def write(folder: Path, results: dict) -> Path:
-    """Write a run folder as `bmc.runs.folder` does: times apart from what is reproducible."""
-    folder.mkdir(parents=True)
-    if isinstance(results, dict) and "timing" in results:
-        timing = results["timing"]
-        results = {key: value for key, value in results.items() if key != "timing"}
-        (folder / "timing.json").write_text(json.dumps(timing), encoding="utf-8")
-    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module")
