@@ -21,12 +21,13 @@ from bmc.cli.options import (
     with_stream_options,
 )
 from bmc.cli.reproduce import reproduce
-from bmc.cli.select import distinct_orders, methods_of, orders_of, with_finetune
+from bmc.cli.select import methods_of, with_finetune
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
 from bmc.config import Config
 from bmc.methods.fit import check_fitting, fitting
 from bmc.runs.choice import StreamChoice
+from bmc.runs.orders import open_orders, parse_orders
 from bmc.train.device import device_of
 
 app = typer.Typer(
@@ -52,7 +53,7 @@ def run(
         ),
     ] = "bmc",
     order: Annotated[
-        str, typer.Option(help="'paper', or seeds of task orders, comma-separated.")
+        str, typer.Option(help="Orders of the tasks: 'paper', or seeds: 0,1,2 or 0..4.")
     ] = "paper",
     finetune: Annotated[
         bool,
@@ -76,12 +77,13 @@ def run(
     from bmc.runs.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
+    from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
 
     names, chosen = methods_of(method), device_of(device)
     names = with_finetune(names) if finetune else names
     folder = out or Path("runs") / choice.folder
-    streams, notes = distinct_orders(choice, orders_of(order))
+    streams, notes = open_orders(choice, parse_orders(order))
     for note in notes:
         typer.echo(note, err=True)
     for opened in streams.values():
@@ -96,7 +98,8 @@ def run(
         for one_order in list(streams):
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
-                path = folder / f"{name}-order-{one_order}-seed-{config.seed}"
+                label = label_of(name, one_order, config.seed)
+                path = folder / run_name(label, identity_of(opened, name, config, chosen))
                 reporter = console_progress()
                 finished.append(
                     run_one(opened, name, config, path, device=chosen, engine=where,

@@ -57,11 +57,11 @@ class CellsFailed(AutodsError):
 def open_orders(choice: StreamChoice, orders: Sequence[str | int]) -> dict[str | int, Stream]:
     """Open a stream in several orders, and tell which of them are the same.
 
-    Errors as of `bmc.cli.select.distinct_orders`.
+    Errors as of `bmc.runs.choice.StreamChoice.open`.
     """
-    from bmc.cli.select import distinct_orders
+    from bmc.runs.orders import open_orders as opened_orders
 
-    streams, notes = distinct_orders(choice, orders)
+    streams, notes = opened_orders(choice, orders)
     for note in notes:
         typer.echo(note, err=True)
     return streams

@@ -11,7 +11,6 @@ import typer
 
 from autods.core.console import print_json
 from bmc.cli.options import with_config_options, with_stream_options
-from bmc.cli.select import orders_of
 from bmc.cli.study import (
     LOCK_SECONDS,
     ClusterOption,
@@ -32,6 +31,7 @@ from bmc.cli.study import (
 )
 from bmc.config import Config
 from bmc.runs.choice import StreamChoice
+from bmc.runs.orders import parse_orders
 from bmc.studies.grid import ABLATIONS
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _cells(
 
     changes = grid_changes(grid) if grid or not ablation else []
     changes += ablation_changes(ablation) if ablation else []
-    streams = open_orders(choice, orders_of(order))
+    streams = open_orders(choice, parse_orders(order))
     methods, _ = methods_for(method, streams, config)
     tasks = {name: len(stream.tasks) for name, stream in streams.items()}
     return plan_cells(methods, config, changes, tasks, finetune=finetune)

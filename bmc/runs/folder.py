@@ -3,7 +3,7 @@
 ::
 
     RUN/config.json             what determines the numbers (method, configuration, stream)
-    RUN/checkpoint.safetensors  tensors and progress after the last finished group
+    RUN/checkpoint.safetensors  tensors and state after the last finished group
     RUN/results.json            accuracy matrices, metrics, byte costs: identical on every run
     RUN/timing.json             seconds and peak memory: different on every run
     RUN/R_class_il.csv, R_task_il.csv, R_dataset_id.csv
@@ -24,8 +24,7 @@ from torch import Tensor
 
 from autods.core.files import atomic, write_json
 from autods.errors import AutodsError
-
-FORMAT = 2
+from bmc.runs.identity import without_versions
 
 
 class RunMismatch(AutodsError):
@@ -41,8 +40,8 @@ class CheckpointError(AutodsError):
 
 
 @dataclass
-class Progress:
-    """How far a run has come: what a checkpoint carries beside the tensors.
+class RunState:
+    """How far a run has come: what a checkpoint holds beside the tensors.
 
     Attributes
     ----------
@@ -74,16 +73,25 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """Place of the results; the run is finished when this file exists."""
+        """The file of the results; the run is finished when it exists."""
         return self.path / "results.json"
 
     @property
     def checkpoint(self) -> Path:
-        """Place of the checkpoint."""
+        """The file of the checkpoint."""
         return self.path / "checkpoint.safetensors"
+
+    @property
+    def status(self) -> str:
+        """How far the run is: ``finished``, ``begun`` or ``to do``."""
+        if self.results.exists():
+            return "finished"
+        return "begun" if (self.path / "config.json").exists() else "to do"
 
     def begin(self, identity: dict[str, Any], resume: bool) -> None:
         """Write ``config.json``, or check that the run here is the one that is asked for.
+
+        A finished run may be of other versions: nothing is added to it.
 
         Raises
         ------
@@ -109,44 +117,47 @@ class RunFolder:
                 "Add --resume to complete or reuse it, or choose another --out."
             )
         try:
-            stored = json.loads(config.read_text(encoding="utf-8"))
-        except ValueError:
+            stored = dict(json.loads(config.read_text(encoding="utf-8")))
+        except (TypeError, ValueError):
             raise self._damaged(config) from None
-        differing = sorted(_differences(stored, json.loads(json.dumps(identity))))
+        asked = json.loads(json.dumps(identity))
+        if self.results.exists():
+            stored, asked = without_versions(stored), without_versions(asked)
+        differing = sorted(_differences(stored, asked))
         if differing:
             raise RunMismatch(
                 f"{self.path} holds a run that differs in: {'; '.join(differing)}. "
                 "It was left as it is. Choose another --out, or repeat the former settings."
             )
 
-    def save(self, state: dict[str, Tensor], progress: Progress) -> None:
-        """Replace the checkpoint by one that holds ``state`` and ``progress``."""
+    def save(self, tensors: dict[str, Tensor], state: RunState) -> None:
+        """Replace the checkpoint."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
             with atomic(self.checkpoint) as temporary:
-                save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
-        except SafetensorError as error:  # a full disk is told in this way
+                save_file(stored, temporary, metadata={"state": json.dumps(asdict(state))})
+        except SafetensorError as error:  # so it reports a full disk
             raise CheckpointError(
                 f"{self.checkpoint} could not be written: {error}. The checkpoint before it is "
                 "untouched. Free space, then run the same command with --resume."
             ) from None
 
-    def load(self, device: torch.device) -> tuple[dict[str, Tensor], Progress] | None:
-        """Return the checkpoint's state and progress; ``None`` when there is none."""
+    def load(self, device: torch.device) -> tuple[dict[str, Tensor], RunState] | None:
+        """Return the checkpoint's tensors and state; ``None`` if there is no checkpoint."""
         from safetensors import SafetensorError, safe_open
 
         if not self.checkpoint.exists():
             return None
         try:
             with safe_open(self.checkpoint, framework="pt", device=str(device)) as file:
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                progress = Progress(**json.loads(file.metadata()["progress"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                state = RunState(**json.loads(file.metadata()["state"]))
         except (SafetensorError, TypeError, ValueError, KeyError):
             raise self._damaged(self.checkpoint) from None
-        return state, progress
+        return tensors, state
 
     def _damaged(self, path: Path) -> CheckpointError:
         return CheckpointError(
@@ -175,11 +186,12 @@ def plain(row: npt.NDArray[np.float64]) -> list[float | None]:
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for key in old.keys() | new.keys():
-            inner = f"{where}.{key}" if where else key
-            found += _differences(old.get(key), new.get(key), inner)
-        return found
+        prefix = f"{where}." if where else ""
+        return [
+            difference
+            for key in old.keys() | new.keys()
+            for difference in _differences(old.get(key), new.get(key), prefix + key)
+        ]
     return [] if old == new else [f"{where} (was {_short(old)}, now {_short(new)})"]
 
 

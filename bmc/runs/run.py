@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ import numpy as np
 import torch
 
 from autods.core.files import locked
-from autods.core.progress import Progress as Reporter
-from autods.core.progress import Silent
-from autods.core.version import __version__
+from autods.core.progress import Progress, Silent
 from autods.streams.stream import Stream
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
@@ -22,7 +19,8 @@ from bmc.methods import METHODS, Method
 from bmc.methods.fit import check_fitting
 from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate, measure_ahead
-from bmc.runs.folder import FORMAT, Progress, RunFolder, plain
+from bmc.runs.folder import RunFolder, RunState, plain
+from bmc.runs.identity import effective, identity_of
 from bmc.runs.trackers import Tracker, tracked
 from bmc.train import costs
 from bmc.train.data import TaskTensors, check_samples, to_tensors
@@ -44,7 +42,7 @@ def run(
     device: torch.device | None = None,
     engine: Engine | None = None,
     resume: bool = False,
-    report: Reporter | None = None,
+    report: Progress | None = None,
     tracker: Tracker | None = None,
 ) -> Path:
     """Train one method on a stream and write its run folder.
@@ -93,90 +91,89 @@ def run(
     """
     device = device or torch.device("cpu")
     report = report or Silent()
-    if stream.normalize == "none":
-        config = replace(config, feature_norm=1.0)
+    config = effective(config, stream)
     method_class = METHODS.get(method_name)
     target = RunFolder(folder)
     check_samples(stream, config.evaluate_on)
     check_fitting([method_name], stream, config)
     with locked(folder / "run", timeout=LOCK_SECONDS):
-        identity = _identity(stream, method_name, config, device)
+        identity = identity_of(stream, method_name, config, device)
         target.begin(identity, resume)
         if target.results.exists():
             return folder
         with tracked(tracker, folder, identity) as follower:
             method = method_class(stream.dim, stream.n_classes, config, device)
-            progress = _restored(target, method, device)
+            state = _restored(target, method, device)
             method.engine = engine or LocalEngine()
             costs.reset_peak(device)
             use_precision(config)
             tasks = to_tensors(stream, device)
-            _learn_all(method, tasks, progress, target, report, follower)
-            timing = _timing(progress, method, target.checkpoint.stat().st_size)
-            results = _results(stream, method, progress)
+            _learn_all(method, tasks, state, target, report, follower)
+            timing = _timing(state, method, target.checkpoint.stat().st_size)
+            results = _results(stream, method, state)
             target.finish(results, timing)
             _follow_end(follower, target, results)
     return folder
 
 
-def _restored(target: RunFolder, method: Method, device: torch.device) -> Progress:
+def _restored(target: RunFolder, method: Method, device: torch.device) -> RunState:
     """Bring a method to where the checkpoint left it."""
     checkpoint = target.load(device)
     if checkpoint is None:
-        return Progress()
-    state, progress = checkpoint
-    method.load_state(state)
-    method.steps = progress.counters["steps"]
-    method.seen = progress.counters["seen"]
-    method.communication_bytes = progress.counters["communication_bytes"]
-    method.broadcast_bytes = progress.counters["broadcast_bytes"]
-    return progress
+        return RunState()
+    tensors, state = checkpoint
+    method.load_state(tensors)
+    method.steps = state.counters["steps"]
+    method.seen = state.counters["seen"]
+    method.communication_bytes = state.counters["communication_bytes"]
+    method.broadcast_bytes = state.counters["broadcast_bytes"]
+    return state
 
 
 def _learn_all(
     method: Method,
     tasks: list[TaskTensors],
-    progress: Progress,
+    state: RunState,
     target: RunFolder,
-    report: Reporter,
+    report: Progress,
     follower: Tracker,
 ) -> None:
     size = method.group_size(len(tasks))
-    watch = method.watch = costs.Stopwatch(progress.seconds)
-    done = progress.learned[-1] if progress.learned else 0
+    watch = method.watch = costs.Stopwatch(state.seconds)
+    done = state.learned[-1] if state.learned else 0
     report.start(method.title, len(tasks), "tasks")
     report.advance(done)
     for first in range(done, len(tasks), size):
         group = tasks[first : first + size]
         if method.config.measure_ahead:
             with watch.phase("evaluate", method.device):
-                _look_ahead(method, tasks, group, progress)
+                _look_ahead(method, tasks, group, state)
         method.learn(group)
         with watch.phase("evaluate", method.device):
             row = evaluate(method, tasks)
-        progress.learned.append(group[-1].index + 1)
+        state.learned.append(group[-1].index + 1)
         for name, attribute in MATRICES.items():
-            progress.rows.setdefault(name, []).append(plain(getattr(row, attribute)))
-        progress.counters = {
+            state.rows.setdefault(name, []).append(plain(getattr(row, attribute)))
+        state.counters = {
             "steps": method.steps,
             "seen": method.seen,
             "communication_bytes": method.communication_bytes,
             "broadcast_bytes": method.broadcast_bytes,
         }
-        progress.seconds = watch.seconds
-        target.save(method.state(), progress)
+        state.seconds = watch.seconds
+        target.save(method.state(), state)
         report.advance(len(group))
         means = {
             f"mean accuracy/{name}": float(np.nanmean(getattr(row, attribute)))
             for name, attribute in MATRICES.items()
             if not np.isnan(getattr(row, attribute)).all()
         }
-        follower.scalars(progress.learned[-1], means)
+        follower.scalars(state.learned[-1], means)
     report.finish()
 
 
 def _look_ahead(
-    method: Method, tasks: list[TaskTensors], group: list[TaskTensors], progress: Progress
+    method: Method, tasks: list[TaskTensors], group: list[TaskTensors], state: RunState
 ) -> None:
     """Note what the method makes of the tasks it learns next; before any training, of all."""
     first = group[0].index
@@ -184,9 +181,9 @@ def _look_ahead(
     if row is None:
         return
     if first == 0:
-        progress.ahead = {"untrained": plain(row), "before": [None] * len(tasks)}
+        state.ahead = {"untrained": plain(row), "before": [None] * len(tasks)}
     else:
-        progress.ahead["before"][first : first + len(group)] = plain(row)
+        state.ahead["before"][first : first + len(group)] = plain(row)
 
 
 def _follow_end(follower: Tracker, target: RunFolder, results: dict[str, Any]) -> None:
@@ -201,36 +198,20 @@ def _follow_end(follower: Tracker, target: RunFolder, results: dict[str, Any]) -
         follower.file(path)
 
 
-def _identity(
-    stream: Stream, method_name: str, config: Config, device: torch.device
-) -> dict[str, Any]:
-    """Return all that determines a run's numbers."""
-    return {
-        "format": FORMAT,
-        "method": method_name,
-        "scenario": stream.scenario,
-        "stream": stream.name,
-        "config": config.as_dict(),
-        "provenance": stream.provenance,
-        "device": device.type,
-        "versions": {"autods": __version__, "bmc": __version__, "torch": torch.__version__},
-    }
-
-
-def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, Any]:
+def _results(stream: Stream, method: Method, state: RunState) -> dict[str, Any]:
     sizes = [len(getattr(task, method.config.evaluate_on)) for task in stream.tasks]
-    R = {name: np.array(rows, dtype=np.float64) for name, rows in progress.rows.items()}
+    R = {name: np.array(rows, dtype=np.float64) for name, rows in state.rows.items()}
     measured = {
-        name: metrics.summary(R[name], progress.learned, sizes) for name in ("class-il", "task-il")
+        name: metrics.summary(R[name], state.learned, sizes) for name in ("class-il", "task-il")
     }
     dataset_id = metrics.final_mean(R["dataset-id"])
     class_il = measured["class-il"]
     class_il["dataset_id"] = dataset_id
     class_il["within_dataset"] = metrics.within_dataset(class_il["final_mean"], dataset_id)
-    ahead = {name: np.array(row, np.float64) for name, row in progress.ahead.items()}
+    ahead = {name: np.array(row, np.float64) for name, row in state.ahead.items()}
     if ahead:
         measured["task-il"]["fwt_gem"] = metrics.fwt_gem(ahead["before"], ahead["untrained"])
-    identity = _identity(stream, method.name, method.config, method.device)
+    identity = identity_of(stream, method.name, method.config, method.device)
     return identity | {
         "title": method.title,
         "protocol": stream.provenance["protocol"],
@@ -247,9 +228,9 @@ def _results(stream: Stream, method: Method, progress: Progress) -> dict[str, An
             }
             for task in stream.tasks
         ],
-        "learned": progress.learned,
-        "R": progress.rows,
-        "ahead": progress.ahead and progress.ahead | {"meaning": AHEAD},
+        "learned": state.learned,
+        "R": state.rows,
+        "ahead": state.ahead and state.ahead | {"meaning": AHEAD},
         "metrics": {
             name: {k: None if np.isnan(v) else float(v) for k, v in values.items()}
             for name, values in measured.items()
@@ -271,8 +252,8 @@ def _costs(method: Method, final_mean: float) -> dict[str, Any]:
     }
 
 
-def _timing(progress: Progress, method: Method, checkpoint_bytes: int) -> dict[str, Any]:
-    seconds = progress.seconds
+def _timing(state: RunState, method: Method, checkpoint_bytes: int) -> dict[str, Any]:
+    seconds = state.seconds
     return {
         "engine": method.engine.name,
         "checkpoint_bytes": checkpoint_bytes,

@@ -1,0 +1,68 @@
+"""What determines the numbers of a run, and the name of its folder, which follows from that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from autods.core.version import __version__
+from autods.streams.stream import Stream
+from bmc.config import Config
+
+FORMAT = 2
+HASH_DIGITS = 8
+
+
+def effective(config: Config, stream: Stream) -> Config:
+    """Return the configuration that a run on this stream has: plain features are not rescaled."""
+    return replace(config, feature_norm=1.0) if stream.normalize == "none" else config
+
+
+def identity_of(
+    stream: Stream, method: str, config: Config, device: torch.device
+) -> dict[str, Any]:
+    """Return all that determines a run's numbers, and the versions that computed them."""
+    return {
+        "format": FORMAT,
+        "method": method,
+        "scenario": stream.scenario,
+        "stream": stream.name,
+        "config": effective(config, stream).as_dict(),
+        "provenance": stream.provenance,
+        "device": device.type,
+        "versions": {"autods": __version__, "bmc": __version__, "torch": torch.__version__},
+    }
+
+
+def without_versions(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without the versions of the software."""
+    plain = {key: value for key, value in identity.items() if key != "versions"}
+    provenance = plain.get("provenance")
+    if isinstance(provenance, Mapping):
+        plain["provenance"] = {k: v for k, v in provenance.items() if k != "version"}
+    return plain
+
+
+def run_name(label: str, identity: Mapping[str, Any], threads: int = 1) -> str:
+    """Return the name of a run's folder: a label for people and a hash of what determines it.
+
+    Parameters
+    ----------
+    label
+        See `label_of`.
+    threads
+        Threads of the run, where they are chosen: the last bits of sums depend on them.
+    """
+    determined = without_versions(identity) | ({"threads": threads} if threads != 1 else {})
+    text = json.dumps(determined, sort_keys=True, default=str)
+    return f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
+
+
+def label_of(method: str, order: str | int, seed: int, *changes: str) -> str:
+    """Return what people call a run: its method, settings worth naming, order and seed."""
+    return "-".join([method, *changes, f"order-{order}", f"seed-{seed}"])
