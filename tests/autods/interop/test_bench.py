@@ -15,7 +15,7 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.syspath_prepend(SCRIPTS / "bench")
 
     def run(*options: str) -> dict[str, Any]:
         monkeypatch.setattr(sys, "argv", ["interop.py", "--json", *options])
