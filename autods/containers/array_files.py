@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers.array_specs import ArrayFile, format_of
+from autods.containers.array_specs import ArrayFile, ArrayFormat, format_of
 from autods.errors import AutodsError, LayoutError, UnsafePickle
-from autods.manifest.sources import ArrayFormat
 
 if TYPE_CHECKING:
     from autods.containers import Container

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import model_validator
 
-from autods.manifest.sources import ArrayFormat, Strict
+from autods.core.strict import Strict
+
+ArrayFormat = Literal["mat", "hdf5", "npy", "idx", "pickle"]
 
 SUFFIXES: dict[str, ArrayFormat] = {
     ".mat": "mat", ".h5": "hdf5", ".hdf5": "hdf5", ".npy": "npy", ".pkl": "pickle",

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from autods.containers import Container
 from autods.containers.array_specs import ArrayFile, ArrayImages
+from autods.core.strict import Strict
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
-from autods.manifest.sources import Strict
 
 
 class ArrayPart(Strict):

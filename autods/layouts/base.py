@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 
-from pydantic import BaseModel, ConfigDict
-
 from autods.containers import Container
 from autods.containers.array_specs import ImageSource
+from autods.core.strict import Strict
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -44,10 +43,8 @@ class RawSample:
     group: str | None = None
 
 
-class Layout(BaseModel):
+class Layout(Strict):
     """Base of all layout families. Each adds ``family`` and its parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     def files(self) -> list[str]:
         """Return the manifest files that this layout reads."""

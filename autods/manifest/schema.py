@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from autods.containers.array_specs import ArrayFormat
 from autods.core.patterns import Pattern
 from autods.core.registry import unknown
+from autods.core.strict import Strict
 from autods.layouts import AnyLayout
-from autods.manifest.sources import Acceptance, ArrayFormat, FileEntry, Mirror, Strict
+from autods.manifest.sources import Acceptance, FileEntry, Mirror
 from autods.manifest.stream import Protocol, StreamItem, StreamSpec
 
 __all__ = [

@@ -10,9 +10,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from autods.core.root import inside
+from autods.core.strict import Strict
 from autods.errors import UnsafePath
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git:[0-9a-f]{40}|tree:[0-9a-f]{64}")
@@ -20,8 +21,6 @@ CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git:[0-9a-f]{40}|tr
 Kind = Literal[
     "http", "ftp", "gdrive", "kaggle", "kaggle-competition", "huggingface", "git", "file"
 ]
-
-ArrayFormat = Literal["mat", "hdf5", "npy", "idx", "pickle"]
 
 # Kind to what its url looks like, and how that is told. Those of git and file can be anything.
 FORMS = {
@@ -35,12 +34,6 @@ FORMS = {
     "kaggle-competition": (r"[\w.-]+", "slug of a competition"),
     "huggingface": (r"[\w.-]+/[\w.-]+@[^:@]+:.+", "owner/repository@revision:path"),
 }
-
-
-class Strict(BaseModel):
-    """Base of everything in a manifest: unknown keys are refused, values stay as read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Mirror(Strict):

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from autods.core.files import atomic
-from autods.manifest.sources import Strict
+from autods.core.strict import Strict
 
 Protocol = Literal["clean", "paper"]
 

@@ -12,10 +12,11 @@ from typing import Annotated
 from pydantic import Field
 
 from autods.core.registry import unknown
+from autods.core.strict import Strict
 from autods.errors import ManifestError
 from autods.manifest.catalogue import load
 from autods.manifest.files import manifest_folders
-from autods.manifest.sources import FileEntry, Mirror, Strict
+from autods.manifest.sources import FileEntry, Mirror
 
 STREAM = "stream-clip"  # the published archive of the Stream datasets
 
