@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
+from autods.core.credentials import Credentials, hub_credentials
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
-    from autods.fetch.sources.base import Credentials
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import Manifest
 
@@ -200,7 +200,7 @@ def _tool(name: str, place: str | None, needing: Sequence[str], cure: str) -> Ch
 
 
 def _credentials(manifests: Sequence[Manifest]) -> Iterator[Check]:
-    from autods.fetch.sources import huggingface, kaggle
+    from autods.fetch.sources import kaggle
     from autods.fetch.sources.base import MirrorFailed
 
     needing = _only_from(manifests, ("kaggle", "kaggle-competition"))
@@ -209,7 +209,7 @@ def _credentials(manifests: Sequence[Manifest]) -> Iterator[Check]:
     except MirrorFailed as error:
         yield Check("Kaggle token", "warn" if needing else "ok", str(error), error.next_step)
     needing = _only_from(manifests, ("huggingface",))
-    found = huggingface.credentials()
+    found = hub_credentials()
     if found is not None:
         yield _token("Hub token", found, needing, "")
     else:

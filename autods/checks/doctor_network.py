@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from autods.checks.doctor import Check
+from autods.core.credentials import HUB
 
 if TYPE_CHECKING:
     from autods.manifest.schema import Manifest, Mirror
@@ -88,13 +89,13 @@ def hosts_of(manifests: Sequence[Manifest]) -> list[Host]:
 
 def address_of(mirror: Mirror) -> str | None:
     """Return ``scheme://host[:port]`` of what is asked for a mirror; ``None`` if it is local."""
-    from autods.fetch.sources import gdrive, huggingface, kaggle
+    from autods.fetch.sources import gdrive, kaggle
 
     sites = {
         "gdrive": os.environ.get("AUTODS_GDRIVE_URL", gdrive.HOST),
         "kaggle": os.environ.get("KAGGLE_API_ENDPOINT", kaggle.SITE),
         "kaggle-competition": os.environ.get("KAGGLE_API_ENDPOINT", kaggle.SITE),
-        "huggingface": os.environ.get("HF_ENDPOINT", huggingface.SITE),
+        "huggingface": os.environ.get("HF_ENDPOINT", HUB),
     }
     url = sites.get(mirror.kind, mirror.url)
     if mirror.kind == "file":

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from autods.core.credentials import hub_credentials
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch.digests import size_of
@@ -132,13 +133,13 @@ def plan_dataset(manifest: Manifest, root: DataRoot, mirrors: Sequence[str] = ()
 
 def tokens(plans: Sequence[PlannedDataset]) -> dict[str, str | None]:
     """Return where the tokens of the hosts stand that will be asked; ``None``: nowhere."""
-    from autods.fetch.sources import huggingface, kaggle
+    from autods.fetch.sources import kaggle
     from autods.fetch.sources.base import MirrorFailed
 
     kinds = {file.kind for plan in plans for file in plan.files if not file.verified}
     of = {"kaggle": kaggle.credentials, "kaggle-competition": kaggle.credentials}
     found: dict[str, str | None] = {}
-    for kind, credentials in {**of, "huggingface": huggingface.credentials}.items():
+    for kind, credentials in {**of, "huggingface": hub_credentials}.items():
         if kind in kinds:
             try:
                 token = credentials()

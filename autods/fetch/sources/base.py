@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -91,25 +91,6 @@ class Interrupted(Exception):
     ) -> None:
         super().__init__(text)
         self.wait, self.kind = wait, kind
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What a host takes as proof of who asks. Never printed: neither repr nor str shows it.
-
-    Attributes
-    ----------
-    source
-        Where it was found: the name of a variable or a path.
-    authorization
-        The value of the ``Authorization`` header.
-    note
-        One line for the user about the place, ``""`` if there is nothing to say.
-    """
-
-    source: str
-    authorization: str = field(repr=False)
-    note: str = ""
 
 
 def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None:

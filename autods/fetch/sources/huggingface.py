@@ -12,18 +12,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autods.core.credentials import HUB, HUB_LOG_IN, Credentials, hub_credentials
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
-from autods.fetch.sources.base import SOURCES, Credentials, MirrorFailed
+from autods.fetch.sources.base import SOURCES, MirrorFailed
 from autods.fetch.sources.http import Explain, fetch_url, is_elsewhere
 from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
     import httpx
-
-SITE = "https://huggingface.co"  # HF_ENDPOINT takes its place
-VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-LOG_IN = f"Make a token at {SITE}/settings/tokens and run 'hf auth login', or set HF_TOKEN."
 
 
 @SOURCES.register("huggingface")
@@ -37,28 +34,17 @@ def fetch_huggingface(
     if found is None:
         raise MirrorFailed("expected owner/repository@revision:path")
     repository, revision, path = found.groups()
-    endpoint = os.environ.get("HF_ENDPOINT", SITE).rstrip("/")
+    endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     try:
         url = hf_hub_url(
             repository, path, repo_type="dataset", revision=revision, endpoint=endpoint
         )
     except ValueError as error:
         raise MirrorFailed(f"not a name of the Hub: {error}") from None
-    token = credentials()
+    token = hub_credentials()
     headers = {"Authorization": token.authorization} if token else {}
     explain = _explain(f"{endpoint}/datasets/{repository}", repository, revision, path, token)
     fetch_url(url, mirror, target_part, entry, progress, headers=headers, explain=explain)
-
-
-def credentials() -> Credentials | None:
-    """Return the Hub's token and where it was found, ``None`` if there is none."""
-    from huggingface_hub import constants, get_token
-
-    token = get_token()
-    if not token:
-        return None
-    variable = next((name for name in VARIABLES if os.environ.get(name)), None)
-    return Credentials(variable or constants.HF_TOKEN_PATH, f"Bearer {token}")
 
 
 def _explain(
@@ -71,7 +57,7 @@ def _explain(
         code = response.headers.get("X-Error-Code", "")
         words = response.headers.get("X-Error-Message", "")
         if code == "GatedRepo":
-            step = f"Ask for access at {page_url}" + ("." if token else f". Then: {LOG_IN}")
+            step = f"Ask for access at {page_url}" + ("." if token else f". Then: {HUB_LOG_IN}")
             text = f"the Hub wants the conditions of {repository} accepted, see {page_url}"
             raise MirrorFailed(text, RulesNotAccepted, step, page_url)
         if code == "RevisionNotFound":
@@ -82,10 +68,10 @@ def _explain(
             raise MirrorFailed(f"the Hub has closed {repository}", LinkGone)
         if status in (401, 403) and token is not None:
             text = f"the Hub does not take the token of {token.source} for {repository}"
-            raise MirrorFailed(text, CredentialsMissing, LOG_IN)
+            raise MirrorFailed(text, CredentialsMissing, HUB_LOG_IN)
         if status in (401, 403):
             text = f"{repository} is private or gone: the Hub shows it to no stranger"
-            raise MirrorFailed(text, CredentialsMissing, LOG_IN)
+            raise MirrorFailed(text, CredentialsMissing, HUB_LOG_IN)
         if status in (404, 410):
             raise MirrorFailed(f"the Hub has no {repository} any more", LinkGone)
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from autods.core.credentials import Credentials
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
-from autods.fetch.sources.base import SOURCES, Credentials, MirrorFailed
+from autods.fetch.sources.base import SOURCES, MirrorFailed
 from autods.fetch.sources.http import Explain, fetch_url, is_elsewhere
 from autods.manifest.schema import FileEntry, Mirror
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
 from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
-from autods.fetch.sources.huggingface import LOG_IN, SITE, credentials
 from autods.manifest.new.folder import (
     TEST_FRACTION,
     check_target,
@@ -105,7 +105,7 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
     write_manifest(
         target,
         title=f"{identifier} of the Hugging Face Hub",
-        homepage=f"{SITE}/datasets/{repository}",
+        homepage=f"{HUB}/datasets/{repository}",
         licence=licence,
         files=files,
         layout={
@@ -139,13 +139,13 @@ def _asking(repository: str) -> Iterator[None]:
     except errors.GatedRepoError:
         raise RulesNotAccepted(
             f"the Hub wants the conditions of {repository} accepted, see {place}; {NOTHING}.",
-            f"Ask for access at {place}. Then: {LOG_IN}",
+            f"Ask for access at {place}. Then: {HUB_LOG_IN}",
             place,
         ) from None
     except errors.RepositoryNotFoundError:
         raise UsageError(
             f"--hf {repository}: the Hub has no such dataset, or shows it to no stranger; "
-            f"{NOTHING}. Correct the name; for a private one: {LOG_IN}"
+            f"{NOTHING}. Correct the name; for a private one: {HUB_LOG_IN}"
         ) from None
     except (AutodsError, errors.RevisionNotFoundError):
         raise
@@ -242,7 +242,7 @@ def _schema(repository: str, revision: str, part: _Part) -> Any:
     url = hf_hub_url(
         repository, part.path, repo_type="dataset", revision=revision, endpoint=_endpoint()
     )
-    token = credentials()
+    token = hub_credentials()
     headers = {"Range": f"bytes={max(0, part.size - TAIL)}-"}
     if token:
         headers["Authorization"] = token.authorization  # httpx drops it for another host
@@ -280,4 +280,4 @@ def _rule(splits: list[str]) -> dict[str, Any]:
 
 
 def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", SITE).rstrip("/")
+    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")

@@ -12,11 +12,12 @@ import pytest
 from servers.hosts import Hub
 from servers.web import Storage, running
 
+from autods.core.credentials import hub_credentials
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
 from autods.fetch import fetch_dataset
-from autods.fetch.sources import base, huggingface
+from autods.fetch.sources import base
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"hub").digest(300_000))
@@ -113,7 +114,7 @@ def test_the_token_of_each_usual_place_opens_a_gated_set_and_stays_with_the_hub(
     hub.gated[NAME] = {"Bearer hf_secret"}
     assert fetched(root) == CONTENT
     assert hub.sent("Authorization") == ["Bearer hf_secret"]
-    found = huggingface.credentials()
+    found = hub_credentials()
     assert found is not None
     assert found.source == (str(stranger) if place == "file" else place)
     assert "hf_secret" not in repr(found)

@@ -1,0 +1,40 @@
+"""What proves to a host who asks, and where the token of the Hugging Face Hub is found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+HUB = "https://huggingface.co"  # HF_ENDPOINT takes its place
+HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+HUB_LOG_IN = f"Make a token at {HUB}/settings/tokens and run 'hf auth login', or set HF_TOKEN."
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a host takes as proof of who asks. Never printed: neither repr nor str shows it.
+
+    Attributes
+    ----------
+    source
+        Where it was found: the name of a variable or a path.
+    authorization
+        The value of the ``Authorization`` header.
+    note
+        One line for the user about the place, ``""`` if there is nothing to say.
+    """
+
+    source: str
+    authorization: str = field(repr=False)
+    note: str = ""
+
+
+def hub_credentials() -> Credentials | None:
+    """Return the Hub's token and where it was found, ``None`` if there is none."""
+    from huggingface_hub import constants, get_token
+
+    token = get_token()
+    if not token:
+        return None
+    variable = next((name for name in HUB_VARIABLES if os.environ.get(name)), None)
+    return Credentials(variable or constants.HF_TOKEN_PATH, f"Bearer {token}")
