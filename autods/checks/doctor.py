@@ -11,10 +11,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
+from autods.checks.doctor_network import check_network
+from autods.checks.doctor_root import check_root
+from autods.checks.finding import Check
 from autods.core.credentials import Credentials, hub_credentials
 from autods.errors import AutodsError
 
@@ -31,20 +33,6 @@ UNUSED = "no dataset asks for it"
 LABEL = 28  # columns of the names on the left
 
 
-@dataclass(frozen=True)
-class Check:
-    """One finding: what was looked at, how it is, and what to do about it."""
-
-    check: str
-    state: Literal["ok", "warn", "fail"]
-    text: str
-    cure: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """Return the finding for programs."""
-        return asdict(self)
-
-
 def examine(
     catalogue: Catalogue, root: DataRoot, names: Sequence[str] = (), *, offline: bool = False
 ) -> list[Check]:
@@ -57,9 +45,6 @@ def examine(
     offline
         Leave hosts and clock out.
     """
-    from autods.checks.doctor_network import check_network
-    from autods.checks.doctor_root import check_root
-
     manifests, checks = _load(catalogue, names)
     checks += [_python(), _torch(), _packages()]
     checks += [*_tools(manifests), *_credentials(manifests), *check_root(root, manifests)]

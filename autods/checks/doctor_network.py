@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from autods.checks.doctor import Check
+from autods.checks.finding import Check
 from autods.core.credentials import HUB
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autods.checks.doctor import Check
+from autods.checks.finding import Check
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from autods.checks import doctor_network
-from autods.checks.doctor import Check, examine, show
+from autods.checks.doctor import examine, show
 from autods.checks.doctor_network import address_of, ask, check_network
 from autods.checks.doctor_root import _locks, check_root
+from autods.checks.finding import Check
 from autods.core.root import DataRoot
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import Manifest, Mirror
