@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 from unicodedata import normalize
 
 from autods.containers.array_specs import ImageSource
@@ -24,9 +24,6 @@ from autods.core.files import BLOCK
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.errors import ContainerError
-
-if TYPE_CHECKING:
-    from autods.manifest.schema import Manifest
 
 UNREADABLE = (".zst", ".lzma", ".z", ".lz")  # compressed files that would pass for plain ones
 
@@ -89,8 +86,9 @@ class Listed:
 
 def open_container(
     root: DataRoot,
-    manifest: Manifest,
+    dataset: str,
     file: str,
+    checksum: str,
     *,
     nested: Sequence[str] = (),
     arrays: Sequence[ImageSource] = (),
@@ -100,13 +98,13 @@ def open_container(
 
     What cannot be read in place (compressed tars, rar, 7z, deflate64, single compressed
     files, arrays) is first converted into an uncompressed tar beside the archives; that is
-    done once, and again only when the manifest's checksum has changed. Call this under
+    done once, and again only when the checksum has changed. Call this under
     the dataset's lock.
 
     Parameters
     ----------
-    file
-        Name of one of the manifest's files.
+    dataset, file, checksum
+        Its name, the name of one of its files, and that file's checksum in the manifest.
     nested
         Patterns of members that are archives and are opened too: what they hold are
         members ``inner.zip!/path`` in their stead.
@@ -122,14 +120,13 @@ def open_container(
     LayoutError
         When an array is not as ``arrays`` says.
     """
-    source = root.archive(manifest.name, file)
+    source = root.archive(dataset, file)
     if not source.exists():
         raise ContainerError(
-            f"{source} is missing; nothing was changed. Run 'autods fetch {manifest.name}' first."
+            f"{source} is missing; nothing was changed. Run 'autods fetch {dataset}' first."
         )
-    checksum = next(entry.checksum for entry in manifest.files if entry.name == file)
     progress = progress or Silent()
-    reader = MemberReader(root, manifest.name)
+    reader = MemberReader(root, dataset)
     # An array file that is compressed by itself is unpacked while its images are converted.
     kind = Kind() if arrays and kind_of(file).is_single else kind_of(file)
     members = _members(reader, source, file, kind, checksum, progress)
@@ -144,7 +141,7 @@ def open_container(
         from autods.containers.arrays import array_members
 
         container = Listed(reader, file, members)
-        members += array_members(root, manifest.name, file, container, arrays, checksum, progress)
+        members += array_members(root, dataset, file, container, arrays, checksum, progress)
     return Listed(reader, file, members)
 
 

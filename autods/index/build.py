@@ -39,13 +39,15 @@ def opened(
 ) -> Iterator[dict[str, Container]]:
     """Open every file that indexing reads; close all of them at the end."""
     nested, arrays = manifest.layout.nested_files(), manifest.layout.arrays()
+    checksums = {entry.name: entry.checksum for entry in manifest.files}
     containers: dict[str, Container] = {}
     try:
         for file in needed_files(manifest):
             containers[file] = open_container(
                 root,
-                manifest,
+                manifest.name,
                 file,
+                checksums[file],
                 nested=nested.get(file, ()),
                 arrays=arrays.get(file, ()),
                 progress=progress,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autods.containers import Container, open_container
 from autods.core.files import hash_file, hash_tree
 from autods.core.root import DataRoot
 from autods.fetch.records import record_file
@@ -95,6 +96,12 @@ def manifest_of(
             **changes,
         }
     )
+
+
+def open_file(root: DataRoot, manifest: Manifest, file: str, **options: Any) -> Container:
+    """Open one file of a dataset, as indexing does."""
+    checksum = next(entry.checksum for entry in manifest.files if entry.name == file)
+    return open_container(root, manifest.name, file, checksum, **options)
 
 
 def folders_layout(file: str, pattern: str = "{class}/*", **changes: Any) -> dict[str, Any]:

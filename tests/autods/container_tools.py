@@ -6,11 +6,10 @@ import importlib
 import zipfile
 from pathlib import Path
 
-from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
+from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, open_file, placed
 from rar import make_rar
 from system_tools import make_7z, make_deflate64, tool
 
-from autods.containers import open_container
 from autods.core.root import DataRoot
 
 FILES = {
@@ -52,7 +51,7 @@ def setting(tmp_path: Path, source: Path, name: str | None = None):
 
 def opened(tmp_path: Path, source: Path, **options):
     root, manifest, file = setting(tmp_path, source)
-    return root, manifest, open_container(root, manifest, file, **options)
+    return root, manifest, open_file(root, manifest, file, **options)
 
 
 def inner_bytes(tmp_path: Path, kind: str, files: dict[str, bytes] = FILES) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
+from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, open_file, placed
 from array_tools import (
     GREY,
     LABELS,
@@ -29,7 +29,7 @@ from array_tools import (
 from PIL import Image
 from pydantic import ValidationError
 
-from autods.containers import MemberReader, arrays, open_container
+from autods.containers import MemberReader, arrays
 from autods.containers.array_files import read_labels, read_names, read_struct
 from autods.containers.array_specs import ArrayFile, ArrayImages
 from autods.core.progress import Silent
@@ -48,7 +48,7 @@ def opened(tmp_path: Path, source: Path, specs: list[dict], name: str = "root"):
     manifest = manifest_of({source.name: source}, folders_layout(source.name))
     manifest = placed(root, manifest, {source.name: source})
     found = [ArrayImages(file=source.name, **spec) for spec in specs]
-    return root, manifest, open_container(root, manifest, source.name, arrays=found)
+    return root, manifest, open_file(root, manifest, source.name, arrays=found)
 
 
 def images_of(root, manifest, container, file: str) -> list[np.ndarray]:

@@ -10,12 +10,12 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
+from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, open_file, placed
 from container_tools import FILES, KEPT, build, opened, setting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autods.containers import MemberReader, open_container
+from autods.containers import MemberReader
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, UnsafePath
 
@@ -68,7 +68,7 @@ def test_links_are_not_members(tmp_path):
         target.parent.mkdir(parents=True)
         target.symlink_to(source)
         manifest = manifest_of({source.name: source}, folders_layout(source.name))
-        container = open_container(root, manifest, source.name)
+        container = open_file(root, manifest, source.name)
         assert [member.name for member in container.members()] == names
 
 
@@ -231,10 +231,10 @@ def test_missing_files_and_members_and_unknown_kinds_say_what_to_do(tmp_path):
     source = build(tmp_path, "x.zip")
     root, manifest, file = setting(tmp_path, source)
     with pytest.raises(ContainerError, match="was expected"):
-        open_container(root, manifest, file).read("nowhere.jpg")
+        open_file(root, manifest, file).read("nowhere.jpg")
     root.archive(manifest.name, file).unlink()
     with pytest.raises(ContainerError, match="autods fetch things"):
-        open_container(root, manifest, file)
+        open_file(root, manifest, file)
     with pytest.raises(ContainerError, match="autods fetch"):
         MemberReader(root, manifest.name).read(file, "a/one.jpg", 40, 5)
     rare = make_folder(tmp_path / "s", {"x.tar.zst": b"zst"}) / "x.tar.zst"
@@ -257,13 +257,13 @@ def test_conversion_happens_once_and_again_for_another_checksum(tmp_path, kind):
     source = build(tmp_path, kind)
     root, manifest, file = setting(tmp_path, source)
     converted = root.converted(manifest.name, f"{kind}.tar")
-    open_container(root, manifest, file)
+    open_file(root, manifest, file)
     first = converted.stat()
-    open_container(root, manifest, file)
+    open_file(root, manifest, file)
     assert converted.stat().st_mtime_ns == first.st_mtime_ns
     source.unlink()
     other = placed(root, manifest, {file: build(tmp_path, kind, {"b/two.jpg": b"new"})})
-    container = open_container(root, other, file)
+    container = open_file(root, other, file)
     assert [container.read(member.name) for member in container.members()] == [b"new"]
 
 
@@ -305,7 +305,7 @@ def test_a_copy_that_cannot_be_written_is_one_message(tmp_path, kind):
     root, manifest, file = setting(tmp_path, build(tmp_path, kind))
     root.converted(manifest.name, "x").parent.write_text("a file where the folder should be")
     with pytest.raises(ContainerError, match=r"could not be written: .*archives are untouched"):
-        open_container(root, manifest, file)
+        open_file(root, manifest, file)
 
 
 def test_a_damaged_member_that_is_opened_as_a_file_is_named(tmp_path):

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import folders_layout, make_zip, manifest_of, placed
+from archives import folders_layout, make_zip, manifest_of, open_file, placed
 from array_tools import PIXELS, npy
 from container_tools import FILES, build, inner_bytes
 
-from autods.containers import open_container
 from autods.containers.array_specs import ArrayImages
 from autods.core.files import BLOCK
 from autods.core.progress import Silent
@@ -52,7 +51,7 @@ def dies(countdown: int, *arguments, **options) -> bool:
     """Open a container in a process that dies at ``countdown``; tell whether it came so far."""
     if (child := os.fork()) == 0:
         try:
-            open_container(*arguments, progress=Deadly(countdown), **options)
+            open_file(*arguments, progress=Deadly(countdown), **options)
         finally:
             os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -85,7 +84,7 @@ def test_a_killed_conversion_ends_with_the_same_bytes(tmp_path, case):
         return root, placed(root, manifest, {file: source}), file
 
     undisturbed = fresh("undisturbed")
-    container = open_container(*undisturbed, **options)
+    container = open_file(*undisturbed, **options)
     members = {member.name: container.read(member.name) for member in container.members()}
     expected = content(undisturbed[0].dataset("things") / "converted")
     assert expected
@@ -95,7 +94,7 @@ def test_a_killed_conversion_ends_with_the_same_bytes(tmp_path, case):
         if not dies(countdown, *killed, **options):
             break
         kills += 1
-        container = open_container(*killed, **options)
+        container = open_file(*killed, **options)
         assert content(killed[0].dataset("things") / "converted") == expected
         assert {m.name: container.read(m.name) for m in container.members()} == members
     assert kills > 5

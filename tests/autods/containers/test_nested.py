@@ -6,10 +6,10 @@ import tarfile
 import zipfile
 
 import pytest
-from archives import make_folder, make_tar, make_zip, placed
+from archives import make_folder, make_tar, make_zip, open_file, placed
 from container_tools import FILES, KEPT, build, inner_bytes, opened
 
-from autods.containers import MemberReader, open_container
+from autods.containers import MemberReader
 from autods.errors import ContainerError, UnsafePath
 
 OUTER = ["x.zip", "deflated.zip", "x.tar", "x.tgz", "folder", "x.rar", "deflate64.zip"]
@@ -75,7 +75,7 @@ def test_an_inner_copy_is_made_again_only_for_another_archive(tmp_path):
     root, manifest, _ = opened(tmp_path, source, nested=ALL)
     copy = root.converted(manifest.name, "x.zip!/in.tgz.tar")
     first = copy.stat().st_mtime_ns
-    open_container(root, manifest, "x.zip", nested=ALL)
+    open_file(root, manifest, "x.zip", nested=ALL)
     assert copy.stat().st_mtime_ns == first
     source.write_bytes(
         make_zip(
@@ -83,7 +83,7 @@ def test_an_inner_copy_is_made_again_only_for_another_archive(tmp_path):
         ).read_bytes()
     )
     other = placed(root, manifest, {"x.zip": source})
-    container = open_container(root, other, "x.zip", nested=ALL)
+    container = open_file(root, other, "x.zip", nested=ALL)
     assert [member.name for member in container.members()] == ["in.tgz!/new.jpg"]
     assert container.read("in.tgz!/new.jpg") == b"n"
 

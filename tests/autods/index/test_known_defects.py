@@ -11,10 +11,11 @@ from fnmatch import fnmatch
 
 import numpy as np
 import pytest
+from archives import open_file
 from fixtures import FIXTURES
 from layout_tools import published_by
 
-from autods.containers import MemberReader, open_container
+from autods.containers import MemberReader
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash
@@ -37,7 +38,7 @@ def simpsons(tmp_path_factory):
 
 def test_the_second_copy_of_the_tree_is_not_read(simpsons):
     root, manifest, index = simpsons
-    container = open_container(root, manifest, ZIP)
+    container = open_file(root, manifest, ZIP)
     names = [member.name for member in container.members()]
     container.close()
     by_original = [n for n in names if fnmatch(n, "*simpsons_dataset/*/*.jpg")]
