@@ -65,7 +65,7 @@ def audit_dataset(
         When another process audits this dataset.
     """
     with locked(root.audit(name)):
-        index = load_samples(root, name, manifest, places=False)
+        index = load_samples(root, name, manifest, addresses=False)
         source = hash_file(root.samples(name), "sha256")
         found = read_audit(root, name)
         same = found is not None and found["index_sha256"] == source

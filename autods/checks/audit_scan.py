@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers import MemberReader
+from autods.containers.reader import Address, MemberReader
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.encode.decode import Unreadable, content_hash, load_image
@@ -31,8 +31,6 @@ from autods.errors import AutodsError, DamagedMember
 
 CHUNK = 256  # images of one job
 AHEAD = 4  # jobs handed out for each process: enough to keep it busy, little to keep in memory
-
-Place = tuple[str, str, int, int]  # container, member, offset, size: columns of the sample index
 
 
 @dataclass(eq=False)
@@ -122,11 +120,11 @@ class Scanner:
         AutodsError
             When a worker process dies.
         """
-        count, places = _places(root, dataset)
+        count, addresses = _addresses(root, dataset)
         scan, start = Scan.of(count), 0
         progress.start(f"auditing {dataset}", count, "images")
         try:
-            for part in self._parts(root, dataset, places, count):
+            for part in self._parts(root, dataset, addresses, count):
                 scan.add(start, part)
                 start += len(part.hashes)
                 progress.advance(len(part.hashes))
@@ -142,11 +140,11 @@ class Scanner:
         return scan
 
     def _parts(
-        self, root: DataRoot, dataset: str, places: Iterator[list[Place]], count: int
+        self, root: DataRoot, dataset: str, addresses: Iterator[list[Address]], count: int
     ) -> Iterator[Scan]:
         """Yield the scans of all chunks, in order."""
         if self.workers == 1 or count <= CHUNK:
-            yield from (scan_chunk(root, dataset, chunk, self.decode) for chunk in places)
+            yield from (scan_chunk(root, dataset, chunk, self.decode) for chunk in addresses)
             return
         if self._pool is None:
             resource_tracker.ensure_running()  # once: it would take our mask of signals off
@@ -154,7 +152,7 @@ class Scanner:
             self._stop = context.Event()
             self._pool = ProcessPoolExecutor(self.workers, context, _prepare_worker, (self._stop,))
         waiting: deque[Future[Scan]] = deque()
-        for chunk in places:
+        for chunk in addresses:
             with _deaf():  # this may start a process, which inherits the mask
                 waiting.append(self._pool.submit(scan_chunk, root, dataset, chunk, self.decode))
             if len(waiting) > AHEAD * self.workers:
@@ -163,15 +161,15 @@ class Scanner:
             yield waiting.popleft().result()
 
 
-def scan_chunk(root: DataRoot, dataset: str, places: list[Place], decode: bool) -> Scan:
+def scan_chunk(root: DataRoot, dataset: str, addresses: list[Address], decode: bool) -> Scan:
     """Read, hash and decode some images, in this process."""
-    reader, scan = MemberReader(root, dataset), Scan.of(len(places))
+    reader, scan = MemberReader(root, dataset), Scan.of(len(addresses))
     try:
-        for position, place in enumerate(places):
+        for position, address in enumerate(addresses):
             if _stop is not None and _stop.is_set():
                 break  # nobody wants the result any more
             try:
-                data = reader.read(*place)
+                data = reader.read(*address)
             except DamagedMember:
                 damaged = "its compressed data in the archive is damaged"
                 scan.unreadable.append((position, damaged))
@@ -189,14 +187,14 @@ def scan_chunk(root: DataRoot, dataset: str, places: list[Place], decode: bool) 
     return scan
 
 
-def _places(root: DataRoot, dataset: str) -> tuple[int, Iterator[list[Place]]]:
-    """Return the number of samples, and their places in chunks, in the order of the index."""
+def _addresses(root: DataRoot, dataset: str) -> tuple[int, Iterator[list[Address]]]:
+    """Return the number of samples, and their addresses in chunks, in the order of the index."""
     import pyarrow.parquet as pq
 
-    from autods.index.samples import PLACE
+    from autods.index.samples import ADDRESS
 
     file: Any = pq.ParquetFile(root.samples(dataset))
-    batches = file.iter_batches(batch_size=CHUNK, columns=list(PLACE))
+    batches = file.iter_batches(batch_size=CHUNK, columns=list(ADDRESS))
     chunks = (list(zip(*(c.to_pylist() for c in batch.columns), strict=True)) for batch in batches)
     return file.metadata.num_rows, chunks
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from autods.containers.array_files import Array, idx_header, load, no_variable, unreadable
 from autods.containers.array_specs import ArrayImages, ImageSource, ParquetImages
 from autods.containers.convert import converting, made_once
-from autods.containers.places import Place, place_path
+from autods.containers.locations import Location, location_path
 from autods.containers.tars import TarWriter, list_tar
 from autods.core.progress import Progress
 from autods.errors import AutodsError, LayoutError
@@ -66,7 +66,7 @@ def array_members(
                 f"{one.shown}: expected one array of images in a file, got '{one.variable}' and "
                 f"'{other.variable}'; nothing was indexed. Correct 'images' in the manifest."
             )
-    target = place_path(root, dataset, file, Place.ARRAYS)
+    target = location_path(root, dataset, file, Location.ARRAYS)
 
     def make(temporary: Path) -> None:
         with converting(file, progress), temporary.open("wb") as handle:
@@ -79,7 +79,7 @@ def array_members(
 
     described = json.dumps([spec.model_dump(mode="json") for spec in unique], sort_keys=True)
     made_once(target, f"{checksum}\n{described}", make)
-    return list_tar(target, place=Place.ARRAYS)
+    return list_tar(target, location=Location.ARRAYS)
 
 
 def _images(spec: ImageSource, container: Container) -> Iterator[tuple[str, bytes]]:

@@ -22,9 +22,9 @@ class Member:
         POSIX path inside the container; ``inner.zip!/path`` inside an inner archive.
     offset
         Where the bytes are: -1, a file of its own (the container is a folder); >= 0, stored
-        plainly; <= -2, deflated in a zip. ``offset`` or ``-2 - offset`` is then the place
-        (`autods.containers.places`) times 2**56 plus the byte of the member's content or, if
-        deflated, of its local header, counted from the start of the file at that place.
+        plainly; <= -2, deflated in a zip. ``offset`` or ``-2 - offset`` is then the location
+        (`autods.containers.locations`) times 2**56 plus the byte of the member's content or, if
+        deflated, of its local header, counted from the start of the file at that location.
     size
         Size in bytes of the member itself, uncompressed.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from autods.containers.base import NESTED, Member
 from autods.containers.convert import converting, decompress, made_once, unpack
 from autods.containers.kinds import Kind, kind_of
-from autods.containers.places import Place, place_path, split_offset
+from autods.containers.locations import Location, location_path, split_offset
 from autods.containers.tars import list_tar
 from autods.containers.zips import NeedsConversion, list_zip
 from autods.core.files import BLOCK
@@ -69,19 +69,22 @@ class InnerArchives:
 
     def _plain(self, archive: Member) -> list[Member]:
         listing = list_zip if kind_of(archive.name).archive == "zip" else list_tar
-        shown = self._path(Place.FOLDER, archive)
+        shown = self._path(Location.FOLDER, archive)
         if archive.offset == -1:
-            return listing(shown, place=Place.FOLDER)
-        place, byte, deflated = split_offset(archive.offset)
+            return listing(shown, location=Location.FOLDER)
+        location, byte, deflated = split_offset(archive.offset)
         if not deflated:
-            outer = self._path(place, archive)
-            return listing(outer, byte, archive.size, shown=shown, place=place)
-        path = self._path(Place.INNER, archive)
+            outer = self._path(location, archive)
+            return listing(outer, byte, archive.size, shown=shown, location=location)
+        path = self._path(Location.INNER, archive)
         made_once(path, self._checksum, lambda temporary: self._take_out(archive, temporary))
-        return listing(path, shown=shown, place=Place.INNER)
+        return listing(path, shown=shown, location=Location.INNER)
 
     def _converted(self, archive: Member, kind: Kind) -> list[Member]:
-        target, shown = self._path(Place.INNER_COPY, archive), self._path(Place.FOLDER, archive)
+        target, shown = (
+            self._path(Location.INNER_COPY, archive),
+            self._path(Location.FOLDER, archive),
+        )
 
         def make(temporary: Path) -> None:
             with converting(f"{self._file}/{archive.name}", self._progress):
@@ -93,13 +96,13 @@ class InnerArchives:
                         unpack(path, shown, kind.archive, temporary, self._progress)
 
         made_once(target, self._checksum, make)
-        return list_tar(target, shown=shown, place=Place.INNER_COPY)
+        return list_tar(target, shown=shown, location=Location.INNER_COPY)
 
     @contextmanager
     def _file_of(self, archive: Member, beside: Path) -> Iterator[Path]:
         """Give the inner archive as a file with its own suffix, which tools go by."""
         if archive.offset == -1:
-            yield self._path(Place.FOLDER, archive)
+            yield self._path(Location.FOLDER, archive)
             return
         path = beside.with_name(f"{beside.name}.{kind_of(archive.name).archive}")
         try:
@@ -115,5 +118,7 @@ class InnerArchives:
     def _open(self, archive: Member) -> BinaryIO:
         return self._reader.open(self._file, archive.name, archive.offset, archive.size)
 
-    def _path(self, place: Place, archive: Member) -> Path:
-        return place_path(self._reader.root, self._reader.dataset, self._file, place, archive.name)
+    def _path(self, location: Location, archive: Member) -> Path:
+        return location_path(
+            self._reader.root, self._reader.dataset, self._file, location, archive.name
+        )

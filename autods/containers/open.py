@@ -15,8 +15,8 @@ from autods.containers.array_specs import ImageSource
 from autods.containers.base import Container, Member, damaged, plain_name
 from autods.containers.convert import converting, decompress, made_once, unpack
 from autods.containers.kinds import Kind, kind_of, unpacked_name
+from autods.containers.locations import Location, location_path
 from autods.containers.nested import InnerArchives, inner_archive_names
-from autods.containers.places import Place, place_path
 from autods.containers.reader import MemberReader
 from autods.containers.tars import list_tar
 from autods.containers.zips import NeedsConversion, list_zip
@@ -163,7 +163,7 @@ def _members(
             return listing(source) if listing else [Member(file, 0, source.stat().st_size)]
     except NeedsConversion:
         pass
-    copy = place_path(reader.root, reader.dataset, file, Place.COPY)
+    copy = location_path(reader.root, reader.dataset, file, Location.COPY)
 
     def make(temporary: Path) -> None:
         with converting(file, progress):
@@ -175,7 +175,7 @@ def _members(
                 unpack(source, source, kind.archive, temporary, progress)
 
     made_once(copy, checksum, make)
-    return list_tar(copy, shown=source, place=Place.COPY)
+    return list_tar(copy, shown=source, location=Location.COPY)
 
 
 def _name(member: Member) -> str:
@@ -183,10 +183,10 @@ def _name(member: Member) -> str:
 
 
 def _list_folder(folder: Path) -> Iterator[Member]:
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not (Path(place) / name).is_symlink()]
+    for folder_path, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not (Path(folder_path) / name).is_symlink()]
         for name in names:
-            path = Path(place) / name
+            path = Path(folder_path) / name
             relative = plain_name(folder, path.relative_to(folder).as_posix())
             if relative is not None and path.is_file() and not path.is_symlink():
                 yield Member(relative, -1, path.stat().st_size)

@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from autods.containers.base import damaged, unwritable
-from autods.containers.places import Place, inner_archives, place_path, split_offset
-from autods.containers.slices import open_slice
+from autods.containers.locations import (
+    Location,
+    inner_archives,
+    location_path,
+    open_slice,
+    split_offset,
+)
 from autods.core.root import DataRoot, inside
 from autods.errors import ContainerError, DamagedMember
 
@@ -21,7 +26,9 @@ ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
 BLOCK = 1 << 16
 FIRST = 256  # bytes read beyond a member's size: its header and name
 
-Key = tuple[str, Place, str]  # manifest file, place, inner archive: stands for one file
+# Container, member, offset and size: columns of the sample index.
+Address = tuple[str, str, int, int]
+Key = tuple[str, Location, str]  # manifest file, location, inner archive: stands for one file
 
 
 class MemberReader:
@@ -148,11 +155,11 @@ class MemberReader:
             os.close(descriptor)
 
     def _key(self, container: str, member: str, offset: int) -> Key:
-        place = Place.ARCHIVE if offset == -1 else split_offset(offset)[0]
-        if not place.is_inner:
-            return container, place, ""
+        location = Location.ARCHIVE if offset == -1 else split_offset(offset)[0]
+        if not location.is_inner:
+            return container, location, ""
         names = inner_archives(member)
-        keys = [(container, place, name) for name in names]
+        keys = [(container, location, name) for name in names]
         return (
             keys[0]
             if len(keys) == 1
@@ -160,7 +167,7 @@ class MemberReader:
         )
 
     def _path(self, key: Key) -> Path:
-        return place_path(self.root, self.dataset, *key)
+        return location_path(self.root, self.dataset, *key)
 
     def _descriptor(self, container: str, member: str, offset: int) -> tuple[int, Path]:
         key = self._key(container, member, offset)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autods.containers.base import Member, damaged, plain_name
-from autods.containers.places import Place
-from autods.containers.slices import open_slice
+from autods.containers.locations import Location, open_slice
 from autods.core.files import BLOCK
 
 END = bytes(2 * tarfile.BLOCKSIZE)
@@ -21,7 +20,7 @@ def list_tar(
     size: int | None = None,
     *,
     shown: Path | None = None,
-    place: Place = Place.ARCHIVE,
+    location: Location = Location.ARCHIVE,
 ) -> list[Member]:
     """List the regular files of an uncompressed tar with the offsets of their bytes.
 
@@ -32,7 +31,7 @@ def list_tar(
         of ``path``.
     shown
         The file that errors name; default: ``path``.
-    place
+    location
         What ``path`` is, as members say it.
 
     Raises
@@ -44,7 +43,7 @@ def list_tar(
     """
     shown = shown or path
     size = path.stat().st_size - start if size is None else size
-    base = place.base + start
+    base = location.base + start
     members, reached = [], 0
     with open_slice(path, start, size) as handle:
         try:

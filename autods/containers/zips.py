@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autods.containers.base import Member, damaged, plain_name
-from autods.containers.places import Place
-from autods.containers.slices import Slice
+from autods.containers.locations import Location, Slice
 from autods.errors import ContainerError
 
 ENCRYPTED = 0x1  # general purpose flag, bit 0
@@ -30,7 +29,7 @@ def list_zip(
     size: int | None = None,
     *,
     shown: Path | None = None,
-    place: Place = Place.ARCHIVE,
+    location: Location = Location.ARCHIVE,
 ) -> list[Member]:
     """List the members of a zip file, or of one stored in ``path`` at ``start``.
 
@@ -41,7 +40,7 @@ def list_zip(
     ----------
     shown
         The file that errors name; default: ``path``.
-    place
+    location
         What ``path`` is, as members say it.
 
     Raises
@@ -62,7 +61,7 @@ def list_zip(
                 raw = member_name(info)
                 name = None if raw.endswith("/") or is_link(info) else plain_name(shown, raw)
                 if name is not None:
-                    at = _offset(shown, info, handle, start, place.base)
+                    at = _offset(shown, info, handle, start, location.base)
                     members.append(Member(name, at, info.file_size))
             return members
         except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as error:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers.places import SHIFT, Place, inner_archives
+from autods.containers.locations import SHIFT, Location, inner_archives
+from autods.containers.reader import Address
 from autods.core.root import DataRoot
 from autods.encode.plan import ShardPlan
 from autods.encode.timings import Processes, Stages
 from autods.features.shards import ShardInfo
-from autods.index.samples import PLACE, SampleIndex
+from autods.index.samples import ADDRESS, SampleIndex
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Location = tuple[str, str, int, int]  # container, member, offset, size
 Unreadable = tuple[int, str, str]  # sample, path, reason
 
 
@@ -41,7 +41,7 @@ class ShardJob:
         What the shard will say of itself; ``unreadable`` is still empty.
     rows
         Sample ids, int64 [n], ascending.
-    places
+    addresses
         Table of n rows: ``container``, ``member``, ``offset``, ``size``.
     labels, splits
         As of `autods.features.shards.ShardData`, each [n].
@@ -51,7 +51,7 @@ class ShardJob:
     path: Path
     info: ShardInfo
     rows: npt.NDArray[np.int64]
-    places: pa.Table
+    addresses: pa.Table
     labels: Mapping[str, npt.NDArray[np.int32]]
     splits: Mapping[str, npt.NDArray[np.uint8]]
 
@@ -70,18 +70,18 @@ class ShardJob:
 
     def batches(self) -> Iterator[npt.NDArray[np.int64]]:
         """Yield the positions [b] within the shard of each batch, in the order of reading."""
-        order = reading_order(self.places)
+        order = reading_order(self.addresses)
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
-    def locate(self, positions: npt.NDArray[np.int64]) -> list[Location]:
+    def locate(self, positions: npt.NDArray[np.int64]) -> list[Address]:
         """Return where samples lie: the arguments of `autods.containers.MemberReader.read`."""
-        columns = (column.to_pylist() for column in self.places.take(positions).columns)
+        columns = (column.to_pylist() for column in self.addresses.take(positions).columns)
         return list(zip(*columns, strict=True))
 
     def path_of(self, position: int) -> str:
         """Return ``<file>/<member>`` of one sample."""
-        container, member = (self.places[name][position].as_py() for name in PLACE[:2])
+        container, member = (self.addresses[name][position].as_py() for name in ADDRESS[:2])
         return f"{container}/{member}"
 
 
@@ -210,24 +210,24 @@ class Jobs:
             path=plan.path,
             info=info,
             rows=rows,
-            places=samples.table.select(PLACE).take(rows),
+            addresses=samples.table.select(ADDRESS).take(rows),
             labels={task: samples.labels(task)[rows] for task in samples.classes},
             splits={protocol: codes[rows] for protocol, codes in self.codes.items()},
         )
 
 
-def reading_order(places: pa.Table) -> npt.NDArray[np.int64]:
+def reading_order(addresses: pa.Table) -> npt.NDArray[np.int64]:
     """Return in which order n samples are read: int64 [n], positions.
 
     File by file and from front to back within each. What lies in files of its own is read
     in the order it stands in.
     """
-    container = places["container"].combine_chunks().dictionary_encode().indices.to_numpy()
-    offset = places["offset"].to_numpy()  # see `autods.containers.Member`
+    container = addresses["container"].combine_chunks().dictionary_encode().indices.to_numpy()
+    offset = addresses["offset"].to_numpy()  # see `autods.containers.Member`
     byte = np.where(offset >= 0, offset, -2 - offset)
-    inner = np.zeros(len(places), np.int64)
-    within = np.flatnonzero((byte >> SHIFT) >= Place.INNER)
+    inner = np.zeros(len(addresses), np.int64)
+    within = np.flatnonzero((byte >> SHIFT) >= Location.INNER)
     if len(within):
-        members = places["member"].take(within).to_pylist()
+        members = addresses["member"].take(within).to_pylist()
         inner[within] = np.unique([inner_archives(m)[0] for m in members], return_inverse=True)[1]
     return np.lexsort((byte, inner, container)).astype(np.int64)

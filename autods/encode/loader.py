@@ -21,9 +21,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from autods.containers import MemberReader
+from autods.containers.reader import Address
 from autods.core.processes import end_with_parent
 from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
-from autods.encode.jobs import Location
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
@@ -33,7 +33,7 @@ FEW = 1024  # images that are decoded sooner than worker processes start
 MOST = 32  # workers, unless more are asked for
 NICE = 10  # how far the workers give way to an encoder on the same cores
 
-Request = tuple[int, list[Location]]  # number of the slot for the pixels, and the images
+Request = tuple[int, list[Address]]  # number of the slot for the pixels, and the images
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +84,8 @@ class Decoder:
     preprocessing: Preprocessing
     decoding: str = "reference"
 
-    def decode(self, places: list[Location], pixels: npt.NDArray[Any]) -> _Told:
-        """Read and decode the images at ``places``; unreadable ones are told apart, not raised.
+    def decode(self, addresses: list[Address], pixels: npt.NDArray[Any]) -> _Told:
+        """Read and decode the images at ``addresses``; unreadable ones are told apart, not raised.
 
         Parameters
         ----------
@@ -93,10 +93,10 @@ class Decoder:
             [b, ...], written from the front.
         """
         told = _Told()
-        for position, place in enumerate(places):
+        for position, address in enumerate(addresses):
             began = time.perf_counter()
             try:
-                data = self.reader.read(*place)
+                data = self.reader.read(*address)
             except DamagedMember:
                 told.unreadable.append((position, "its compressed data in the archive is damaged"))
                 continue
@@ -109,7 +109,7 @@ class Decoder:
             except Unreadable as reason:
                 told.unreadable.append((position, str(reason)))
             except (MemoryError, RuntimeError) as error:  # torch: "can't allocate memory"
-                raise _not_judged(place, error) from None
+                raise _not_judged(address, error) from None
             else:
                 told.kept.append(position)
                 told.hashes.append(content_hash(data))
@@ -151,16 +151,16 @@ class _Batches(Dataset[tuple[int, _Told] | AutodsError]):
         self.slots = slots
 
     def __getitem__(self, request: Request) -> tuple[int, _Told] | AutodsError:
-        slot, places = request
+        slot, addresses = request
         try:
-            return slot, self.decoder.decode(places, self.slots.array[slot])
+            return slot, self.decoder.decode(addresses, self.slots.array[slot])
         except AutodsError as error:
             return error  # raised in a worker it would reach the user as a traceback
 
 
 def decoded_batches(
     decoder: Decoder,
-    batches: Iterable[list[Location]],
+    batches: Iterable[list[Address]],
     batch_size: int,
     workers: int,
     *,
@@ -246,9 +246,9 @@ def worker_context(
     return context
 
 
-def _in_turn(batches: Iterable[list[Location]], slots: int) -> Iterator[Request]:
-    for number, places in enumerate(batches):
-        yield number % slots, places
+def _in_turn(batches: Iterable[list[Address]], slots: int) -> Iterator[Request]:
+    for number, addresses in enumerate(batches):
+        yield number % slots, addresses
 
 
 def _answers(answers: Iterator[Any]) -> Iterator[Any]:
@@ -279,10 +279,10 @@ def _prepare_worker(_: int, *, yielding: bool) -> None:
         os.nice(NICE)
 
 
-def _not_judged(place: Location, error: Exception) -> EncoderError:
+def _not_judged(address: Address, error: Exception) -> EncoderError:
     cause = str(error) or "out of memory"
     return EncoderError(
-        f"{place[0]}/{place[1]}: its preprocessing failed: {cause}; the image was not judged, "
+        f"{address[0]}/{address[1]}: its preprocessing failed: {cause}; the image was not judged, "
         "finished shards are kept. Run the same command again with more free memory or fewer "
         "--workers."
     )

@@ -100,16 +100,16 @@ def sample_table(
         task: number_labels(task, spec, samples, containers)
         for task, spec in manifest.tasks.items()
     }
-    places = [containers[sample.file].find(sample.member) for sample in samples]
+    members = [containers[sample.file].find(sample.member) for sample in samples]
     files = pa.array([sample.file for sample in samples], pa.string())
-    members = pa.array([sample.member for sample in samples], pa.string())
+    names = pa.array([sample.member for sample in samples], pa.string())
     columns: dict[str, pa.Array] = {
         "sample": pa.array(np.arange(len(samples), dtype=np.int64)),
-        "path": compute.binary_join_element_wise(files, members, "/"),
+        "path": compute.binary_join_element_wise(files, names, "/"),
         "container": files,
-        "member": members,
-        "offset": pa.array([place.offset for place in places], pa.int64()),
-        "size": pa.array([place.size for place in places], pa.int64()),
+        "member": names,
+        "offset": pa.array([member.offset for member in members], pa.int64()),
+        "size": pa.array([member.size for member in members], pa.int64()),
     }
     official = [sample.split for sample in samples]
     (numbers, owners), groups = strata(manifest.default_task, tasks), group_numbers(samples)

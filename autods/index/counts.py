@@ -39,7 +39,7 @@ def count_differences(manifest: Manifest, root: DataRoot) -> list[Difference]:
     IndexMissing
         When there is no index of this manifest.
     """
-    index = load_samples(root, manifest.name, manifest, places=False)
+    index = load_samples(root, manifest.name, manifest, addresses=False)
     return [*_images(manifest, index), *_of_classes(manifest, index), *_classes(manifest, index)]
 
 

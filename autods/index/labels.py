@@ -63,7 +63,7 @@ def number_labels(
     composed = {key: _composed(key) for key in set(keys) if key is not None}
     names, numbers = _numbering(spec, set(composed.values()), containers)
     number = {key: numbers.get(form, -1) for key, form in composed.items()}
-    if strange := {key for key, place in number.items() if place < 0}:
+    if strange := {key for key, value in number.items() if value < 0}:
         sample = next(s for s in samples if s.labels.get(task) in strange)
         raise LayoutError(
             f"{sample.file}/{sample.member}: task '{task}': label '{sample.labels[task]}' is not "

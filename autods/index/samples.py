@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "dev", "test")
-PLACE = ("container", "member", "offset", "size")
+ADDRESS = ("container", "member", "offset", "size")
 BATCH = 10_000  # rows made into Python objects at once
 
 
@@ -87,12 +87,12 @@ class SampleIndex:
 
     def locate(self, sample: int) -> tuple[str, str, int, int]:
         """Return (container, member, offset, size): the arguments of `MemberReader.read`."""
-        container, member, offset, size = self._places
+        container, member, offset, size = self._address_columns
         return container[sample], member[sample], int(offset[sample]), int(size[sample])
 
     @cached_property
-    def _places(self) -> tuple[Any, ...]:
-        return tuple(self.table[name].to_numpy() for name in PLACE)
+    def _address_columns(self) -> tuple[Any, ...]:
+        return tuple(self.table[name].to_numpy() for name in ADDRESS)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
 
 
 def load_samples(
-    root: DataRoot, name: str, manifest: Manifest | None = None, *, places: bool = True
+    root: DataRoot, name: str, manifest: Manifest | None = None, *, addresses: bool = True
 ) -> SampleIndex:
     """Read the sample index of a dataset.
 
@@ -162,7 +162,7 @@ def load_samples(
     ----------
     manifest
         If given, the index must have been made by this very manifest.
-    places
+    addresses
         Whether to read where the images lie. Without, it takes half of the memory, and
         `SampleIndex.locate` is of no use.
 
@@ -179,7 +179,7 @@ def load_samples(
     if not path.is_file():
         raise IndexMissing(f"{path}: dataset '{name}' is not indexed yet; {cure}")
     try:
-        columns = [c for c in pq.read_schema(path).names if places or c not in PLACE]
+        columns = [c for c in pq.read_schema(path).names if addresses or c not in ADDRESS]
         table = pq.read_table(path, columns=columns)
         meta = json.loads(table.schema.metadata[KEY.encode()])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

@@ -41,9 +41,9 @@ def hold_out(
     ends = np.cumsum(sizes)
     quota = np.diff(np.floor(ends * fraction + 0.5).astype(np.int64), prepend=0)
     quota = np.minimum(np.maximum(quota, at_least), sizes - 1)
-    place = np.arange(len(labels)) - np.repeat(ends - sizes, sizes)  # rank within its class
+    rank = np.arange(len(labels)) - np.repeat(ends - sizes, sizes)  # within its class
     mask = np.zeros(len(labels), dtype=np.bool_)
-    mask[by_class[place < np.repeat(quota, sizes)]] = True
+    mask[by_class[rank < np.repeat(quota, sizes)]] = True
     return mask
 
 

@@ -18,7 +18,7 @@ from autods.containers import MemberReader
 from autods.core.processes import end_with_parent
 from autods.encode.decode import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember, UsageError
-from autods.index.samples import PLACE
+from autods.index.samples import ADDRESS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -233,7 +233,7 @@ class ImageFiles:
     def __init__(self, reader: MemberReader, table: pa.Table) -> None:
         self.reader = reader
         self._table = table
-        container, member, offset, size = (table[name].combine_chunks() for name in PLACE)
+        container, member, offset, size = (table[name].combine_chunks() for name in ADDRESS)
         kinds = container.dictionary_encode()  # containers are few
         self._containers: list[str] = kinds.dictionary.to_pylist()
         self._container, self._member = kinds.indices.to_numpy(), member

@@ -20,7 +20,7 @@ from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import FeatureMismatch, ImagesMissing
 from autods.features.sets import StoredFeatures
-from autods.index.samples import PLACE, SPLITS, SampleIndex, load_samples
+from autods.index.samples import ADDRESS, SPLITS, SampleIndex, load_samples
 from autods.streams.image_set import ImageFiles, ImageSet, Rows, Transform
 
 if TYPE_CHECKING:
@@ -155,4 +155,4 @@ def _checked(root: DataRoot, stored: StoredFeatures) -> ImageFiles:
 
 
 def _files(root: DataRoot, index: SampleIndex) -> ImageFiles:
-    return ImageFiles(MemberReader(root, index.dataset), index.table.select(list(PLACE)))
+    return ImageFiles(MemberReader(root, index.dataset), index.table.select(list(ADDRESS)))

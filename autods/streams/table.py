@@ -181,7 +181,7 @@ def _by_features(item: StreamItem, root: DataRoot, encoder: str, protocol: str) 
 def _by_index(item: StreamItem, manifest: Manifest, root: DataRoot, protocol: str) -> _Known:
     from autods.index.samples import load_samples
 
-    index = load_samples(root, item.dataset, manifest, places=False)
+    index = load_samples(root, item.dataset, manifest, addresses=False)
     label_set = item.task or index.default_task
     names = index.classes[label_set]
     if protocol not in index.protocols:

@@ -18,13 +18,12 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers import MemberReader
+from autods.containers.reader import Address, MemberReader
 from autods.encode.encoders.interface import Encoder
 from autods.encode.inputs import Inputs
 from autods.encode.jobs import (
     BatchReport,
     Jobs,
-    Location,
     Report,
     ShardJob,
     ShardReport,
@@ -125,7 +124,7 @@ def make_shards(
 
 def _requests(
     jobs: Iterable[ShardJob], encoder: Encoder, begun: deque[ShardJob]
-) -> Iterator[list[Location]]:
+) -> Iterator[list[Address]]:
     """Yield the images of each batch of all shards; note which shards were begun."""
     for job in jobs:
         _check_encoder(job, encoder)

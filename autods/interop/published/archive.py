@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autods.containers.base import Member
-from autods.containers.slices import open_slice
+from autods.containers.locations import open_slice
 from autods.containers.tars import END, list_tar
 from autods.core.files import BLOCK
 from autods.errors import ContainerError, UsageError

@@ -22,7 +22,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from autods.containers import MemberReader
-from autods.containers.places import Place
+from autods.containers.locations import Location
 from autods.core.files import hash_tree
 from autods.core.progress import PlainProgress, Silent
 from autods.core.root import DataRoot
@@ -182,7 +182,7 @@ def table(rows: list[tuple[str, str, int]]) -> pa.Table:
 
 
 def test_images_are_read_file_by_file_and_from_front_to_back():
-    inner = Place.INNER.base
+    inner = Location.INNER.base
     rows = [
         ("b.zip", "1", -2 - 900),  # deflated
         ("a.zip", "2", 500),
@@ -309,8 +309,8 @@ def test_a_job_is_not_done_with_an_encoder_that_differs_from_the_one_it_is_for(r
 def test_a_job_takes_only_what_its_own_samples_need(root, encoder):
     make_dataset(root, many(100))
     for job in jobs_of(root, encoder):
-        assert len(job.places) == len(job) == len(job.labels["object"]) <= 30
-        buffers = sum(column.nbytes for column in job.places.columns)
+        assert len(job.addresses) == len(job) == len(job.labels["object"]) <= 30
+        buffers = sum(column.nbytes for column in job.addresses.columns)
         assert buffers < 100 * len(job)
 
 
