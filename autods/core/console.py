@@ -9,15 +9,16 @@ import platform
 import re
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from autods.core.root import default_root
+from autods.core.tables import Column, print_columns
 from autods.core.version import __version__
 from autods.errors import AutodsError
 
@@ -65,37 +66,38 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def print_table(title: str, rows: list[dict[str, Any]], cut: Collection[str] = ()) -> None:
-    """Print rows as an aligned table; numbers to the right, with thousands separators.
+def print_table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    cut: Collection[str] = (),
+    *,
+    names: int = 1,
+    more: str = "--json",
+) -> None:
+    """Print rows as a table; numbers to the right, with thousands separators.
+
+    Columns that do not fit are left out, the last one first; a line says which.
 
     Parameters
     ----------
     cut
-        Columns whose long texts end in an ellipsis, so that every row stays on one line.
-        Without any, what does not fit goes on in the next line.
+        Columns whose long texts end in an ellipsis; those of the others wrap.
+    names
+        How many of the first columns name the rows, and are never left out.
+    more
+        Where the columns that are left out can be found.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    keys = list(rows[0]) if rows else []
-    for key in keys:
-        numeric = all(type(row[key]) in (int, float, type(None)) for row in rows)
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        whole = bool(cut) and key not in cut  # the others then give way
-        table.add_column(key, justify=justify, overflow="fold", no_wrap=whole)
-    for row in rows:
-        # Text: brackets in a licence or a name are no markup
-        cells = {key: Text(_cell(row[key])) for key in keys}
-        for key in cut:
-            cells[key].no_wrap, cells[key].overflow = True, "ellipsis"
-        table.add_row(*cells.values())
-    console = Console()
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())  # rich fills lines up with blanks, which files need not keep
+    columns = [
+        Column(
+            key,
+            [_cell(row[key]) for row in rows],
+            number=all(type(row[key]) in (int, float, type(None)) for row in rows),
+            name=k < names,
+            cut=key in cut,
+        )
+        for k, key in enumerate(rows[0] if rows else ())
+    ]
+    print_columns(columns, title=title, more=more)
 
 
 def _cell(value: Any) -> str:
