@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from autods import __version__
 from autods.cli.complete import datasets, streams
+from autods.core.extras import EXTRAS
 from autods.manifest.catalogue import Catalogue
 from bmc.cli.complete import methods
 from bmc.methods import METHODS
@@ -207,3 +210,48 @@ def test_the_citation_names_this_version_and_the_paper():
     paper = cited["preferred-citation"]
     assert [a["family-names"] for a in paper["authors"]] == ["Fostiropoulos", "Zhu", "Itti"]
     assert paper["title"] in " ".join(Catalogue().stream("stream71").model_dump_json().split("\\n"))
+
+
+LIGHT = """
+import sys
+from autods.core.extras import OPTIONAL
+# as if none were installed; but pyarrow looks for pandas by itself
+sys.modules.update(dict.fromkeys(OPTIONAL - {{"pandas"}}))
+from {program}.cli.app import main
+sys.argv[1:] = {arguments!r}
+main()
+"""
+
+
+def test_without_extras_datasets_are_fetched_and_other_commands_name_the_extra(tmp_path):
+    def light(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", LIGHT.format(program=program, arguments=list(arguments))],
+            env={**os.environ, "AUTODS_ROOT": "root", "AUTODS_MANIFESTS": "manifests"},
+            cwd=tmp_path, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+
+    for name in ("cat/1.png", "cat/2.png", "cat/3.png", "dog/1.png", "dog/2.png", "dog/3.png"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), f"#{int(name[4]) * 111:06}").save(path)
+    new = ["new", "pets", "--folder", "pictures", "--out", "manifests"]
+    for command in (new, ["fetch", "pets"], ["index", "pets"], ["verify", "pets"]):
+        done = light("autods", *command)
+        assert done.returncode == 0, done.stderr
+    for program, extra, command in (
+        ("autods", "extract", ["extract", "pets"]),
+        ("bmc", "train", ["run", "--scenario", "class-il"]),
+    ):
+        done = light(program, *command)
+        assert done.returncode == 2
+        assert done.stderr.endswith(f"pip install 'autods-bmc[{extra}]'\n")
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_light_core_asks_for_no_torch_and_every_extra_that_is_named_exists(wheel):
+    metadata = contents(wheel)[f"autods_bmc-{__version__}.dist-info/METADATA"].decode()
+    needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    core = {line.split()[1].split(">")[0] for line in needed if "extra ==" not in line}
+    assert not core & {"torch", "timm", "open-clip-torch", "pandas", "matplotlib", "safetensors"}
+    assert {*EXTRAS, "train", "all"} <= set(re.findall("Provides-Extra: (.*)", metadata))

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from autods.checks.doctor_network import check_network
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import Manifest
 
-PACKAGES = ("open_clip_torch", "h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
+PACKAGES = ("h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
 INSTALL = "pip install autods-bmc installs everything again that it needs."
 PYTHON = (3, 11)  # the oldest version that the package supports
 NAMED = 6  # datasets named in a line
@@ -120,6 +121,9 @@ def _python() -> Check:
 
 
 def _torch() -> Check:
+    if absent := [name for name in ("torch", "open_clip") if find_spec(name) is None]:
+        text = f"not installed: {', '.join(absent)}; extraction needs it, fetch and index do not"
+        return Check("torch", "warn", text, "pip install 'autods-bmc[extract]'")
     try:
         import torch
     except Exception as error:  # a broken installation raises errors of many classes

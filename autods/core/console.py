@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from autods.core.extras import OPTIONAL, missing
 from autods.core.root import default_root
 from autods.core.tables import Column, print_columns
 from autods.core.version import __version__
@@ -26,16 +27,23 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "h5py", "numpy", 
 DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 
 
-def run_app(app: typer.Typer) -> NoReturn:
+def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
     """Run a command line: no traceback for what a user can mend, and a definite exit code.
 
     0: everything asked for was done; 2: wrong usage; 1: anything else; 130: interrupted.
+    ``extra`` brings torch for these commands, where it is not installed.
     """
     signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except AutodsError as error:
         _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        wanted = missing(package, "this command", extra)
+        _fail(str(wanted), wanted.exit_code)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _fail(

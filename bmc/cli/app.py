@@ -25,10 +25,8 @@ from bmc.cli.select import methods_of, with_finetune
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
 from bmc.config import Config
-from bmc.methods.fit import check_fitting, fitting
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import open_orders, parse_orders
-from bmc.train.device import device_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,11 +72,13 @@ def run(
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
     from autods.core.progress import console_progress
+    from bmc.methods.fit import check_fitting, fitting
     from bmc.runs.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
+    from bmc.train.device import device_of
 
     names, chosen = methods_of(method), device_of(device)
     names = with_finetune(names) if finetune else names
@@ -203,4 +203,4 @@ app.command()(tune)
 
 def main() -> None:
     """Run ``bmc-stream``."""
-    run_app(app)
+    run_app(app, extra="train")

@@ -26,7 +26,6 @@ from bmc.cli.study import (
     runner_of,
     work_of,
 )
-from bmc.methods.fit import check_fitting
 from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def reproduce(
     """
     from autods.core.files import locked
     from autods.core.root import DataRoot
+    from bmc.methods.fit import check_fitting
     from bmc.studies.published import (
         check_features,
         experiment_of,

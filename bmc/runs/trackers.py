@@ -14,12 +14,11 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from autods.core.extras import require
 from autods.core.files import write_json
-from autods.errors import UsageError
 
 Status = Literal["finished", "failed", "interrupted"]
 PROJECT = "bmc-stream"  # how runs are filed where a tracker has projects or experiments
@@ -43,8 +42,6 @@ class Tracker(Protocol):
 
 class TensorBoard:
     """Writes events to the folder ``tensorboard`` of a run; files lie beside it already."""
-
-    install = "pip install tensorboard"
 
     @staticmethod
     def packages() -> Sequence[str]:
@@ -78,8 +75,6 @@ class WeightsAndBiases:
 
     ``WANDB_MODE=offline`` and its other variables hold. Local files lie in the run folder.
     """
-
-    install = "pip install wandb"
 
     @staticmethod
     def packages() -> Sequence[str]:
@@ -121,7 +116,6 @@ class MLflow:
     the folder of the command, so that ``mlflow ui`` shows them there.
     """
 
-    install = "pip install mlflow"
     states: Mapping[str, str] = {
         "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED",
     }  # fmt: skip
@@ -240,13 +234,7 @@ def trackers_of(text: str, warn: Callable[[str], None]) -> Trackers:
     for name in names:
         if name not in TRACKERS:
             raise unknown("tracker", name, TRACKERS)
-        missing = [package for package in TRACKERS[name].packages() if not find_spec(package)]
-        if missing:
-            raise UsageError(
-                f"--tracker {name}: expected the package {', '.join(missing)}, which is not "
-                f"installed; nothing was run. Install it (`{TRACKERS[name].install}`), or leave "
-                "the tracker out."
-            )
+        require(f"--tracker {name}", *TRACKERS[name].packages())
     return Trackers({name: TRACKERS[name]() for name in names}, warn)
 
 

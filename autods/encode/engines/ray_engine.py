@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autods.core.extras import require
 from autods.core.progress import Progress
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.devices import Factory
@@ -178,13 +179,9 @@ def import_ray() -> Any:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError:
-        raise UsageError(
-            "engine 'ray' needs the package ray, which is not installed; nothing was done. "
-            "Install it with: pip install 'autods-bmc[ray]'"
-        ) from None
+    require("engine 'ray'", "ray")
+    import ray
+
     return ray
 
 

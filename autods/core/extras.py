@@ -1,0 +1,38 @@
+"""Packages that the light installation leaves out, and the extra of ``autods-bmc`` with each."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from autods.errors import UsageError
+
+EXTRAS = {  # import names; those of two extras, torch and safetensors, are not here
+    "extract": ("open_clip", "timm", "torchvision"),
+    "report": ("altair", "jinja2", "matplotlib", "pandas", "vl_convert"),
+    "ray": ("ray",),
+    "interop": ("avalanche", "continuum", "datasets"),
+    "trackers": ("alembic", "mlflow", "sqlalchemy", "tensorboard", "wandb"),
+}
+OPTIONAL = {"safetensors", "torch"}.union(*EXTRAS.values())
+
+
+def require(what: str, *packages: str) -> None:
+    """Check that optional packages are installed.
+
+    Raises
+    ------
+    UsageError
+        If one is missing; the message names the extra to install.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise missing(package, what)
+
+
+def missing(package: str, what: str, otherwise: str = "extract") -> UsageError:
+    """Return the error about a missing package; ``otherwise`` is the extra of any not listed."""
+    extra = next((extra for extra, names in EXTRAS.items() if package in names), otherwise)
+    return UsageError(
+        f"{what} needs the package {package}, which is not installed; nothing was done. "
+        f"Install it with: pip install 'autods-bmc[{extra}]'"
+    )
