@@ -14,7 +14,7 @@ elif [ $# != 0 ]; then
     echo "usage: scripts/demo.sh [--pretrained TAG|FILE]" >&2
     exit 2
 fi
-environment interop
+environment demo
 
 out=demo-output
 rm -rf "$out"

@@ -1,4 +1,4 @@
-# Sourced by demo.sh and test.sh: one virtual environment in .venv, made once.
+# Sourced by the other scripts: one virtual environment in .venv, made once.
 
 # environment EXTRAS - install this checkout with the given extras and activate.
 environment() {

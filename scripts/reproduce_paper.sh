@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
-environment interop
+environment train
 
 autods fetch --features stream-clip
 bmc-stream reproduce stream-clip --resume "$@"
