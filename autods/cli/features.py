@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autods.cli.common import Json, Root, open_root
+from autods.cli.fetch import tell_plan
 from autods.core.console import print_json
 from autods.errors import AutodsError, UsageError
 
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from autods.core.root import DataRoot
     from autods.interop.published import PublishedOutcome
     from autods.interop.published.spec import FeatureArchive
+
+BY_HAND = (
+    "Run the same command again later, or download the file in a browser ({homepage}) and run "
+    "'autods import-features FILE'."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -79,24 +86,33 @@ def fetch_features(
     name: str, mirrors: Sequence[str], root: DataRoot, rounds: int, *, dry_run: bool, json: bool
 ) -> None:
     """Download a published archive of features and import it."""
-    from autods.fetch.mirrors import check_mirrors
     from autods.interop.published import load_archive
 
-    archive = load_archive(name)
-    check_mirrors(mirrors)
+    archive, published = load_archive(name), root.published()
     if dry_run:
-        _tell_plan(archive, mirrors, root, json)
+        tell_plan([archive], {}, published, mirrors, json)
         return
-    from autods.core.progress import console_progress
-    from autods.fetch.many import PAUSES
-    from autods.interop.published.download import fetch_archive
+    from autods.core.progress import console_board
+    from autods.fetch.many import PAUSES, fetch_many
 
-    fetched = fetch_archive(archive, root, console_progress(), mirrors, PAUSES[: rounds - 1])
+    with console_board(1) as board:
+        report = fetch_many([archive], published, board, mirrors, pauses=PAUSES[: rounds - 1])
+    (row,) = report.in_order()
+    if not row.here:
+        by_hand = BY_HAND.format(homepage=archive.homepage)
+        raise AutodsError(replace(row, next_step=by_hand).told())
+    (file,) = row.files
+    path = published.archive(name, file.name)
     if not json:
-        print(f"{fetched.path}: {fetched.size:,} bytes, sha256 {fetched.sha256}")
-    import_archive(fetched.path, root, archive=archive, json=json)
+        recorded = (
+            ""
+            if file.checksum == archive.files[0].checksum
+            else ", now recorded: none is published"
+        )
+        print(f"{path}: {file.size:,} bytes, {file.checksum}{recorded}")
+    import_archive(path, root, archive=archive, json=json)
     if not json:
-        print(f"The features do not need {fetched.path} any more; delete it to free its space.")
+        print(f"The features do not need {path} any more; delete it to free its space.")
 
 
 def import_archive(
@@ -177,30 +193,3 @@ def _import_files(
         print(f"imported {name}")
     for name in outcome.kept:
         print(f"kept     {name}")
-
-
-def _tell_plan(archive: FeatureArchive, mirrors: Sequence[str], root: DataRoot, json: bool) -> None:
-    """Print where the archive would come from, without network."""
-    from autods.fetch.digests import size_of
-    from autods.fetch.mirrors import described, users_mirrors
-    from autods.fetch.part_files import part_of
-
-    entry = archive.file.entry()
-    target = root.feature_archive(archive.name, entry.name)
-    asked = [*users_mirrors(mirrors, archive.name, entry), *entry.mirrors]
-    places = [described(mirror) for mirror in asked]
-    plan = {
-        "features": archive.name,
-        "file": entry.name,
-        "size": archive.file.size,
-        "here": size_of(target) if target.exists() else size_of(part_of(target)),
-        "fetched": target.exists(),
-        "mirrors": places,
-    }
-    if json:
-        print_json(plan)
-        return
-    size = "unknown" if archive.file.size is None else f"{archive.file.size:,} bytes"
-    print(f"{archive.name}: {entry.name}, size {size}, from {', '.join(places)}")
-    state = "fetched" if plan["fetched"] else "of it here"
-    print(f"To {target}: {plan['here']:,} bytes {state}; then it is imported.")

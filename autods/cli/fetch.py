@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autods.fetch.report import Report
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import Manifest
+    from autods.manifest.sources import Release
 
 Mirrors = Annotated[
     list[str] | None,
@@ -97,7 +98,7 @@ def fetch(
             )
     found, unread = _read(asked, catalogue)
     if dry_run:
-        _tell_plan(found, unread, data_root, mirror or (), json)
+        tell_plan(found, unread, data_root, mirror or (), json)
         return
 
     from autods.core.progress import console_board
@@ -205,8 +206,8 @@ def _print_report(report: Report) -> None:
     print(report.summary())
 
 
-def _tell_plan(
-    manifests: Sequence[Manifest],
+def tell_plan(
+    manifests: Sequence[Release],
     unread: dict[str, AutodsError],
     root: DataRoot,
     mirrors: Sequence[str],

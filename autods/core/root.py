@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autods.errors import UnsafePath, UsageError
@@ -32,9 +32,10 @@ def inside(folder: Path, relative: str) -> Path:
 
 @dataclass(frozen=True)
 class DataRoot:
-    """Paths of datasets and features below ``path`` (DESIGN, data root)."""
+    """Paths of datasets and features below ``path``; ``folder`` holds what was fetched."""
 
     path: Path
+    folder: str = "datasets"
 
     @classmethod
     def open(cls, path: str | Path | None = None) -> DataRoot:
@@ -46,11 +47,11 @@ class DataRoot:
 
     def datasets(self) -> list[str]:
         """List the datasets of which something was fetched, sorted."""
-        return sorted(path.parent.name for path in self.path.glob("datasets/*/record.json"))
+        return sorted(path.parent.name for path in self.path.glob(f"{self.folder}/*/record.json"))
 
     def dataset(self, name: str) -> Path:
         """Return the folder of one dataset."""
-        return self.path / "datasets" / name
+        return self.path / self.folder / name
 
     def archive(self, name: str, file: str) -> Path:
         """Return the place of one verified download."""
@@ -68,13 +69,9 @@ class DataRoot:
         """Return the place of the record of the last ``autods extract``."""
         return self.path / "extract.json"
 
-    def feature_archive(self, name: str, file: str) -> Path:
-        """Return the place of a published archive of features, as it was fetched."""
-        return inside(self.path / "archives" / name, file)
-
-    def feature_archive_record(self, name: str) -> Path:
-        """Return the place of the record of a published archive of features."""
-        return self.path / "archives" / name / "record.json"
+    def published(self) -> DataRoot:
+        """Return the same root for fetching published archives of features."""
+        return replace(self, folder="published")
 
     def samples(self, name: str) -> Path:
         """Return the place of the sample index."""

@@ -28,7 +28,7 @@ from autods.fetch.sources import (  # noqa: F401  (each registers its kind)
     local,
 )
 from autods.fetch.sources.base import SOURCES, Source
-from autods.manifest.schema import Manifest
+from autods.manifest.sources import Release
 
 __all__ = [
     "KINDS",
@@ -61,7 +61,7 @@ class FetchOutcome:
 
 
 def fetch_dataset(
-    manifest: Manifest, root: DataRoot, progress: Progress, mirrors: Sequence[str] = ()
+    manifest: Release, root: DataRoot, progress: Progress, mirrors: Sequence[str] = ()
 ) -> FetchOutcome:
     """Fetch all files of a dataset into the data root; what is there already is kept.
 

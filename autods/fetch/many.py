@@ -23,7 +23,7 @@ from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
 from autods.fetch.queue import Line, Task
 from autods.fetch.report import Report, Row, failed_row, look
-from autods.manifest.schema import Manifest
+from autods.manifest.sources import Release
 
 PAUSES = (600.0, 3600.0)  # seconds before the second and the third round
 ASKED = 4  # tries of one dataset in which a host's own wish to wait is followed
@@ -32,7 +32,7 @@ LAST_WORDS = 2.0  # seconds that threads have to end after an interruption
 
 
 def fetch_many(
-    manifests: Sequence[Manifest],
+    manifests: Sequence[Release],
     root: DataRoot,
     board: Board,
     mirrors: Sequence[str] = (),
@@ -226,7 +226,7 @@ def _one(task: Task, root: DataRoot, board: Board, mirrors: Sequence[str]) -> Ro
     return Row(name, "done" if fetched else "kept", **facts)
 
 
-def _check_acceptance(manifest: Manifest, plan: PlannedDataset, accept: Collection[str]) -> None:
+def _check_acceptance(manifest: Release, plan: PlannedDataset, accept: Collection[str]) -> None:
     """Refuse a dataset whose licence the user has not accepted and that is not here yet."""
     wanted = manifest.acceptance
     here = all(file.verified for file in plan.files)

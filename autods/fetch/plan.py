@@ -22,7 +22,7 @@ from autods.fetch.mirrors import users_mirrors
 from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files
 from autods.fetch.sources.base import Seen, shown
-from autods.manifest.schema import FileEntry, Manifest, Mirror
+from autods.manifest.sources import FileEntry, Mirror, Release
 
 HERE = "this machine"  # the host of local files
 HOSTS = {
@@ -112,7 +112,7 @@ class PlannedDataset:
         return {"dataset": self.dataset, **sums, **texts, "hosts": self.hosts, "files": files}
 
 
-def plan_dataset(manifest: Manifest, root: DataRoot, mirrors: Sequence[str] = ()) -> PlannedDataset:
+def plan_dataset(manifest: Release, root: DataRoot, mirrors: Sequence[str] = ()) -> PlannedDataset:
     """Look at what is here of a dataset and where the rest would come from.
 
     Raises

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Condition
 
 from autods.fetch.plan import PlannedDataset
-from autods.manifest.schema import Manifest
+from autods.manifest.sources import Release
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class Task:
         Whether it is begun only when all that are not ``last`` have ended.
     """
 
-    manifest: Manifest
+    manifest: Release
     plan: PlannedDataset
     tries: int = 0
     seconds: float = 0.0

@@ -15,7 +15,7 @@ from autods.fetch.digests import size_of
 from autods.fetch.part_files import part_of
 from autods.fetch.records import is_recorded, recorded_files
 from autods.fetch.sources.base import shown
-from autods.manifest.schema import FileEntry, Manifest
+from autods.manifest.sources import FileEntry, Release
 
 FORMAT = 1  # of the record
 WAITING = "waiting"  # the state of a dataset that has not ended yet
@@ -189,7 +189,7 @@ def failed_row(dataset: str, error: BaseException, root: DataRoot, **facts: Any)
     )
 
 
-def look(manifest: Manifest, root: DataRoot) -> tuple[FileState, ...]:
+def look(manifest: Release, root: DataRoot) -> tuple[FileState, ...]:
     """Return what is here of each file of a dataset; nothing where that cannot be told.
 
     Why it cannot be told is the dataset's error; this must not become another one.
@@ -212,7 +212,7 @@ def _look_at(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) ->
         here,
         of.get("size", entry.size),
         size_of(target) if target.exists() else size_of(part_of(target)),
-        entry.checksum,
+        of.get("checksum", entry.checksum),
         of.get("kind"),
         of.get("url"),
     )

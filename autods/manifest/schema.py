@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,7 +22,7 @@ from autods.core.patterns import Pattern
 from autods.core.registry import unknown
 from autods.core.strict import Strict
 from autods.layouts import AnyLayout
-from autods.manifest.sources import Acceptance, FileEntry, Mirror
+from autods.manifest.sources import Acceptance, FileEntry, Mirror, Release
 from autods.manifest.stream import Protocol, StreamItem, StreamSpec
 
 __all__ = [
@@ -183,23 +184,15 @@ class Expected(Strict):
     source: str | None = None
 
 
-class Manifest(Strict):
+class Manifest(Release):
     """One dataset: where it comes from, how it is laid out, labelled and split."""
 
-    name: str
-    title: str
-    homepage: str | None
-    citation: str | None
-    licence: str | None
-    access: Literal["open", "kaggle", "kaggle-competition", "form"]
-    files: list[FileEntry] = Field(min_length=1)
     layout: AnyLayout
     tasks: dict[str, TaskSpec] = Field(min_length=1)
     default_task: str
     splits: dict[Protocol, SplitRule]
     expected: Expected = Expected()
     quirks: list[str] = Field(default=[])
-    acceptance: Acceptance | None = None
 
     @field_validator("name")
     @classmethod
@@ -221,7 +214,7 @@ class Manifest(Strict):
 
     @field_validator("files")
     @classmethod
-    def _different_files(cls, value: list[FileEntry]) -> list[FileEntry]:
+    def _different_files(cls, value: Sequence[FileEntry]) -> Sequence[FileEntry]:
         names = {Path(entry.name): entry.name for entry in value}
         if again := _repeated([Path(entry.name) for entry in value]):
             raise ValueError(f"expected each file once, got '{names[again]}' again")

@@ -7,6 +7,7 @@ mirror is in `autods.fetch`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -88,9 +89,26 @@ class FileEntry(Strict):
             raise ValueError("expected a relative path without '..'") from None
         return value
 
+    def fault(self, path: Path) -> str | None:
+        """Say why a file with this checksum is still not the one, ``None`` if it is."""
+        return None
+
 
 class Acceptance(Strict):
     """A licence that its owner wants accepted before the download begins."""
 
     url: str
     text: str  # one sentence: what is accepted
+
+
+class Release(Strict):
+    """Files that were published together: a dataset, or an archive of features."""
+
+    name: str
+    title: str
+    homepage: str | None
+    citation: str | None
+    licence: str | None
+    access: Literal["open", "kaggle", "kaggle-competition", "form"]
+    files: Sequence[FileEntry] = Field(min_length=1)
+    acceptance: Acceptance | None = None

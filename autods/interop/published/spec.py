@@ -5,43 +5,56 @@ They lie in ``features/`` beside the manifests of datasets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from autods.core.registry import unknown
 from autods.core.strict import Strict
-from autods.errors import ManifestError
+from autods.errors import ContainerError, ManifestError
+from autods.fetch.magic import ENOUGH, kind_of
+from autods.interop.published.archive import whole_tar
 from autods.manifest.catalogue import load
 from autods.manifest.files import manifest_folders
-from autods.manifest.sources import FileEntry, Mirror
+from autods.manifest.sources import FileEntry, Release
 
 STREAM = "stream-clip"  # the published archive of the Stream datasets
 
 
-class ArchiveFile(Strict):
+class ArchiveFile(FileEntry):
     """The file of a feature archive.
+
+    Without a published checksum, a tar must be whole to its end, and the sha256 of what came is
+    recorded: it tells later whether the file has changed, not whether it is the authors'.
 
     Attributes
     ----------
     checksum
-        ``sha256:<64 hex>``; ``null`` where none is published.
+        ``sha256:<64 hex>``; ``null`` where none is published, kept as ``sha256:``, which any fits.
     """
 
-    name: str
-    checksum: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None
-    size: int | None = None  # bytes
-    mirrors: list[Mirror] = Field(min_length=1)
+    @field_validator("checksum", mode="before")
+    @classmethod
+    def _known_algorithm(cls, value: Any) -> str:
+        if not re.fullmatch("sha256:([0-9a-f]{64})?", checksum := str(value or "sha256:")):
+            raise ValueError("expected sha256:<64 hex> or null")
+        return checksum
 
-    def entry(self) -> FileEntry:
-        """Return the file as transports know it; without a checksum, one that nothing has."""
-        if self.checksum is not None:
-            return FileEntry.model_validate(self.model_dump())
-        return FileEntry.model_construct(
-            name=self.name, checksum="sha256:unknown", size=self.size, mirrors=self.mirrors
-        )
+    def fault(self, path: Path) -> str | None:
+        """Say why a file cannot be the archive; a compressed one may be it."""
+        with path.open("rb") as handle:
+            kind = kind_of(handle.read(ENOUGH))
+        if kind is None:
+            return "it does not begin like an archive"
+        try:
+            if kind == "tar archive":
+                whole_tar(path)
+        except ContainerError:
+            return "it is a tar without its end"
+        return None
 
 
 class Extractor(Strict):
@@ -51,8 +64,8 @@ class Extractor(Strict):
     source: str
 
 
-class FeatureArchive(Strict):
-    """A published archive of features.
+class FeatureArchive(Release):
+    """A published archive of features: one file.
 
     Attributes
     ----------
@@ -66,12 +79,8 @@ class FeatureArchive(Strict):
         Dataset to its default label set, where it has several.
     """
 
-    name: str
-    title: str
-    homepage: str | None
-    citation: str | None
-    licence: str | None
-    file: ArchiveFile
+    access: Literal["open"] = "open"
+    files: Sequence[ArchiveFile] = Field(min_length=1, max_length=1)
     extractor: str
     extractors: dict[str, Extractor]
     renamed: dict[str, str] = Field(default={})

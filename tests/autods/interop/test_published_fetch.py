@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from published_archive import simple_sets, tar_of, write_dataset
 from servers.hosts import Drive
 from servers.web import running
 
-from autods.core.progress import Silent
+from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.errors import (
     ChecksumMismatch,
@@ -25,15 +25,15 @@ from autods.errors import (
     QuotaExceeded,
     Unreachable,
 )
+from autods.fetch import FetchedFile, fetch_dataset
 from autods.fetch.part_files import part_of
 from autods.fetch.sources import base
-from autods.interop.published.download import fetch_archive
 from autods.interop.published.spec import FeatureArchive, load_archive
 from autods.manifest.files import shipped_manifests
 
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ARCHIVE = load_archive("stream-clip")
-ID = ARCHIVE.file.mirrors[0].url
+ID = ARCHIVE.files[0].mirrors[0].url
 
 
 class Notes(Silent):
@@ -68,16 +68,27 @@ def root(tmp_path: Path) -> DataRoot:
 
 
 def target(root: DataRoot) -> Path:
-    return root.feature_archive("stream-clip", "stream_feats.tar")
+    return root.published().archive("stream-clip", "stream_feats.tar")
 
 
 def record(root: DataRoot) -> dict[str, object]:
-    return json.loads(root.feature_archive_record("stream-clip").read_text())
+    text = root.published().record("stream-clip").read_text()
+    return json.loads(text)["files"]["stream_feats.tar"]
 
 
 def with_checksum(checksum: str) -> FeatureArchive:
-    file = ARCHIVE.file.model_copy(update={"checksum": checksum})
-    return ARCHIVE.model_copy(update={"file": file})
+    file = ARCHIVE.files[0].model_copy(update={"checksum": checksum})
+    return ARCHIVE.model_copy(update={"files": [file]})
+
+
+def fetch(
+    root: DataRoot,
+    progress: Progress,
+    mirrors: Sequence[str] = (),
+    archive: FeatureArchive = ARCHIVE,
+) -> FetchedFile:
+    (file,) = fetch_dataset(archive, root.published(), progress, mirrors).files
+    return file
 
 
 def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(
@@ -87,9 +98,9 @@ def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     digest = hashlib.sha256(content).hexdigest()
-    assert f"{target(root)}: {len(content):,} bytes, sha256 {digest}" in done.stdout
+    assert f"{target(root)}: {len(content):,} bytes, sha256:{digest}" in done.stdout
     assert "imported boat\nimported rock" in done.stdout
-    assert "no checksum of stream_feats.tar is published" in done.stderr
+    assert "now recorded: none is published" in done.stdout
     assert target(root).read_bytes() == content
     asked = len(drive.log)
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
@@ -102,17 +113,15 @@ def test_the_record_says_what_came_and_from_where(
 ) -> None:
     drive.states[ID] = "large"
     notes = Notes()
-    fetched = fetch_archive(ARCHIVE, root, notes)
+    fetched = fetch(root, notes)
     assert (fetched.action, fetched.size) == ("download", len(content))
     assert record(root) == {
-        "file": "stream_feats.tar",
+        "checksum": f"sha256:{hashlib.sha256(content).hexdigest()}",
         "size": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
         "kind": "gdrive",
         "url": ID,
     }
-    assert notes.lines[-1].endswith(f"recorded is the sha256 of what came: {fetched.sha256}")
-    assert fetch_archive(ARCHIVE, root, notes).action == "keep"
+    assert fetch(root, notes).action == "keep"
 
 
 @pytest.mark.parametrize("tenth", [1, 5, 9])
@@ -121,7 +130,7 @@ def test_a_download_that_breaks_off_is_continued(
 ) -> None:
     cut = len(content) * tenth // 10
     drive.drops = [cut, None]
-    fetch_archive(ARCHIVE, root, Silent())
+    fetch(root, Silent())
     assert target(root).read_bytes() == content
     assert drive.ranges_asked() == [None, f"bytes={cut}-"]
 
@@ -134,15 +143,15 @@ def test_a_part_of_another_content_is_fetched_anew(
     part.parent.mkdir(parents=True)
     part.write_bytes(bytes(range(256)) * 40)
     notes = Notes()
-    fetch_archive(ARCHIVE, root, notes)
+    fetch(root, notes)
     assert target(root).read_bytes() == content
-    assert any("is not whole; fetching it anew" in line for line in notes.lines)
+    assert any("is not the expected file; fetching it anew" in line for line in notes.lines)
 
 
 def test_a_tar_without_its_end_is_set_aside(root: DataRoot, drive: Drive, content: bytes) -> None:
     drive.files[ID] = content[: len(content) // 2]
-    with pytest.raises(ChecksumMismatch, match=r"a tar without its end\n.*Nothing of it is here"):
-        fetch_archive(ARCHIVE, root, Silent())
+    with pytest.raises(ChecksumMismatch, match=r"it is a tar without its end.*\nNo archive was"):
+        fetch(root, Silent())
     assert not target(root).exists()
     assert target(root).with_name("stream_feats.tar.bad").exists()
 
@@ -155,9 +164,12 @@ def test_each_page_of_drive_has_its_cause_and_the_way_by_hand(
     root: DataRoot, drive: Drive, state: str, kind: type[FetchError], named: str
 ) -> None:
     drive.states[ID] = state
-    with pytest.raises(kind, match=named) as caught:
-        fetch_archive(ARCHIVE, root, Silent())
-    assert "'autods import-features FILE'" in str(caught.value)
+    with pytest.raises(kind, match=named):
+        fetch(root, Silent())
+    command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert named in done.stderr
+    assert "'autods import-features FILE'" in done.stderr
 
 
 def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(
@@ -165,7 +177,7 @@ def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(
 ) -> None:
     drive.files = {}
     with pytest.raises(LinkGone):
-        fetch_archive(ARCHIVE, root, Silent())
+        fetch(root, Silent())
     command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -179,7 +191,7 @@ def test_a_mirror_of_the_user_is_asked_first(
     place = tmp_path / "mirror" / "stream-clip" / "stream_feats.tar"
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
-    fetch_archive(ARCHIVE, root, Silent(), [str(tmp_path / "mirror")])
+    fetch(root, Silent(), [str(tmp_path / "mirror")])
     assert record(root)["kind"] == "file"
     assert not drive.log
 
@@ -189,12 +201,12 @@ def test_a_part_goes_on_where_it_came_from_whatever_mirror_is_added(
 ) -> None:
     drive.drops = [5000, *[0] * 9]
     with pytest.raises(Unreachable, match=r"Kept: 5,000 bytes in .*part, which will be continued"):
-        fetch_archive(ARCHIVE, root, Silent())
+        fetch(root, Silent())
     place = tmp_path / "mirror" / "stream-clip" / "stream_feats.tar"
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
     drive.drops = []
-    fetch_archive(ARCHIVE, root, Silent(), [str(tmp_path / "mirror")])
+    fetch(root, Silent(), [str(tmp_path / "mirror")])
     assert record(root)["kind"] == "gdrive"
     assert drive.ranges_asked()[-1] == "bytes=5000-"
     assert target(root).read_bytes() == content
@@ -205,10 +217,10 @@ def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(
 ) -> None:
     target(root).parent.mkdir(parents=True)
     target(root).write_bytes(content)
-    assert fetch_archive(ARCHIVE, root, Silent()).action == "adopt"
-    assert record(root)["sha256"] == hashlib.sha256(content).hexdigest()
-    root.feature_archive_record("stream-clip").write_text("no JSON")
-    assert fetch_archive(ARCHIVE, root, Silent()).action == "adopt"
+    assert fetch(root, Silent()).action == "adopt"
+    assert record(root)["checksum"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    root.published().record("stream-clip").unlink()
+    assert fetch(root, Silent()).action == "adopt"
     assert not drive.log
 
 
@@ -217,42 +229,20 @@ def test_half_an_archive_that_was_put_there_by_hand_is_set_aside_and_fetched(
 ) -> None:
     target(root).parent.mkdir(parents=True)
     target(root).write_bytes(content[: len(content) // 2])
-    assert fetch_archive(ARCHIVE, root, Silent()).action == "download"
+    assert fetch(root, Silent()).action == "download"
     assert target(root).read_bytes() == content
-
-
-def test_a_host_that_asks_to_wait_is_waited_for(
-    root: DataRoot, drive: Drive, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "LONGEST_WAIT", 0.1)
-    drive.scripted = [(429, {"Retry-After": "1"}), (429, {"Retry-After": "1"})]
-    notes = Notes()
-    assert fetch_archive(ARCHIVE, root, notes).action == "download"
-    assert target(root).read_bytes() == content
-    assert [line.splitlines()[-1] for line in notes.lines].count("trying again in 1 seconds") == 2
-
-
-def test_a_host_over_its_quota_is_asked_again_in_further_rounds_only(
-    root: DataRoot, drive: Drive
-) -> None:
-    drive.states[ID] = "quota"
-    for pauses, tries in (([], 1), ([0.01, 0.01], 3)):
-        drive.log.clear()
-        with pytest.raises(QuotaExceeded):
-            fetch_archive(ARCHIVE, root, Silent(), pauses=pauses)
-        assert len(drive.log) == tries
 
 
 def test_where_a_checksum_is_published_it_decides(
     root: DataRoot, drive: Drive, content: bytes
 ) -> None:
     right = with_checksum(f"sha256:{hashlib.sha256(content).hexdigest()}")
-    with pytest.raises(ChecksumMismatch, match="it is not sha256:1111"):
-        fetch_archive(with_checksum(f"sha256:{'1' * 64}"), root, Silent())
-    assert fetch_archive(right, root, Silent()).action == "download"
+    with pytest.raises(ChecksumMismatch, match="expected sha256:1111"):
+        fetch(root, Silent(), archive=with_checksum(f"sha256:{'1' * 64}"))
+    assert fetch(root, Silent(), archive=right).action == "download"
     target(root).write_bytes(content[:-512] + bytes([1]) * 512)
-    root.feature_archive_record("stream-clip").unlink()
-    assert fetch_archive(right, root, Silent()).action == "download"
+    root.published().record("stream-clip").unlink()
+    assert fetch(root, Silent(), archive=right).action == "download"
     assert target(root).read_bytes() == content
 
 
@@ -280,9 +270,9 @@ def test_the_plan_is_told_without_network(root: DataRoot) -> None:
     blocked = {**os.environ, "AUTODS_GDRIVE_URL": "http://127.0.0.1:9"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=blocked)
     assert done.returncode == 0, done.stderr
-    assert f"stream_feats.tar, size unknown, from gdrive {ID}" in done.stdout
+    assert "1 dataset, 1 file" in done.stdout
     told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
-    assert json.loads(told.stdout)["size"] is None
+    assert json.loads(told.stdout)["unknown"] == ["stream-clip"]
 
 
 def test_descriptions_of_archives_are_checked_and_can_be_added(
@@ -298,5 +288,5 @@ def test_descriptions_of_archives_are_checked_and_can_be_added(
     with pytest.raises(ManifestError, match="expected 'other' as the file is called"):
         load_archive("other")
     (tmp_path / "features" / "mine.yaml").write_text(text.replace("null", "md5:abc"))
-    with pytest.raises(ManifestError, match=r"mine\.yaml:\d+: file\.checksum"):
+    with pytest.raises(ManifestError, match=r"mine\.yaml:\d+: files[^:]*checksum"):
         load_archive("mine")
