@@ -48,9 +48,9 @@ def recorded_files(root: DataRoot, dataset: str) -> dict[str, dict[str, Any]]:
 
 def is_recorded(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> bool:
     """Tell whether ``target`` is, by names and sizes, what was verified; nothing is hashed."""
-    if recorded is None or not target.exists():
+    if recorded is None or not str(recorded.get("checksum")).startswith(entry.checksum):
         return False
-    if not str(recorded.get("checksum")).startswith(entry.checksum):
+    if not target.exists():
         return False
     if target.is_dir():
         return recorded.get("listing") == listing(target)
