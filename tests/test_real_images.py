@@ -35,7 +35,7 @@ from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.extract import extract_dataset
 from autods.index.samples import load_samples
 from autods.manifest.catalogue import Catalogue
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no shared data beside the repository")
 
@@ -264,7 +264,7 @@ def assert_same_as_undisturbed(commands: Commands, manifests: Path, dataset: str
 
 def assert_stream(commands: Commands, manifests: Path) -> None:
     """Open the stream as a program does: tasks, labels and rows agree with the sample indexes."""
-    stream = Stream.open("four", commands.root, ENCODER, catalogue=Catalogue([manifests]))
+    stream = open_stream("four", commands.root, ENCODER, catalogue=Catalogue([manifests]))
     assert Counter(task.dataset for task in stream.tasks) == TASKS
     assert stream.n_classes == sum(CLASSES.values())
     assert [task.class_offset for task in stream.tasks[:3]] == [0, 17, 29]

@@ -160,7 +160,7 @@ def _to_export(
         raise UsageError("--stream says which label sets are meant; leave --task out.")
     from autods.streams.resolve import resolve
 
-    items = resolve(stream, root, encoder, catalogue).datasets
+    items = resolve(stream, root, encoder, catalogue=catalogue).spec.datasets
     return {
         f"{item.dataset}/{item.task}" if item.task else item.dataset: (item.dataset, item.task)
         for item in items

@@ -116,18 +116,20 @@ def _table(
     root: Path | None,
     manifests: list[Path] | None,
 ) -> Table:
+    from autods.streams.resolve import resolve
     from autods.streams.table import tabulate
 
-    return tabulate(
+    request = resolve(
         stream,
         open_root(root),
-        open_catalogue(manifests),
         encoder,
         protocol=protocol,
         order=_order(order),
+        catalogue=open_catalogue(manifests),
         classes_per_task=classes_per_task,
         max_tasks=max_tasks,
     )
+    return tabulate(request)
 
 
 def _order(text: str) -> Order:

@@ -38,8 +38,10 @@ class DataRoot:
     folder: str = "datasets"
 
     @classmethod
-    def open(cls, path: str | Path | None = None) -> DataRoot:
-        """Return the root at ``path``, or the default one."""
+    def open(cls, path: DataRoot | Path | str | None = None) -> DataRoot:
+        """Return the root at ``path``, or the default one; a root is returned as it is."""
+        if isinstance(path, DataRoot):
+            return path
         place = (Path(path) if path is not None else default_root()).expanduser().resolve()
         if place.exists() and not place.is_dir():
             raise UsageError(f"data root {place} is a file; expected a folder. Correct --root.")

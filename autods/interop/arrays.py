@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from autods.core.registry import unknown
 from autods.errors import UsageError
-from autods.streams.stream import SPLITS, FeatureSet, Stream, Task
+from autods.streams.feature_set import FeatureSet
+from autods.streams.stream import SPLITS, Stream, Task
 
 
 @dataclass(frozen=True, eq=False)

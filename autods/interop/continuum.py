@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.interop.arrays import class_names, feature_sets
-from autods.streams.stream import FeatureSet, Stream
+from autods.streams.feature_set import FeatureSet
+from autods.streams.stream import Stream
 
 
 def scenario(stream: Stream, split: str = "train", dtype: npt.DTypeLike = np.float32) -> Any:

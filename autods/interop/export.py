@@ -92,7 +92,7 @@ def export_features(
         Label set; default: the dataset's default one. Another one is exported to
         ``out/<name>-<task>``.
     protocol
-        As for `autods.streams.stream.Stream.open`.
+        As for `autods.open_stream`.
     dtype
         ``float16`` or ``float32``. Default: ``float16`` as stored; ``float32`` in Parquet,
         since many of its readers know no half precision. Both hold the same values.

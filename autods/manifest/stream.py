@@ -77,12 +77,12 @@ class SyntheticData(Strict):
 class StreamSpec(Strict):
     """A stream: datasets in the order of its definition, and how it is meant to be opened.
 
-    What the caller of `Stream.open` or the command line says comes before what stands here.
+    What the caller of `open_stream` or the command line says comes before what stands here.
 
     Attributes
     ----------
     encoder, scenario, protocol, normalize
-        As of `autods.streams.stream.Stream.open`; ``None``: its defaults.
+        As of `autods.open_stream`; ``None``: its defaults.
     order
         What order ``paper`` means: the order of ``datasets``, a permutation of their tasks
         by a seed, or names of all tasks or datasets.
@@ -128,7 +128,7 @@ class StreamSpec(Strict):
         return self
 
     def write(self, path: Path) -> Path:
-        """Write the definition as YAML, atomically; `Stream.open` takes the file's path.
+        """Write the definition as YAML, atomically; `open_stream` takes the file's path.
 
         Returns
         -------

@@ -70,8 +70,7 @@ def open_images(
     """
     from autods.manifest.catalogue import Catalogue
 
-    root = root if isinstance(root, DataRoot) else DataRoot.open(root)
-    catalogue = catalogue or Catalogue()
+    root, catalogue = DataRoot.open(root), catalogue or Catalogue()
     manifest = catalogue.dataset(dataset) if dataset in catalogue.datasets() else None
     index = load_samples(root, dataset, manifest)
     task = task or index.default_task

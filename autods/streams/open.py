@@ -1,11 +1,13 @@
-"""Put a stream together from stored features: names, cuts, order, protocol, provenance."""
+"""Open a stream over stored features: tasks, classes, protocol, provenance."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +16,12 @@ import numpy.typing as npt
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.core.version import __version__
-from autods.errors import UsageError
 from autods.features.class_names import load_text
 from autods.features.sets import StoredFeatures, describe_features, open_features
 from autods.features.shards import CODES
 from autods.manifest.catalogue import Catalogue
-from autods.manifest.schema import PROTOCOLS, StreamItem, StreamSpec
+from autods.manifest.schema import StreamItem, StreamSpec
+from autods.manifest.stream import SyntheticData
 from autods.streams.checks import (
     check_current,
     check_filled,
@@ -27,27 +29,15 @@ from autods.streams.checks import (
     check_present,
     check_protocol,
 )
-from autods.streams.resolve import (
-    defined,
-    generate,
-    needs_encoder,
-    refuse_for_synthetic,
-    resolve,
-)
-from autods.streams.stream import (
-    SCENARIOS,
-    FeatureSet,
-    StoredFeatureSet,
-    Stream,
-    Task,
-    l2_normalize,
-)
-from autods.streams.tasks import Order, Part, arrange, cut
+from autods.streams.feature_set import FeatureSet, StoredFeatureSet, l2_normalize
+from autods.streams.resolve import Request, resolve
+from autods.streams.stream import Stream, Task
+from autods.streams.synthetic import generate
+from autods.streams.tasks import LabelSet, Piece, plan_tasks
 
 if TYPE_CHECKING:
     from autods.streams.images import ImageSet
 
-NORMALISATIONS = ("l2", "none")
 ASSEMBLY = 1  # raise when the same request gives other numbers than before
 
 Rows = npt.NDArray[np.int64]
@@ -77,96 +67,112 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Name of the dataset, and of the labelling where it is not the default one."""
+        """Name of the dataset, and of the labelling unless it is the default one."""
         default = self.label_set == self.stored.info.default_task
         return self.stored.dataset if default else f"{self.stored.dataset}/{self.label_set}"
 
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """One task before it has a place in the order: some classes of a source."""
-
-    part: Part
-    source: Source
-
     @property
-    def classes(self) -> Rows:
-        """The dataset's own class numbers, in the order of the task."""
-        return self.part.classes
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes of the labelling, in the dataset's own numbering."""
+        return self.stored.info.class_names[self.label_set]
 
 
-def assemble(
-    name_or_spec: str | StreamSpec,
-    root: DataRoot | None,
-    encoder: str | None,
+def open_stream(
+    stream: str | Path | StreamSpec,
+    root: DataRoot | Path | str | None = None,
+    encoder: str | None = None,
     *,
-    scenario: str | None,
-    protocol: str | None,
-    order: Order,
-    normalize: str | None,
-    catalogue: Catalogue | None,
-    classes_per_task: int | None,
-    max_tasks: int | None,
+    scenario: str | None = None,
+    protocol: str | None = None,
+    order: str | int | Sequence[str] = "paper",
+    normalize: str | None = None,
+    catalogue: Catalogue | None = None,
+    classes_per_task: int | None = None,
+    max_tasks: int | None = None,
+    synthetic: SyntheticData | None = None,
 ) -> Stream:
-    """Open a stream; see `autods.streams.stream.Stream.open`."""
-    for option, value in (("classes_per_task", classes_per_task), ("max_tasks", max_tasks)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option}: expected a positive number, got {value}")
-    for kind, given, known in (
-        ("scenario", scenario, SCENARIOS),
-        ("protocol", protocol, PROTOCOLS),
-        ("normalisation", normalize, NORMALISATIONS),
-    ):
-        if given is not None and given not in known:
-            raise unknown(kind, given, known)
-    catalogue = catalogue or Catalogue()
-    spec = defined(name_or_spec, catalogue)
-    if spec is not None and spec.synthetic is not None:
-        refuse_for_synthetic(spec, encoder, protocol, classes_per_task)
-        return generate(spec, scenario, order, normalize, max_tasks)
-    root = root or DataRoot.open()
-    encoder = encoder or (spec.encoder if spec else None)
-    if encoder is None:
-        raise needs_encoder(str(spec.name if spec else name_or_spec), root)
-    spec = spec or resolve(name_or_spec, root, encoder, catalogue)
-    protocol = protocol or spec.protocol or "clean"
-    normalize = normalize or spec.normalize or "l2"
-    check_present(spec, root, encoder)
-    sources = open_sources(spec, root, encoder, protocol)
-    features = [source.stored for source in sources]
-    check_current(features, catalogue)
-    check_one_encoder(features)
-    check_protocol(features, protocol)
-    plans = _plans(spec, sources, order, classes_per_task)[: max_tasks or spec.max_tasks]
-    tasks = _numbered(plans, root, normalize)
-    check_filled(tasks)
-    return Stream(
-        name=spec.name,
-        scenario=scenario or spec.scenario or "class-il",
-        tasks=tasks,
+    """Open a stream of tasks; features are read when a task is first used.
+
+    Parameters
+    ----------
+    stream
+        A stream's name, YAML file or definition; or comma-separated names of datasets
+        with a manifest or with features under the root; or ``all`` or a glob pattern
+        over the latter; or ``synthetic``, which is generated.
+    root
+        Data root with the features; default: ``AUTODS_ROOT``, else the user's data folder.
+    encoder
+        Name of the encoder whose features are used, ``<model>.<pretrained>``.
+    scenario
+        ``class-il`` or ``task-il``. Labels are global in both; ``task-il`` also gives the
+        task at test.
+    protocol
+        ``clean`` drops, per dataset, training and development samples that also occur in
+        test, copies of a sample, and samples with two labels; ``paper`` keeps everything,
+        split as published.
+    order
+        ``paper``: as defined; an integer: tasks permuted by that seed (PCG64); or the names
+        of all tasks or datasets in the order wanted.
+    normalize
+        ``l2``: rows of length 1 (computed in float32, kept in float16; zero rows stay
+        zero); ``none``: as stored, neighbouring rows without a copy.
+    catalogue
+        Manifests and streams that can be named; default: the shipped ones.
+    classes_per_task
+        Cut every dataset into tasks of about so many classes, unless the stream's
+        definition says how.
+    max_tasks
+        Keep only the first tasks of the order.
+    synthetic
+        Size and seed of a generated stream; see `autods.streams.synthetic.synthetic_stream`.
+
+    Notes
+    -----
+    ``None`` for encoder, scenario, protocol, normalize or max_tasks means what the stream's
+    definition says, else no encoder, ``class-il``, ``clean``, ``l2`` and all tasks.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When a name or an option does not exist, or would have no effect on this stream.
+    ManifestError
+        When a file is not the definition of a stream.
+    FeaturesMissing, FeatureMismatch, StoreError
+        When features are absent, of different encoders, or damaged.
+    """
+    request = resolve(
+        stream,
+        root,
+        encoder,
+        scenario=scenario,
+        protocol=protocol,
+        order=order,
         normalize=normalize,
-        provenance=_provenance(
-            spec, tasks, sources, protocol=protocol, order=order, normalize=normalize
-        ),
+        catalogue=catalogue,
+        classes_per_task=classes_per_task,
+        max_tasks=max_tasks,
+        synthetic=synthetic,
     )
+    return _open_stored(request) if request.spec.synthetic is None else generate(request)
 
 
-def _plans(
-    spec: StreamSpec, sources: list[Source], order: Order, classes_per_task: int | None
-) -> list[_Plan]:
-    """Cut the datasets of a stream into tasks, in the order wanted."""
-    parts = [
-        part
-        for place, (item, source) in enumerate(zip(spec.datasets, sources, strict=True))
-        for part in cut(
-            item,
-            source.name,
-            source.stored.info.class_names[source.label_set],
-            spec.classes_per_task or classes_per_task,
-            place,
-        )
-    ]
-    return [_Plan(part, sources[part.source]) for part in arrange(parts, spec, order)]
+def _open_stored(request: Request) -> Stream:
+    """Open a stream whose features lie under a data root."""
+    spec, root, encoder = request.spec, request.root, request.named_encoder()
+    check_present(spec, root, encoder)
+    sources = open_sources(spec, root, encoder, request.protocol)
+    features = [source.stored for source in sources]
+    check_current(features, request.catalogue)
+    check_one_encoder(features)
+    check_protocol(features, request.protocol)
+    label_sets = [LabelSet(source.name, source.class_names) for source in sources]
+    pieces = plan_tasks(
+        spec.datasets, label_sets, request.order, request.classes_per_task, request.max_tasks
+    )
+    tasks = _numbered(pieces, sources, request)
+    check_filled(tasks)
+    provenance = _provenance(request, tasks, sources)
+    return Stream(spec.name, request.scenario, tasks, request.normalize, provenance)
 
 
 def open_sources(spec: StreamSpec, root: DataRoot, encoder: str, protocol: str) -> list[Source]:
@@ -223,40 +229,43 @@ def _remove_duplicates(
     }
 
 
-def _numbered(plans: list[_Plan], root: DataRoot, normalize: str) -> list[Task]:
+def _numbered(pieces: list[Piece], sources: list[Source], request: Request) -> list[Task]:
     """Give every class its global number: the one place where this is done."""
     tasks: list[Task] = []
     offset = 0
-    for index, plan in enumerate(plans):
-        names = plan.source.stored.info.class_names[plan.source.label_set]
-        number = np.full(len(names), -1, np.int64)  # own class number -> global, -1: not here
-        number[plan.classes] = offset + np.arange(len(plan.classes))
-        sets = {split: _feature_set(plan.source, split, number, normalize) for split in CODES}
-        task = Task(
-            name=plan.part.name,
-            dataset=plan.source.stored.dataset,
-            index=index,
-            class_names=[names[c] for c in plan.classes],
-            class_offset=offset,
-            text_source=partial(
-                _texts,
-                root,
-                plan.source.stored.encoder,
-                plan.source.stored.dataset,
-                plan.source.label_set,
-                plan.classes,
-            ),
-            image_source=partial(_images, root, plan, number),
-            label_set=plan.source.label_set,
-            item=plan.part.item,
-            **sets,
+    for index, piece in enumerate(pieces):
+        source = sources[piece.source]
+        number = np.full(len(source.class_names), -1, np.int64)  # own -> global, -1: not here
+        number[piece.classes] = offset + np.arange(len(piece.classes))
+        class_names = [source.class_names[c] for c in piece.classes]
+        tasks.append(
+            Task(
+                name=piece.name,
+                dataset=source.stored.dataset,
+                index=index,
+                class_names=class_names,
+                class_offset=offset,
+                class_embedding_source=partial(
+                    _class_embeddings,
+                    request.root,
+                    source.stored.encoder,
+                    source.stored.dataset,
+                    source.label_set,
+                    piece.classes,
+                ),
+                image_source=partial(
+                    _images, request.root, source, number, class_names, class_offset=offset
+                ),
+                label_set=source.label_set,
+                item=piece.item,
+                **{s: _feature_set(source, s, number, request.normalize) for s in CODES},
+            )
         )
-        tasks.append(task)
-        offset += len(plan.classes)
+        offset += len(piece.classes)
     return tasks
 
 
-def _texts(
+def _class_embeddings(
     root: DataRoot, encoder: str, dataset: str, label_set: str, classes: Rows, templates: str
 ) -> npt.NDArray[np.float32]:
     """Load the embedded names of some classes of a dataset, float32 [c, d]."""
@@ -271,21 +280,18 @@ def _rows(source: Source, split: str, number: npt.NDArray[np.int64]) -> tuple[Ro
 
 
 def _images(
-    root: DataRoot, plan: _Plan, number: npt.NDArray[np.int64], split: str, **options: Any
+    root: DataRoot,
+    source: Source,
+    number: npt.NDArray[np.int64],
+    class_names: list[str],
+    split: str,
+    **options: Any,
 ) -> ImageSet:
     """Open the images of one split of a task; see `autods.streams.stream.Task.images`."""
     from autods.streams.images import images_of_features
 
-    source = plan.source
-    names = source.stored.info.class_names[source.label_set]
-    return images_of_features(
-        root,
-        source.stored,
-        *_rows(source, split, number),
-        [names[c] for c in plan.classes],
-        class_offset=int(number[plan.classes[0]]),
-        **options,
-    )
+    rows, labels = _rows(source, split, number)
+    return images_of_features(root, source.stored, rows, labels, class_names, **options)
 
 
 def _feature_set(
@@ -301,37 +307,28 @@ def _load(stored: StoredFeatures, rows: Rows, normalize: str) -> npt.NDArray[np.
     return l2_normalize(features) if normalize == "l2" else features
 
 
-def _provenance(
-    spec: StreamSpec,
-    tasks: list[Task],
-    sources: list[Source],
-    *,
-    protocol: str,
-    order: Order,
-    normalize: str,
-) -> dict[str, Any]:
+def _provenance(request: Request, tasks: list[Task], sources: list[Source]) -> dict[str, Any]:
     """Describe where the numbers come from; ``fingerprint`` changes when they do."""
-    wanted = spec.order if order == "paper" else order
     records = {source.stored.dataset: describe_features(source.stored) for source in sources}
     used = {task.dataset for task in tasks}
     determines = {
         "assembly": ASSEMBLY,
-        "protocol": protocol,
-        "normalize": normalize,
+        "protocol": request.protocol,
+        "normalize": request.normalize,
         "tasks": [[task.name, task.class_names, *_counts(task)] for task in tasks],
         "features": {name: record for name, record in records.items() if name in used},
     }
     text = json.dumps(determines, sort_keys=True)
     removed = {source.name: source.removed for source in sources if any(source.removed.values())}
     return {
-        "stream": spec.name,
+        "stream": request.spec.name,
         "encoder": dict(sources[0].stored.info.encoder),
         "encoder_name": sources[0].stored.encoder,
         "features": {name: record["fingerprint"] for name, record in records.items()},
-        "protocol": protocol,
-        "normalize": normalize,
+        "protocol": request.protocol,
+        "normalize": request.normalize,
         "order": [task.name for task in tasks],
-        "order_seed": wanted if isinstance(wanted, int) else None,
+        "order_seed": request.order if isinstance(request.order, int) else None,
         "counts": dict(zip(CODES, map(sum, zip(*map(_counts, tasks), strict=True)), strict=True)),
         "duplicates_removed": removed,
         "version": __version__,

@@ -1,97 +1,166 @@
-"""What a user names as a stream, as a definition; and the one that is generated."""
+"""Resolve what a user asks for: names, defaults and refusals, in one place for everyone.
+
+`open_stream`, the table of ``autods stream show`` and both command lines start here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
+from pathlib import Path
 
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
-from autods.features.sets import list_encoders, list_features
+from autods.features.sets import list_encoders
 from autods.manifest.catalogue import Catalogue
-from autods.manifest.schema import StreamItem, StreamSpec
+from autods.manifest.schema import PROTOCOLS, StreamItem, StreamSpec
 from autods.manifest.stream import SyntheticData
-from autods.streams.stream import Stream
+from autods.streams.feature_set import NORMALISATIONS
+from autods.streams.stream import SCENARIOS
 from autods.streams.tasks import Order
 
 SYNTHETIC = "synthetic"
 
 
-def defined(name_or_spec: str | StreamSpec, catalogue: Catalogue) -> StreamSpec | None:
-    """Return the definition that a name, a YAML file or a definition stands for.
+@dataclass(frozen=True)
+class Request:
+    """A stream as it was asked for, with every default filled in.
 
-    ``None`` where it depends on the features that are there: names of datasets, patterns.
-
-    Raises
-    ------
-    ManifestError
-        When a file is not a stream's definition.
+    Attributes
+    ----------
+    spec
+        The definition; what stands below comes before what it says.
+    encoder
+        ``None`` if nobody named one: enough for a table and for a generated stream.
     """
-    if isinstance(name_or_spec, StreamSpec):
-        return name_or_spec
-    if name_or_spec in catalogue.streams() or name_or_spec.endswith((".yaml", ".yml")):
-        return catalogue.stream(name_or_spec)
-    if name_or_spec == SYNTHETIC:
+
+    spec: StreamSpec
+    root: DataRoot
+    catalogue: Catalogue
+    encoder: str | None
+    scenario: str
+    protocol: str
+    normalize: str
+    order: Order
+    classes_per_task: int | None
+    max_tasks: int | None
+
+    def named_encoder(self) -> str:
+        """Return the encoder; raise `UsageError` if nobody named one."""
+        if self.encoder is None:
+            raise encoder_missing(self.spec.name, self.root)
+        return self.encoder
+
+
+def resolve(
+    stream: str | Path | StreamSpec,
+    root: DataRoot | Path | str | None = None,
+    encoder: str | None = None,
+    *,
+    scenario: str | None = None,
+    protocol: str | None = None,
+    order: Order = "paper",
+    normalize: str | None = None,
+    catalogue: Catalogue | None = None,
+    classes_per_task: int | None = None,
+    max_tasks: int | None = None,
+    synthetic: SyntheticData | None = None,
+) -> Request:
+    """Fill in every default of a request; arguments and errors as of `open_stream`."""
+    for option, number in (("classes_per_task", classes_per_task), ("max_tasks", max_tasks)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option}: expected a positive number, got {number}")
+    check_names(scenario=scenario, protocol=protocol, normalisation=normalize)
+    root, catalogue = DataRoot.open(root), catalogue or Catalogue()
+    spec = _definition(stream, root, encoder, catalogue)
+    if spec.synthetic is None:
+        _refuse_useless(f"stream '{spec.name}'", synthetic.model_fields_set if synthetic else ())
+    else:
+        given = {
+            "encoder": encoder,
+            "protocol paper": protocol == "paper",
+            "classes_per_task": classes_per_task,
+        }
+        useless = [option for option, value in given.items() if value]
+        _refuse_useless(f"stream '{spec.name}' is generated and", useless)
+        if synthetic is not None:
+            sizes = spec.synthetic.model_dump() | synthetic.model_dump(exclude_unset=True)
+            spec = spec.model_copy(update={"synthetic": SyntheticData(**sizes)})
+    return Request(
+        spec=spec,
+        root=root,
+        catalogue=catalogue,
+        encoder=encoder or spec.encoder,
+        scenario=scenario or spec.scenario or "class-il",
+        protocol=protocol or spec.protocol or "clean",
+        normalize=normalize or spec.normalize or "l2",
+        order=spec.order if order == "paper" else order,
+        classes_per_task=spec.classes_per_task or classes_per_task,
+        max_tasks=max_tasks or spec.max_tasks,
+    )
+
+
+def check_names(**given: str | None) -> None:
+    """Raise `UnknownName` for a scenario, protocol or normalisation that does not exist."""
+    known = {"scenario": SCENARIOS, "protocol": PROTOCOLS, "normalisation": NORMALISATIONS}
+    for kind, name in given.items():
+        if name is not None and name not in known[kind]:
+            raise unknown(kind, name, known[kind])
+
+
+def _definition(
+    stream: str | Path | StreamSpec, root: DataRoot, encoder: str | None, catalogue: Catalogue
+) -> StreamSpec:
+    """Return the definition that a name, a pattern, a YAML file or a definition stands for."""
+    if isinstance(stream, StreamSpec):
+        return stream
+    name = str(stream)
+    if name in catalogue.streams() or name.endswith((".yaml", ".yml")):
+        return catalogue.stream(name)
+    if name == SYNTHETIC:
         from autods.streams.synthetic_features import published_shape
 
         items = [StreamItem(dataset=dataset.name) for dataset in published_shape().datasets]
         return StreamSpec(name=SYNTHETIC, synthetic=SyntheticData(), datasets=items)
-    return None
-
-
-def generate(
-    spec: StreamSpec,
-    scenario: str | None,
-    order: Order,
-    normalize: str | None,
-    max_tasks: int | None,
-) -> Stream:
-    """Generate a synthetic stream as its definition says; see `autods.streams.synthetic`."""
-    from autods.streams.synthetic import synthetic_stream
-    from autods.streams.synthetic_features import published_shape
-    from autods.streams.tasks import ordered
-
-    names = [item.dataset for item in spec.datasets]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"task '{twice}' stands twice in the stream; nothing was generated.")
-    wanted = spec.order if order == "paper" else order
-    places = ordered(names, names, wanted)
-    chosen = [names[place] for place in places][: max_tasks or spec.max_tasks]
-    published = [dataset.name for dataset in published_shape().datasets]
-    rest = [name for name in published if name not in chosen]
-    given: dict[str, Any] = spec.synthetic.model_dump(exclude_none=True) if spec.synthetic else {}
-    stream = synthetic_stream(
-        **given,
-        tasks=len(chosen),
-        order=[*chosen, *rest],
-        scenario=scenario or spec.scenario or "class-il",
-        normalize=normalize or spec.normalize or "l2",
+    datasets = _datasets(name, root, encoder, catalogue)
+    return StreamSpec(
+        name=name,
+        title=f"Datasets {', '.join(datasets)}",
+        datasets=[StreamItem(dataset=dataset) for dataset in datasets],
     )
-    seed = wanted if isinstance(wanted, int) else None
-    return replace(stream, name=spec.name, provenance={**stream.provenance, "order_seed": seed})
 
 
-def refuse_for_synthetic(
-    spec: StreamSpec, encoder: str | None, protocol: str | None, classes_per_task: int | None
-) -> None:
-    """Raise `UsageError` for what a generated stream has no use for, rather than ignore it."""
-    given = {
-        "encoder": encoder,
-        "protocol paper": protocol == "paper",
-        "classes_per_task": classes_per_task,
-    }
-    if useless := [name for name, value in given.items() if value]:
-        raise UsageError(
-            f"stream '{spec.name}' is generated and has no use for {', '.join(useless)}; nothing "
-            "was opened. Leave it out."
-        )
+def _datasets(name: str, root: DataRoot, encoder: str | None, catalogue: Catalogue) -> list[str]:
+    """Return the datasets that a pattern or comma-separated names stand for."""
+    with_manifest = catalogue.datasets()
+    with_features = {d for by, d in root.feature_sets() if encoder in (None, by)}
+    encoders = list_encoders(root)
+    if encoder is not None and encoders and not with_features and name not in with_manifest:
+        raise unknown("encoder with features under the root", encoder, encoders)
+    if name == "all" or any(sign in name for sign in "*?["):
+        if encoder is None:
+            raise encoder_missing(name, root)
+        matching = sorted(d for d in with_features if name == "all" or fnmatch(d, name))
+        if not matching:
+            raise FeaturesMissing(
+                f"no features by encoder '{encoder}' under {root.path} match '{name}'; expected "
+                "at least one dataset; nothing was opened. Run `autods extract` or `autods "
+                "import-features` first, or correct --root or the name of the encoder."
+            )
+        return matching
+    datasets, known = [part.strip() for part in name.split(",")], {*with_manifest, *with_features}
+    if len(datasets) == 1 and datasets[0] not in known:
+        raise unknown("stream", name, {*known, *catalogue.streams(), SYNTHETIC})
+    for dataset in datasets:
+        if dataset not in known:
+            raise unknown("dataset", dataset, known)
+    return datasets
 
 
-def needs_encoder(name: str, root: DataRoot) -> UsageError:
-    """Build the error for a stream that is to be opened without the name of an encoder."""
+def encoder_missing(name: str, root: DataRoot) -> UsageError:
+    """Return the error for a stream whose features are wanted without the name of an encoder."""
     here = ", ".join(list_encoders(root)[:5])
     return UsageError(
         f"stream '{name}': expected the name of an encoder whose features are opened, got none; "
@@ -100,36 +169,7 @@ def needs_encoder(name: str, root: DataRoot) -> UsageError:
     )
 
 
-def resolve(
-    name_or_spec: str | StreamSpec, root: DataRoot, encoder: str, catalogue: Catalogue | None = None
-) -> StreamSpec:
-    """Turn what a user names into a stream definition; see `autods.streams.stream.Stream.open`."""
-    catalogue = catalogue or Catalogue()
-    if (spec := defined(name_or_spec, catalogue)) is not None:
-        return spec
-    name = str(name_or_spec)
-    stored = list_features(root, encoder)
-    encoders = list_encoders(root)
-    if not stored and encoders and name not in catalogue.datasets():
-        raise unknown("encoder with features under the root", encoder, encoders)
-    if name == "all" or any(sign in name for sign in "*?["):
-        parts = [known for known in stored if fnmatch(known, "*" if name == "all" else name)]
-        if not parts:
-            raise FeaturesMissing(
-                f"no features by encoder '{encoder}' under {root.path} match '{name}'; expected "
-                "at least one dataset. Run `autods extract` or `autods import-features` first, "
-                "or correct --root or the name of the encoder."
-            )
-    else:
-        parts = [part.strip() for part in name.split(",")]
-        known_names = {*catalogue.datasets(), *stored}
-        if len(parts) == 1 and parts[0] not in known_names:
-            raise unknown("stream", name, {*known_names, *catalogue.streams()})
-        for part in parts:
-            if part not in known_names:
-                raise unknown("dataset", part, known_names)
-    return StreamSpec(
-        name=name,
-        title=f"Datasets {', '.join(parts)}",
-        datasets=[StreamItem(dataset=part) for part in parts],
-    )
+def _refuse_useless(stream: str, given: Iterable[str]) -> None:
+    """Refuse options that would have no effect on a stream, rather than ignore them."""
+    if useless := ", ".join(given):
+        raise UsageError(f"{stream} has no use for {useless}; nothing was opened. Leave it out.")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from autods.core.registry import unknown
 from autods.core.version import __version__
 from autods.errors import UsageError
 from autods.manifest.stream import StreamItem
-from autods.streams.stream import SCENARIOS, StoredFeatureSet, Stream, Task
+from autods.streams.feature_set import StoredFeatureSet
+from autods.streams.resolve import Request, check_names
+from autods.streams.stream import Stream, Task
 from autods.streams.synthetic_features import (
     DEFAULT_SCALE,
     SPLITS,
@@ -24,8 +26,6 @@ from autods.streams.synthetic_features import (
     published_shape,
 )
 from autods.streams.tasks import Order, ordered
-
-NORMALISATIONS = ("l2", "none")
 
 
 def synthetic_stream(
@@ -85,12 +85,7 @@ def synthetic_stream(
     ==============  =========  =========  ==========
     """
     _check(scale=scale, seed=seed, tasks=tasks, classes=classes, per_class=per_class, dim=dim)
-    for kind, value, known in (
-        ("scenario", scenario, SCENARIOS),
-        ("normalisation", normalize, NORMALISATIONS),
-    ):
-        if value not in known:
-            raise unknown(kind, value, known)
+    check_names(scenario=scenario, normalisation=normalize)
     source = SyntheticFeatures(
         seed=seed,
         scale=scale,
@@ -111,20 +106,44 @@ def synthetic_stream(
     )
 
 
+def generate(request: Request) -> Stream:
+    """Generate the stream of a request, with the order and the tasks of its definition."""
+    names = [item.dataset for item in request.spec.datasets]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(
+            f"task '{twice}' is in the stream twice; nothing was generated. Name it once."
+        )
+    places = ordered(names, names, request.order)
+    chosen = [names[place] for place in places][: request.max_tasks]
+    published = [dataset.name for dataset in published_shape().datasets]
+    sizes = request.spec.synthetic.model_dump(exclude_none=True) if request.spec.synthetic else {}
+    stream = synthetic_stream(
+        **sizes,
+        tasks=len(chosen),
+        order=[*chosen, *(name for name in published if name not in chosen)],
+        scenario=request.scenario,
+        normalize=request.normalize,
+    )
+    seed = request.order if isinstance(request.order, int) else None
+    provenance = {**stream.provenance, "order_seed": seed}
+    return replace(stream, name=request.spec.name, provenance=provenance)
+
+
 def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
     """Give every class its global number, in the order of the stream."""
     tasks: list[Task] = []
     offset = 0
     for index, number in enumerate(chosen):
         name, count = source.shape.datasets[number].name, source.class_counts[number]
-        sets = {
-            split: StoredFeatureSet(
+        train, dev, test = (
+            StoredFeatureSet(
                 partial(source.features, number, split),
                 offset + source.labels(number, split),
                 source.dim,
             )
             for split in SPLITS
-        }
+        )
         names = [f"{name} {c}" for c in range(count)]
         tasks.append(
             Task(
@@ -133,11 +152,10 @@ def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
                 index=index,
                 class_names=names,
                 class_offset=offset,
-                text_source=None,  # what is generated has no names that mean anything
-                image_source=None,
-                label_set="",
+                train=train,
+                dev=dev,
+                test=test,
                 item=StreamItem(dataset=name),
-                **sets,
             )
         )
         offset += count

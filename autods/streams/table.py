@@ -5,9 +5,8 @@ Nothing has to be fetched or extracted for it; what is not known is ``None``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +14,15 @@ import numpy.typing as npt
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import IndexMissing, UsageError
-from autods.manifest.catalogue import Catalogue
-from autods.manifest.schema import PROTOCOLS, Manifest, StreamItem, StreamSpec
-from autods.streams.resolve import defined, refuse_for_synthetic, resolve
-from autods.streams.tasks import Order, Part, arrange, cut, shown_name
+from autods.features.sets import list_features
+from autods.index.samples import load_samples
+from autods.manifest.schema import Manifest, StreamItem, StreamSpec
+from autods.streams.open import open_source
+from autods.streams.resolve import Request
+from autods.streams.stream import SPLITS, Stream
+from autods.streams.synthetic import generate
+from autods.streams.tasks import LabelSet, Piece, plan_tasks, shown_name
 
-if TYPE_CHECKING:
-    from autods.streams.stream import Stream
-
-SPLITS = ("train", "dev", "test")
 NOTES = {
     "index": "counts from indexes are before protocol clean drops copies (that needs features)",
     "manifest": "counts from manifests are the expected ones; train there includes dev",
@@ -76,7 +75,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Facts:
     """What is known of one label set of a dataset.
 
     ``counts`` has the samples of each class by split, int64 [C]; ``totals`` those of all.
@@ -90,24 +89,14 @@ class _Known:
     counts: dict[str, npt.NDArray[np.int64]] | None = None
     totals: tuple[int | None, int | None, int | None] = (None, None, None)
 
-    def split_counts(self, part: Part, whole: bool) -> tuple[int | None, ...]:
+    def split_counts(self, piece: Piece, whole: bool) -> tuple[int | None, ...]:
         if self.counts is not None:
-            return tuple(int(self.counts[split][part.classes].sum()) for split in SPLITS)
+            return tuple(int(self.counts[split][piece.classes].sum()) for split in SPLITS)
         return self.totals if whole else (None, None, None)
 
 
-def tabulate(
-    name_or_spec: str | StreamSpec,
-    root: DataRoot,
-    catalogue: Catalogue,
-    encoder: str | None = None,
-    *,
-    protocol: str | None = None,
-    order: Order = "paper",
-    classes_per_task: int | None = None,
-    max_tasks: int | None = None,
-) -> Table:
-    """Return what a stream consists of; arguments as of `autods.streams.stream.Stream.open`.
+def tabulate(request: Request) -> Table:
+    """Return what a stream consists of; without an encoder, no features are looked at.
 
     Raises
     ------
@@ -115,51 +104,31 @@ def tabulate(
         When a name, an option or a file is not one of those that exist, or classes are named
         of a dataset whose class names are not known yet.
     """
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    spec = defined(name_or_spec, catalogue)
-    encoder = encoder or (spec.encoder if spec else None)
-    if spec is not None and spec.synthetic is not None:
-        from autods.streams.stream import Stream
-
-        refuse_for_synthetic(spec, encoder, protocol, classes_per_task)
-        return _of_stream(Stream.open(spec, order=order, max_tasks=max_tasks))
-    if spec is None:
-        spec = _named(str(name_or_spec), root, encoder, catalogue)
-    chosen = protocol or spec.protocol or "clean"
-    known = [_known(item, root, catalogue, encoder, chosen) for item in spec.datasets]
-    parts = [
-        part
-        for place, (item, facts) in enumerate(zip(spec.datasets, known, strict=True))
-        for part in _cut(item, facts, spec.classes_per_task or classes_per_task, place)
-    ]
-    parts = arrange(parts, spec, order)[: max_tasks or spec.max_tasks]
-    kept = {"order": "paper", "classes_per_task": None, "max_tasks": None, "encoder": encoder}
-    items = [part.item for part in parts]
-    exact = spec.model_copy(update={**kept, "protocol": chosen, "datasets": items})
-    return Table(exact, _rows(parts, known))
+    spec = request.spec
+    if spec.synthetic is not None:
+        return _of_stream(generate(request))
+    facts = [_facts(item, request) for item in spec.datasets]
+    label_sets = [_label_set(*pair) for pair in zip(spec.datasets, facts, strict=True)]
+    pieces = plan_tasks(
+        spec.datasets, label_sets, request.order, request.classes_per_task, request.max_tasks
+    )
+    exact = {
+        "order": "paper",
+        "classes_per_task": None,
+        "max_tasks": None,
+        "encoder": request.encoder,
+        "protocol": request.protocol,
+        "datasets": [piece.item for piece in pieces],
+    }
+    return Table(spec.model_copy(update=exact), _rows(pieces, facts))
 
 
-def _named(name: str, root: DataRoot, encoder: str | None, catalogue: Catalogue) -> StreamSpec:
-    if encoder is not None:
-        return resolve(name, root, encoder, catalogue)
-    if name == "all" or any(sign in name for sign in "*?["):
-        raise UsageError(
-            f"stream '{name}': expected --encoder for what depends on the features that are "
-            "there; nothing was shown. Add it, or name streams or datasets."
-        )
-    return catalogue.stream(name)
-
-
-def _known(
-    item: StreamItem, root: DataRoot, catalogue: Catalogue, encoder: str | None, protocol: str
-) -> _Known:
+def _facts(item: StreamItem, request: Request) -> _Facts:
     """Return the best that is known of an item: by its features, its index, its manifest."""
-    from autods.features.sets import list_features
-
+    root, encoder, protocol = request.root, request.encoder, request.protocol
     if encoder is not None and item.dataset in list_features(root, encoder):
         return _by_features(item, root, encoder, protocol)
-    manifest = catalogue.dataset(item.dataset)
+    manifest = request.catalogue.dataset(item.dataset)
     if item.task is not None and item.task not in manifest.tasks:
         raise unknown(f"task of dataset '{item.dataset}'", item.task, manifest.tasks)
     try:
@@ -168,33 +137,28 @@ def _known(
         return _by_manifest(item, manifest, protocol)
 
 
-def _by_features(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -> _Known:
-    from autods.streams.open import open_source
-
+def _by_features(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -> _Facts:
     source = open_source(item, root, encoder, protocol)
-    info = source.stored.info
-    names = list(info.class_names[source.label_set])
+    names, default = list(source.class_names), source.stored.info.default_task
     counts = {s: np.bincount(source.labels[source.rows[s]], minlength=len(names)) for s in SPLITS}
-    return _Known("features", source.label_set, info.default_task, names, len(names), counts=counts)
+    return _Facts("features", source.label_set, default, names, len(names), counts=counts)
 
 
-def _by_index(item: StreamItem, manifest: Manifest, root: DataRoot, protocol: str) -> _Known:
-    from autods.index.samples import load_samples
-
+def _by_index(item: StreamItem, manifest: Manifest, root: DataRoot, protocol: str) -> _Facts:
     index = load_samples(root, item.dataset, manifest, addresses=False)
     label_set = item.task or index.default_task
     names = index.classes[label_set]
     if protocol not in index.protocols:
-        return _Known("nothing", label_set, index.default_task, names, len(names))
+        return _Facts("nothing", label_set, index.default_task, names, len(names))
     labels, splits = index.labels(label_set), index.split_numbers(protocol)
     counts = {
         split: np.bincount(labels[(splits == k) & (labels >= 0)], minlength=len(names))
         for k, split in enumerate(SPLITS)
     }
-    return _Known("index", label_set, index.default_task, names, len(names), counts=counts)
+    return _Facts("index", label_set, index.default_task, names, len(names), counts=counts)
 
 
-def _by_manifest(item: StreamItem, manifest: Manifest, protocol: str) -> _Known:
+def _by_manifest(item: StreamItem, manifest: Manifest, protocol: str) -> _Facts:
     label_set, expected = item.task or manifest.default_task, manifest.expected
     is_default = label_set == manifest.default_task
     names = manifest.tasks[label_set].names()
@@ -203,7 +167,7 @@ def _by_manifest(item: StreamItem, manifest: Manifest, protocol: str) -> _Known:
     if protocol == "paper":
         train, test = expected.published_train, expected.published_test
     counted = is_default and (train is not None or test is not None)
-    return _Known(
+    return _Facts(
         "manifest" if counted else "nothing",
         label_set,
         manifest.default_task,
@@ -213,29 +177,28 @@ def _by_manifest(item: StreamItem, manifest: Manifest, protocol: str) -> _Known:
     )
 
 
-def _cut(item: StreamItem, facts: _Known, classes_per_task: int | None, place: int) -> list[Part]:
+def _label_set(item: StreamItem, facts: _Facts) -> LabelSet:
     shown = shown_name(item, facts.default)
     if facts.names is None and item.classes is not None:
         raise UsageError(
             f"the class names of '{shown}' are not known before its archives are here; nothing "
             f"was shown. Run `autods fetch {item.dataset}` and `autods index {item.dataset}`."
         )
-    names: Sequence[str] | int = facts.names if facts.names is not None else facts.count or 0
-    return cut(item, shown, names, classes_per_task, place)
+    return LabelSet(shown, facts.names if facts.names is not None else facts.count or 0)
 
 
-def _rows(parts: list[Part], known: list[_Known]) -> list[Row]:
+def _rows(pieces: list[Piece], facts: list[_Facts]) -> list[Row]:
     rows: list[Row] = []
     offset: int | None = 0
-    for part in parts:
-        facts = known[part.source]
-        classes = None if facts.count is None else len(part.classes)
-        train, dev, test = facts.split_counts(part, whole=classes == facts.count)
-        known_from = "nothing" if train is dev is test is None else facts.level
-        listed = [facts.names[c] for c in part.classes] if facts.names is not None else None
+    for piece in pieces:
+        known = facts[piece.source]
+        classes = None if known.count is None else len(piece.classes)
+        train, dev, test = known.split_counts(piece, whole=classes == known.count)
+        counted = "nothing" if train is dev is test is None else known.level
+        names = [known.names[c] for c in piece.classes] if known.names is not None else None
         rows.append(
-            Row(part.name, part.item.dataset, facts.label_set, classes, train, dev, test, offset,
-                known_from, listed)
+            Row(piece.name, piece.item.dataset, known.label_set, classes, train, dev, test,
+                offset, counted, names)
         )  # fmt: skip
         offset = None if offset is None or classes is None else offset + classes
     return rows

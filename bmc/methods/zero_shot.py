@@ -43,7 +43,7 @@ class ZeroShot(Method):
     @classmethod
     def unfit(cls, stream: Stream, config: Config) -> str | None:
         """Say which datasets of a stream have no embedded class names."""
-        if all(task.text_source is None for task in stream.tasks):
+        if all(task.class_embedding_source is None for task in stream.tasks):
             return (
                 f"{cls.title} needs class names that `autods embed-classes` has embedded; stream "
                 f"'{stream.name}' has none, its features do not come from a data root."
@@ -93,7 +93,7 @@ class ZeroShot(Method):
 
 def _has_texts(task: Task, config: Config) -> bool:
     try:
-        task.texts(config.templates)
+        task.class_embeddings(config.templates)
     except FeaturesMissing:
         return False
     return True

@@ -6,8 +6,6 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autods.errors import UsageError
-
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
 
@@ -58,61 +56,21 @@ class StreamChoice:
         UsageError, AutodsError
             When a name is unknown, an option has no use for this stream, or features are missing.
         """
-        from autods.core.registry import unknown
-        from autods.manifest.schema import PROTOCOLS
-
-        if self.protocol is not None and self.protocol not in PROTOCOLS:
-            raise unknown("protocol", self.protocol, PROTOCOLS)
-        return self._synthetic(order) if self.stream == "synthetic" else self._stored(order)
-
-    def _synthetic(self, order: str | int) -> Stream:
-        from autods.streams.synthetic import synthetic_stream
-
-        self._refuse({"--encoder": self.encoder, "--classes-per-task": self.classes_per_task})
-        size: dict[str, Any] = {} if self.scale is None else {"scale": self.scale}
-        return synthetic_stream(
-            **size,
-            seed=self.stream_seed,
-            order=order,
-            scenario=self.scenario,
-            tasks=self.max_tasks,
-        )
-
-    def _stored(self, order: str | int) -> Stream:
-        from autods.core.registry import unknown
-        from autods.core.root import DataRoot
         from autods.manifest.catalogue import Catalogue
-        from autods.streams.resolve import defined
-        from autods.streams.stream import Stream
+        from autods.manifest.stream import SyntheticData
+        from autods.streams.open import open_stream
 
-        self._refuse({"--scale": self.scale, "--stream-seed": self.stream_seed})
-        catalogue = Catalogue(self.manifests or ())
-        spec = defined(self.stream, catalogue)
-        if not self.encoder and (spec is None or not (spec.encoder or spec.synthetic)):
-            known = {*catalogue.streams(), *catalogue.datasets(), "synthetic"}
-            if self.stream.isidentifier() and self.stream not in known | {"all"}:
-                raise unknown("stream", self.stream, known)
-            raise UsageError(
-                f"--encoder is needed to open stream '{self.stream}'; expected the name of a "
-                "feature set, for example ViT-B-32.laion2b_s34b_b79k. `autods status` lists what "
-                "is there."
-            )
-        return Stream.open(
+        sizes = {"scale": self.scale, "seed": self.stream_seed or None}
+        given = {key: value for key, value in sizes.items() if value is not None}
+        return open_stream(
             self.stream,
-            DataRoot.open(self.root),
+            self.root,
             self.encoder or None,
             scenario=self.scenario,
             protocol=self.protocol,
             order=order,
-            catalogue=catalogue,
+            catalogue=Catalogue(self.manifests or ()),
             classes_per_task=self.classes_per_task,
             max_tasks=self.max_tasks,
+            synthetic=SyntheticData.model_validate(given) if given else None,
         )
-
-    def _refuse(self, options: dict[str, Any]) -> None:
-        """Raise `UsageError` for options the stream has no use for, rather than ignore them."""
-        given = [name for name, value in options.items() if value]
-        if given:
-            raise UsageError(
-                f"stream '{self.stream}' has no use for {', '.join(given)}; leave it out."
-            )

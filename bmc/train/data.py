@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from autods.errors import FeaturesMissing, UsageError
-from autods.streams.stream import FeatureSet, Stream, TextSource
+from autods.streams.feature_set import FeatureSet
+from autods.streams.stream import ClassEmbeddingSource, Stream
 
 RESIDENT = 0.6  # share of the free device memory that one table may take
 
@@ -42,7 +43,7 @@ def no_texts(templates: str) -> npt.NDArray[np.float32]:
 class TaskTensors:
     """One task on the device. Its classes are ``start ... stop - 1`` of the stream.
 
-    ``texts`` loads the embedded names of these classes; see `autods.streams.stream.Task.texts`.
+    ``texts`` loads the embedded names of these classes, as `Task.class_embeddings` does.
     """
 
     index: int
@@ -53,7 +54,7 @@ class TaskTensors:
     train: Split
     dev: Split
     test: Split
-    texts: TextSource = no_texts
+    texts: ClassEmbeddingSource = no_texts
 
     @property
     def n_classes(self) -> int:
@@ -103,7 +104,7 @@ def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
             train=train[k],
             dev=dev[k],
             test=test[k],
-            texts=task.texts,
+            texts=task.class_embeddings,
         )
         for k, task in enumerate(stream.tasks)
     ]

@@ -6,6 +6,6 @@
 from autods.interop.mammoth import stream_dataset
 from autods.streams.synthetic import synthetic_stream
 
-# or autods.streams.stream.Stream.open("stream71", root, encoder)
+# or autods.open_stream("stream71", root, encoder)
 stream = synthetic_stream(tasks=5, classes=700, dim=64, order=7)
 AutodsStream = stream_dataset(stream, name="autods", epochs=5)

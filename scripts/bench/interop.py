@@ -32,7 +32,9 @@ from autods.interop.huggingface import dataset_dict
 from autods.interop.mammoth import FeatureRows
 from autods.interop.scikit import learn_stream, task_batches
 from autods.interop.torch_data import TaskDataset, loader
-from autods.streams.stream import FeatureSet, Stream, Task
+from autods.streams.feature_set import FeatureSet
+from autods.streams.open import open_stream
+from autods.streams.stream import Stream, Task
 from autods.streams.synthetic import synthetic_stream
 
 BATCH = 64
@@ -117,7 +119,7 @@ def accuracy(options: argparse.Namespace) -> dict[str, Any]:
     if options.root is None:
         stream = synthetic_stream(tasks=options.tasks, classes=350, dim=32, order=options.order)
     else:
-        stream = Stream.open(
+        stream = open_stream(
             "all", DataRoot.open(options.root), options.encoder,
             order=options.order, classes_per_task=12, max_tasks=options.tasks,
         )  # fmt: skip

@@ -26,7 +26,8 @@ from autods.core.root import DataRoot
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.manifest.schema import StreamItem, StreamSpec
-from autods.streams.stream import FeatureSet, Stream
+from autods.streams.feature_set import FeatureSet
+from autods.streams.open import open_stream
 
 ENCODER, NAME, CLASSES = "bench.random", "bench", 100
 SHARD_ROWS = 16_384
@@ -81,7 +82,7 @@ def write_shards(root: DataRoot, features: np.ndarray, labels: np.ndarray) -> Fe
     write_shard(root.shard(ENCODER, NAME, "test", 0, 1), one, shard_info("test", 0, 1, 0, 1))
     seal_features(root, ENCODER, NAME)
     spec = StreamSpec(name=NAME, title=NAME, datasets=[StreamItem(dataset=NAME)])
-    return Stream.open(spec, root, ENCODER).tasks[0].train
+    return open_stream(spec, root, ENCODER).tasks[0].train
 
 
 def shard_info(split: str, start: int, stop: int, index: int, count: int) -> ShardInfo:

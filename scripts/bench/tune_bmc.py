@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from autods.core.root import DataRoot
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 from bmc.config import Config
 from bmc.methods import METHODS
 from bmc.runs.evaluate import evaluate
@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     streams = [
-        Stream.open(options.datasets, DataRoot.open(options.root), options.encoder, order=order,
+        open_stream(options.datasets, DataRoot.open(options.root), options.encoder, order=order,
                     scenario="class-il", classes_per_task=options.classes_per_task)
         for order in range(options.orders)
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from autods.core.root import DataRoot
 from autods.interop.imports.from_files import import_npz_folder
+from autods.streams.open import open_stream
 from autods.streams.stream import SPLITS, Stream
 
 ENCODER = "tiny.a"
@@ -34,9 +35,9 @@ def make_root(folder: Path) -> DataRoot:
     return root
 
 
-def open_stream(root: DataRoot, scenario: str) -> Stream:
+def open_mixed(root: DataRoot, scenario: str) -> Stream:
     """Open all datasets as five tasks in an order of its own."""
-    stream = Stream.open(
+    stream = open_stream(
         "all", root, ENCODER, scenario=scenario, order=3, classes_per_task=4, normalize="none"
     )
     assert [task.name for task in stream.tasks] != sorted(task.name for task in stream.tasks)

@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 
 def small_stream(tasks: int = 6, order: str | int = "paper") -> Stream:
     made = synthetic_stream(tasks=tasks, classes=704, dim=64, scale=1e-4, order=order)
-    tasks_with_texts = [replace(task, text_source=partial(texts, task)) for task in made.tasks]
+    tasks_with_texts = [
+        replace(task, class_embedding_source=partial(texts, task)) for task in made.tasks
+    ]
     return replace(made, tasks=tasks_with_texts)
 
 

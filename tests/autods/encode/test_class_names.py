@@ -32,7 +32,7 @@ from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
 from autods.features.templates import SHIPPED, Templates, find_templates, readable_names
 from autods.interop.imports.from_files import import_npz_folder
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
 MODEL = "tiny-test-clip"
@@ -198,7 +198,7 @@ def test_class_names_come_from_the_index_before_anything_is_extracted(root, enco
     outcome = extract_dataset(manifest, root, encoder, batch_size=8)  # the file is in nobody's way
     assert outcome.images == 30
     assert embed_classes("drawn", root, encoder, find_templates("plain")).action == "kept"
-    stream = Stream.open("drawn", root, encoder.name, scenario="class-il")
+    stream = open_stream("drawn", root, encoder.name, scenario="class-il")
     assert stream.tasks[0].class_names == names
     assert verify_features(root) == []
 

@@ -14,7 +14,7 @@ from autods.errors import FeatureMismatch, UsageError
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset
 from autods.manifest.schema import Manifest, StreamItem, StreamSpec
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 
 
 def domains(root: DataRoot, folder) -> Manifest:
@@ -63,9 +63,9 @@ def test_a_stream_of_a_task_that_was_not_extracted_says_how_to_get_it(tmp_path):
     items = [StreamItem(dataset=manifest.name, task=task) for task in ("art", "photo")]
     spec = StreamSpec(name="domains", title="Domains", datasets=items)
     with pytest.raises(UsageError, match="extract them with --all-tasks"):
-        Stream.open(spec, root=root, encoder=encoder.name)
+        open_stream(spec, root=root, encoder=encoder.name)
     whole = tiny_encoder(tmp_path, seed=1)
     extract_dataset(manifest, root, whole, all_tasks=True)
-    stream = Stream.open(spec, root=root, encoder=whole.name)
+    stream = open_stream(spec, root=root, encoder=whole.name)
     assert [task.name for task in stream.tasks] == ["things/art", "things"]
     assert all(len(task.train) and len(task.test) for task in stream.tasks)

@@ -24,7 +24,7 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.interop import export, export_formats
 from autods.interop.export import export_features
 from autods.interop.imports.from_files import import_npz_folder
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 
 ENCODER = "tiny.a"
 SPLITS = ("train", "dev", "test")
@@ -83,7 +83,7 @@ def expected(
     from autods.manifest.schema import StreamItem, StreamSpec
 
     spec = StreamSpec(name="x", title="x", datasets=[StreamItem(dataset="pets", task=task)])
-    (opened,) = Stream.open(spec, root, ENCODER, protocol=protocol, normalize="none").tasks
+    (opened,) = open_stream(spec, root, ENCODER, protocol=protocol, normalize="none").tasks
     return {s: (getattr(opened, s).features, getattr(opened, s).labels) for s in SPLITS}
 
 

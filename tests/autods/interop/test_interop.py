@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from interop_tools import make_root, names_by_label, open_stream
+from interop_tools import make_root, names_by_label, open_mixed
 from sklearn.cluster import KMeans
 from sklearn.linear_model import SGDClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -25,7 +25,7 @@ from autods.streams.synthetic import synthetic_stream
 
 @pytest.fixture(scope="module", params=SCENARIOS)
 def stream(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stream:
-    return open_stream(make_root(tmp_path_factory.mktemp("interop")), request.param)
+    return open_mixed(make_root(tmp_path_factory.mktemp("interop")), request.param)
 
 
 def test_importing_an_adapter_does_not_import_its_library():

@@ -15,6 +15,7 @@ from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.interop.huggingface import dataset_dict
 from autods.interop.torch_data import TaskDataset, task_datasets
+from autods.streams.open import open_stream
 from autods.streams.stream import Stream
 
 SMALL = Compose([Resize((8, 8)), PILToTensor()])
@@ -34,7 +35,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
     }
     root, encoder = DataRoot.open(folder / "root"), tiny_encoder(folder)
     extract_dataset(make_dataset(root, images), root, encoder, batch_size=8, shard_size=20)
-    return Stream.open("drawn", root, encoder.name, scenario="task-il", classes_per_task=2, order=1)
+    return open_stream("drawn", root, encoder.name, scenario="task-il", classes_per_task=2, order=1)
 
 
 def test_images_of_torch_are_those_of_the_rows(stream: Stream):

@@ -13,20 +13,21 @@ from avalanche.training import Naive, Replay, StreamingLDA
 from avalanche.training.plugins import EvaluationPlugin
 from continuum.scenarios import ContinualScenario
 from continuum.tasks import split_train_val
-from interop_tools import make_root, names_by_label, open_stream
+from interop_tools import make_root, names_by_label, open_mixed
 from torch import nn
 from torch.utils.data import DataLoader
 
 from autods.errors import UsageError
 from autods.interop.avalanche import benchmark
 from autods.interop.continuum import scenario
-from autods.streams.stream import SCENARIOS, SPLITS, FeatureSet, Stream
+from autods.streams.feature_set import FeatureSet
+from autods.streams.stream import SCENARIOS, SPLITS, Stream
 from autods.streams.synthetic import synthetic_stream
 
 
 @pytest.fixture(scope="module", params=SCENARIOS)
 def stream(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stream:
-    return open_stream(make_root(tmp_path_factory.mktemp("interop")), request.param)
+    return open_mixed(make_root(tmp_path_factory.mktemp("interop")), request.param)
 
 
 def without_dev(stream: Stream) -> Stream:

@@ -35,7 +35,7 @@ from autods.features.sets import StoredFeatures, open_features
 from autods.features.shards import CODES, read_shard, write_shard
 from autods.interop.published import PublishedOutcome, datasets, import_published, shards
 from autods.manifest.catalogue import Catalogue
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 
 ENCODER = "ViT-L-14.published-stream"
 AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
@@ -154,7 +154,7 @@ def test_an_image_can_be_in_train_of_one_label_set_and_in_val_of_another(
     assert stored.info.default_task == "split_1"
     assert_exact(source / "dtd", sets, stored)
     for task in sets:
-        stream = Stream.open("dtd", root, ENCODER, protocol="paper", normalize="none")
+        stream = open_stream("dtd", root, ENCODER, protocol="paper", normalize="none")
         assert len(stream.tasks[0].train) + len(stream.tasks[0].dev) == 10, task
         assert len(stream.tasks[0].test) == 10
 
@@ -172,7 +172,7 @@ def test_a_path_that_is_listed_twice_counts_twice_under_paper_and_once_under_cle
     sizes = {
         protocol: [len(part) for part in (task.train, task.dev, task.test)]
         for protocol in ("paper", "clean")
-        for task in Stream.open("sketch", root, ENCODER, protocol=protocol).tasks
+        for task in open_stream("sketch", root, ENCODER, protocol=protocol).tasks
     }
     assert sum(sizes["paper"][:2]) == 26
     assert sum(sizes["clean"][:2]) == 21
@@ -190,8 +190,8 @@ def test_clean_leaves_out_what_is_in_test_too_and_paper_keeps_it(
     vectors["train"][copied] = vectors["val"][twin]
     write_dataset(source, "ham10000", sets, vectors=vectors)
     imported(source, root)
-    clean = Stream.open("ham10000", root, ENCODER)
-    paper = Stream.open("ham10000", root, ENCODER, protocol="paper")
+    clean = open_stream("ham10000", root, ENCODER)
+    paper = open_stream("ham10000", root, ENCODER, protocol="paper")
     assert clean.provenance["duplicates_removed"]["ham10000"]["in_test"] == 1
     assert len(clean.tasks[0].train) + len(clean.tasks[0].dev) == 29
     assert len(paper.tasks[0].train) + len(paper.tasks[0].dev) == 30
@@ -302,10 +302,10 @@ def test_stream71_opens_over_imported_features_in_the_published_order(
         write_dataset(source, name, simple_sets(2, 6, 4, name), dim=4, seed=number)
     assert imported(source, root).imported == names
     for protocol in ("paper", "clean"):
-        stream = Stream.open("stream71", root, ENCODER, protocol=protocol)
+        stream = open_stream("stream71", root, ENCODER, protocol=protocol)
         assert [task.name for task in stream.tasks] == names
         assert stream.n_classes == 142
-    part = Stream.open("rock,boat", root, ENCODER, protocol="paper")
+    part = open_stream("rock,boat", root, ENCODER, protocol="paper")
     assert [task.name for task in part.tasks] == ["rock", "boat"]
 
 

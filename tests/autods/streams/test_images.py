@@ -36,6 +36,7 @@ from autods.index.samples import index_dataset
 from autods.interop.imports.from_files import import_npz_folder
 from autods.manifest.schema import Manifest
 from autods.streams.images import ImageSet, open_images
+from autods.streams.open import open_stream
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 
@@ -101,7 +102,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, encoder: OpenClipEncoder) -> 
 
 
 def opened(root: DataRoot, encoder: OpenClipEncoder, **options: object) -> Stream:
-    return Stream.open("things", root, encoder.name, normalize="none", **options)
+    return open_stream("things", root, encoder.name, normalize="none", **options)
 
 
 def encoded(images: ImageSet, encoder: OpenClipEncoder) -> np.ndarray:
@@ -241,7 +242,7 @@ def test_features_without_images_say_so(tmp_path):
     root = DataRoot.open(tmp_path / "root")
     import_npz_folder(tmp_path / "npz", root, "drawn.numbers")
     with pytest.raises(ImagesMissing, match="were imported"):
-        Stream.open("a", root, "drawn.numbers").tasks[0].images("test")
+        open_stream("a", root, "drawn.numbers").tasks[0].images("test")
 
 
 def test_images_of_a_dataset_need_an_index_only(tmp_path):

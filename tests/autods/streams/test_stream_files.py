@@ -21,6 +21,8 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.samples import index_dataset
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
+from autods.streams.open import open_stream
+from autods.streams.resolve import resolve
 from autods.streams.stream import Stream
 from autods.streams.table import tabulate
 
@@ -95,12 +97,12 @@ ITEMS: list[object] = [
     "cats",
 ]
 WAYS: dict[str, dict[str, object]] = {
-    "all in another order": {"name_or_spec": "all", "order": 3},
-    "cut": {"name_or_spec": "frog,cats", "classes_per_task": 3, "order": 1, "max_tasks": 4},
-    "task-il, none": {"name_or_spec": "cats,birds", "scenario": "task-il", "normalize": "none"},
-    "named": {"name_or_spec": "cats,birds,frog", "order": ["frog", "cats", "birds"]},
-    "by hand": {"name_or_spec": StreamSpec(name="hand", datasets=ITEMS)},  # type: ignore[arg-type]
-    "glob": {"name_or_spec": "[bf]*"},
+    "all in another order": {"stream": "all", "order": 3},
+    "cut": {"stream": "frog,cats", "classes_per_task": 3, "order": 1, "max_tasks": 4},
+    "task-il, none": {"stream": "cats,birds", "scenario": "task-il", "normalize": "none"},
+    "named": {"stream": "cats,birds,frog", "order": ["frog", "cats", "birds"]},
+    "by hand": {"stream": StreamSpec(name="hand", datasets=ITEMS)},  # type: ignore[arg-type]
+    "glob": {"stream": "[bf]*"},
 }
 
 
@@ -108,9 +110,9 @@ WAYS: dict[str, dict[str, object]] = {
 def test_a_stream_that_is_written_and_read_again_is_equal_task_for_task(
     root: DataRoot, tmp_path: Path, way: str
 ) -> None:
-    stream = Stream.open(root=root, encoder=ENCODER, **WAYS[way])  # type: ignore[arg-type]
+    stream = open_stream(root=root, encoder=ENCODER, **WAYS[way])  # type: ignore[arg-type]
     path = stream.write(tmp_path / "deep" / "written.yaml")
-    again = Stream.open(str(path), root)
+    again = open_stream(str(path), root)
     check_equal(stream, again)
     assert again.write(tmp_path / "twice.yaml").read_bytes() == path.read_bytes()
 
@@ -120,21 +122,21 @@ def test_a_generated_stream_is_written_with_its_sizes_and_order(tmp_path: Path) 
 
     stream = synthetic_stream(scale=0.001, seed=5, classes=300, dim=8, order=2, tasks=3)
     path = str(stream.write(tmp_path / "generated.yaml"))
-    check_equal(stream, Stream.open(path))
-    assert [task.name for task in Stream.open(path, order=0).tasks] != [
+    check_equal(stream, open_stream(path))
+    assert [task.name for task in open_stream(path, order=0).tasks] != [
         task.name for task in stream.tasks
     ]
     with pytest.raises(UsageError, match=r"is generated and has no use for encoder"):
-        Stream.open(path, encoder=ENCODER)
-    assert len(Stream.open("synthetic", max_tasks=2).tasks) == 2
+        open_stream(path, encoder=ENCODER)
+    assert len(open_stream("synthetic", max_tasks=2).tasks) == 2
 
 
 def test_tasks_cut_by_classes_have_only_these_in_the_order_given(root: DataRoot) -> None:
-    stream = Stream.open(StreamSpec(name="h", datasets=ITEMS), root, ENCODER)  # type: ignore[arg-type]
+    stream = open_stream(StreamSpec(name="h", datasets=ITEMS), root, ENCODER)  # type: ignore[arg-type]
     first, second, half, *frogs, cats = stream.tasks
     assert first.name == "birds[4,0]" and first.class_names == ["birds-4", "birds-0"]
     # column 1 of a row is its own class number + 1: birds-4 is class 0 of the stream
-    raw = Stream.open(stream.spec(), root, ENCODER, normalize="none").tasks[0].train
+    raw = open_stream(stream.spec(), root, ENCODER, normalize="none").tasks[0].train
     assert set(raw.features[raw.labels == 0][:, 1]) == {5}
     assert set(raw.features[raw.labels == 1][:, 1]) == {1}
     assert second.name == "other birds" and second.class_offset == 2
@@ -150,13 +152,13 @@ def test_the_file_says_how_it_is_opened_unless_the_caller_does(
         tmp_path, datasets=["cats", "birds", "frog"], order=["frog", "birds", "cats"],
         scenario="task-il", normalize="none", max_tasks=2,
     )  # fmt: skip
-    said = Stream.open(path, root)
+    said = open_stream(path, root)
     assert [task.name for task in said.tasks] == ["frog", "birds"]
     assert (said.scenario, said.normalize) == ("task-il", "none")
-    other = Stream.open(path, root, scenario="class-il", normalize="l2", order=0, max_tasks=3)
+    other = open_stream(path, root, scenario="class-il", normalize="l2", order=0, max_tasks=3)
     assert len(other.tasks) == 3 and other.scenario == "class-il" and other.normalize == "l2"
     assert [t.name for t in other.tasks] == [
-        t.name for t in Stream.open("cats,birds,frog", root, ENCODER, order=0).tasks
+        t.name for t in open_stream("cats,birds,frog", root, ENCODER, order=0).tasks
     ]
 
 
@@ -164,8 +166,8 @@ def test_a_seed_in_the_file_permutes_as_the_same_seed_of_the_caller(
     root: DataRoot, tmp_path: Path
 ) -> None:
     path = stream_file(tmp_path, datasets=list(SIZES), order=4, classes_per_task=2)
-    mine = Stream.open(path, root)
-    theirs = Stream.open(",".join(SIZES), root, ENCODER, order=4, classes_per_task=2)
+    mine = open_stream(path, root)
+    theirs = open_stream(",".join(SIZES), root, ENCODER, order=4, classes_per_task=2)
     assert [task.name for task in mine.tasks] == [task.name for task in theirs.tasks]
     assert mine.provenance["order_seed"] == 4
 
@@ -177,9 +179,9 @@ def test_a_seed_in_the_file_permutes_as_the_same_seed_of_the_caller(
          r"unknown class of dataset 'cats' 'cats-9'; did you mean cats-"),
         ([{"dataset": "cats", "classes": ["cats-1"]}, "cats"], UsageError,
          r"class 'cats-1' of 'cats' is in the tasks 'cats\[1:2\]' and 'cats'; expected each"),
-        (["cats", "cats"], UsageError, r"task 'cats' stands twice"),
+        (["cats", "cats"], UsageError, r"task 'cats' is in the stream twice"),
         ([{"dataset": "cats", "name": "x"}, {"dataset": "birds", "name": "x"}], UsageError,
-         r"task 'x' stands twice in the stream; nothing was opened"),
+         r"task 'x' is in the stream twice; nothing was opened"),
         ([{"dataset": "cats", "classes": [1, 2]}], ManifestError,
          r"mine.yaml:\d: datasets.0.classes.0: expected text; put it in quotes, got '1'"),
         ([{"dataset": "cats", "classes": ["a", "a"]}], ManifestError, r"got 'a' twice"),
@@ -192,7 +194,7 @@ def test_a_mistake_in_a_definition_is_one_message(
     root: DataRoot, tmp_path: Path, datasets: list[object], error: type[Exception], told: str
 ) -> None:
     with pytest.raises(error, match=told):
-        Stream.open(stream_file(tmp_path, datasets=datasets), root)
+        open_stream(stream_file(tmp_path, datasets=datasets), root)
 
 
 @pytest.mark.parametrize("wrong", ["alphabetical", -1, 1.5, [1, 2], True])
@@ -200,16 +202,16 @@ def test_an_order_that_is_none_is_told_with_its_line(
     root: DataRoot, tmp_path: Path, wrong: object
 ) -> None:
     with pytest.raises(ManifestError, match=r"mine.yaml:\d+: order"):
-        Stream.open(stream_file(tmp_path, datasets=["cats"], order=wrong), root)
+        open_stream(stream_file(tmp_path, datasets=["cats"], order=wrong), root)
 
 
 def test_without_an_encoder_the_message_names_those_that_are_there(root: DataRoot) -> None:
     with pytest.raises(UsageError, match=r"expected the name of an encoder.*are by: tiny.a"):
-        Stream.open("cats", root)
+        open_stream("cats", root)
 
 
 def test_a_task_made_by_hand_cannot_be_written(root: DataRoot, tmp_path: Path) -> None:
-    stream = Stream.open("cats", root, ENCODER)
+    stream = open_stream("cats", root, ENCODER)
     byhand = replace(stream, tasks=[replace(stream.tasks[0], item=None)])
     with pytest.raises(UsageError, match="task 'cats' of stream 'cats' was made by hand"):
         byhand.write(tmp_path / "x.yaml")
@@ -218,9 +220,8 @@ def test_a_task_made_by_hand_cannot_be_written(root: DataRoot, tmp_path: Path) -
 
 @pytest.mark.parametrize("way", [name for name in WAYS if name != "task-il, none"])
 def test_the_table_counts_what_the_opened_stream_has(root: DataRoot, way: str) -> None:
-    stream = Stream.open(root=root, encoder=ENCODER, **WAYS[way])  # type: ignore[arg-type]
-    options = {key: value for key, value in WAYS[way].items() if key != "name_or_spec"}
-    table = tabulate(WAYS[way]["name_or_spec"], root, Catalogue(), ENCODER, **options)  # type: ignore[arg-type]
+    stream = open_stream(root=root, encoder=ENCODER, **WAYS[way])  # type: ignore[arg-type]
+    table = tabulate(resolve(root=root, encoder=ENCODER, **WAYS[way]))  # type: ignore[arg-type]
     assert [
         (r.task, r.dataset, r.label_set, r.classes, r.train, r.dev, r.test, r.offset, r.class_names)
         for r in table.rows
@@ -230,7 +231,7 @@ def test_the_table_counts_what_the_opened_stream_has(root: DataRoot, way: str) -
         for t in stream.tasks
     ]  # fmt: skip
     assert {row.counted for row in table.rows} == {"features"}
-    check_equal(stream, Stream.open(table.spec, root))
+    check_equal(stream, open_stream(table.spec, root))
 
 
 @pytest.fixture
@@ -252,10 +253,10 @@ def test_before_features_an_index_counts_and_before_that_the_manifest(
     images: tuple[Catalogue, DataRoot],
 ) -> None:
     catalogue, root = images
-    (unknown,) = tabulate("bugs", root, catalogue).rows
+    (unknown,) = tabulate(resolve("bugs", root, catalogue=catalogue)).rows
     assert (unknown.classes, unknown.train, unknown.counted) == (None, None, "nothing")
     index_dataset(catalogue.dataset("bugs"), root, Silent())
-    ant, bee = tabulate("bugs", root, catalogue, classes_per_task=1).rows
+    ant, bee = tabulate(resolve("bugs", root, catalogue=catalogue, classes_per_task=1)).rows
     assert (ant.task, ant.counted, ant.offset, bee.offset) == ("bugs[0:1]", "index", 0, 1)
     counts = [n for row in (ant, bee) for n in (row.train, row.dev, row.test)]
     assert sum(n for n in counts if n) == 20 and ant.class_names == ["ant"]
@@ -265,13 +266,13 @@ def test_what_comes_after_an_unknown_number_of_classes_has_no_offset(
     images: tuple[Catalogue, DataRoot],
 ) -> None:
     catalogue, root = images
-    table = tabulate("aircraft,bugs,cub", root, catalogue)
+    table = tabulate(resolve("aircraft,bugs,cub", root, catalogue=catalogue))
     assert [row.offset for row in table.rows] == [0, 70, None]
     assert [row.counted for row in table.rows] == ["manifest", "nothing", "manifest"]
     assert len(table.notes()) == 2
     spec = StreamSpec(name="x", datasets=[StreamItem(dataset="bugs", classes=["ant"])])
     with pytest.raises(UsageError, match="class names of 'bugs' are not known before"):
-        tabulate(spec, root, catalogue)
+        tabulate(resolve(spec, root, catalogue=catalogue))
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -284,7 +285,7 @@ def test_the_commands_show_and_write_what_can_be_opened(root: DataRoot, tmp_path
     cut = ["--classes-per-task", "4"]
     shown = command("stream", "show", "frog,cats", *where, *cut)
     assert shown.returncode == 0, shown.stderr
-    stream = Stream.open("frog,cats", root, ENCODER, order=1, classes_per_task=4)
+    stream = open_stream("frog,cats", root, ENCODER, order=1, classes_per_task=4)
     body = shown.stdout.splitlines()[2:-1]
     assert [line.split()[0] for line in body] == [task.name for task in stream.tasks]
     assert shown.stdout.splitlines()[-1] == "4 tasks, 14 classes; train 112, dev 28, test 56."
@@ -293,7 +294,7 @@ def test_the_commands_show_and_write_what_can_be_opened(root: DataRoot, tmp_path
     path = tmp_path / "mine.yaml"
     done = command("stream", "write", "frog,cats", str(path), "--name", "mine", *where, *cut)
     assert (done.returncode, done.stdout) == (0, f"{path}\n")
-    check_equal(replace(stream, name="mine"), Stream.open(str(path), root))
+    check_equal(replace(stream, name="mine"), open_stream(str(path), root))
     for words, told in (
         ([str(path)], "exists already"),
         ([str(tmp_path / "mine.txt")], "expected a name that ends in .yaml"),

@@ -20,8 +20,10 @@ from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
 from autods.interop.imports.from_files import import_npz_folder
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
+from autods.streams.feature_set import FeatureSet, l2_normalize
+from autods.streams.open import open_stream
 from autods.streams.resolve import resolve
-from autods.streams.stream import FeatureSet, Stream, Task, l2_normalize
+from autods.streams.stream import Stream, Task
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"
@@ -100,8 +102,8 @@ def test_labels_are_a_bijection_and_an_order_only_permutes_the_tasks(
     root: DataRoot, order: int, cut: int | None
 ) -> None:
     options = {"classes_per_task": cut, "normalize": "none"}
-    plain = Stream.open("all", root, ENCODER, **options)
-    mixed = Stream.open("all", root, ENCODER, order=order, **options)
+    plain = open_stream("all", root, ENCODER, **options)
+    mixed = open_stream("all", root, ENCODER, order=order, **options)
     for stream in (plain, mixed):
         numbers = np.concatenate([np.unique(task.test.labels) for task in stream.tasks])
         assert numbers.tolist() == list(range(sum(SIZES.values()))) == list(range(stream.n_classes))
@@ -137,7 +139,7 @@ def test_under_clean_no_image_is_learned_twice_or_tested(
         write_split(root, "pets", split, labels, hashes, start=start, classes=3, paper=paper)
         start += len(rows)
     seal_features(root, ENCODER, "pets")
-    stream = Stream.open("pets", root, ENCODER, normalize="none")
+    stream = open_stream("pets", root, ENCODER, normalize="none")
     task = stream.tasks[0]
     tested = task.test.features[:, 0].tolist()
     learned = [*task.train.features[:, 0], *task.dev.features[:, 0]]
@@ -151,7 +153,7 @@ def test_under_clean_no_image_is_learned_twice_or_tested(
     assert set(learned) == sound
     removed = stream.provenance["duplicates_removed"].get("pets", {})
     assert len(learned) + sum(removed.values()) == len(train) + len(dev)
-    paper = Stream.open("pets", root, ENCODER, protocol="paper").tasks[0]
+    paper = open_stream("pets", root, ENCODER, protocol="paper").tasks[0]
     assert [len(paper.train), len(paper.dev)] == [len(train), len(dev)]
 
 
@@ -161,7 +163,7 @@ def test_removed_duplicates_are_counted_by_reason(tmp_path: Path) -> None:
     write_split(root, "pets", "dev", [1, 1], [2, 4], start=6, classes=2)
     write_split(root, "pets", "test", [0, 0], [9, 9], start=8, classes=2)
     seal_features(root, ENCODER, "pets")
-    stream = Stream.open("pets", root, ENCODER, normalize="none")
+    stream = open_stream("pets", root, ENCODER, normalize="none")
     assert stream.provenance["duplicates_removed"] == {
         "pets": {"in_test": 1, "contradictory": 2, "repeated": 2}
     }
@@ -176,16 +178,16 @@ def test_protocol_paper_uses_the_splits_stored_for_it(tmp_path: Path) -> None:
     write_split(root, "pets", "extra", [1], [4], start=3, classes=2, paper=[2])
     write_split(root, "pets", "test", [1], [5], start=4, classes=2, paper=[0])
     seal_features(root, ENCODER, "pets")
-    task = Stream.open("pets", root, ENCODER, protocol="paper", normalize="none").tasks[0]
+    task = open_stream("pets", root, ENCODER, protocol="paper", normalize="none").tasks[0]
     hashes = [part.features[:, 0].tolist() for part in (task.train, task.dev, task.test)]
     assert hashes == [[1], [4], [2]]
-    clean = Stream.open("pets", root, ENCODER, normalize="none").tasks[0]
+    clean = open_stream("pets", root, ENCODER, normalize="none").tasks[0]
     assert [len(clean.train), len(clean.dev), len(clean.test)] == [3, 0, 1]
 
 
 def test_a_protocol_without_a_rule_is_refused_and_not_replaced_by_another(root: DataRoot) -> None:
     with pytest.raises(UsageError, match=r"no splits of 'birds' for protocol 'paper'.*clean"):
-        Stream.open("all", root, ENCODER, protocol="paper")
+        open_stream("all", root, ENCODER, protocol="paper")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -195,15 +197,15 @@ def test_a_task_without_samples_to_learn_or_to_test_is_refused(tmp_path: Path, s
     write_split(root, "pets", split, [0, 0], [1, 2], classes=2)
     write_split(root, "pets", other, [0, 1], [3, 4], start=2, classes=2)
     seal_features(root, ENCODER, "pets")
-    assert len(Stream.open("pets", root, ENCODER).tasks) == 1
+    assert len(open_stream("pets", root, ENCODER).tasks) == 1
     with pytest.raises(UsageError, match=rf"task 'pets\[1:2\]'.*no sample.*{split}"):
-        Stream.open("pets", root, ENCODER, classes_per_task=1)
+        open_stream("pets", root, ENCODER, classes_per_task=1)
 
 
 def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> None:
     items = [StreamItem(dataset="frog", classes_per_task=4), StreamItem(dataset="birds")]
     spec = StreamSpec(name="mine", title="mine", datasets=items)
-    stream = Stream.open(spec, root, ENCODER)
+    stream = open_stream(spec, root, ENCODER)
     names = ["frog[0:4]", "frog[4:8]", "frog[8:11]", "birds"]
     assert [task.name for task in stream.tasks] == names
     assert [len(task.class_names) for task in stream.tasks] == [4, 4, 3, 5]
@@ -222,12 +224,12 @@ def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> Non
 def test_another_labelling_of_a_dataset_can_be_streamed(root: DataRoot) -> None:
     items = [StreamItem(dataset="frog"), StreamItem(dataset="frog", task="half")]
     spec = StreamSpec(name="two", title="two", datasets=items)
-    stream = Stream.open(spec, root, ENCODER)
+    stream = open_stream(spec, root, ENCODER)
     assert [task.name for task in stream.tasks] == ["frog", "frog/half"]
     assert stream.tasks[1].class_names == ["low", "high"]
     wrong = StreamSpec(name="x", title="x", datasets=[StreamItem(dataset="frog", task="halve")])
     with pytest.raises(UnknownName, match="did you mean half"):
-        Stream.open(wrong, root, ENCODER)
+        open_stream(wrong, root, ENCODER)
 
 
 def text_of(name: str) -> list[float]:
@@ -250,41 +252,41 @@ def test_a_task_offers_the_embedded_names_of_its_own_classes(tmp_path: Path) -> 
     write_texts(root.text(ENCODER, "frog", "plain"), texts)
 
     options = {"order": 3, "classes_per_task": 4}
-    stream = Stream.open("birds,frog", root, ENCODER, **options)
+    stream = open_stream("birds,frog", root, ENCODER, **options)
     assert [task.name for task in stream.tasks] != sorted(task.name for task in stream.tasks)
     for task in stream.tasks:
         if task.dataset == "frog":
-            assert task.texts("plain").tolist() == list(map(text_of, task.class_names))
-            assert task.texts("plain").dtype == np.float32
+            assert task.class_embeddings("plain").tolist() == list(map(text_of, task.class_names))
+            assert task.class_embeddings("plain").dtype == np.float32
         else:
             with pytest.raises(FeaturesMissing, match="autods embed-classes birds"):
-                task.texts("plain")
+                task.class_embeddings("plain")
     with pytest.raises(FeaturesMissing, match="templates default-v1"):
-        next(task for task in stream.tasks if task.dataset == "frog").texts()
+        next(task for task in stream.tasks if task.dataset == "frog").class_embeddings()
     items = [StreamItem(dataset="frog", task="half")]
-    half = Stream.open(StreamSpec(name="h", title="h", datasets=items), root, ENCODER)
-    assert half.tasks[0].texts("plain").tolist() == [text_of("low"), text_of("high")]
+    half = open_stream(StreamSpec(name="h", title="h", datasets=items), root, ENCODER)
+    assert half.tasks[0].class_embeddings("plain").tolist() == [text_of("low"), text_of("high")]
 
 
 def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root: DataRoot) -> None:
     order = ["cats", "frog[6:11]", "birds", "frog[0:6]"]
-    stream = Stream.open("all", root, ENCODER, order=order, classes_per_task=6)
+    stream = open_stream("all", root, ENCODER, order=order, classes_per_task=6)
     assert [task.name for task in stream.tasks] == order
-    by_dataset = Stream.open("all", root, ENCODER, order=["frog", "cats", "birds"])
+    by_dataset = open_stream("all", root, ENCODER, order=["frog", "cats", "birds"])
     assert [task.dataset for task in by_dataset.tasks] == ["frog", "cats", "birds"]
-    assert [task.name for task in Stream.open("all", root, ENCODER, max_tasks=2).tasks] == [
+    assert [task.name for task in open_stream("all", root, ENCODER, max_tasks=2).tasks] == [
         "birds",
         "cats",
     ]
     with pytest.raises(UsageError, match="leaves out birds"):
-        Stream.open("all", root, ENCODER, order=["frog", "cats"])
+        open_stream("all", root, ENCODER, order=["frog", "cats"])
     with pytest.raises(UsageError, match="names a task twice"):
-        Stream.open("all", root, ENCODER, order=["frog", "cats", "birds", "frog"])
+        open_stream("all", root, ENCODER, order=["frog", "cats", "birds", "frog"])
 
 
 def test_names_resolve_to_lists_globs_and_files(root: DataRoot, tmp_path: Path) -> None:
     def datasets(name: str) -> list[str]:
-        return [item.dataset for item in resolve(name, root, ENCODER).datasets]
+        return [item.dataset for item in resolve(name, root, ENCODER).spec.datasets]
 
     assert datasets("all") == datasets("*") == ["birds", "cats", "frog"]
     assert datasets("[bf]*") == ["birds", "frog"]
@@ -301,7 +303,7 @@ def test_names_resolve_to_lists_globs_and_files(root: DataRoot, tmp_path: Path) 
         ("frog,brids", {}, UnknownName, "unknown dataset 'brids'; did you mean birds"),
         ("zzz*", {}, FeaturesMissing, "match 'zzz"),
         ("frog", {"encoder": "tiny.b"}, UnknownName, r"tiny\.b'; did you mean tiny\.a"),
-        ("frog,frog", {}, UsageError, "'frog' stands twice"),
+        ("frog,frog", {}, UsageError, "'frog' is in the stream twice"),
         ("frog", {"scenario": "class_il"}, UnknownName, "did you mean class-il"),
         ("frog", {"protocol": "papers"}, UnknownName, "did you mean paper"),
         ("frog", {"normalize": "l3"}, UnknownName, "did you mean l2"),
@@ -315,12 +317,12 @@ def test_a_wrong_request_is_answered_by_name(
     root: DataRoot, name: str, options: dict[str, object], error: type, named: str
 ) -> None:
     with pytest.raises(error, match=named):
-        Stream.open(name, root, **{"encoder": ENCODER, **options})
+        open_stream(name, root, **{"encoder": ENCODER, **options})
 
 
 def test_all_datasets_without_features_are_named_at_once(root):
     with pytest.raises(FeaturesMissing) as caught:
-        Stream.open("stream71", root, ENCODER)
+        open_stream("stream71", root, ENCODER)
     text = str(caught.value)
     assert "of all 71 datasets, 71 have none" in text
     assert "aircraft, apparel" in text and "zalando" in text
@@ -333,7 +335,7 @@ def test_features_of_two_encoders_do_not_make_a_stream(tmp_path: Path) -> None:
     for name in ("a", "b"):
         seal_features(root, ENCODER, name)
     with pytest.raises(FeatureMismatch, match=r"'a' and 'b'.*weights_sha256 is ab and ff"):
-        Stream.open("all", root, ENCODER)
+        open_stream("all", root, ENCODER)
 
 
 def test_features_of_an_older_manifest_are_not_opened(tmp_path: Path) -> None:
@@ -350,10 +352,10 @@ def test_features_of_an_older_manifest_are_not_opened(tmp_path: Path) -> None:
         rows = {"labels": [0, 1], "hashes": [1, 2] if split == "train" else [3, 4]}
         write_split(root, "pets", split, **rows, fingerprint=manifest.fingerprint())
     seal_features(root, ENCODER, "pets")
-    assert Stream.open("pets", root, ENCODER, catalogue=catalogue).n_classes == 2
+    assert open_stream("pets", root, ENCODER, catalogue=catalogue).n_classes == 2
     path.write_text(text.replace('"test_fraction":0.2', '"test_fraction":0.3'), encoding="utf-8")
     with pytest.raises(FeatureMismatch) as caught:
-        Stream.open("pets", root, ENCODER, catalogue=catalogue)
+        open_stream("pets", root, ENCODER, catalogue=catalogue)
     today = catalogue.dataset("pets").fingerprint()
     assert today != manifest.fingerprint()
     for named in (manifest.fingerprint()[:12], today[:12], "autods extract pets", str(path)):
@@ -361,7 +363,7 @@ def test_features_of_an_older_manifest_are_not_opened(tmp_path: Path) -> None:
     write_split(root, "pets", "train", [0, 1], [1, 2], hashed="features")  # not of images
     write_split(root, "pets", "test", [0, 1], [3, 4], hashed="features")
     seal_features(root, ENCODER, "pets")
-    assert Stream.open("pets", root, ENCODER, catalogue=catalogue).n_classes == 2
+    assert open_stream("pets", root, ENCODER, catalogue=catalogue).n_classes == 2
 
 
 def test_features_of_one_encoder_on_different_devices_make_a_stream(tmp_path: Path) -> None:
@@ -371,7 +373,7 @@ def test_features_of_one_encoder_on_different_devices_make_a_stream(tmp_path: Pa
         for start, split in enumerate(("train", "test")):
             write_split(root, name, split, [0], [start], start=start, encoder=made)
         seal_features(root, ENCODER, name)
-    assert len(Stream.open("all", root, ENCODER).tasks) == 2
+    assert len(open_stream("all", root, ENCODER).tasks) == 2
 
 
 def test_l2_gives_unit_rows_and_keeps_zero_rows() -> None:
@@ -388,13 +390,13 @@ def test_l2_gives_unit_rows_and_keeps_zero_rows() -> None:
 
 
 def test_unnormalised_neighbouring_rows_are_the_mapped_file_itself(root: DataRoot) -> None:
-    stream = Stream.open("frog", root, ENCODER, normalize="none")
+    stream = open_stream("frog", root, ENCODER, normalize="none")
     assert isinstance(stream.tasks[0].train.features, np.memmap)
     assert not stream.tasks[0].train.features.flags.owndata
 
 
 def test_features_are_read_when_a_task_is_used_and_then_kept(root: DataRoot) -> None:
-    stream = Stream.open("all", root, ENCODER)
+    stream = open_stream("all", root, ENCODER)
     assert stream.dim == 3
     assert all("features" not in vars(task.train) for task in stream.tasks)
     assert stream.tasks[0].train.features is stream.tasks[0].train.features
@@ -402,7 +404,7 @@ def test_features_are_read_when_a_task_is_used_and_then_kept(root: DataRoot) -> 
 
 def test_the_fingerprint_changes_with_all_that_changes_the_numbers(root: DataRoot) -> None:
     def fingerprint(name: str = "cats,frog", **options: object) -> str:
-        return str(Stream.open(name, root, ENCODER, **options).provenance["fingerprint"])
+        return str(open_stream(name, root, ENCODER, **options).provenance["fingerprint"])
 
     base = fingerprint()
     assert fingerprint() == base == fingerprint("[cf]*")
@@ -435,7 +437,7 @@ def test_an_epoch_of_batches_holds_every_sample_exactly_once(n: int, batch: int,
 
 
 def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root: DataRoot) -> None:
-    part = Stream.open("frog", root, ENCODER, normalize="none").tasks[0].train
+    part = open_stream("frog", root, ENCODER, normalize="none").tasks[0].train
     before = np.array(part.features)
     orders = []
     for epoch in (0, 1):
@@ -452,7 +454,7 @@ def test_a_stream_can_be_made_by_hand() -> None:
     part = FeatureSet(np.zeros((4, 7), np.float32), np.zeros(4, np.int64))
     task = Task("t", "d", 0, ["only"], 0, part, part, part)
     with pytest.raises(FeaturesMissing, match="do not come from a data root"):
-        task.texts()
+        task.class_embeddings()
     stream = Stream("mine", "class-il", [task], "none", {})
     assert (stream.n_classes, stream.dim, len(part)) == (1, 7, 4)
     assert stream.describe()[0]["train"] == 4
@@ -462,7 +464,7 @@ def test_a_stream_can_be_made_by_hand() -> None:
 def test_the_real_features_make_a_stream_of_small_tasks(tmp_path: Path) -> None:
     root, encoder = DataRoot.open(tmp_path), "mobilenetv2.imagenet"
     import_npz_folder(SHARED, root, encoder, pad_to=1280)
-    stream = Stream.open("all", root, encoder, classes_per_task=12)
+    stream = open_stream("all", root, encoder, classes_per_task=12)
     assert (len(stream.tasks), stream.n_classes, stream.dim) == (32, 353, 1280)
     assert stream.provenance["counts"] == {"train": 15423, "dev": 1714, "test": 6270}
     with np.load(SHARED / "grocery.npz", allow_pickle=False) as file:

@@ -19,7 +19,7 @@ from autods.errors import FeaturesMissing, UsageError
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
-from autods.streams.stream import Stream
+from autods.streams.open import open_stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.cli.app import app
 from bmc.methods import METHODS, Method
@@ -317,7 +317,7 @@ def real_root(folder: Path, texts: bool) -> DataRoot:
 @pytest.mark.parametrize("order", ["paper", 1])
 def test_zero_shot_recognises_classes_by_their_names_in_any_order_and_cut(order, tmp_path):
     root = real_root(tmp_path, texts=True)
-    stream = Stream.open("birds,cats", root, ENCODER, order=order, classes_per_task=2)
+    stream = open_stream("birds,cats", root, ENCODER, order=order, classes_per_task=2)
     assert len(stream.tasks) == 5
     run(stream, "zero-shot", small_config(templates="plain"), tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -329,7 +329,7 @@ def test_zero_shot_recognises_classes_by_their_names_in_any_order_and_cut(order,
 def test_scores_of_zero_shot_are_cosines_of_feature_and_text():
     method = learned("zero-shot", STREAM, small_config())
     x = tensors(STREAM)[2].test.features
-    texts = np.concatenate([task.texts() for task in STREAM.tasks])
+    texts = np.concatenate([task.class_embeddings() for task in STREAM.tasks])
     for c in (0, 17, STREAM.n_classes - 1):
         text = torch.from_numpy(texts[c])
         expected = torch.cosine_similarity(x.float(), text[None], dim=1)
@@ -338,7 +338,7 @@ def test_scores_of_zero_shot_are_cosines_of_feature_and_text():
 
 def test_zero_shot_without_embedded_names_is_refused_before_anything_is_written(tmp_path):
     root = real_root(tmp_path / "root", texts=False)
-    stream = Stream.open("birds,cats", root, ENCODER)
+    stream = open_stream("birds,cats", root, ENCODER)
     with pytest.raises(UsageError, match=r"birds, cats.*embed-classes .*clip\.test") as caught:
         run(stream, "zero-shot", small_config(), tmp_path / "run")
     assert str(caught.value).endswith("Nothing was run.")

@@ -14,7 +14,8 @@ from small import small_config, small_stream
 
 from autods.core.files import locked
 from autods.errors import Busy, UsageError
-from autods.streams.stream import FeatureSet, Stream
+from autods.streams.feature_set import FeatureSet
+from autods.streams.stream import Stream
 from bmc.runs import identity, run
 from bmc.runs.folder import CheckpointError, RunExists, RunMismatch
 

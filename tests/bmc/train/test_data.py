@@ -7,7 +7,7 @@ import torch
 from small import CPU, small_stream, tensors
 
 from autods.errors import UsageError
-from autods.streams.stream import FeatureSet
+from autods.streams.feature_set import FeatureSet
 from bmc.train.data import TaskTensors, check_samples, joined, take, to_tensors
 
 STREAM = small_stream()
