@@ -8,12 +8,34 @@ to do next. The command line prints it without a traceback and exits with
 from __future__ import annotations
 
 import re
+from typing import Self
+
+FETCH_AGAIN = "Delete the file and fetch the dataset again."
 
 
 class AutodsError(Exception):
     """Base of all errors that are reported to a user as one message."""
 
     exit_code = 1
+
+    @classmethod
+    def at(
+        cls, where: str, expected: str, got: object, correct: str = "", *, step: str = ""
+    ) -> Self:
+        """Return the error of content that was not indexed, with all four parts of its message.
+
+        Parameters
+        ----------
+        where
+            File, line or member.
+        correct
+            Key of the manifest to correct, which is the usual next step.
+        step
+            Another next step.
+        """
+        in_key = f"'{correct}' in " if correct else ""
+        step = step or f"Correct {in_key}the manifest."
+        return cls(f"{where}: expected {expected}, got {got}; nothing was indexed. {step}")
 
 
 class UsageError(AutodsError):

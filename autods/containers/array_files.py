@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers.array_specs import ArrayFile, ArrayFormat, format_of
-from autods.errors import AutodsError, LayoutError, UnsafePickle
+from autods.errors import FETCH_AGAIN, AutodsError, LayoutError, UnsafePickle
 
 if TYPE_CHECKING:
     from autods.containers.base import Container
@@ -81,10 +81,8 @@ def read_struct(data: bytes, shown: str, variable: str) -> list[dict[str, str]]:
     """
     array = np.atleast_1d(load(_unpacked(data, shown), "mat", variable, shown))
     if array.dtype.names is None:
-        raise LayoutError(
-            f"{shown}: {variable}: expected a struct array, got {array.dtype} of shape "
-            f"{array.shape}; nothing was indexed. Correct 'variable' in the manifest."
-        )
+        got = f"{array.dtype} of shape {array.shape}"
+        raise LayoutError.at(f"{shown}: {variable}", "a struct array", got, "variable")
     return [
         {
             field: " ".join(_texts(np.atleast_1d(record[field]), f"{shown}: {variable}: {field}"))
@@ -136,24 +134,19 @@ def idx_header(handle: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
 
 def no_variable(shown: str, variable: str, known: Iterable[str]) -> LayoutError:
     """Build the error for a file without the variable the manifest names."""
-    return LayoutError(
-        f"{shown}: expected a variable '{variable}', got {', '.join(sorted(known)) or 'none'}; "
-        "nothing was indexed. Correct 'variable' in the manifest."
-    )
+    got = ", ".join(sorted(known)) or "none"
+    return LayoutError.at(shown, f"a variable '{variable}'", got, "variable")
 
 
 def unreadable(shown: str, kind: ArrayFormat, error: Exception) -> LayoutError:
     """Build the error for a file that is not of its format, or damaged."""
     names = {"mat": "MATLAB file up to version 7", "hdf5": "HDF5 file", "idx": "idx file"}
-    advice = "Delete the file and fetch the dataset again."
+    advice = FETCH_AGAIN
     if isinstance(error, NotImplementedError):  # scipy's word for version 7.3
         error = NotImplementedError("version 7.3")
         advice = "It is an HDF5 file: give 'format: hdf5' in the manifest, and axes in reverse."
-    return LayoutError(
-        f"{shown}: expected {'an' if kind in ('hdf5', 'idx') else 'a'} "
-        f"{names.get(kind, kind + ' file')}, got {error or type(error).__name__}; nothing was "
-        f"indexed. {advice}"
-    )
+    expected = f"{'an' if kind in ('hdf5', 'idx') else 'a'} {names.get(kind, kind + ' file')}"
+    return LayoutError.at(shown, expected, error or type(error).__name__, step=advice)
 
 
 def _load_mat(handle: BinaryIO, variable: str, shown: str) -> Array:
@@ -187,10 +180,8 @@ def _load_pickle(handle: BinaryIO, variable: str | None, shown: str) -> Any:
     if variable is None:
         return content
     if not isinstance(content, dict):
-        raise LayoutError(
-            f"{shown}: expected a pickled dictionary with '{variable}', got "
-            f"{type(content).__name__}; nothing was indexed. Correct 'variable' in the manifest."
-        )
+        expected = f"a pickled dictionary with '{variable}'"
+        raise LayoutError.at(shown, expected, type(content).__name__, "variable")
     for key in (variable, variable.encode()):  # Python 2 wrote bytes
         if key in content:
             return content[key]
@@ -201,10 +192,7 @@ def _texts(value: Any, shown: str) -> list[str]:
     if isinstance(value, np.ndarray):
         value = value.ravel().tolist()
     if not isinstance(value, list | tuple):
-        raise LayoutError(
-            f"{shown}: expected a list or array, got {type(value).__name__}; nothing was indexed. "
-            "Correct the manifest."
-        )
+        raise LayoutError.at(shown, "a list or array", type(value).__name__, "variable")
     return [_text(item, f"{shown}: element {number}") for number, item in enumerate(value)]
 
 
@@ -221,10 +209,8 @@ def _text(value: Any, shown: str) -> str:
         return str(int(value))
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)
-    raise LayoutError(
-        f"{shown}: expected one text or number, got {str(value)[:40] or 'nothing'} "
-        f"({type(value).__name__}); nothing was indexed. Correct 'variable' in the manifest."
-    )
+    got = f"{str(value)[:40] or 'nothing'} ({type(value).__name__})"
+    raise LayoutError.at(shown, "one text or number", got, "variable")
 
 
 def _format(shown: str) -> ArrayFormat:
@@ -241,10 +227,7 @@ def _unpacked(data: bytes, shown: str) -> BinaryIO:
         with gzip.open(io.BytesIO(data)) as packed:
             content = packed.read(LABEL_BYTES + 1)
     except (EOFError, OSError, zlib.error) as error:
-        raise LayoutError(
-            f"{shown}: expected a gzip file, got {error}; nothing was indexed. Delete the file "
-            "and fetch the dataset again."
-        ) from None
+        raise LayoutError.at(shown, "a gzip file", error, step=FETCH_AGAIN) from None
     _check_size(len(content), shown)
     return io.BytesIO(content)
 
@@ -257,7 +240,4 @@ def _size(handle: BinaryIO) -> int:
 
 def _check_size(size: int, shown: str) -> None:
     if size > LABEL_BYTES:
-        raise LayoutError(
-            f"{shown}: expected labels, got {size:,} bytes in one array; nothing was indexed. "
-            "Correct 'labels' in the manifest."
-        )
+        raise LayoutError.at(shown, "labels", f"{size:,} bytes in one array", "labels")

@@ -62,10 +62,8 @@ def array_members(
     unique = sorted(set(arrays), key=lambda s: (s.name, str(s)))  # tasks may share images
     for one, other in pairwise(unique):
         if one.name == other.name:
-            raise LayoutError(
-                f"{one.shown}: expected one array of images in a file, got '{one.variable}' and "
-                f"'{other.variable}'; nothing was indexed. Correct 'images' in the manifest."
-            )
+            got = f"'{one.variable}' and '{other.variable}'"
+            raise LayoutError.at(one.shown, "one array of images in a file", got, "images")
     target = location_path(root, dataset, file, Location.ARRAYS)
 
     def make(temporary: Path) -> None:
@@ -192,16 +190,16 @@ def _checked(spec: ArrayImages, array: Array) -> Array:
 def _check(spec: ArrayImages, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Refuse an array that is not uint8, or not of the axes that the manifest says."""
     where = spec.shown if spec.variable is None else f"{spec.shown}: {spec.variable}"
-    got = f"got {dtype} of shape {tuple(shape)}; nothing was indexed. Correct"
+    got = f"{dtype} of shape {tuple(shape)}"
     if dtype != np.uint8:
-        raise LayoutError(f"{where}: expected images of type uint8, {got} 'images'.")
+        raise LayoutError.at(where, "images of type uint8", got, "images")
     stored = (shape[0], *spec.shape) if spec.shape and shape else tuple(shape)
     if len(stored) != len(spec.axes) or int(np.prod(stored)) != int(np.prod(shape)):
         wanted = f"axes {spec.axes}" + (f" from rows of {list(spec.shape)}" if spec.shape else "")
-        raise LayoutError(f"{where}: expected {wanted}, {got} 'axes' and 'shape'.")
+        raise LayoutError.at(where, wanted, got, step="Correct 'axes' and 'shape'.")
     channels = stored[spec.axes.index("C")] if "C" in spec.axes else 1
     if channels not in MAGIC:
-        raise LayoutError(f"{where}: expected 1 or 3 channels, {got} 'axes'.")
+        raise LayoutError.at(where, "1 or 3 channels", got, "axes")
 
 
 def _as_images(spec: ArrayImages, block: Array) -> npt.NDArray[np.uint8]:

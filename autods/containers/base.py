@@ -78,9 +78,9 @@ def plain_name(archive: Path, name: str) -> str | None:
             "path without '..'; nothing of the archive was used. Do not trust this archive."
         ) from None
     if (readable := printable(name)) != name:
-        raise ContainerError(
-            f"{archive}: member '{readable}': expected a name in UTF-8; nothing was indexed. "
-            "Rename the file where it comes from and correct the checksum in the manifest."
+        step = "Rename the file where it comes from and correct the checksum in the manifest."
+        raise ContainerError.at(
+            f"{archive}: member '{readable}'", "a name in UTF-8", "other bytes", step=step
         )
     name = name.removeprefix("./")
     parts = name.split("/")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from autods.containers.array_specs import ParquetImages
-from autods.errors import LayoutError
+from autods.errors import FETCH_AGAIN, LayoutError
 
 if TYPE_CHECKING:
     from autods.containers.base import Container
@@ -39,35 +39,26 @@ def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[
                 for value in batch.column(0).to_pylist():
                     data = value.get("bytes") if isinstance(value, dict) else value
                     if not data:
-                        raise LayoutError(
-                            f"{spec.shown}: row {row}: expected the bytes of an image, got none; "
-                            "nothing was indexed. Correct 'image' in the manifest."
-                        )
+                        where, expected = f"{spec.shown}: row {row}", "the bytes of an image"
+                        raise LayoutError.at(where, expected, "none", "image")
                     yield f"{spec.file}/{row:07d}.{_suffix(data)}", data
                     row += 1
         except pa.ArrowException as error:
-            raise LayoutError(
-                f"{spec.shown}: expected a Parquet file, got {error}; nothing was indexed. Delete "
-                "the file and fetch the dataset again."
-            ) from None
+            raise LayoutError.at(spec.shown, "a Parquet file", error, step=FETCH_AGAIN) from None
 
 
 def _check(spec: ParquetImages, schema: Any) -> None:
     import pyarrow as pa
 
     if spec.column not in schema.names:
-        raise LayoutError(
-            f"{spec.shown}: expected a column '{spec.column}', got {', '.join(schema.names)}; "
-            "nothing was indexed. Correct 'image' in the manifest."
-        )
+        got = ", ".join(schema.names)
+        raise LayoutError.at(spec.shown, f"a column '{spec.column}'", got, "image")
     kind = schema.field(spec.column).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise LayoutError(
-            f"{spec.shown}: {spec.column}: expected bytes, or a struct with 'bytes', got {kind}; "
-            "nothing was indexed. Correct 'image' in the manifest."
-        )
+        where, expected = f"{spec.shown}: {spec.column}", "bytes, or a struct with 'bytes'"
+        raise LayoutError.at(where, expected, kind, "image")
 
 
 def _suffix(data: bytes) -> str:

@@ -97,7 +97,6 @@ def _number(source: BinaryIO) -> int:
 
 
 def _refused(shown: Path, what: str) -> ContainerError:
-    return ContainerError(
-        f"{shown}: expected a whole RAR archive that can be read without a password, got {what}; "
-        "nothing was indexed. Repack it as a zip or tar and correct the manifest."
-    )
+    expected = "a whole RAR archive that can be read without a password"
+    step = "Repack it as a zip or tar and correct the manifest."
+    return ContainerError.at(str(shown), expected, what, step=step)

@@ -110,7 +110,6 @@ def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, bas
 
 
 def _refused(path: Path, info: zipfile.ZipInfo, how: str) -> ContainerError:
-    return ContainerError(
-        f"{path}: member '{info.filename}': expected stored, deflated or deflate64 data, got "
-        f"{how}; nothing was indexed. Repack the archive as a plain zip and correct the manifest."
-    )
+    step = "Repack the archive as a plain zip and correct the manifest."
+    where, expected = f"{path}: member '{info.filename}'", "stored, deflated or deflate64 data"
+    return ContainerError.at(where, expected, how, step=step)

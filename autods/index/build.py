@@ -141,10 +141,8 @@ def _merge(first: RawSample, second: RawSample) -> RawSample:
     ]
     for what, one, two in pairs:
         if one is not None and two is not None and one != two:
-            raise LayoutError(
-                f"{first.file}/{first.member}: {what}: expected one value, got '{one}' and "
-                f"'{two}'; nothing was indexed. Correct the layout in the manifest."
-            )
+            where, got = f"{first.file}/{first.member}: {what}", f"'{one}' and '{two}'"
+            raise LayoutError.at(where, "one value", got, "layout")
     return replace(
         first,
         labels={**first.labels, **second.labels},

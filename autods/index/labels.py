@@ -65,10 +65,11 @@ def number_labels(
     number = {key: numbers.get(form, -1) for key, form in composed.items()}
     if strange := {key for key, value in number.items() if value < 0}:
         sample = next(s for s in samples if s.labels.get(task) in strange)
-        raise LayoutError(
-            f"{sample.file}/{sample.member}: task '{task}': label '{sample.labels[task]}' is not "
-            f"among the {len(numbers)} the manifest knows ({', '.join(list(numbers)[:5])}, ...); "
-            "nothing was indexed. Correct 'classes', 'keys' or 'labels' in the manifest."
+        raise LayoutError.at(
+            f"{sample.file}/{sample.member}: task '{task}'",
+            f"one of {len(numbers)} labels of the manifest ({', '.join(list(numbers)[:5])}, ...)",
+            f"label '{sample.labels[task]}'",
+            step="Correct 'classes', 'keys' or 'labels' in the manifest.",
         )
     return TaskLabels(names, np.array([-1 if k is None else number[k] for k in keys], np.int32))
 
@@ -206,10 +207,8 @@ def _check_names(protocol: str, rule: SplitRule, official: Sequence[str | None])
     for name in [*rule.train, *rule.dev, *rule.test]:
         if name not in found:
             known = ", ".join(sorted(f"'{split}'" for split in found if split is not None))
-            raise LayoutError(
-                f"splits: {protocol}: expected samples of the official split '{name}', got "
-                f"splits {known or 'none at all'}; nothing was indexed. Correct the manifest."
-            )
+            expected, got = f"samples of the official split '{name}'", known or "none at all"
+            raise LayoutError.at(f"splits: {protocol}", expected, got, "splits")
 
 
 def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
@@ -232,20 +231,16 @@ def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
     found = rows(table, container, spec.delimiter, width if spec.delimiter is None else None)
     for position, row in enumerate(found):
         if width > len(row.cells):
-            raise LayoutError(
-                f"{table.shown}: line {row.line}: expected columns {spec.key} and {spec.name} "
-                f"(counted from 0), got {len(row.cells)} columns; nothing was indexed. Correct "
-                "'classes' in the manifest."
-            )
+            expected = f"columns {spec.key} and {spec.name} (counted from 0)"
+            got = f"{len(row.cells)} columns"
+            raise LayoutError.at(table.at(row.line), expected, got, "classes")
         if position == 0 and spec.header:
             continue
         key = _composed(_shifted(row.cells[spec.key], spec, table, row.line))
         name = _composed(_taken(row.cells[spec.name], pattern, spec, table, row.line))
         if names.setdefault(key, name) != name:
-            raise LayoutError(
-                f"{table.shown}: line {row.line}: expected one class name for key '{key}', got "
-                f"'{names[key]}' and '{name}'; nothing was indexed. Correct the manifest."
-            )
+            expected, got = f"one class name for key '{key}'", f"'{names[key]}' and '{name}'"
+            raise LayoutError.at(table.at(row.line), expected, got, "classes")
     return names
 
 
@@ -253,10 +248,7 @@ def _shifted(key: str, spec: ClassTable, table: TextFile, line: int) -> str:
     if not spec.key_offset:
         return key
     if not key.isdecimal():
-        raise LayoutError(
-            f"{table.shown}: line {line}: expected a number as key, got '{key}'; nothing was "
-            "indexed. Correct 'classes' in the manifest."
-        )
+        raise LayoutError.at(table.at(line), "a number as key", f"'{key}'", "classes")
     return str(int(key) + spec.key_offset)
 
 
@@ -264,10 +256,7 @@ def _taken(cell: str, pattern: Pattern, spec: ClassTable, table: TextFile, line:
     if spec.take is None:
         return cell
     if (values := pattern.match(cell)) is None:
-        raise LayoutError(
-            f"{table.shown}: line {line}: expected '{cell}' to match '{spec.take}'; nothing was "
-            "indexed. Correct 'take' in the manifest."
-        )
+        raise LayoutError.at(table.at(line), f"a match of '{spec.take}'", f"'{cell}'", "take")
     return values["name"]
 
 

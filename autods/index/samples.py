@@ -276,8 +276,9 @@ def _check_fetched(manifest: Manifest, root: DataRoot) -> None:
     """Refuse archives that fetch has not verified by the checksums of this very manifest."""
     if missing := missing_files(manifest, root):
         folder = root.dataset(manifest.name) / "archives"
-        raise ContainerError(
-            f"{folder}: expected the files of the manifest, fetched and verified; not so: "
-            f"{', '.join(missing)}; nothing was indexed. Run 'autods fetch {manifest.name}' first "
-            "(it keeps or checks what is there already)."
+        raise ContainerError.at(
+            str(folder),
+            "the files of the manifest, fetched and verified",
+            f"all but {', '.join(missing)}",
+            step=f"Run 'autods fetch {manifest.name}' first (it keeps or checks what is there).",
         )

@@ -85,10 +85,11 @@ def _samples(
     for task, source in part.labels.items():
         labels.append(read_labels(source, containers[source.file]))
         if len(labels[-1]) != len(images):
-            raise LayoutError(
-                f"{part.images.shown}: task '{task}': expected a label for each of the "
-                f"{len(images)} images, got {len(labels[-1])} in {source.shown}; nothing was "
-                "indexed. Correct 'images' or 'labels' in the manifest."
+            raise LayoutError.at(
+                f"{part.images.shown}: task '{task}'",
+                f"a label for each of the {len(images)} images",
+                f"{len(labels[-1])} in {source.shown}",
+                step="Correct 'images' or 'labels' in the manifest.",
             )
     shared = Shared(part.labels)
     for name, *keys in zip(images, *labels, strict=True):

@@ -104,13 +104,13 @@ class PathLabels(Layout):
                 group = None if self.group is None else grouped(values)
                 yield RawSample(file, name, labels, listed.pop(name, split), group)
             if not matched:
-                raise self._nothing(file, names)
+                near = f"such as '{names[len(names) // 2]}'" if names else "the file is empty"
+                got = f"none among {len(names)} members, {near}"
+                raise LayoutError.at(file, f"images that match '{self.pattern}'", got, "pattern")
         if listed:
-            raise LayoutError(
-                f"expected images for all lines of the lists of splits, got none for "
-                f"{len(listed)}, for example '{next(iter(listed))}'; nothing was indexed. Correct "
-                "'split_lists' in the manifest."
-            )
+            got = f"none for {len(listed)}, for example '{next(iter(listed))}'"
+            files = ", ".join(entry.shown for entry in self.split_lists)
+            raise LayoutError.at(files, "an image for each line", got, "split_lists")
 
     def _listed(self, containers: Mapping[str, Container]) -> dict[str, str | None]:
         """Return image path to official split, of all lists; none may contradict another."""
@@ -120,19 +120,10 @@ class PathLabels(Layout):
             for row in rows(entry, containers[entry.file], None, 1):
                 split = splits.setdefault(path({"line": row.cells[0]}), entry.split)
                 if split != entry.split:
-                    raise LayoutError(
-                        f"{entry.shown}: line {row.line}: expected '{row.cells[0]}' in the list of "
-                        f"one split, got '{split}' and '{entry.split}'; nothing was indexed. "
-                        "Correct 'split_lists' in the manifest."
-                    )
+                    expected = f"'{row.cells[0]}' in the list of one split"
+                    got = f"'{split}' and '{entry.split}'"
+                    raise LayoutError.at(entry.at(row.line), expected, got, "split_lists")
         return splits
-
-    def _nothing(self, file: str, names: list[str]) -> LayoutError:
-        near = f"such as '{names[len(names) // 2]}'" if names else "the file is empty"
-        return LayoutError(
-            f"{file}: expected images that match '{self.pattern}', got none among "
-            f"{len(names)} members, {near}; nothing was indexed. Correct 'pattern' in the manifest."
-        )
 
     def _kept(self, name: str) -> bool:
         return is_image(name, None if self.suffixes is None else tuple(self.suffixes))

@@ -50,20 +50,16 @@ class Join(TextFile):
         """
         columns, table = self._read(container)
         if twice := known.intersection(columns) - {self.by, ""}:
-            raise LayoutError(
-                f"{self.shown}: expected column '{min(twice)}' in one table, got it in both it and "
-                f"{other.shown}; nothing was indexed. Name its columns anew in 'join'."
-            )
+            expected, got = f"column '{min(twice)}' in one table", f"it in {other.shown} too"
+            raise LayoutError.at(self.shown, expected, got, step="Rename its columns in 'join'.")
         known.update(columns)
 
         def add(row: Row, values: dict[str, str]) -> None:
             key = values.get(self.by)
             if key is None or key not in table:
+                expected = f"a partner in {self.shown} by column '{self.by}'"
                 got = f"no row for '{key}'" if key is not None else "no such column"
-                raise LayoutError(
-                    f"{other.shown}: line {row.line}: expected a partner in {self.shown} by column "
-                    f"'{self.by}', got {got}; nothing was indexed. Correct 'join' in the manifest."
-                )
+                raise LayoutError.at(other.at(row.line), expected, got, "join")
             values.update(table[key])
 
         return add
@@ -77,16 +73,12 @@ class Join(TextFile):
         first = None if self.columns else next(found, None)
         columns = checked_columns(self, self.columns or (first.cells if first else []))
         if self.by not in columns:
-            raise LayoutError(
-                f"{self.shown}: expected a column '{self.by}', got {', '.join(columns) or 'none'}; "
-                "nothing was indexed. Correct 'join' in the manifest."
-            )
+            got = ", ".join(columns) or "none"
+            raise LayoutError.at(self.shown, f"a column '{self.by}'", got, "join")
         table: dict[str, dict[str, str]] = {}
         for row in found:
             values = dict(zip(columns, row.cells, strict=True))
             if table.setdefault(values[self.by], values) is not values:
-                raise LayoutError(
-                    f"{self.shown}: line {row.line}: expected each '{self.by}' once, got "
-                    f"'{values[self.by]}' again; nothing was indexed. Correct 'join'."
-                )
+                expected, got = f"each '{self.by}' once", f"'{values[self.by]}' again"
+                raise LayoutError.at(self.at(row.line), expected, got, "join")
         return columns, table

@@ -78,8 +78,6 @@ class ListFiles(ListedSamples):
             read_struct(entry.data(container), entry.shown, entry.variable), start=1
         ):
             if missing := [name for name in self.columns if name not in record]:
-                raise LayoutError(
-                    f"{entry.shown}: {entry.variable}: expected a field '{missing[0]}', got "
-                    f"{', '.join(record)}; nothing was indexed. Correct 'columns' in the manifest."
-                )
+                where = f"{entry.shown}: {entry.variable}"
+                raise LayoutError.at(where, f"a field '{missing[0]}'", ", ".join(record), "columns")
             yield Row(line, [record[name] for name in self.columns])

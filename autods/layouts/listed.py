@@ -134,10 +134,7 @@ class ListedSamples(Layout):
             group = None if self.group is None else grouped(values)
             yield RawSample(self.file, find(row, name, values), shared(keys), part, group)
         if first:
-            raise LayoutError(
-                f"{table.shown}: expected at least one row, got none; nothing was indexed. "
-                "Correct the manifest."
-            )
+            raise LayoutError.at(table.shown, "at least one row", "none")
 
     def check_templates(self, known: Collection[str], *splits: str | None) -> None:
         """Raise `ValueError` for a template with a field that is not ``known``."""
@@ -176,11 +173,8 @@ class ListedSamples(Layout):
         def take(row: Row, values: dict[str, str]) -> None:
             taken = pattern.match(values.get(column, ""))
             if taken is None:
-                raise LayoutError(
-                    f"{table.shown}: line {row.line}: expected column '{column}' to match "
-                    f"'{text}', got '{values.get(column)}'; nothing was indexed. Correct 'take' "
-                    "in the manifest."
-                )
+                expected, got = f"column '{column}' to match '{text}'", f"'{values.get(column)}'"
+                raise LayoutError.at(table.at(row.line), expected, got, "take")
             values.update(taken)
 
         return take
@@ -195,7 +189,7 @@ class ListedSamples(Layout):
                 try:
                     return container.find(name).name
                 except ContainerError:
-                    raise self._missing(table, row, name, "has no such member") from None
+                    raise self._missing(table, row, name, "no such member") from None
 
             return exact
         members, stands_for = self._candidates(container), compile_template(self.path)
@@ -203,7 +197,7 @@ class ListedSamples(Layout):
         def matching(row: Row, name: str, values: Mapping[str, str]) -> str:
             names = [n for n in members.get(_last(name), []) if stands_for(n, values)]
             if len(names) != 1:
-                got = f"has {' and '.join(names[:2])}" if names else "has no such member"
+                got = " and ".join(names[:2]) or "no such member"
                 raise self._missing(table, row, name, got)
             return names[0]
 
@@ -219,10 +213,7 @@ class ListedSamples(Layout):
         return members
 
     def _missing(self, table: TextFile, row: Row, name: str, got: str) -> LayoutError:
-        return LayoutError(
-            f"{table.shown}: line {row.line}: expected image '{name}' in {self.file}, which "
-            f"{got}; nothing was indexed. Correct 'path' in the manifest."
-        )
+        return LayoutError.at(table.at(row.line), f"image '{name}' in {self.file}", got, "path")
 
 
 def _last(path: str) -> str:

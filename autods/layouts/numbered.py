@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from autods.containers import Container
 from autods.core.patterns import Pattern
-from autods.errors import LayoutError
+from autods.errors import FETCH_AGAIN, LayoutError
 from autods.layouts.base import Layout, RawSample, is_image
 from autods.layouts.tables import TextFile, rows
 
@@ -46,18 +46,13 @@ class MatSplits(BaseModel):
         try:
             content = loadmat(io.BytesIO(data))
         except Exception as error:  # a damaged file makes the reader fail in many ways
-            raise LayoutError(
-                f"{shown}: expected a MATLAB file up to version 7, got {error}; nothing was "
-                "indexed. Delete the file and fetch the dataset again."
-            ) from None
+            expected = "a MATLAB file up to version 7"
+            raise LayoutError.at(shown, expected, error, step=FETCH_AGAIN) from None
         for split, variables in self.variables.items():
             for variable in variables:
                 if variable not in content:
                     known = ", ".join(sorted(name for name in content if name[0] != "_"))
-                    raise LayoutError(
-                        f"{shown}: expected a variable '{variable}', got {known}; nothing was "
-                        "indexed. Correct 'splits' in the manifest."
-                    )
+                    raise LayoutError.at(shown, f"a variable '{variable}'", known, "splits")
                 # Unsigned in the file: cast before anybody subtracts.
                 for number in np.ravel(content[variable]).astype(np.int64).tolist():
                     yield split, number
@@ -114,16 +109,12 @@ class Numbered(Layout):
         splits: dict[int, str] = {}
         for split, number in self._numbers(containers):
             if number not in images:
-                raise LayoutError(
-                    f"{self.file}: expected image number {number} of official split '{split}', "
-                    f"got no file that matches '{self.pattern}' with it; nothing was indexed. "
-                    "Correct 'pattern' in the manifest."
-                )
+                expected = f"image number {number} of official split '{split}'"
+                got = f"no file that matches '{self.pattern}' with it"
+                raise LayoutError.at(self.file, expected, got, "pattern")
             if splits.setdefault(number, split) != split:
-                raise LayoutError(
-                    f"{self.file}: {images[number]}: expected one official split, got "
-                    f"'{splits[number]}' and '{split}'; nothing was indexed. Correct the manifest."
-                )
+                where, got = f"{self.file}: {images[number]}", f"'{splits[number]}' and '{split}'"
+                raise LayoutError.at(where, "one official split", got, "splits")
         for number, member in images.items():
             label = str((number - self.first) // self.per_class)
             labels = dict.fromkeys(self.tasks, label)
@@ -135,10 +126,8 @@ class Numbered(Layout):
         for split, table in self.split_lists.items():
             for row in rows(table, containers[table.file], None, 1):
                 if not row.cells[0].isdecimal():
-                    raise LayoutError(
-                        f"{table.shown}: line {row.line}: expected the number of an image, got "
-                        f"'{row.cells[0]}'; nothing was indexed. Correct the manifest."
-                    )
+                    where, got = table.at(row.line), f"'{row.cells[0]}'"
+                    raise LayoutError.at(where, "the number of an image", got, "split_lists")
                 yield split, int(row.cells[0])
 
     def _images(self, container: Container) -> dict[int, str]:
@@ -149,18 +138,13 @@ class Numbered(Layout):
             if found is None or not is_image(name):
                 continue
             if not found["number"].isdecimal() or int(found["number"]) < self.first:
-                raise LayoutError(
-                    f"{self.file}: {name}: expected a number from {self.first} on, got "
-                    f"'{found['number']}'; nothing was indexed. Correct 'pattern' in the manifest."
-                )
+                expected, got = f"a number from {self.first} on", f"'{found['number']}'"
+                raise LayoutError.at(f"{self.file}: {name}", expected, got, "pattern")
             if images.setdefault(int(found["number"]), name) != name:
-                raise LayoutError(
-                    f"{self.file}: {name}: expected each number once, got it again after "
-                    f"'{images[int(found['number'])]}'; nothing was indexed."
-                )
+                got = f"it again after '{images[int(found['number'])]}'"
+                raise LayoutError.at(f"{self.file}: {name}", "each number once", got, "pattern")
         if not images:
-            raise LayoutError(
-                f"{self.file}: expected images that match '{self.pattern}', got none among "
-                f"{len(container.members())} members; nothing was indexed. Correct the manifest."
-            )
+            expected = f"images that match '{self.pattern}'"
+            got = f"none among {len(container.members())} members"
+            raise LayoutError.at(self.file, expected, got, "pattern")
         return images

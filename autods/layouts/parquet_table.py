@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
 from autods.core.strict import Strict
-from autods.errors import LayoutError
+from autods.errors import FETCH_AGAIN, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
 
 
@@ -90,15 +90,9 @@ class ParquetTable(Layout):
             try:
                 opened = pq.ParquetFile(handle)
                 if column not in opened.schema_arrow.names:
-                    raise LayoutError(
-                        f"{file}: expected a column '{column}', got "
-                        f"{', '.join(opened.schema_arrow.names)}; nothing was indexed. Correct "
-                        "'labels' in the manifest."
-                    )
+                    got = ", ".join(opened.schema_arrow.names)
+                    raise LayoutError.at(file, f"a column '{column}'", got, "labels")
                 values = opened.read(columns=[column]).column(0).to_pylist()
             except pa.ArrowException as error:
-                raise LayoutError(
-                    f"{file}: expected a Parquet file, got {error}; nothing was indexed. Delete "
-                    "the file and fetch the dataset again."
-                ) from None
+                raise LayoutError.at(file, "a Parquet file", error, step=FETCH_AGAIN) from None
         return ["" if value is None else str(value) for value in values]

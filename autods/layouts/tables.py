@@ -36,6 +36,10 @@ class TextFile(BaseModel):
         """Name of the file for messages."""
         return self.file if self.member is None else f"{self.file}/{self.member}"
 
+    def at(self, line: int) -> str:
+        """Return file and line for messages."""
+        return f"{self.shown}: line {line}"
+
     def data(self, container: Container) -> bytes:
         """Return the content; raise `LayoutError` unless there is exactly one such member."""
         member = self.member or self.file
@@ -43,17 +47,12 @@ class TextFile(BaseModel):
             pattern = compile_pattern(member)
             found = [m.name for m in container.members() if pattern.fullmatch(m.name)]
             if len(found) != 1:
-                raise LayoutError(
-                    f"{self.shown}: expected exactly one member of this name, got "
-                    f"{', '.join(found[:3]) or 'none'}; nothing was indexed. Correct 'member' in "
-                    "the manifest."
-                )
+                got = ", ".join(found[:3]) or "none"
+                raise LayoutError.at(self.shown, "exactly one member of this name", got, "member")
             member = found[0]
         if (size := container.find(member).size) > TEXT_BYTES:
-            raise LayoutError(
-                f"{self.shown}: expected a table of up to {TEXT_BYTES:,} bytes, got {size:,}; "
-                "nothing was indexed. Correct the manifest."
-            )
+            expected = f"a table of up to {TEXT_BYTES:,} bytes"
+            raise LayoutError.at(self.shown, expected, f"{size:,}", "member")
         return container.read(member)
 
     def text(self, container: Container) -> str:
@@ -61,10 +60,8 @@ class TextFile(BaseModel):
         try:
             return self.data(container).decode(self.encoding)
         except (UnicodeDecodeError, LookupError) as error:
-            raise LayoutError(
-                f"{self.shown}: expected text in {self.encoding}, got {error}; nothing was "
-                "indexed. Correct 'encoding' in the manifest."
-            ) from None
+            expected = f"text in {self.encoding}"
+            raise LayoutError.at(self.shown, expected, error, "encoding") from None
 
 
 class Row(NamedTuple):
@@ -78,10 +75,8 @@ def checked_columns(table: TextFile, columns: list[str]) -> list[str]:
     """Return the columns of a table; raise `LayoutError` if one name stands for two."""
     for position, name in enumerate(columns):
         if name and name in columns[:position]:
-            raise LayoutError(
-                f"{table.shown}: expected column '{name}' once, got it twice; nothing was indexed. "
-                "Name the columns in the manifest."
-            )
+            step = "Name the columns in the manifest."
+            raise LayoutError.at(table.shown, f"column '{name}' once", "it twice", step=step)
     return columns
 
 
@@ -115,16 +110,11 @@ def rows(
                 continue
             columns = columns or len(cells)
             if len(cells) != columns:
-                raise LayoutError(
-                    f"{table.shown}: line {line}: expected {columns} columns, got {len(cells)}: "
-                    f"{cells}; nothing was indexed. Correct the columns in the manifest."
-                )
+                expected, got = f"{columns} columns", f"{len(cells)}: {cells}"
+                raise LayoutError.at(table.at(line), expected, got, "columns")
             yield Row(line, [cell.strip(BLANKS) for cell in cells])
     except csv.Error as error:
-        raise LayoutError(
-            f"{table.shown}: expected a table of delimited text, got {error}; nothing was "
-            "indexed. Correct the manifest."
-        ) from None
+        raise LayoutError.at(table.shown, "a table of delimited text", error) from None
 
 
 def _split(

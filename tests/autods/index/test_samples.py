@@ -94,14 +94,14 @@ def test_dev_may_be_an_official_split(tmp_path):
 
 
 def test_an_official_split_that_does_not_occur_is_an_error(tmp_path):
-    with pytest.raises(LayoutError, match="'Test', got splits 'test', 'train', 'val'"):
+    with pytest.raises(LayoutError, match="'Test', got 'test', 'train', 'val'"):
         indexed(tmp_path, splits={"clean": {**OFFICIAL, "test": ["Test"]}})
 
 
 def test_classes_may_be_listed_in_their_own_order(tmp_path):
     _, index = indexed(tmp_path, tasks={"class": {"classes": ["dog", "bird", "cat"]}})
     assert np.unique(index.labels()).tolist() == [0, 2]
-    with pytest.raises(LayoutError, match="label 'cat' is not among the 1 the manifest knows"):
+    with pytest.raises(LayoutError, match="expected one of 1 labels .*, got label 'cat'"):
         indexed(tmp_path / "b", tasks={"class": {"classes": ["dog"]}})
 
 
@@ -128,7 +128,7 @@ def test_a_table_whose_keys_are_numbers_gives_their_order_and_a_pattern_takes_th
     assert index.classes["class"] == ["cat", "dog"]
     assert index.labels().tolist() == [1, 0]
     tasks = {"class": {"classes": {**spec, "take": "c/{name}/*"}}}
-    with pytest.raises(LayoutError, match=r"line 1: expected 'b/dog/1' to match 'c/\{name\}/"):
+    with pytest.raises(LayoutError, match=r"line 1: .* 'c/\{name\}/\*', got 'b/dog/1'"):
         indexed(tmp_path / "b", layout=layout, members=members, tasks=tasks, splits=drawn)
 
 
@@ -155,7 +155,7 @@ def test_one_name_in_two_forms_of_unicode_is_one_class(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (b"key,name\ndog,pet\n", "label 'cat' is not among"),
+        (b"key,name\ndog,pet\n", "got label 'cat'"),
         (b"key,name\ndog,pet\ndog,wild\ncat,pet\n", "line 3: expected one class name"),
         (b"key\ndog\n", "line 1: expected columns 0 and 1"),
     ],

@@ -83,7 +83,7 @@ def test_a_join_without_exactly_one_partner_is_an_error(tmp_path, flags, message
     [
         (b"id,kind,kind\n1,cat,dog\n", b"id,part\n1,x\n", "table.csv: .* column 'kind' once"),
         (b"id,kind\n1,cat\n", b"id,part,part\n1,x,y\n", "part.csv: .* column 'part' once"),
-        (b"id,kind\n1,cat\n", b"id,part,kind\n1,x,dog\n", "'kind' in one table, got it in both"),
+        (b"id,kind\n1,cat\n", b"id,part,kind\n1,x,dog\n", "'kind' in one table, got it in"),
     ],
 )
 def test_a_column_name_that_stands_for_two_columns_is_an_error(tmp_path, table, part, message):
@@ -126,7 +126,7 @@ def test_a_path_with_stars_may_use_any_column_of_a_header(tmp_path):
 
 def test_two_members_for_one_path_are_an_error_that_names_both(tmp_path):
     files = {"a.zip": images("1/a.jpg", "2/a.jpg"), "list.txt": b"a\n"}
-    with pytest.raises(LayoutError, match=r"line 1: .* has 1/a\.jpg and 2/a\.jpg"):
+    with pytest.raises(LayoutError, match=r"line 1: .* got 1/a\.jpg and 2/a\.jpg"):
         read(tmp_path, files, listed(path="*/{path}.jpg"))
 
 
