@@ -5,8 +5,6 @@ What the numbers mean for splits and classes is `autods.checks.audit`'s.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import threading
 from collections import Counter, deque
@@ -16,7 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -24,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers.reader import Address, MemberReader
+from autods.core.processes import end_with_parent, worker_context
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.encode.decode import Unreadable, content_hash, load_image
@@ -148,7 +146,7 @@ class Scanner:
             return
         if self._pool is None:
             resource_tracker.ensure_running()  # once: it would take our mask of signals off
-            context = _context()
+            context = worker_context([__name__])
             self._stop = context.Event()
             self._pool = ProcessPoolExecutor(self.workers, context, _prepare_worker, (self._stop,))
         waiting: deque[Future[Scan]] = deque()
@@ -221,15 +219,6 @@ def _deaf() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def _context() -> BaseContext:
-    """Return how workers are started; see `autods.encode.loader`, which has the same reasons."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 _stop: Event | None = None  # in a worker: set when the work is given up
 
 
@@ -238,10 +227,4 @@ def _prepare_worker(stop: Event) -> None:
     global _stop  # noqa: PLW0603  (an event can be handed to a worker only as it starts)
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if parent := multiprocessing.parent_process():
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

@@ -1,10 +1,53 @@
-"""Processes that end with the one that started them."""
+"""Worker processes: how many, how they are started, and that they end with their parent."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+FEW = 1024  # images that are decoded sooner than worker processes start
+MOST = 32  # workers, unless more are asked for
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_workers(images: int, processes: int = 1) -> int:
+    """Return how many processes decode by default: one per core, none for a few images.
+
+    Parameters
+    ----------
+    images
+        Images to decode.
+    processes
+        Processes that share the cores, each with as many workers.
+    """
+    return 0 if images < FEW * processes else max(1, min(MOST, usable_cores()) // processes)
+
+
+def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext:
+    """Return how workers are started: by a fork server if the platform has one.
+
+    Workers that are forked off a process with threads can hang, and they inherit its
+    locks: after a kill -9 they would hold them on. A fork server has neither.
+
+    Parameters
+    ----------
+    preloaded
+        Modules that the server imports once, for all workers.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preloaded))
+    return context
 
 
 def end_with_parent() -> None:

@@ -18,6 +18,7 @@ import PIL
 import torchvision
 
 from autods.core.files import held, write_json
+from autods.core.processes import usable_cores
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
@@ -26,7 +27,6 @@ from autods.encode.decode import DECODINGS
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine
 from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
-from autods.encode.loader import usable_cores
 from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
 from autods.encode.timings import Processes, Stages
 from autods.errors import TooManyUnreadable, UsageError

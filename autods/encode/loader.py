@@ -6,13 +6,11 @@ was asked for, whatever the number of workers.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -22,15 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import end_with_parent
+from autods.core.processes import end_with_parent, worker_context
 from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
 
 AHEAD = 2  # batches that each worker has under way
-FEW = 1024  # images that are decoded sooner than worker processes start
-MOST = 32  # workers, unless more are asked for
+PRELOADED = (__name__, "autods.encode.encoders.open_clip")  # what workers need
 NICE = 10  # how far the workers give way to an encoder on the same cores
 
 Request = tuple[int, list[Address]]  # number of the slot for the pixels, and the images
@@ -199,7 +196,7 @@ def decoded_batches(
         num_workers=workers,
         collate_fn=_as_is,
         prefetch_factor=AHEAD if workers else None,
-        multiprocessing_context=worker_context() if workers else None,
+        multiprocessing_context=worker_context(PRELOADED) if workers else None,
         worker_init_fn=partial(_prepare_worker, yielding=yielding),
         generator=torch.Generator(),  # or it would draw from the caller's
     )
@@ -208,42 +205,6 @@ def decoded_batches(
             raise answer
         slot, told = answer
         yield told.beside(slots.array[slot])
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def choose_workers(images: int, processes: int = 1) -> int:
-    """Return how many processes decode if nobody says: one for each core, none for a few images.
-
-    Parameters
-    ----------
-    images
-        Images to decode.
-    processes
-        Processes that share the cores, each with as many workers.
-    """
-    return 0 if images < FEW * processes else max(1, min(MOST, usable_cores()) // processes)
-
-
-def worker_context(
-    preload: Sequence[str] = (__name__, "autods.encode.encoders.open_clip"),
-) -> BaseContext:
-    """Return how workers are started: by a fork server where there is one.
-
-    Workers that are forked off a process with threads can hang, and they inherit its
-    locks: after a kill -9 they would hold them on. A fork server has neither.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # What workers need is imported once, by the server, and not by every worker.
-    context.set_forkserver_preload(list(preload))
-    return context
 
 
 def _in_turn(batches: Iterable[list[Address]], slots: int) -> Iterator[Request]:

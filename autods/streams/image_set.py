@@ -188,7 +188,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
             raise UsageError(f"batch size: expected a positive number, got {size}")
         context = None
         if self.workers:
-            from autods.encode.loader import worker_context
+            from autods.core.processes import worker_context
 
             context = worker_context([__name__, "torchvision.transforms"])
         loader: DataLoader[Any] = DataLoader(

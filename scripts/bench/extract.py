@@ -26,11 +26,12 @@ from extract_data import Lite0, NoOp, dataset, drawn, pictures
 from extract_memory import figure, peak_of
 
 from autods.containers import MemberReader
+from autods.core.processes import usable_cores
 from autods.core.root import DataRoot
 from autods.encode.encoders.computing import exactly
 from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
-from autods.encode.loader import Decoder, decoded_batches, usable_cores
+from autods.encode.loader import Decoder, decoded_batches
 from autods.encode.preprocessing import Preprocessing, cut
 from autods.features.sets import open_features
 from autods.index.samples import load_samples

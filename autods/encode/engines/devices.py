@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from autods.core.processes import end_with_parent
+from autods.core.processes import choose_workers, end_with_parent, usable_cores, worker_context
 from autods.core.progress import Progress
 from autods.encode.encoders.computing import choose_device
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine, make_shards
 from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, ShardReport
-from autods.encode.loader import choose_workers, usable_cores, worker_context
+from autods.encode.loader import PRELOADED
 from autods.encode.timings import Processes
 from autods.errors import AutodsError, EncoderError, UsageError
 
@@ -115,11 +115,10 @@ class DeviceEngine:
             return
         atexit.register(self.close)  # a program does not end before the processes it started
         threads = max(1, usable_cores() // len(self._names))
+        context = worker_context(PRELOADED)
         for name in self._names:
-            here, there = worker_context().Pipe()
-            process = worker_context().Process(  # type: ignore[attr-defined]  # all contexts have it
-                target=_serve, args=(self._factory, name, threads, there)
-            )
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(self._factory, name, threads, there))
             process.start()
             there.close()
             self._devices.append(_Device(name, process, here))

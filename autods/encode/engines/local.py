@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.containers.reader import Address, MemberReader
+from autods.core.processes import choose_workers
 from autods.encode.encoders.interface import Encoder
 from autods.encode.inputs import Inputs
 from autods.encode.jobs import (
@@ -31,7 +32,7 @@ from autods.encode.jobs import (
     ignore,
 )
 from autods.encode.jpegs import check_jpegs
-from autods.encode.loader import Decoded, Decoder, choose_workers, decoded_batches
+from autods.encode.loader import Decoded, Decoder, decoded_batches
 from autods.encode.preprocessing import cut
 from autods.encode.timings import Processes, Stages
 from autods.errors import FeatureMismatch

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autods.core.extras import require
+from autods.core.processes import MOST
 from autods.core.progress import Progress
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.devices import Factory
 from autods.encode.engines.ray_crew import Crew, Layout
 from autods.encode.engines.ray_worker import Machine, shared_token
 from autods.encode.jobs import Engine, Jobs, Report, ShardReport
-from autods.encode.loader import MOST
 from autods.encode.timings import Processes
 from autods.errors import ClusterError, UsageError
 

@@ -24,6 +24,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 from autods.containers import MemberReader
 from autods.containers.locations import Location
 from autods.core.files import hash_tree
+from autods.core.processes import choose_workers, usable_cores
 from autods.core.progress import PlainProgress, Silent
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
@@ -31,7 +32,6 @@ from autods.encode.encoders.open_clip import OpenClipEncoder
 from autods.encode.engines.local import make_shard
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.jobs import Jobs, reading_order
-from autods.encode.loader import choose_workers, usable_cores
 from autods.encode.plan import digest_samples, plan_shards, split_codes
 from autods.encode.preprocessing import MODES, cut
 from autods.encode.sharing import SharedArray
