@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from autods.encode.engines.ray_engine import connect, import_ray
+from autods.core.ray_cluster import connect, import_ray
 from autods.errors import AutodsError, ClusterError, UsageError
 from bmc.config import Config
 from bmc.engines.base import Trained, model_bytes

@@ -212,7 +212,7 @@ class RayTasks:
         UsageError, ClusterError
             When Ray is not installed, or the cluster cannot be reached.
         """
-        from autods.encode.engines.ray_engine import connect, import_ray
+        from autods.core.ray_cluster import connect, import_ray
 
         ray = import_ray()
         ours = not ray.is_initialized()

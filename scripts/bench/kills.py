@@ -203,7 +203,7 @@ class OnRay:
 @contextmanager
 def cluster() -> Iterator[Any]:
     """Give a cluster of two nodes of one core beside its head."""
-    from autods.encode.engines.ray_engine import import_ray
+    from autods.core.ray_cluster import import_ray
 
     import_ray()
     from ray.cluster_utils import Cluster

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from autods.core.progress import Silent
-from autods.encode.engines.ray_engine import import_ray
+from autods.core.ray_cluster import import_ray
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config

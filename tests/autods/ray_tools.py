@@ -20,9 +20,10 @@ import torch
 from encode_tools import drawn_manifest, tiny_on
 
 from autods.core.progress import Silent
+from autods.core.ray_cluster import import_ray
 from autods.core.root import DataRoot
 from autods.encode.encoders.interface import Encoder, Transform
-from autods.encode.engines.ray_engine import RayEngine, import_ray
+from autods.encode.engines.ray_engine import RayEngine
 from autods.encode.extract import extract_dataset
 
 SIZES = {"batch_size": 4, "shard_size": 10}  # 200 images make 21 shards

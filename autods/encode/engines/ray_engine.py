@@ -6,30 +6,20 @@ archives there and write shards there. Only jobs and reports travel, and Ray mov
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autods.core.extras import require
 from autods.core.processes import MOST
 from autods.core.progress import Progress
+from autods.core.ray_cluster import connect, import_ray
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.devices import Factory
 from autods.encode.engines.ray_crew import Crew, Layout
 from autods.encode.engines.ray_worker import Machine, shared_token
 from autods.encode.jobs import Engine, Jobs, Report, ShardReport
 from autods.encode.timings import Processes
-from autods.errors import ClusterError, UsageError
-
-OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: jobs and reports are small
-REACH = 5.0  # seconds for a cluster to answer
-SETTINGS = {  # Ray reads them when it is imported
-    "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # a lost worker is told by us, in one line
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it remarks on this choice itself
-}
+from autods.errors import UsageError
 
 
 class RayEngine:
@@ -169,22 +159,6 @@ def cluster_engine(
     return replace(encoder, provenance=provenance), engine  # type: ignore[type-var]
 
 
-def import_ray() -> Any:
-    """Return the module ``ray``.
-
-    Raises
-    ------
-    UsageError
-        When it is not installed.
-    """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    require("engine 'ray'", "ray")
-    import ray
-
-    return ray
-
-
 def plan_layout(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> Layout:
     """Choose the workers of a cluster.
 
@@ -227,56 +201,3 @@ def plan_layout(nodes: Sequence[Mapping[str, float]], device: str, workers: int 
     while count and sum(cpu // (each + 1) for cpu in cpus) >= count:
         each += 1
     return Layout("cpu", max(1, count), each, 0)
-
-
-def connect(
-    ray: Any, address: str | None, *, objects: int | None = OBJECTS, cores: int | None = None
-) -> None:
-    """Connect to a cluster, or start one on this machine.
-
-    Parameters
-    ----------
-    address
-        As of `RayEngine`.
-    objects
-        Bytes of shared memory of a cluster that is started here; ``None``: Ray's default.
-    cores
-        Tasks of one core each that such a cluster runs at once; ``None``: the machine's cores.
-
-    Raises
-    ------
-    UsageError, ClusterError
-        When the address is none that can be used, or nobody answers there.
-    """
-    place = address or os.environ.get("RAY_ADDRESS") or "local"
-    options: dict[str, Any] = {"address": place, "log_to_driver": False, "logging_level": "ERROR"}
-    if place == "local":
-        options.update(include_dashboard=False, object_store_memory=objects, num_cpus=cores)
-    elif place.startswith("ray://"):
-        raise UsageError(
-            f"expected the host:port of a Ray cluster, got '{place}': the command runs on a "
-            "machine of the cluster, which sees the data root; nothing was done. Run it there, "
-            "for example by `ray job submit`."
-        )
-    elif place != "auto":
-        _check_reach(place)
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        cause = f"{error}".strip().splitlines() or [type(error).__name__]
-        raise ClusterError(
-            f"the Ray cluster at '{place}' cannot be used: {' '.join(cause)[:300]}; nothing was "
-            "done. Check --ray-address, and that Python and Ray are of the same version there."
-        ) from None
-
-
-def _check_reach(address: str) -> None:
-    """Refuse an address where nobody answers: Ray itself would try for a quarter of an hour."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"expected a Ray cluster at '{address}' (host:port), got: {error}; nothing was done. "
-            "Correct --ray-address, or start the cluster with `ray start --head`."
-        ) from None

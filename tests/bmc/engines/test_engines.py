@@ -20,7 +20,7 @@ from small import CPU, small_config, small_stream, tensors
 from typer.testing import CliRunner
 
 from autods.core.progress import Silent
-from autods.encode.engines.ray_engine import import_ray
+from autods.core.ray_cluster import import_ray
 from autods.errors import ClusterError, UnknownName, UsageError
 from bmc.cli.app import app
 from bmc.config import Config
