@@ -22,7 +22,7 @@ class Column:
     Attributes
     ----------
     head
-        Its header, which may wrap at blanks.
+        Its header, which may have several lines and wraps at blanks.
     cells
         Its texts, from the first row to the last.
     bold
@@ -50,7 +50,7 @@ class Column:
 
     def natural(self) -> int:
         """Return the width at which nothing wraps."""
-        return max(map(_length, [self.head, *self.cells]))
+        return max(map(_length, [*self.head.split("\n"), *self.cells]))
 
     def least(self, width: int) -> int:
         """Return the smallest width that it is given in a table of ``width``."""
@@ -82,7 +82,7 @@ def print_columns(
     """
     width = terminal_width()
     shown, widths, gap = fit(columns, width)
-    left_out = [c.title or c.head for c in columns if c not in shown]
+    left_out = [c.title or " ".join(c.head.split()) for c in columns if c not in shown]
     if title:
         print(title)
     if columns:
@@ -141,17 +141,23 @@ def _draw(columns: Sequence[Column], widths: Sequence[int], gap: int, width: int
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for column, cells in zip(columns, widths, strict=True):
         side: Literal["left", "right"] = "right" if column.number else "left"
-        table.add_column(
-            Align(Text(column.head, justify=side), side, vertical="bottom"),
-            justify=side,
-            width=cells,
-            overflow="ellipsis" if column.cut else "fold",
-            no_wrap=column.cut or column.number,
-        )
+        head = Align(Text(column.head, justify=side, overflow="fold"), side, vertical="bottom")
+        table.add_column(head, width=cells)
     for k in range(len(columns[0].cells)):
-        styles = ["bold" if column.bold and column.bold[k] else "" for column in columns]
-        texts = [_printable(column.cells[k]) for column in columns]
-        table.add_row(*map(Text, texts, styles))
+        row = []
+        for column, cells in zip(columns, widths, strict=True):
+            text = _printable(column.cells[k])
+            # not by rich, which strips the blank that stands where other cells have a mark
+            blanks = " " * (cells - _length(text)) if column.number else ""
+            row.append(
+                Text(
+                    blanks + text,
+                    "bold" if column.bold and column.bold[k] else "",
+                    overflow="ellipsis" if column.cut else "fold",
+                    no_wrap=column.cut,
+                )
+            )
+        table.add_row(*row)
     console = Console(width=width)
     with console.capture() as captured:
         console.print(table)

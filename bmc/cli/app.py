@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -169,16 +168,14 @@ def _size(path: Path) -> int:
 
 
 def _show(folders: list[Path], page: Path, as_json: bool) -> None:
-    from rich.console import Console
-
-    from bmc.report import build_report, load_runs, results_table
+    from bmc.report import build_report, group, load_runs, results_table
 
     loaded = load_runs(folders)
     path = build_report(folders, page)
     if as_json:
         print_json([run.model_dump() for run in loaded])
         return
-    Console(width=None if os.isatty(1) else 100).print(results_table(loaded))
+    results_table(group(loaded)).print(page.name)
     print(f"Report: {path.resolve()}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,24 +114,17 @@ def _finish(
     as_json: bool,
 ) -> None:
     """Write CSV, JSON, LaTeX and report of the runs that are finished, and print the table."""
-    from rich.console import Console
-
     from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
-    from bmc.studies.compare_table import (
-        Comparison,
-        compare_csv,
-        compare_json,
-        compare_table,
-    )
-    from bmc.studies.compare_tex import compare_tex
+    from bmc.studies.compare_table import Comparison, compare_json, compare_table, compare_tex
 
     finished = [job.folder for job in work if job.finished]
     if not finished:
         return
     runs = tuple(load_runs(finished))
     made = Comparison(runs, tuple(left_out), tuple(failed.items()), tuned)
-    for file, text in (("compare.csv", compare_csv(made)), ("compare.tex", compare_tex(made))):
+    table = compare_table(made)
+    for file, text in (("compare.csv", table.csv()), ("compare.tex", compare_tex(made))):
         with atomic(folder / file) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
     write_json(folder / "compare.json", compare_json(made))
@@ -140,6 +132,6 @@ def _finish(
     if as_json:
         print_json(compare_json(made))
         return
-    Console(width=None if os.isatty(1) else 100).print(compare_table(made))
+    table.print("compare.csv")
     print(f"CSV, JSON, LaTeX: {folder.resolve()}/compare.*")
     print(f"Report: {page.resolve()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,16 +102,9 @@ def _finish(
     folder: Path, experiment: Experiment, work: Sequence[Job], failed: dict[str, str], as_json: bool
 ) -> None:
     """Write JSON, CSV and report of the runs that are finished, and print the table."""
-    from rich.console import Console
-
     from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
-    from bmc.studies.reproduce_table import (
-        reproduce_csv,
-        reproduce_json,
-        reproduce_notes,
-        reproduce_table,
-    )
+    from bmc.studies.reproduce_table import reproduce_json, reproduce_notes, reproduce_table
 
     finished = [job.folder for job in work if job.finished]
     if not finished:
@@ -120,12 +112,13 @@ def _finish(
     runs = load_runs(finished)
     made = reproduce_json(experiment, runs, failed)
     write_json(folder / "reproduce.json", made)
+    table = reproduce_table(experiment, runs)
     with atomic(folder / "reproduce.csv") as temporary:
-        temporary.write_text(reproduce_csv(experiment, runs), encoding="utf-8", newline="")
+        temporary.write_text(table.csv(), encoding="utf-8", newline="")
     page = build_report(finished, folder / "report.html", reproduce_notes(experiment, runs))
     if as_json:
         print_json(made)
         return
-    Console(width=None if os.isatty(1) else 100).print(reproduce_table(experiment, runs))
+    table.print("reproduce.csv", f"{experiment.title}: ours beside the published figures")
     print(f"JSON, CSV: {folder.resolve()}/reproduce.*")
     print(f"Report: {page.resolve()}")

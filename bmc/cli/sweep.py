@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,18 +112,16 @@ def _cells(
 
 def _finish(folder: Path, work: Sequence[Job], failed: dict[str, str], as_json: bool) -> None:
     """Write table, CSV, JSON and report of the runs that are finished."""
-    from rich.console import Console
-
     from autods.core.files import atomic, write_json
     from bmc.report import build_report, load_runs
-    from bmc.studies.sweep_table import sweep_csv, sweep_rows, sweep_table
+    from bmc.studies.sweep_table import sweep_table
 
     finished = [job.folder for job in work if job.finished]
     if not finished:
         return
-    runs = load_runs(finished)
+    table = sweep_table(load_runs(finished))
     with atomic(folder / "sweep.csv") as temporary:
-        temporary.write_text(sweep_csv(runs), encoding="utf-8", newline="")
+        temporary.write_text(table.csv(), encoding="utf-8", newline="")
     cells = [
         {
             "run": job.cell.name,
@@ -136,11 +133,11 @@ def _finish(folder: Path, work: Sequence[Job], failed: dict[str, str], as_json: 
         }
         for job in work
     ]
-    made = {"rows": sweep_rows(runs), "runs": cells}
+    made = {"rows": table.records(), "runs": cells}
     write_json(folder / "sweep.json", made)
     page = build_report(finished, folder / "report.html")
     if as_json:
         print_json(made)
         return
-    Console(width=None if os.isatty(1) else 100).print(sweep_table(runs))
+    table.print("sweep.csv")
     print(f"Report: {page.resolve()}")

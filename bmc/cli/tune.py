@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,8 +35,6 @@ from bmc.config import Config
 from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bmc.studies.tuning import Tuned
 
 
@@ -99,30 +96,27 @@ def tune(
 
 
 def _print(tuned: Tuned, out: Path) -> None:
-    from rich.console import Console
+    from autods.core.tables import Column, print_columns
+    from bmc.report.columns import PERCENT
 
-    Console(width=None if os.isatty(1) else 100).print(_table(tuned))
-    print(f"Chosen values: {out.resolve()}")
-
-
-def _table(tuned: Tuned) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
+    methods = [row.method for row in tuned.table]
+    values = [
+        ", ".join(f"{name} {value}" for name, value in row.values.items()) or "none"
+        for row in tuned.table
+    ]
+    accuracies = [
+        PERCENT.text(row.mean, None if row.high is None else row.high - row.mean)
+        + ("*" if row.chosen else " ")
+        for row in tuned.table
+    ]
+    columns = [
+        Column("method", methods, name=True),
+        Column("values", values, name=True),
+        Column(f"{tuned.scenario} %", accuracies, number=True),
+    ]
     notes = [
         f"* chosen; mean ± half of the 95 % interval over {len(tuned.orders)} orders",
         f"measured on the development split of {', '.join(tuned.datasets)}",
     ]
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
-        caption=Text("\n".join(notes)), caption_justify="left",
-    )  # fmt: skip
-    table.add_column("method", overflow="fold")
-    table.add_column("values", overflow="fold")
-    table.add_column(f"{tuned.scenario} %", justify="right", no_wrap=True)
-    for row in tuned.table:
-        values = ", ".join(f"{name} {value}" for name, value in row.values.items()) or "none"
-        half = "" if row.high is None else f"±{100 * (row.high - row.mean):.1f}"
-        mark = "*" if row.chosen else " "
-        table.add_row(row.method, values, Text(f"{100 * row.mean:.1f}{half}{mark}"))
-    return table
+    print_columns(columns, notes=notes, more=out.name)
+    print(f"Chosen values: {out.resolve()}")

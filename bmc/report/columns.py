@@ -1,27 +1,19 @@
-"""The results table: for the terminal (rich), for the page and as CSV."""
+"""The columns of every results table, declared once. To add a column, add an entry to `COLUMNS`."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from bmc.report.groups import Group, Stat, group, summarise
-from bmc.report.load import Costs, Run
-from bmc.report.relations import shared_note
+from bmc.report.groups import Group, Stat, summarise
+from bmc.report.load import Run
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-Best = Literal["max", "min"] | None
+TableName = Literal["run", "sweep", "compare", "reproduce"]
+ALL: tuple[TableName, ...] = ("run", "sweep", "compare", "reproduce")
 
 MB = 1e-6  # megabytes per byte
 MISSING = "n/a"
-REFERENCE = " †"
-NOTE = "* best of its column"
-REFERENCE_NOTE = "† sees all data at once: a reference, not ranked"
 
 
 class Unit(NamedTuple):
@@ -31,224 +23,138 @@ class Unit(NamedTuple):
     scale: float
     decimals: int
 
+    def text(self, mean: float | None, spread: float | None = None) -> str:
+        """Format ``mean±spread``, or the mean alone."""
+        if mean is None:
+            return MISSING
+        text = f"{mean * self.scale:,.{self.decimals}f}"
+        if text.lstrip("-0.") == "":
+            text = text.lstrip("-")
+        return text if spread is None else f"{text}±{spread * self.scale:,.{self.decimals}f}"
+
 
 PERCENT = Unit("%", 100, 1)
 MEGABYTES = Unit("MB", MB, 2)
+WHOLE_MEGABYTES = Unit("MB", MB, 0)
+SECONDS = Unit("s", 1, 1)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the results table.
+    """One column of the results tables.
 
     Attributes
     ----------
     key
-        Name in CSV, where values stand as stored: fractions, bytes, seconds.
-    head
-        Name for readers.
+        Its name in CSV and JSON, where ``KEY_mean`` and ``KEY_sd`` hold values as stored:
+        fractions, bytes, seconds.
+    header
+        Its name for readers.
+    value
+        Computes it for one run; ``None`` where it is unknown.
     best
-        Whether the largest or the smallest value is marked, or none.
+        Whether the largest or the smallest mean is marked, or none.
     cost
-        Whether it is a cost; narrow tables show the mean of a cost only.
+        Whether it is a cost; short tables show its mean only.
+    tables
+        The short tables that show it: on the terminal, in LaTeX and at the top of the page.
+        CSV, JSON and the full table of the page have every column.
+    short
+        A shorter header for narrow tables.
+    priority
+        Of the columns that do not fit a terminal, the one with the largest goes first.
     """
 
     key: str
-    head: str
+    header: str
     unit: Unit
-    value: Callable[[Group], Stat | None]
-    best: Best = None
+    value: Callable[[Run], float | None]
+    best: Literal["max", "min"] | None = None
     cost: bool = False
+    tables: tuple[TableName, ...] = ()
+    short: str = ""
+    priority: int = 9
 
-    def text(self, stat: Stat | None, gap: str = " ") -> str:
-        """Format mean ± deviation in the column's unit."""
-        if stat is None:
-            return MISSING
-        _, scale, decimals = self.unit
-        mean = f"{stat.mean * scale:,.{decimals}f}"
-        if mean.lstrip("-0.") == "":
-            mean = mean.lstrip("-")
-        if stat.sd is None or stat.sd == 0:  # bytes are the same in every repeat
-            return mean
-        return f"{mean}{gap}±{gap}{stat.sd * scale:,.{decimals}f}"
+    def stat(self, group: Group) -> Stat | None:
+        """Return mean and deviation over the runs of a group."""
+        return summarise(self.value(run) for run in group.runs)
 
 
-class Cell(NamedTuple):
-    """The text of a cell and whether it is the best of its column."""
-
-    text: str
-    best: bool
+def final_key(scenario: str) -> str:
+    """Return the key of the final mean accuracy in a scenario."""
+    return scenario.replace("-", "_")
 
 
-def _accuracy(scenario: str, name: str, head: str, best: Best = "max") -> Column:
-    key = f"{scenario.replace('-', '_')}_{name}"
-    return Column(key, head, PERCENT, lambda g: g.metric(scenario, name), best)
+def _final(scenario: str, priority: int) -> Column:
+    def value(run: Run) -> float | None:
+        return run.metrics.get(scenario, {}).get("final_mean")
+
+    key, header = final_key(scenario), f"{scenario} final mean"
+    return Column(key, header, PERCENT, value, "max", False, ALL, f"{scenario} mean", priority)
+
+
+def _metric(
+    scenario: str,
+    name: str,
+    header: str,
+    best: Literal["max", "min"] = "max",
+    tables: tuple[TableName, ...] = (),
+    short: str = "",
+    priority: int = 9,
+) -> Column:
+    def value(run: Run) -> float | None:
+        return run.metrics.get(scenario, {}).get(name)
+
+    key = f"{final_key(scenario)}_{name}"
+    return Column(key, header, PERCENT, value, best, False, tables, short, priority)
 
 
 def _cost(
-    key: str, head: str, unit: Unit, value: Callable[[Costs], float | None], best: Best = None
+    key: str,
+    header: str,
+    unit: Unit,
+    value: Callable[[Run], float | None],
+    best: Literal["min"] | None = None,
+    tables: tuple[TableName, ...] = (),
+    short: str = "",
+    priority: int = 9,
 ) -> Column:
-    def of_group(g: Group) -> Stat | None:
-        return summarise(value(run.costs) for run in g.runs)
-
-    return Column(key, head, unit, of_group, best, cost=True)
+    return Column(key, header, unit, value, best, True, tables, short, priority)
 
 
-COLUMNS = [
-    _accuracy("class-il", "final_mean", "class-il final mean"),
-    _accuracy("task-il", "final_mean", "task-il final mean"),
-    _accuracy("class-il", "dataset_id", "right dataset"),
-    _accuracy("class-il", "within_dataset", "class within dataset"),
-    _accuracy("class-il", "average_incremental_shared", "average incremental"),
-    _accuracy("class-il", "forgetting_chaudhry", "forgetting", "min"),
-    _accuracy("class-il", "final_micro", "class-il final micro"),
-    _accuracy("class-il", "bwt_gem", "backward transfer"),
-    _accuracy("class-il", "learning_accuracy", "learning accuracy"),
-    _accuracy("class-il", "worst_task", "worst task"),
-    _accuracy("class-il", "intransigence", "intransigence", "min"),
-    _accuracy("task-il", "forgetting_chaudhry", "task-il forgetting", "min"),
-    _accuracy("task-il", "intransigence", "task-il intransigence", "min"),
-    _accuracy("task-il", "fwt_gem", "task-il forward transfer"),
-    _cost("memory_bytes", "memory", MEGABYTES, lambda c: c.memory_bytes),
-    _cost("communication_bytes", "sent", MEGABYTES, lambda c: c.communication_bytes),
-    _cost("total_bytes", "total cost", MEGABYTES, lambda c: c.total_bytes),
-    _cost("cost_accuracy", "cost accuracy", Unit("%/MB", 1, 2), lambda c: c.cost_accuracy),
-    _cost(
-        "learning_seconds", "learning time", Unit("s", 1, 1), lambda c: c.learning_seconds, "min"
-    ),
-    _cost("relative_time", "relative time", Unit("%", 100, 0), lambda c: c.relative_time, "min"),
-    _cost(
-        "total_seconds", "time with evaluation", Unit("s", 1, 1), lambda c: c.seconds.get("total")
-    ),
-    _cost("steps", "updates", Unit("", 1, 0), lambda c: c.steps),
-    _cost(
-        "peak_host_bytes",
-        "peak host memory (process so far)",
-        Unit("MB", MB, 0),
-        lambda c: c.peak_host_bytes,
-    ),
-    _cost(
-        "peak_device_bytes", "peak device memory", Unit("MB", MB, 0), lambda c: c.peak_device_bytes
-    ),
-]
-
-# The short table: what fits 100 columns, with the heads that fit there.
-SHORT = {
-    "class_il_final_mean": "class-il\nmean",
-    "task_il_final_mean": "task-il\nmean",
-    "class_il_dataset_id": "right\ndataset",
-    "class_il_average_incremental_shared": "average\nincrem.",
-    "class_il_forgetting_chaudhry": "forget-\nting",
-    "memory_bytes": "memory",
-    "communication_bytes": "sent",
-    "learning_seconds": "time",
-    "relative_time": "relative\ntime",
-}
-
-
-def short_columns() -> list[Column]:
-    """Return the columns of the short table, in its order."""
-    by_key = {column.key: column for column in COLUMNS}
-    return [by_key[key] for key in SHORT]
-
-
-def cells(groups: Sequence[Group], column: Column, narrow: bool = False) -> list[Cell]:
-    """Return one column's cells; equal to the best in print means best, too.
-
-    ``narrow`` leaves out the spaces around ± and the deviations of costs.
-    """
-    stats = [column.value(g) for g in groups]
-    means = [None if stat is None else column.text(Stat(stat.mean, None, 1)) for stat in stats]
-    if narrow and column.cost:
-        texts = [mean or MISSING for mean in means]
-    else:
-        texts = [column.text(stat, "" if narrow else " ") for stat in stats]
-    ranked = [
-        (stat.mean, mean)
-        for g, stat, mean in zip(groups, stats, means, strict=True)
-        if stat is not None and not g.reference
-    ]
-    if column.best is None or len(ranked) < 2:
-        return [Cell(text, False) for text in texts]
-    winner = (max if column.best == "max" else min)(ranked)[1]
-    return [
-        Cell(text, mean == winner and not g.reference)
-        for g, text, mean in zip(groups, texts, means, strict=True)
-    ]
-
-
-def name(g: Group) -> str:
-    """Return the label with the number of runs (when several) and the reference mark."""
-    return g.label + (REFERENCE if g.reference else "")
-
-
-def repeats(groups: Sequence[Group]) -> str:
-    """Say how many runs stand behind each row, or nothing when all have one."""
-    counts = sorted({len(g.runs) for g in groups})
-    if counts == [1]:
-        return ""
-    if len(counts) == 1:
-        return f"mean ± standard deviation of n = {counts[0]} runs"
-    each = ", ".join(f"{g.label} {len(g.runs)}" for g in groups)
-    return f"mean ± standard deviation; n: {each}"
-
-
-def results_table(runs: Sequence[Run]) -> Table:
-    """Return the short results table, readable at 100 columns without colour.
-
-    Parameters
-    ----------
-    runs
-        Finished runs on one stream, as read by `bmc.report.load`.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    groups = group(runs)
-    notes = [NOTE] if len(groups) > 1 else []
-    notes += [REFERENCE_NOTE] if any(g.reference for g in groups) else []
-    notes += [text] if (text := repeats(groups)) else []
-    notes += [text] if (text := shared_note(runs)) else []
-    table = Table(
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-        caption=Text("\n".join(notes)),
-        caption_justify="left",
-    )
-    table.add_column("method", overflow="fold", min_width=12, vertical="bottom")
-    by_column = []
-    for column in short_columns():
-        head = f"{SHORT[column.key]}\n{column.unit.sign} "
-        table.add_column(head, justify="right", no_wrap=True, vertical="bottom")
-        by_column.append(cells(groups, column, narrow=True))
-    for g, row in zip(groups, zip(*by_column, strict=True), strict=True):
-        texts = [Text(c.text + ("*" if c.best else " "), "bold" if c.best else "") for c in row]
-        table.add_row(Text(name(g)), *texts)
-    return table
-
-
-def results_csv(runs: Sequence[Run]) -> str:
-    """Return the full table as CSV: fractions, bytes, seconds; mean, deviation, n."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    heads = [f"{column.key}_{part}" for column in COLUMNS for part in ("mean", "sd")]
-    writer.writerow(["method", "label", "runs", *heads])
-    for g in group(runs):
-        row: list[str | int] = [g.first.method, g.label, len(g.runs)]
-        for column in COLUMNS:
-            stat = column.value(g)
-            for number in (stat.mean, stat.sd) if stat else (None, None):
-                row.append("" if number is None else f"{number:.9g}")
-        writer.writerow(row)
-    return out.getvalue()
-
-
-def matrix_csv(run: Run, scenario: str) -> str:
-    """Return R as CSV: one row per evaluation, one column per task, empty if not learned."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["tasks_learned", *(task.name for task in run.tasks)])
-    for learned, row in zip(run.learned, run.R[scenario], strict=True):
-        writer.writerow([learned, *("" if value is None else f"{value:.6g}" for value in row)])
-    return out.getvalue()
+COLUMNS = (
+    _final("class-il", 1),
+    _final("task-il", 2),
+    _metric("class-il", "dataset_id", "right dataset", "max", ("run",), priority=7),
+    _metric("class-il", "within_dataset", "class within dataset"),
+    _metric("class-il", "average_incremental_shared", "average incremental", "max", ("run",),
+            "avg. increm.", 6),
+    _metric("class-il", "forgetting_chaudhry", "forgetting", "min", ("run",), priority=3),
+    _metric("class-il", "final_micro", "class-il final micro"),
+    _metric("class-il", "bwt_gem", "backward transfer"),
+    _metric("class-il", "learning_accuracy", "learning accuracy"),
+    _metric("class-il", "worst_task", "worst task"),
+    _metric("class-il", "intransigence", "intransigence", "min"),
+    _metric("task-il", "forgetting_chaudhry", "task-il forgetting", "min"),
+    _metric("task-il", "intransigence", "task-il intransigence", "min"),
+    _metric("task-il", "fwt_gem", "task-il forward transfer"),
+    _cost("memory_bytes", "memory", MEGABYTES, lambda run: run.costs.memory_bytes,
+          None, ("run", "compare"), priority=4),
+    _cost("communication_bytes", "sent", MEGABYTES, lambda run: run.costs.communication_bytes,
+          None, ("run", "compare"), priority=8),
+    _cost("total_bytes", "total cost", MEGABYTES, lambda run: run.costs.total_bytes,
+          None, ("sweep",), priority=4),
+    _cost("cost_accuracy", "cost accuracy", Unit("%/MB", 1, 2), lambda run: run.costs.cost_accuracy,
+          None, ("sweep", "reproduce"), "cost acc.", 4),
+    _cost("learning_seconds", "learning time", SECONDS, lambda run: run.costs.learning_seconds,
+          "min", ("run", "compare"), "time", 5),
+    _cost("relative_time", "relative time", Unit("%", 100, 0), lambda run: run.costs.relative_time,
+          "min", ALL, "rel. time", 5),
+    _cost("total_seconds", "time with evaluation", SECONDS,
+          lambda run: run.costs.seconds.get("total")),
+    _cost("steps", "updates", Unit("", 1, 0), lambda run: run.costs.steps),
+    _cost("peak_host_bytes", "peak host memory", WHOLE_MEGABYTES,
+          lambda run: run.costs.peak_host_bytes, None, ("compare",), "host peak"),
+    _cost("peak_device_bytes", "peak device memory", WHOLE_MEGABYTES,
+          lambda run: run.costs.peak_device_bytes or None, None, ("compare",), "GPU peak"),
+)  # fmt: skip

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from bmc.report import svg
-from bmc.report.columns import REFERENCE
 from bmc.report.groups import Group, Stat, summarise
+from bmc.report.table import REFERENCE
 
 PERCENT = (0, 20, 40, 60, 80, 100)
 PHONE = 480  # pixels up to which a drawing is shown on narrow screens only

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from autods.errors import UsageError
-from bmc.report.load import SEEDS, Run, TaskInfo
+from bmc.report.load import Run, TaskInfo
 
 REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
 LANDMARKS = ("bmc", "er", "finetune")  # methods that are drawn whatever their rank
@@ -105,11 +105,11 @@ def group(runs: Sequence[Run]) -> list[Group]:
     setups: dict[str, list[Run]] = {}
     for run in runs:
         setups.setdefault(run.setup, []).append(run)
-    told = _told([members[0] for members in setups.values()])
-    alone = len({members[0].title for key, members in setups.items() if told[key]}) == 1
+    differing = _differing_settings([members[0] for members in setups.values()])
+    alone = len({members[0].title for key, members in setups.items() if differing[key]}) == 1
     groups = []
     for setup, members in setups.items():
-        first, settings = members[0], told[setup]
+        first, settings = members[0], differing[setup]
         label = f"{first.title} ({settings})" if settings else first.title
         short = settings if alone and settings else label
         groups.append(Group(label, short, tuple(members), 0, first.method in REFERENCES))
@@ -179,26 +179,27 @@ def varied(runs: Sequence[Run]) -> list[str]:
     """Return the settings in which runs of one title differ, in alphabetical order."""
     keys: set[str] = set()
     for title in {run.title for run in runs}:
-        configs = [run.config for run in runs if run.title == title]
-        named = {key for config in configs for key in config} - SEEDS
-        keys |= {k for k in named if any(c.get(k) != configs[0].get(k) for c in configs)}
+        settings = [run.settings for run in runs if run.title == title]
+        named = {key for own in settings for key in own}
+        keys |= {k for k in named if any(own.get(k) != settings[0].get(k) for own in settings)}
     return sorted(keys)
 
 
-def _told(runs: Sequence[Run]) -> dict[str, str]:
-    """Say by setup in which settings it differs from its namesakes.
+def _differing_settings(runs: Sequence[Run]) -> dict[str, str]:
+    """Say by setup in which settings it differs from others of its title.
 
-    A value that more of them share than any other is the usual one and is not told: the rows
-    of an ablation are named by what each changes, those of a grid by all that varies.
+    The value that most of them share is left out: the rows of an ablation are named by what each
+    changes, those of a grid by all that varies.
     """
-    told = {}
+    differing = {}
     for title in {run.title for run in runs}:
         namesakes = [run for run in runs if run.title == title]
-        usual = {key: _usual([r.config.get(key) for r in namesakes]) for key in varied(namesakes)}
+        usual = {key: _usual([r.settings.get(key) for r in namesakes]) for key in varied(namesakes)}
         for run in namesakes:
-            settings = ((key, run.config.get(key)) for key in usual)
-            told[run.setup] = ", ".join(_setting(k, v) for k, v in settings if [v] != usual[k])
-    return told
+            settings = ((key, run.settings.get(key)) for key in usual)
+            texts = [_setting(key, value) for key, value in settings if [value] != usual[key]]
+            differing[run.setup] = ", ".join(texts)
+    return differing
 
 
 def _usual(values: Sequence[object]) -> list[object]:

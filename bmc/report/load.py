@@ -1,17 +1,28 @@
-"""Finished runs as ``results.json`` and ``timing.json`` describe them: read, check, look up."""
+"""Finished runs: read, checked, and what each says only beside others.
+
+A run is its ``results.json`` and ``timing.json``. Relative time, intransigence and averages over
+shared evaluations need other runs; they are added when runs are loaded together.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from autods.errors import UsageError
+from bmc.runs import metrics
 
 BASE_OF_TIME = "finetune"  # the method whose time is 100 %
 SEEDS = frozenset({"seed", "run_seed", "order_seed"})  # runs that differ in these only are repeats
+JOINT = "joint"  # the method whose final accuracies are the reference of intransigence
+SHARED = "average_incremental_shared"
 
 
 class TaskInfo(BaseModel):
@@ -114,10 +125,21 @@ class Run(BaseModel):
         return self
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration without seeds: shared fields and the method's own options."""
+        options = self.config.get("options") or {}
+        values = {**self.config, **options}
+        return {k: v for k, v in values.items() if k not in SEEDS and k != "options"}
+
+    @property
     def setup(self) -> str:
-        """The method and its configuration without seeds: equal for repeats."""
-        plain = {k: v for k, v in self.config.items() if k not in SEEDS}
-        return f"{self.method} {json.dumps(plain, sort_keys=True, default=str)}"
+        """The method and its settings: equal for repeats."""
+        return f"{self.method} {json.dumps(self.settings, sort_keys=True, default=str)}"
+
+    @property
+    def measured_once(self) -> bool:
+        """Whether several tasks were learned before the only evaluation, as by joint training."""
+        return len(self.learned) == 1 and self.learned[0] > 1
 
     @property
     def encoder(self) -> str | None:
@@ -165,8 +187,19 @@ class Run(BaseModel):
         return result
 
 
+def load_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read finished runs, each folder once, and set them in relation; see `related`.
+
+    Raises
+    ------
+    UsageError
+        When a folder holds no finished run, or its results cannot be understood.
+    """
+    return related([read_run(folder) for folder in dict.fromkeys(p.resolve() for p in folders)])
+
+
 def read_run(folder: Path) -> Run:
-    """Read one finished run; errors as of `bmc.report.load_runs`."""
+    """Read one finished run; errors as of `load_runs`."""
     path = folder / "results.json"
     if not path.is_file():
         raise UsageError(
@@ -202,3 +235,88 @@ def _read_object(path: Path) -> dict[str, Any]:
         f"expected a JSON object in {path}, but: {reason}; nothing was written. "
         "Run the method again."
     )
+
+
+def related(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with what follows from reading them together, as far as it is known.
+
+    ``costs.relative_time`` is the learning time over that of the fine-tuning run with the same
+    order, seed, epochs and device; ``intransigence`` needs the joint run with the same order,
+    seed and epochs; ``average_incremental_shared`` is over `shared_evaluations`.
+    """
+    finetune = {
+        (*_course(run), run.device): run.costs.learning_seconds
+        for run in runs
+        if run.method == BASE_OF_TIME
+    }
+    joint = {_course(run): run for run in runs if run.method == JOINT}
+    shared = shared_evaluations(runs)
+    related_runs = []
+    for run in runs:
+        seconds, base = run.costs.learning_seconds, finetune.get((*_course(run), run.device))
+        relative = seconds / base if seconds is not None and base else None
+        reference = joint.get(_course(run))
+        values = {
+            scenario: {
+                **own,
+                **_known(SHARED, _shared_average(run, scenario, shared)),
+                **_known("intransigence", _intransigence(run, scenario, reference)),
+            }
+            for scenario, own in run.metrics.items()
+        }
+        costs = run.costs.model_copy(update={"relative_time": relative})
+        related_runs.append(run.model_copy(update={"costs": costs, "metrics": values}))
+    return related_runs
+
+
+def shared_evaluations(runs: Sequence[Run]) -> list[int]:
+    """Return after how many tasks all runs were measured; those measured once do not count."""
+    learned = [set(run.learned) for run in runs if not run.measured_once]
+    return sorted(set.intersection(*learned)) if learned else []
+
+
+def shared_note(runs: Sequence[Run]) -> str:
+    """Say which evaluations the average incremental accuracy is over, where methods differ."""
+    shared = shared_evaluations(runs)
+    if all(run.measured_once or run.learned == shared for run in runs):
+        return ""
+    if len(shared) < 2:
+        return "average incremental: left out, the runs were measured after different tasks"
+    shown = ", ".join(map(str, shared if len(shared) <= 6 else [*shared[:4], "...", shared[-1]]))
+    return (
+        f"average incremental: over the {len(shared)} evaluations that all have, "
+        f"after {shown} tasks"
+    )
+
+
+def _course(run: Run) -> tuple[object, ...]:
+    """Return what two runs must share for one to be measured by the other."""
+    names = tuple(task.name for task in run.tasks)
+    return run.stream, names, run.run_seed, run.config.get("epochs"), run.config.get("evaluate_on")
+
+
+def _known(name: str, value: float) -> dict[str, float]:
+    return {} if math.isnan(value) else {name: value}
+
+
+def _matrix(run: Run, scenario: str) -> npt.NDArray[np.float64]:
+    return np.array(run.R.get(scenario, []), dtype=np.float64)
+
+
+def _shared_average(run: Run, scenario: str, shared: Sequence[int]) -> float:
+    R = _matrix(run, scenario)
+    sizes = [task.measured(run.config.get("evaluate_on")) for task in run.tasks]
+    few = len(shared) < 2 and len(run.learned) > 1
+    if not len(R) or run.measured_once or None in sizes or few:
+        return math.nan
+    rows = R[[k for k, learned in enumerate(run.learned) if learned in shared]]
+    if np.isnan(rows).all(axis=1).any():
+        return math.nan
+    return metrics.average_incremental_micro(rows, shared, [size or 0 for size in sizes])
+
+
+def _intransigence(run: Run, scenario: str, joint: Run | None) -> float:
+    R = _matrix(run, scenario)
+    if joint is None or run.method == JOINT or scenario not in joint.R or not len(R):
+        return math.nan
+    return metrics.intransigence(R, run.learned, _matrix(joint, scenario)[-1])

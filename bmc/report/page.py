@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 from autods.core.files import atomic
 from bmc.report import by_task, cost, figures, intervals
-from bmc.report import columns as tables
+from bmc.report.columns import MISSING, PERCENT
 from bmc.report.groups import MOST, Group, drawn, group
-from bmc.report.load import Run
-from bmc.report.relations import load_runs, shared_note
+from bmc.report.load import Run, load_runs, shared_note
 from bmc.report.statistics import CONFIDENCE
+from bmc.report.table import group_name, matrix_csv, repeats, results_table
 
 WIDE, NARROW = 570, 380  # pixel widths of the learning curves: beside each other, on a phone
 WHOLE = 1150  # pixel width of a figure that has the page to itself
@@ -71,7 +71,7 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
     first = groups[0].first
     scenario = first.scenario
     runs = [run for g in groups for run in g.runs]
-    shown = drawn(groups)
+    shown, full = drawn(groups), results_table(groups, None)
     tested = intervals.table(groups, scenario)
     fitting = all(len(g.short) <= figures.CURVE_NAME for g in shown)
     named = [(_run_name(g, run), run) for g in groups for run in g.runs]
@@ -91,14 +91,14 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
         "runs": runs,
         "orders": list({run.order: run for run in runs}.values()),
         "verdict": _verdict(groups, scenario),
-        "repeats": tables.repeats(groups),
+        "repeats": repeats(groups),
         "shared_note": shared_note(runs),
         "tests": tested,
         "tied": tested.tied if tested else [],
         "confidence": f"{CONFIDENCE:.0%}".replace("%", "\N{NO-BREAK SPACE}%"),
-        "short": _table(groups, tables.short_columns(), plain_costs=True),
-        "full": _table(groups, tables.COLUMNS),
-        "name": tables.name,
+        "short": results_table(groups),
+        "full": full,
+        "name": group_name,
         "swatch": figures.swatch,
         "curves": [
             (figures.SCENARIOS[s], [figures.learning_curves(shown, s, WIDE, fitting),
@@ -120,7 +120,7 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
         "most": MOST,
         "csv": [(label, _csv_links(run)) for label, run in carried],
         "all_matrices": len(carried) == len(named),
-        "results_csv": _data_link(tables.results_csv(runs)),
+        "results_csv": _data_link(full.csv()),
         "config": compare([(g.label, g.first.config) for g in groups]),
         "provenance": compare(_by_order(named)),
         "versions": compare([(label, run.versions) for label, run in named]),
@@ -141,9 +141,8 @@ def _run_name(g: Group, run: Run) -> str:
 
 def _verdict(groups: Sequence[Group], scenario: str) -> dict[str, Any]:
     """Say who won, who came second, and what the references reached."""
-    column = next(c for c in tables.COLUMNS if c.key == f"{scenario.replace('-', '_')}_final_mean")
     scored = [
-        (g, column.text(stat, "\N{NO-BREAK SPACE}"))
+        (g, PERCENT.text(stat.mean, stat.sd).replace("±", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
         for g in groups
         if (stat := g.metric(scenario, "final_mean"))
     ]
@@ -151,21 +150,6 @@ def _verdict(groups: Sequence[Group], scenario: str) -> dict[str, Any]:
     return {
         "ranked": ranked,
         "references": [entry for entry in scored if entry[0].reference],
-    }
-
-
-def _table(
-    groups: Sequence[Group], columns: Sequence[tables.Column], *, plain_costs: bool = False
-) -> dict[str, Any]:
-    """Lay a results table out by rows; columns that no run knows are left out.
-
-    ``plain_costs`` leaves out the deviations of costs.
-    """
-    shown = [c for c in columns if any(c.value(g) for g in groups)]
-    by_column = [tables.cells(groups, c, narrow=plain_costs and c.cost) for c in shown]
-    return {
-        "columns": shown,
-        "rows": list(zip(groups, zip(*by_column, strict=True), strict=True)),
     }
 
 
@@ -178,7 +162,7 @@ def _task_table(groups: Sequence[Group], scenario: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
     def shown(values: dict[str, float], name: str) -> str:
-        return f"{values[name] * 100:.1f}" if name in values else tables.MISSING
+        return f"{values[name] * 100:.1f}" if name in values else MISSING
 
     return [
         {
@@ -196,7 +180,7 @@ def _data_link(content: str) -> str:
 def _csv_links(run: Run) -> list[tuple[str, str, str]]:
     """Return (scenario, file name, address) of each accuracy matrix of a run."""
     return [
-        (scenario, f"R-{run.folder}-{scenario}.csv", _data_link(tables.matrix_csv(run, scenario)))
+        (scenario, f"R-{run.folder}-{scenario}.csv", _data_link(matrix_csv(run, scenario)))
         for scenario in run.R
     ]
 
@@ -219,7 +203,7 @@ def compare(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Line]:
     flats = [(name, flatten(value)) for name, value in named]
     lines = []
     for key in sorted({key for _, flat in flats for key in flat}):
-        values = [(name, flat.get(key, tables.MISSING)) for name, flat in flats]
+        values = [(name, flat.get(key, MISSING)) for name, flat in flats]
         agree = len({value for _, value in values}) == 1
         lines.append(Line(key, [("", values[0][1])] if agree else values))
     return lines

@@ -1,21 +1,27 @@
-"""What a comparison gave, as table, CSV and JSON: means with intervals, tests, costs."""
+"""What a comparison gave: means with intervals, tests, costs, and what a reader must know."""
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bmc.report.columns import COLUMNS, MISSING, REFERENCE_NOTE, name
-from bmc.report.groups import Group, Stat, group
+from bmc.report.columns import MISSING, PERCENT, final_key
+from bmc.report.groups import Group, group
 from bmc.report.load import Run
 from bmc.report.statistics import CONFIDENCE, Row, compare_groups
+from bmc.report.table import (
+    NOTE,
+    REFERENCE_NOTE,
+    Mark,
+    Shown,
+    Table,
+    escaped,
+    results_table,
+)
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bmc.studies.tuning import Tuned
 
 SCENARIOS = ("class-il", "task-il")
@@ -29,8 +35,6 @@ SHARED = {
     "replay_batch": "replayed batch",
 }
 NAMED = 12  # datasets that a note lists; compare.json has all
-COSTS = [column for column in COLUMNS if column.cost]
-OTHERS = [c for c in COLUMNS if not c.cost and not c.key.endswith("final_mean")]
 
 
 @dataclass(frozen=True)
@@ -147,40 +151,66 @@ def tuned_note(tuned: Tuned) -> str:
     return f"values were tuned on the development split of other datasets: {shown}"
 
 
-def compare_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one row for each method, best first, at full precision.
+def compare_table(comparison: Comparison) -> Table:
+    """Return the table: accuracies with intervals, the difference to the best, p values, costs.
 
-    A row holds ``method``, ``label``, ``reference``, the number of ``runs``; by scenario all of
-    `bmc.report.statistics.Row`; and means of the other metrics and the costs as stored: fractions,
-    bytes, seconds, cost accuracy in per cent per MB. ``None`` where unknown.
+    Of the final mean accuracy in each scenario, the frame has what
+    `bmc.report.statistics.Row` has: ``class_il_n``, ``_mean`` (over orders), ``_low``, ``_high``,
+    ``_best``, ``_difference``, ``_p`` and ``_pairs``.
     """
-    made = []
-    for k, g in enumerate(comparison.groups):
-        row: dict[str, Any] = {
-            "method": g.first.method,
-            "label": g.label,
-            "reference": g.reference,
-            "runs": len(g.runs),
-        }
-        for scenario in SCENARIOS:
-            own, prefix = comparison.rows[scenario][k], scenario.replace("-", "_")
-            for field in ("n", "mean", "low", "high", "best", "difference", "p", "pairs"):
-                row[f"{prefix}_{field}"] = getattr(own, field)
-        for column in [*OTHERS, *COSTS]:
-            stat = column.value(g)
-            row[column.key] = stat.mean if stat else None
-        made.append(row)
-    return made
+    values = {
+        f"{final_key(scenario)}_{field}": [getattr(row, field) for row in rows]
+        for scenario, rows in comparison.rows.items()
+        for field in ("n", "mean", "low", "high", "best", "difference", "p", "pairs")
+    }
+    table = results_table(comparison.groups, "compare", values=values)
+    shown = dict(table.shown)
+    for scenario, rows in comparison.rows.items():
+        if (key := final_key(scenario)) in shown:
+            shown[key] = _tested(shown[key], rows)
+    own = final_key(comparison.scenario)
+    finals = [key for key in (own, *map(final_key, SCENARIOS)) if key in shown]
+    columns = {key: shown.pop(key) for key in dict.fromkeys(finals)}
+    columns |= _tests(own, comparison.rows[comparison.scenario])
+    notes = [NOTE] * (NOTE in table.notes) + comparison.notes()
+    return replace(table, shown=columns | shown, notes=notes)
 
 
-def compare_csv(comparison: Comparison) -> str:
-    """Return `compare_rows` as CSV; empty where unknown."""
-    rows = compare_rows(comparison)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+def _tested(shown: Shown, rows: Sequence[Row]) -> Shown:
+    """Put intervals into the column of an accuracy, and mark what ties with the best."""
+    marks: list[Mark] = [
+        "tied" if mark == "" and row.tied and not row.group.reference else mark
+        for mark, row in zip(shown.marks, rows, strict=True)
+    ]
+    return replace(
+        shown, texts=[PERCENT.text(row.mean, row.half_width) for row in rows], marks=marks
+    )
+
+
+def _tests(key: str, rows: Sequence[Row]) -> dict[str, Shown]:
+    """Return the columns of the difference to the best and of its p value."""
+    plain: list[Mark] = [""] * len(rows)
+    return {
+        f"{key}_difference": Shown(
+            "difference to the best", "vs best", "", list(map(_signed, rows)), plain, 1
+        ),
+        f"{key}_p": Shown("p", "", "", list(map(_probability, rows)), plain, 2),
+    }
+
+
+def _signed(row: Row) -> str:
+    """Format the difference to the best in points; the best is called so."""
+    if row.best or row.difference is None:
+        return "best" if row.best else MISSING
+    text = f"{100 * row.difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def _probability(row: Row) -> str:
+    """Format p; empty for the best."""
+    if row.p is None:
+        return "" if row.best else MISSING
+    return "<0.001" if row.p < 0.001 else f"{row.p:.3f}"
 
 
 def compare_json(comparison: Comparison) -> dict[str, Any]:
@@ -204,7 +234,7 @@ def compare_json(comparison: Comparison) -> dict[str, Any]:
         "notes": comparison.notes(),
         "left_out": list(comparison.left_out),
         "failed": dict(comparison.failed),
-        "rows": compare_rows(comparison),
+        "rows": compare_table(comparison).records(),
         "runs": [
             {
                 "run": run.folder,
@@ -221,76 +251,40 @@ def compare_json(comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def percent(row: Row, plus_minus: str = "±") -> str:
-    """Format mean ± half of the interval in per cent."""
-    if row.mean is None:
-        return MISSING
-    half = row.half_width
-    return f"{100 * row.mean:.1f}" + ("" if half is None else f"{plus_minus}{100 * half:.1f}")
+def compare_tex(comparison: Comparison) -> str:
+    r"""Return the table for LaTeX: ``\input`` it; needs the package booktabs."""
+    return compare_table(comparison).latex(_caption(comparison))
 
 
-def signed(row: Row, minus: str = "-") -> str:
-    """Format the difference to the best in points; the best is called so."""
-    if row.best:
-        return "best"
-    if row.difference is None:
-        return MISSING
-    text = f"{100 * row.difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", minus)
-
-
-def probability(row: Row) -> str:
-    """Format p; empty for the best."""
-    if row.p is None:
-        return "" if row.best else MISSING
-    return "<0.001" if row.p < 0.001 else f"{row.p:.3f}"
-
-
-def cost_texts(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
-    """Return head, unit and texts of the costs that tables show: means, by group."""
-    on_device = any(run.costs.peak_device_bytes for run in comparison.runs)
-    peak = "peak_device_bytes" if on_device else "peak_host_bytes"
-    heads = {
-        "memory_bytes": "memory",
-        "communication_bytes": "sent",
-        "learning_seconds": "learn.\ntime",
-        "relative_time": "rel.\ntime",
-        peak: "GPU\npeak" if on_device else "peak",
-    }
-    by_key = {column.key: column for column in COSTS}
-    texts = []
-    for key, head in heads.items():
-        column = by_key[key]
-        stats = [column.value(g) for g in comparison.groups]
-        means = [column.text(Stat(s.mean, None, 1)) if s else MISSING for s in stats]
-        texts.append((head, column.unit.sign, means))
-    return texts
-
-
-def compare_table(comparison: Comparison) -> Table:
-    """Return the table for the terminal, readable at 100 columns without colour."""
-    from rich.table import Table
-    from rich.text import Text
-
-    own = comparison.scenario
-    (other,) = (name for name in SCENARIOS if name != own)
-    rows = comparison.rows[own]
-    columns = [
-        (f"{own}\nmean", "%", [percent(row) for row in rows]),
-        (f"{other}\nmean", "%", [percent(row).partition("±")[0] for row in comparison.rows[other]]),
-        ("differ-\nence", "", [signed(row) for row in rows]),
-        ("\np", "", [probability(row) for row in rows]),
-        *cost_texts(comparison),
+def _caption(comparison: Comparison) -> str:
+    """Say what was measured, how, and what the marks mean."""
+    first = comparison.runs[0]
+    orders, seeds = len(comparison.orders), len(comparison.seeds)
+    classes = sum(task.classes for task in first.tasks)
+    repeats = f"{orders} orders of the tasks" if orders > 1 else "one order of the tasks"
+    repeats += f", {seeds} run seeds averaged in each" if seeds > 1 else ""
+    memory = comparison.settings.get("memory")
+    parts = [
+        f"Final mean accuracy on the stream {first.stream} ({len(first.tasks)} tasks, {classes:,} "
+        f"classes, protocol {first.protocol}"
+        + (f", features by {first.encoder}" if first.encoder else "")
+        + f"), {repeats}"
+        + (f"; memory of {memory:,} samples" if memory is not None else "")
+        + ".",
     ]
-    notes = [f"({number}) {note}" for number, note in enumerate(comparison.notes(), start=1)]
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold",
-        caption=Text("\n".join(notes)), caption_justify="left",
-    )  # fmt: skip
-    table.add_column("method", overflow="fold", min_width=12, vertical="bottom")
-    for head, sign, _ in columns:
-        table.add_column(f"{head}\n{sign}", justify="right", no_wrap=True, vertical="bottom")
-    for k, (g, row) in enumerate(zip(comparison.groups, rows, strict=True)):
-        style = "bold" if row.best else ""
-        table.add_row(Text(name(g), style), *(Text(texts[k], style) for _, _, texts in columns))
-    return table
+    if orders > 1:
+        parts.append(
+            "Mean and half of its 95 % interval over orders (Student's t); difference to the "
+            "best and p of the paired t-test (Holm)."
+        )
+    text = escaped(" ".join(parts)) + r" \textbf{Bold}: best"
+    if any(row.tied for row in comparison.rows[comparison.scenario]):
+        text += r"; $^{\ast}$: not significantly worse (5\,\%)"
+    text += "."
+    if any(g.reference for g in comparison.groups):
+        text += r" $^{\dagger}$: sees all data at once, a reference."
+    if comparison.tuned is not None:
+        text += " " + escaped(tuned_note(comparison.tuned).capitalize()) + "."
+    if first.caution:
+        text += " " + escaped(first.caution)
+    return text

@@ -49,6 +49,8 @@ def test_at_any_width_names_and_values_are_whole_and_dropped_columns_are_named(
     expected = f"{', '.join(dropped)}; see all.csv or a wider terminal." if dropped else ""
     assert said == expected.split()
     rows = [line for line in lines if line.startswith("N")]
+    header = "".join(lines[: lines.index(rows[0])]).replace(" ", "")
+    assert sorted(header) == sorted("".join(c.head for c in shown).replace(" ", ""))
     for name, row in zip(names, rows, strict=True):
         assert row.startswith(name)
         assert row[len(name) :].split() == [column.cells[0] for column in shown[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -20,15 +21,13 @@ from chromium import EXECUTABLE, Page
 from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import TITLES, make_results, task_names, write
-from rich.console import Console
 
 from autods.errors import UsageError
-from bmc.report import build_report, group, load_runs, results_csv, results_table
+from bmc.report import build_report, group, load_runs, results_table
 from bmc.report.by_task import heat_map
 from bmc.report.cost import cost_accuracy, cost_points, pareto, pareto_front
-from bmc.report.load import Run
+from bmc.report.load import SHARED, Run
 from bmc.report.page import compare
-from bmc.report.relations import SHARED
 from bmc.report.statistics import compare_groups
 from bmc.report.svg import count_ticks, spread
 
@@ -171,9 +170,11 @@ def test_the_accuracy_matrix_can_be_taken_from_the_page_as_csv(outline):
 
 
 def printed(runs: list[Run], width: int = 100) -> list[str]:
-    console = Console(width=width, file=io.StringIO(), no_color=True)
-    console.print(results_table(runs))
-    return console.file.getvalue().rstrip().splitlines()
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setenv("COLUMNS", str(width))
+        results_table(group(runs)).print("report.html")
+    return out.getvalue().splitlines()
 
 
 def test_the_terminal_table_stays_whole_at_100_columns_without_colour(full_size):
@@ -203,14 +204,14 @@ def test_values_that_print_alike_share_the_mark():
 
 
 def test_csv_holds_mean_deviation_and_number_of_runs_in_stored_units(full_size):
-    rows = list(csv.DictReader(io.StringIO(results_csv(load_runs(full_size)))))
+    rows = list(csv.DictReader(io.StringIO(results_table(group(load_runs(full_size))).csv())))
     row = next(r for r in rows if r["method"] == "bmc")
     finals = [
         make_results("bmc", order_seed=s)["metrics"]["class-il"]["final_mean"] for s in (1, 2, 3)
     ]
     assert row["runs"] == "3"
-    assert float(row["class_il_final_mean_mean"]) == pytest.approx(fmean(finals))
-    assert float(row["class_il_final_mean_sd"]) == pytest.approx(stdev(finals))
+    assert float(row["class_il_mean"]) == pytest.approx(fmean(finals))
+    assert float(row["class_il_sd"]) == pytest.approx(stdev(finals))
     assert row["communication_bytes_mean"] == "8380416"
     joint = next(r for r in rows if r["method"] == "joint")
     assert joint["class_il_forgetting_chaudhry_mean"] == ""
@@ -513,7 +514,7 @@ def test_intransigence_is_known_where_joint_training_has_the_same_order_and_seed
     found = {r.folder: r.metrics["class-il"].get("intransigence") for r in load_runs(folders)}
     expected = 0.85 - (0.9 + 0.8 + 0.7 + 0.6) / 4
     assert found == {"own": pytest.approx(expected), "other": None, "joint": None}
-    row = next(csv.DictReader(io.StringIO(results_csv(load_runs(folders[::2])))))
+    row = next(csv.DictReader(io.StringIO(results_table(group(load_runs(folders[::2]))).csv())))
     assert float(row["class_il_intransigence_mean"]) == pytest.approx(expected)
     page = Outline(read(build_report(folders, tmp_path / "report.html"))).text
     assert "intransigence" in page
