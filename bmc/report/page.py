@@ -142,7 +142,12 @@ def _run_name(g: Group, run: Run) -> str:
 def _verdict(groups: Sequence[Group], scenario: str) -> dict[str, Any]:
     """Say who won, who came second, and what the references reached."""
     scored = [
-        (g, PERCENT.text(stat.mean, stat.sd).replace("±", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
+        (
+            g,
+            PERCENT.text(stat.mean, stat.sd or None).replace(
+                "±", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
+            ),
+        )
         for g in groups
         if (stat := g.metric(scenario, "final_mean"))
     ]
