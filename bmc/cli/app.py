@@ -75,11 +75,11 @@ def run(
     from bmc.runs.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
+    from autods.core.devices import choose_device
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
-    from bmc.train.device import device_of
 
-    names, chosen = methods_of(method), device_of(device)
+    names, chosen = methods_of(method), choose_device(device, ("cpu", "cuda"))
     names = with_finetune(names) if finetune else names
     folder = out or Path("runs") / choice.folder
     streams, notes = open_orders(choice, parse_orders(order))

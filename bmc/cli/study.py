@@ -108,10 +108,10 @@ def work_of(
     UsageError
         When the device is none that this machine has.
     """
+    from autods.core.devices import choose_device
     from bmc.studies.workers import Job
-    from bmc.train.device import device_of
 
-    chosen = device_of(device)
+    chosen = choose_device(device, ("cpu", "cuda"))
     # Ray shows a task the one GPU that it gave to it
     place = chosen.type if engine == "ray" else str(chosen)
     return [Job(cell, choice, (folder / cell.name).resolve(), place, threads) for cell in cells]

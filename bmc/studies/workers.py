@@ -55,8 +55,8 @@ class Job:
         """Run the cell here, or complete it. Errors as of `bmc.runs.run.run`."""
         import torch
 
+        from autods.core.devices import choose_device
         from bmc.runs.run import run
-        from bmc.train.device import device_of
 
         torch.set_num_threads(self.threads)  # sums are split by it, and so their last bits
         stream = self.choice.open(self.cell.order)
@@ -65,7 +65,7 @@ class Job:
             self.cell.method,
             self.cell.config,
             self.folder,
-            device=device_of(self.device),
+            device=choose_device(self.device, ("cpu", "cuda")),
             resume=True,
         )
 

@@ -21,10 +21,11 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
+from autods.core.devices import choose_device
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.encode.encoders.checkpoints import fetch_weights, hash_weights, load_weights
-from autods.encode.encoders.computing import PRECISIONS, choose_device, exactly
+from autods.encode.encoders.computing import PRECISIONS, exactly
 from autods.encode.encoders.interface import Encoder, TextEncoder, Transform
 from autods.encode.encoders.timm import PREFIX, load_timm
 from autods.encode.encoders.weights import (

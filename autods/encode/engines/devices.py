@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from autods.core.devices import choose_device
 from autods.core.processes import choose_workers, end_with_parent, usable_cores, worker_context
 from autods.core.progress import Progress
-from autods.encode.encoders.computing import choose_device
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine, make_shards
 from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, ShardReport
@@ -150,9 +150,8 @@ def choose_devices(text: str) -> list[str]:
     Raises
     ------
     UsageError
-        When devices of different kinds are named: their features differ in last bits.
-    EncoderError
-        When this machine or its torch has no such device.
+        If this machine or its torch has no such device, or devices of different kinds are
+        named, whose features differ in the last bits.
     """
     if text == "auto":
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]

@@ -186,7 +186,7 @@ def test_devices_are_named_one_by_one_or_all():
     assert choose_devices("auto")
     with pytest.raises(UsageError, match="cpu and meta"):
         choose_devices("cpu,meta")
-    with pytest.raises(EncoderError, match="device 'cuda:77' cannot be used"):
+    with pytest.raises(UsageError, match="device 'cuda:77' cannot be used"):
         choose_devices("cuda:77")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from autods.core.devices import choose_device
 from autods.errors import UsageError
-from bmc.train.device import device_of
 
 SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
 
@@ -140,6 +140,7 @@ def test_tensorboard_events_are_written_when_asked_for(tmp_path):
 def test_a_cuda_device_that_the_machine_has_not_is_refused_and_those_it_has_are_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert [device_of(name).index for name in ("cuda", "cuda:0", "cuda:1")] == [None, 0, 1]
-    with pytest.raises(UsageError, match=r"--device cuda:2: .*cuda:0 to cuda:1"):
-        device_of("cuda:2")
+    monkeypatch.setattr("torch.empty", lambda *_, **__: None)
+    assert [choose_device(name).index for name in ("cuda", "cuda:0", "cuda:1")] == [None, 0, 1]
+    with pytest.raises(UsageError, match=r"device 'cuda:2' cannot be used: .*cuda:0 to cuda:1"):
+        choose_device("cuda:2")
