@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.cli.common import Json, Root, open_root
-from autods.cli.fetch import tell_plan
+from autods.cli.plan import tell_plan
 from autods.core.console import print_json
 from autods.errors import AutodsError, UsageError
 

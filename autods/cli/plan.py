@@ -1,0 +1,115 @@
+"""What a fetch would do, as a table or as JSON: ``--dry-run``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from autods.core.console import print_json, print_table
+from autods.errors import AutodsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autods.core.root import DataRoot
+    from autods.fetch.plan import PlannedDataset
+    from autods.manifest.sources import Release
+
+NO_TOKEN = {
+    "kaggle": "none found; 'autods doctor' tells how to get one",
+    "huggingface": "none found; only gated datasets want one",
+}
+
+
+def tell_plan(
+    manifests: Sequence[Release],
+    unread: dict[str, AutodsError],
+    root: DataRoot,
+    mirrors: Sequence[str],
+    json: bool,
+) -> None:
+    """Print what a fetch would do; exit 1 where that cannot be told for each dataset."""
+    from autods.fetch.mirrors import check_mirrors
+    from autods.fetch.plan import free_bytes, known_remaining, plan_dataset, tokens
+
+    check_mirrors(mirrors)
+    plans, wrong = [], dict(unread)
+    for manifest in manifests:
+        try:
+            plans.append(plan_dataset(manifest, root, mirrors))
+        except AutodsError as error:
+            wrong[manifest.name] = error
+    if json:
+        print_json(
+            {
+                "root": str(root.path),
+                "free": free_bytes(root),
+                "remaining": known_remaining(plans),
+                "unknown": [plan.dataset for plan in plans if plan.remaining is None],
+                "tokens": tokens(plans),
+                "datasets": [plan.as_json() for plan in plans],
+                "problems": {name: str(problem) for name, problem in wrong.items()},
+            }
+        )
+    else:
+        _print_plan(plans, root)
+        for name, problem in wrong.items():
+            print(f"{name}: {problem}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
+    from rich.filesize import decimal
+
+    from autods.fetch.plan import free_bytes, known_remaining, tokens
+
+    found = tokens(plans)
+    begun = any(plan.here for plan in plans)
+    rows = [_plan_row(plan, begun, "kaggle" in found and not found["kaggle"]) for plan in plans]
+    print_table("To fetch ('?': unknown)", rows, ["from", "licence"])
+    needed, free = known_remaining(plans), free_bytes(root)
+    unknown = sum(file.remaining is None for plan in plans for file in plan.files)
+    more = f", and {_count(unknown, 'file')} of unknown size" if unknown else ""
+    files = sum(len(plan.files) for plan in plans)
+    print(f"{_count(len(plans), 'dataset')}, {_count(files, 'file')}.")
+    here = decimal(sum(plan.here for plan in plans))
+    print(f"Here: {here}. Still to come: {decimal(needed)}{more}.")
+    enough = "." if needed <= free else ": not enough, the fetch would be refused."
+    print(f"Free under {root.path}: {decimal(free)}{enough}")
+    for host, place in found.items():
+        print(f"Token for {host}: {place or NO_TOKEN[host]}.")
+    for plan in plans:
+        if plan.acceptance and plan.kinds:
+            print(f"Licence of {plan.dataset}: read {plan.acceptance}; to accept it, add", end=" ")
+            print(f"--accept-licence {plan.dataset}.")
+
+
+def _plan_row(plan: PlannedDataset, begun: bool, no_kaggle: bool) -> dict[str, Any]:
+    """Return a row of the plan; where some is here, what is and what is not, else the size."""
+    here = _amount([file.here for file in plan.files])
+    left = _amount([file.remaining for file in plan.files])
+    needs = ["token"] if no_kaggle and any("kaggle" in kind for kind in plan.kinds) else []
+    return {
+        "dataset": plan.dataset,
+        "files": len(plan.files),
+        **({"here": here, "to fetch": left} if begun else {"size": left}),
+        "from": ", ".join(plan.hosts) or "-",
+        "needs": " ".join([*needs, *(["accept"] if plan.acceptance and plan.kinds else [])]),
+        "licence": plan.licence,
+    }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _amount(sizes: Sequence[int | None]) -> str:
+    """Return the sum of the known sizes, with a mark where one is unknown."""
+    from rich.filesize import decimal
+
+    known = [size for size in sizes if size is not None]
+    if len(known) == len(sizes):
+        return decimal(sum(known))
+    return f"{decimal(sum(known))} + ?" if any(known) else "?"
