@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check: format, lint, types, tests. Sets up its own environment.
+# Every check: format, lint, types, imports, tests. Sets up its own environment.
 # Arguments go to pytest, for example: scripts/test.sh tests/bmc -k reservoir
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,5 +28,6 @@ fi
 ruff format --check .
 ruff check .
 mypy
+lint-imports --no-logo
 export OMP_NUM_THREADS=1 # two test processes on two cores
 python -m pytest -n "${TEST_PROCESSES:-2}" "$@"
