@@ -8,6 +8,7 @@ to do next. The command line prints it without a traceback and exits with
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Self
 
 FETCH_AGAIN = "Delete the file and fetch the dataset again."
@@ -52,6 +53,25 @@ class UnknownName(UsageError):
 
     Take one of the names offered, or list them: ``autods list``, ``bmc-stream methods``.
     """
+
+
+class DatasetsFailed(AutodsError):
+    """Some of several datasets failed; the others are done.
+
+    Mend what ``failures`` says of each, then run the same call again.
+
+    Attributes
+    ----------
+    failures
+        The error of each dataset that failed, by its name.
+    outcomes
+        What the call would have returned, for the datasets that are done.
+    """
+
+    def __init__(self, failures: Mapping[str, AutodsError], outcomes: object) -> None:
+        lines = (f"{name}: {error}" for name, error in failures.items())
+        super().__init__("\n".join(["Datasets failed; the others are done.", *lines]))
+        self.failures, self.outcomes = dict(failures), outcomes
 
 
 class ManifestError(AutodsError):

@@ -2,6 +2,7 @@
 
 What happens to one file is in `one_file`, how bytes come from one kind of mirror in the
 file of that kind; the paths are `autods.core.root`'s. A target exists only whole and verified.
+The package is also the verb: ``autods.fetch("flowers")`` is `autods.verbs.fetch`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from autods.core.face import make_callable
 from autods.core.files import held
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
@@ -43,6 +45,8 @@ __all__ = [
     "missing_files",
     "verify_archives",
 ]
+
+make_callable(__name__, "autods.verbs")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, no larger file
 

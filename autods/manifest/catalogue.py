@@ -35,10 +35,10 @@ class Catalogue:
         directly or in ``datasets/``, and streams in ``streams/``.
     """
 
-    def __init__(self, folders: Iterable[Path] = ()) -> None:
+    def __init__(self, folders: Iterable[Path | str] = ()) -> None:
         self._datasets: dict[str, Path] = {}
         self._streams: dict[str, Path] = {}
-        for folder in manifest_folders(folders):
+        for folder in manifest_folders(map(Path, folders)):
             if not folder.is_dir():
                 got = (
                     "is a file; expected the folder it lies in"
@@ -53,6 +53,9 @@ class Catalogue:
                 self._datasets[path.stem] = path
             for path in stream_files(folder):
                 self._streams[path.stem] = path
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self._datasets)} datasets, {len(self._streams)} streams)"
 
     def datasets(self) -> list[str]:
         """List the names of all datasets, sorted."""

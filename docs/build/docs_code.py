@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,14 @@ EXAMPLES = REPOSITORY / "docs" / "examples"
 SOURCES = [path for package in ("autods", "bmc") for path in REPOSITORY.glob(f"{package}/**/*.py")]
 CLASS = re.compile(r"^class (\w+)\((\w+)\):", re.MULTILINE)
 
-# What a program that uses the packages imports; the rest is the packages' own business.
-PUBLIC = {
+# Beside the public face: adapters, and what an extension implements.
+FURTHER = {
     "autods": [
-        "root", "catalogue", "manifest", "streams", "synthetic", "images", "samples",
-        "feature_sets", "store", "export", "interop.torch_data", "interop.avalanche",
-        "interop.continuum", "interop.huggingface", "interop.scikit", "interop.arrays",
-        "layouts.base", "encode.protocols", "encode.extract", "names", "errors",
+        "interop.torch_data", "interop.avalanche", "interop.continuum", "interop.huggingface",
+        "interop.scikit", "interop.mammoth", "interop.arrays", "layouts.base",
+        "encode.encoders.interface",
     ],
-    "bmc": [
-        "methods.base", "config", "data", "nets", "losses", "memory", "training", "evaluate",
-        "metrics", "costs", "engines.base", "experiment", "runs", "trackers", "report",
-    ],
+    "bmc": ["methods.base", "config", "engines.base", "runs.trackers"],
 }  # fmt: skip
 
 ERRORS = """\
@@ -60,8 +57,8 @@ METRICS = """\
 R is the matrix of accuracies: R[s, j] on task j after the s-th evaluation. Methods that learn one
 task at a time are evaluated after each, those that learn groups after each group; "row of j" is the
 first evaluation after j was learned. A run keeps three matrices, `class-il`, `task-il` and
-`dataset-id`, and `bmc.runs.metrics` has every formula as a pure function of R. Made from the table that
-the report prints.
+`dataset-id`, and `bmc.runs.metrics` has every formula as a pure function of R. Made from the table
+that the report prints.
 
 | name | definition |
 |---|---|
@@ -117,9 +114,19 @@ def metrics_page() -> str:
 
 
 def api_page(package: str) -> str:
-    """Return the reference of a package's public modules, which mkdocstrings fills in."""
-    parts = [f"# {package}, from its docstrings"]
-    parts += [f"::: {package}.{name}" for name in PUBLIC[package]]
+    """Return the reference of a package's public face, which mkdocstrings fills in."""
+    face = importlib.import_module(package)
+    parts = [
+        f"# {package}, from its docstrings",
+        f"`import {package}` offers these names; they change with a new major version only, "
+        "everything else may change with any.",
+    ]
+    for name in sorted(set(face.__all__) - {"__version__"}):
+        value = inspect.unwrap(getattr(face, name))
+        path = value.__name__ if inspect.ismodule(value) else f"{value.__module__}.{name}"
+        parts.append(f"::: {path}\n    options:\n      heading: {package}.{name}")
+    parts.append("# For extensions and other libraries")
+    parts += [f"::: {package}.{name}" for name in FURTHER[package]]
     return "\n\n".join(parts) + "\n"
 
 

@@ -6,11 +6,11 @@ from avalanche.training import Replay, StreamingLDA
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
+import autods
 from autods.interop.avalanche import benchmark
-from autods.streams.synthetic import synthetic_stream
 
 torch.manual_seed(0)
-stream = synthetic_stream(tasks=5, classes=700, dim=64)
+stream = autods.synthetic_stream(tasks=5, classes=700, dim=64)
 bench = benchmark(stream)  # scenario="task-il" would add task labels
 options = {"train_mb_size": 64, "eval_mb_size": 512}
 

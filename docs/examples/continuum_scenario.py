@@ -2,10 +2,10 @@
 
 from torch.utils.data import DataLoader
 
+import autods
 from autods.interop.continuum import scenario
-from autods.streams.synthetic import synthetic_stream
 
-stream = synthetic_stream(tasks=5, classes=700, dim=64, order=7)
+stream = autods.synthetic_stream(tasks=5, classes=700, dim=64, order=7)
 train = scenario(stream, "train")
 
 print(f"{train.nb_tasks} tasks, {train.nb_classes} classes, {train.nb_samples} samples")

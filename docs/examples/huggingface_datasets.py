@@ -1,9 +1,9 @@
 """The tasks of a stream as datasets of Hugging Face."""
 
+import autods
 from autods.interop.huggingface import dataset_dict
-from autods.streams.synthetic import synthetic_stream
 
-stream = synthetic_stream(tasks=3, classes=700, dim=64)
+stream = autods.synthetic_stream(tasks=3, classes=700, dim=64)
 
 for index in range(len(stream.tasks)):
     parts = dataset_dict(stream, index)  # images=True adds the images, where they are indexed

@@ -3,9 +3,9 @@
 ``python main.py --dataset autods --model er --buffer_size 500 --lr 0.03``
 """
 
+import autods
 from autods.interop.mammoth import stream_dataset
-from autods.streams.synthetic import synthetic_stream
 
-# or autods.open_stream("stream71", root, encoder)
-stream = synthetic_stream(tasks=5, classes=700, dim=64, order=7)
+# or autods.open_stream("stream71", encoder=...)
+stream = autods.synthetic_stream(tasks=5, classes=700, dim=64, order=7)
 AutodsStream = stream_dataset(stream, name="autods", epochs=5)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+import autods
 from autods.interop.arrays import arrays, class_names
-from autods.streams.synthetic import synthetic_stream
 
-stream = synthetic_stream(tasks=5, classes=700, dim=64)
+stream = autods.synthetic_stream(tasks=5, classes=700, dim=64)
 
 for task in stream.tasks:
     x, y = task.train.features, task.train.labels  # float16 [n, d], int64 [n]

@@ -2,11 +2,11 @@
 
 from sklearn.linear_model import SGDClassifier
 
+import autods
 from autods.interop.scikit import learn_stream
-from autods.streams.synthetic import synthetic_stream
 
 for scenario in ("class-il", "task-il"):
-    stream = synthetic_stream(tasks=5, classes=700, dim=64, scenario=scenario)
+    stream = autods.synthetic_stream(tasks=5, classes=700, dim=64, scenario=scenario)
     estimator = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=0)
     R = learn_stream(estimator, stream, batch_size=64, epochs=5, seed=0)
     print(f"{scenario}: accuracy on each task after each task, in per cent")

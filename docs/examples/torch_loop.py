@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
+import autods
 from autods.interop.torch_data import loader, task_datasets
-from autods.streams.synthetic import synthetic_stream
 
 torch.manual_seed(0)
-stream = synthetic_stream(tasks=5, classes=700, dim=64)
+stream = autods.synthetic_stream(tasks=5, classes=700, dim=64)
 net = nn.Sequential(nn.Linear(stream.dim, 256), nn.ReLU(), nn.Linear(256, stream.n_classes))
 optimizer = torch.optim.AdamW(net.parameters(), lr=0.005)
 
