@@ -39,7 +39,7 @@ print(json.load(sys.stdin)["datasets"][0]["features"][0])')
 
 step "3. The four datasets as one class-incremental stream"
 bmc-stream run --scenario class-il --stream digits,shapes,glyphs,textures \
-    --encoder "$encoder" --method bmc,slda --experts 2 --memory 100 --buffer 50 \
+    --encoder "$encoder" --method bmc,slda --memory 100 -o bmc.experts=2 -o bmc.buffer=50 \
     --out "$out/images-class-il"
 
 step "4. 71 tasks, 2,866 classes: the synthetic stream with the shape of Stream"

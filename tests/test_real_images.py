@@ -283,7 +283,7 @@ def learn(commands: Commands) -> None:
     """Learn the stream with two methods; read the results as a program and as a person do."""
     run = ["bmc-stream", "run", "--scenario", "class-il", "--stream", "four", "--encoder", ENCODER]
     run += ["--method", "bmc,slda", "--out", "runs", "--json"]
-    run += ["--epochs", "3", "--consolidation-epochs", "3", "--learning-rate", "0.003"]
+    run += ["--epochs", "3", "-o", "bmc.consolidation_epochs=3", "--learning-rate", "0.003"]
     run += ["--hidden", "64", "--width", "64", "--dropout", "0", "--memory", "1000"]
     results = json.loads(commands.run(*run)[0])
     assert [result["method"] for result in results] == ["bmc", "slda"]

@@ -23,7 +23,7 @@ from bmc.cli.reproduce import reproduce
 from bmc.cli.select import methods_of, with_finetune
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
-from bmc.config import Config
+from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import open_orders, parse_orders
 
@@ -41,6 +41,7 @@ add_version(app)
 @with_stream_options
 def run(
     config: Config,
+    overrides: Overrides,
     choice: StreamChoice,
     method: Annotated[
         str,
@@ -76,34 +77,37 @@ def run(
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
     from autods.core.devices import choose_device
+    from bmc.methods.overrides import check_chosen, config_for
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
 
     names, chosen = methods_of(method), choose_device(device, ("cpu", "cuda"))
     names = with_finetune(names) if finetune else names
+    check_chosen(overrides, names)
     folder = out or Path("runs") / choice.folder
     streams, notes = open_orders(choice, parse_orders(order))
     for note in notes:
         typer.echo(note, err=True)
     for opened in streams.values():
         if method == "all":
-            names, left_out = fitting(names, opened, config)
+            names, left_out = fitting(names, opened, config, overrides)
             for note in left_out:
                 typer.echo(note, err=True)
         else:
-            check_fitting(names, opened, config)
+            check_fitting(names, opened, config, overrides)
     finished: list[Path] = []
     with engine_of(engine, names, chosen, ray_address, ray_workers) as where:
         for one_order in list(streams):
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
                 label = label_of(name, one_order, config.seed)
-                path = folder / run_name(label, identity_of(opened, name, config, chosen))
-                reporter = console_progress()
-                finished.append(
-                    run_one(opened, name, config, path, device=chosen, engine=where,
-                            resume=resume, report=reporter, tracker=trackers)
+                own = config_for(name, config, overrides)
+                path = folder / run_name(label, identity_of(opened, name, own, chosen))
+                made = run_one(
+                    opened, name, own, path, device=chosen, engine=where, resume=resume,
+                    report=console_progress(), tracker=trackers,
                 )  # fmt: skip
+                finished.append(made)
     _show(finished, folder / "report.html", json)
 
 

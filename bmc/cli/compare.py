@@ -31,7 +31,7 @@ from bmc.cli.study import (
     runner_of,
     work_of,
 )
-from bmc.config import Config
+from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @with_stream_options
 def compare(
     config: Config,
+    overrides: Overrides,
     choice: StreamChoice,
     method: MethodsOption = "all",
     orders: OrdersOption = 5,
@@ -73,7 +74,7 @@ def compare(
     """
     from autods.core.files import locked
 
-    cells, left_out, chosen = _cells(config, choice, method, orders, seeds, tuned)
+    cells, left_out, chosen = _cells(config, overrides, choice, method, orders, seeds, tuned)
     folder = out or Path("runs") / f"{choice.folder}-compare"
     if show:
         print_cells(cells, folder, json)
@@ -88,7 +89,13 @@ def compare(
 
 
 def _cells(
-    config: Config, choice: StreamChoice, method: str, orders: int, seeds: int, tuned: Path | None
+    config: Config,
+    overrides: Overrides,
+    choice: StreamChoice,
+    method: str,
+    orders: int,
+    seeds: int,
+    tuned: Path | None,
 ) -> tuple[list[Cell], list[str], Tuned | None]:
     """Return what is run, a line about each method left out, and the tuned values."""
     from bmc.studies.grid import plan_comparison
@@ -98,9 +105,10 @@ def _cells(
     streams = open_orders(choice, list(range(orders)))
     if tuned and chosen:
         check_disjoint(chosen, streams.values(), tuned)
-    methods, left_out = methods_for(method, streams, config)
+    methods, left_out = methods_for(method, streams, config, overrides)
     tasks = {name: len(stream.tasks) for name, stream in streams.items()}
     own = chosen.chosen if chosen else {}
+    own = {name: overrides.get(name, {}) | own.get(name, {}) for name in overrides | own}
     run_seeds = range(config.seed, config.seed + seeds)
     return plan_comparison(methods, config, run_seeds, tasks, own), left_out, chosen
 

@@ -26,8 +26,22 @@ COMPLETION = {"stream": complete.streams}
 
 
 def with_config_options(command: Command) -> Command:
-    """Replace a command's ``config`` parameter by one option per field of `Config`."""
-    return _with_options(command, "config", Config, "Hyper-parameters")
+    """Replace ``config`` and ``overrides`` by one option per field of `Config`, and ``-o``."""
+
+    @wraps(command)
+    def wrapper(option: list[str] | None, **values: Any) -> None:
+        from bmc.methods.overrides import overrides_of
+
+        command(**values, overrides=overrides_of(option or []))
+
+    hints = get_type_hints(command, include_extras=True)
+    signature = inspect.signature(command)
+    parameters = [p for p in signature.parameters.values() if p.name != "overrides"]
+    given = inspect.Parameter("option", inspect.Parameter.KEYWORD_ONLY, default=None)
+    wrapper.__signature__ = signature.replace(parameters=[*parameters, given])  # type: ignore[attr-defined]
+    del hints["overrides"]
+    wrapper.__annotations__ = hints | {"option": OverrideOption}
+    return _with_options(wrapper, "config", Config, "Hyper-parameters")
 
 
 def with_stream_options(command: Command) -> Command:
@@ -38,7 +52,8 @@ def with_stream_options(command: Command) -> Command:
 def _with_options(command: Command, name: str, kind: Any, panel: str) -> Command:
     """Replace the parameter ``name`` of a command by one option per field of ``kind``."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
-    names = [f.name for f in fields(kind)]
+    declared = [f for f in fields(kind) if "help" in f.metadata]
+    names = [f.name for f in declared]
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
@@ -49,7 +64,7 @@ def _with_options(command: Command, name: str, kind: Any, panel: str) -> Command
     hints = get_type_hints(kind)
     parameters = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[p.name]) for p in own
-    ] + [_parameter(f, hints[f.name], panel) for f in fields(kind)]
+    ] + [_parameter(f, hints[f.name], panel) for f in declared]
     # typer reads the options from this attribute, which function types do not declare
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -65,12 +80,24 @@ def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
         annotation=Annotated[
             hint,
             typer.Option(
-                **field.metadata, rich_help_panel=panel, autocompletion=COMPLETION.get(field.name)
+                **{k: v for k, v in field.metadata.items() if k in ("help", "min")},
+                rich_help_panel=panel,
+                autocompletion=COMPLETION.get(field.name),
             ),
         ],
     )
 
 
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="METHOD.OPTION=VALUE",
+        help="Set an option of one method, for example er.memory=500; may be repeated.",
+        rich_help_panel="Hyper-parameters",
+    ),
+]
 EngineOption = Annotated[
     str, typer.Option(help="Where experts train: local, or a ray cluster; same results.")
 ]

@@ -83,7 +83,7 @@ def reproduce(
     choice = StreamChoice("class-il", chosen.stream, by, root, None, "paper", None, max_tasks)
     stream = choice.open("paper")
     for name in names:
-        check_fitting([name], stream, published_config(name))
+        check_fitting([name], stream, published_config(name), {})
     cells = published_cells(names, range(seeds), len(stream.tasks))
     folder = out or Path("runs") / f"reproduce-{chosen.name}"
     if show:

@@ -14,7 +14,7 @@ from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.config import Config
+    from bmc.config import Config, Overrides
     from bmc.runs.choice import StreamChoice
     from bmc.studies.grid import Cell
     from bmc.studies.workers import Job, Outcome, Runner
@@ -68,7 +68,7 @@ def open_orders(choice: StreamChoice, orders: Sequence[str | int]) -> dict[str |
 
 
 def methods_for(
-    text: str, streams: Mapping[str | int, Stream], config: Config
+    text: str, streams: Mapping[str | int, Stream], config: Config, overrides: Overrides
 ) -> tuple[list[str], list[str]]:
     """Return the methods that a list or ``all`` names, and a line about each left out of ``all``.
 
@@ -79,14 +79,16 @@ def methods_for(
     """
     from bmc.cli.select import methods_of
     from bmc.methods.fit import check_fitting, fitting
+    from bmc.methods.overrides import check_chosen
 
     names, left_out = methods_of(text), []
+    check_chosen(overrides, names)
     for stream in streams.values():
         if text == "all":
-            names, notes = fitting(names, stream, config)
+            names, notes = fitting(names, stream, config, overrides)
             left_out += notes
         else:
-            check_fitting(names, stream, config)
+            check_fitting(names, stream, config, overrides)
     for note in left_out:
         typer.echo(note, err=True)
     return names, left_out

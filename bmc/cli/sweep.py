@@ -28,7 +28,7 @@ from bmc.cli.study import (
     runner_of,
     work_of,
 )
-from bmc.config import Config
+from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import parse_orders
 from bmc.studies.grid import ABLATIONS
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @with_stream_options
 def sweep(
     config: Config,
+    overrides: Overrides,
     choice: StreamChoice,
     method: Annotated[
         str, typer.Option(help="Methods, comma-separated, or 'all'; see `bmc-stream methods`.")
@@ -77,7 +78,7 @@ def sweep(
     """Run grids of hyper-parameters or the paper's ablations, and compare cost and accuracy."""
     from autods.core.files import locked
 
-    cells = _cells(config, choice, method, grid or [], ablation, order, finetune)
+    cells = _cells(config, overrides, choice, method, grid or [], ablation, order, finetune)
     folder = out or Path("runs") / f"{choice.folder}-sweep"
     if show:
         print_cells(cells, folder, json)
@@ -93,6 +94,7 @@ def sweep(
 
 def _cells(
     config: Config,
+    overrides: Overrides,
     choice: StreamChoice,
     method: str,
     grid: list[str],
@@ -105,9 +107,9 @@ def _cells(
     changes = grid_changes(grid) if grid or not ablation else []
     changes += ablation_changes(ablation) if ablation else []
     streams = open_orders(choice, parse_orders(order))
-    methods, _ = methods_for(method, streams, config)
+    methods, _ = methods_for(method, streams, config, overrides)
     tasks = {name: len(stream.tasks) for name, stream in streams.items()}
-    return plan_cells(methods, config, changes, tasks, finetune=finetune)
+    return plan_cells(methods, config, changes, tasks, overrides=overrides, finetune=finetune)
 
 
 def _finish(folder: Path, work: Sequence[Job], failed: dict[str, str], as_json: bool) -> None:

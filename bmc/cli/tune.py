@@ -31,7 +31,7 @@ from bmc.cli.study import (
     runner_of,
     work_of,
 )
-from bmc.config import Config
+from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @with_stream_options
 def tune(
     config: Config,
+    overrides: Overrides,
     choice: StreamChoice,
     grid: Annotated[
         list[str],
@@ -71,9 +72,10 @@ def tune(
     config = replace(config, evaluate_on="dev")
     changes = grid_changes(grid)
     streams = open_orders(choice, list(range(orders)))
-    methods, _ = methods_for(method, streams, config)
+    methods, _ = methods_for(method, streams, config, overrides)
     tasks = {name: len(stream.tasks) for name, stream in streams.items()}
-    made = candidates(methods, config, changes, range(config.seed, config.seed + seeds), tasks)
+    run_seeds = range(config.seed, config.seed + seeds)
+    made = candidates(methods, config, changes, run_seeds, tasks, overrides)
     cells = list({cell.name: cell for one in made for cell in one.cells}.values())
     folder = out.with_name(f"{out.stem}-runs")
     if show:

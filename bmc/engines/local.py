@@ -65,7 +65,7 @@ def train_experts(
     tasks
         The tasks of the group.
     config
-        Hyper-parameters.
+        Hyper-parameters; ``config.options`` are those of BMC: ``lam``, ``buffer``, ``patience``.
     widest
         Outputs of each expert's head; default: the most classes of ``tasks``. An engine that
         trains the experts of one group apart gives all of them the group's, and gets the
@@ -98,12 +98,12 @@ def _train(
     bank: ResidualMLP, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
 ) -> list[int]:
     """Train a bank of experts; return the updates that each made."""
-    device = bank.weights.device
+    device, options = bank.weights.device, config.options
     features = joined([task.train.features for task in tasks])
     labels = torch.cat([task.train.labels - task.start for task in tasks])
     sizes = torch.tensor([len(task.train) for task in tasks])
     first_row = (torch.cumsum(sizes, 0) - sizes)[:, None]  # [K, 1]
-    tables = [features, labels, *([_base_phi(base, tasks, config)] if config.lam else [])]
+    tables = [features, labels, *([_base_phi(base, tasks, config)] if options.lam else [])]
 
     def fetch(rows: Tensor, copies: Sequence[int]) -> tuple[Tensor, ...]:
         rows = rows + first_row[list(copies)]  # [n, m, B]
@@ -116,7 +116,7 @@ def _train(
         if not phi:
             return own
         teacher = torch.split(phi[0].float(), bank.phi_widths, dim=-1)
-        return expert_loss(own, feature_distance(teacher, student), config.lam)
+        return expert_loss(own, feature_distance(teacher, student), options.lam)
 
     courses = [
         Course(
@@ -127,8 +127,10 @@ def _train(
         )
         for task in tasks
     ]
-    judge = _judge(bank, tasks, config) if config.patience else None
-    return train_stacked(bank, courses, fetch, by_loss(loss), config, judge=judge)
+    judge = _judge(bank, tasks, config) if options.patience else None
+    return train_stacked(
+        bank, courses, fetch, by_loss(loss), config, judge=judge, patience=options.patience
+    )
 
 
 def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:
@@ -209,7 +211,7 @@ def _expert_bank(
 def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config) -> Samples:
     """Choose a class-balanced buffer B_k of (x, y, phi(x)) with expert k."""
     draws = generator(config.seed, "buffer", task.index)
-    rows = balanced_choice(config.buffer, draws, task.train.labels)
+    rows = balanced_choice(config.options.buffer, draws, task.train.labels)
     features = task.train.features[rows.to(task.train.features.device)]
     phi = bank.phi(_input(bank, features, config), k)
     return Samples(

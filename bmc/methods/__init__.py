@@ -30,6 +30,7 @@ from bmc.methods import (
     zero_shot,
 )
 from bmc.methods.base import METHODS, Method
+from bmc.methods.overrides import config_for, overrides_of
 
 __all__ = [
     "METHODS",
@@ -38,6 +39,7 @@ __all__ = [
     "agem",
     "analytic",
     "bmc",
+    "config_for",
     "der",
     "dmc",
     "er_ace",
@@ -57,6 +59,7 @@ __all__ = [
     "lwf",
     "mas",
     "ncm",
+    "overrides_of",
     "ridge",
     "si",
     "slda",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.methods.ridge import gaussian
 from bmc.train.data import TaskTensors
@@ -33,13 +34,21 @@ class ACIL(Method):
 
     name = "acil"
     title = "ACIL"
+    shared = Method.shared | {"seed"}
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        projections: int = option(2000, "Random features.", at_least=1)
+        gamma: float = option(1.0, "Weight of the ridge, fixed for the whole stream.", above=0)
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        width = config.projections
+        width = self.options.projections
         self.projection = gaussian(dim, width, config, device)  # W_B, the "buffer" layer
         # R_0 = I / gamma
-        self.inverse = torch.eye(width, dtype=torch.float64, device=device) / config.acil_gamma
+        self.inverse = torch.eye(width, dtype=torch.float64, device=device) / self.options.gamma
         self.weight = torch.zeros(width, n_classes, dtype=torch.float64, device=device)
 
     def lift(self, features: Tensor) -> Tensor:

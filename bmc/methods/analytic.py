@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.train.data import Split, TaskTensors
 
@@ -187,6 +187,18 @@ class AnalyticConsolidation(Method):
     name = "bmc-analytic"
     title = "BMC-Analytic"
 
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        shrinkage: float = option(
+            0.1, "Share of the identity in the covariance.", above=0, at_most=1
+        )
+        sketch: int = option(64, "Directions of scatter that an expert sends, r.", at_least=1)
+        centre_sketch: int = option(
+            512, "Directions of scatter that the centre keeps, R.", at_least=1
+        )
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.counts = torch.zeros(n_classes, dtype=torch.int32, device=device)
@@ -212,7 +224,7 @@ class AnalyticConsolidation(Method):
         self._head = None
 
     def _message(self, task: TaskTensors) -> Message:
-        rank = self.config.sketch
+        rank = self.options.sketch
         return Message.of(task.train, task.start, task.n_classes, rank, self.device)
 
     def _added(self, sketches: Sequence[Sketch]) -> Sketch:
@@ -220,12 +232,12 @@ class AnalyticConsolidation(Method):
         parts = [self.sketch, *sketches]
         rows = torch.cat([part.roots() for part in parts])
         rest = torch.stack([part.rest for part in parts]).sum(dim=0)
-        return Sketch.of(iter([rows]), len(rows), self.config.centre_sketch, rest)
+        return Sketch.of(iter([rows]), len(rows), self.options.centre_sketch, rest)
 
     def _solve(self) -> tuple[Tensor, Tensor]:
         """w_c = S^-1 mu_c and b_c, both for x - m: the discriminants do not change with m."""
         if self._head is None:
-            covariance = self.sketch.covariance(self.seen, self.config.shrinkage)
+            covariance = self.sketch.covariance(self.seen, self.options.shrinkage)
             factor = torch.linalg.cholesky(covariance)
             means = self.means[: self.seen].double()
             centre = means.mean(dim=0)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from autods.errors import UsageError
 from autods.streams.stream import Stream
-from bmc.config import Config
+from bmc.config import Config, OptionSet
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.methods.plugins import PluginRegistry
@@ -32,12 +34,14 @@ class Method:
     n_classes
         Classes of the whole stream.
     config
-        Hyper-parameters.
+        Hyper-parameters; without ``config.options`` the method's defaults are filled in.
     device
         Where the method's tensors live.
 
     Attributes
     ----------
+    options
+        The method's own options, ``config.options``.
     seen
         Number of classes met so far; their numbers are ``0 ... seen - 1``.
     steps
@@ -55,11 +59,20 @@ class Method:
     name: ClassVar[str]
     title: ClassVar[str]
     has_experts: ClassVar[bool] = False
+    # the fields of `Config` that a method reads; every run reads these
+    shared: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "measure_ahead", "precision"})
+
+    @dataclass(frozen=True)
+    class Options(OptionSet):
+        """The method's own options, each declared by `bmc.config.option`; here none."""
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         self.dim = dim
         self.n_classes = n_classes
-        self.config = config
+        self.config = self.configured(config)
+        self.options = self.config.options
         self.device = torch.empty(0, device=device).device  # as tensors name it; see `take`
         self.seen = 0
         self.steps = 0
@@ -67,6 +80,29 @@ class Method:
         self.broadcast_bytes = 0
         self.engine: Engine = LocalEngine()
         self.watch = Stopwatch()
+
+    @classmethod
+    def configured(cls, config: Config) -> Config:
+        """Fill in the method's default options, unless ``config`` has options.
+
+        Raises
+        ------
+        UsageError
+            When they are those of another method.
+        """
+        if config.options is None:
+            return replace(config, options=cls.Options())
+        if not isinstance(config.options, cls.Options):
+            raise UsageError(
+                f"options: expected those of {cls.title}, got {type(config.options).__qualname__}; "
+                "nothing was run. Make them with `bmc.methods.config_for`."
+            )
+        return config
+
+    @classmethod
+    def reads(cls, field: str) -> bool:
+        """Tell whether the method reads a field of `Config`."""
+        return field in cls.shared
 
     @classmethod
     def unfit(cls, stream: Stream, config: Config) -> str | None:
@@ -127,6 +163,10 @@ class NetMethod(Method):
     `loss` or, where one loss will not do, `observe`, then `end_group` and the state.
     """
 
+    shared = Method.shared | {
+        "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "width", "dropout",
+        "feature_norm", "outputs", "capture", "seed",
+    }  # fmt: skip
     extra_rows = 0  # rows beside a batch's own that need dropout noise: replayed ones
     capturable = True  # whether `observe` may be recorded as a CUDA graph: it draws nothing then
 

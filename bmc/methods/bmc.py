@@ -8,12 +8,13 @@ distillation, then renews its memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.copies import Batch
 from bmc.train.data import Balanced, TaskTensors, steps_for, take
@@ -37,7 +38,32 @@ class BatchModelConsolidation(NetMethod):
 
     name = "bmc"
     title = "BMC"
+    shared = NetMethod.shared | {"memory"}
     has_experts = True
+
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        experts: int = option(8, "Tasks (experts) per group, k.", at_least=1)
+        buffer: int = option(250, "Samples that each expert sends to the centre.", at_least=1)
+        lam: float = option(0.1, "Weight of the stability loss, lambda.", at_least=0)
+        alpha: float = option(1.0, "Weight of the task loss in consolidation.", at_least=0)
+        beta: float = option(0.1, "Weight of the batched distillation loss.", at_least=0)
+        patience: int = option(
+            0,
+            "An expert ends after so many passes without a better dev loss; 0: never.",
+            at_least=0,
+        )
+        consolidation_epochs: int = option(
+            10, "Draws per group, in sizes of memory and buffers.", at_least=1
+        )
+        consolidation_batch: int = option(
+            128, "Samples per update of the consolidation.", at_least=2
+        )
+        consolidation_rate: float = option(
+            0.002, "AdamW learning rate of the consolidation.", above=0
+        )
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -46,7 +72,7 @@ class BatchModelConsolidation(NetMethod):
 
     def group_size(self, n_tasks: int) -> int:
         """Return k; the last group may be smaller and is consolidated all the same."""
-        return min(self.config.experts, n_tasks)
+        return min(self.options.experts, n_tasks)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""
@@ -74,9 +100,9 @@ class BatchModelConsolidation(NetMethod):
         take the mean over the batch, which is the sum over the group's k experts divided by k:
         beta here is k times the poster's, and does not change with the size of a last group.
         """
-        config = self.config
-        size = config.consolidation_batch
-        steps = steps_for(len(data), config.consolidation_epochs, size)
+        config, options = self.config, self.options
+        size = options.consolidation_batch
+        steps = steps_for(len(data), options.consolidation_epochs, size)
         draws = generator(config.seed, "consolidation", index)
         course = Course(
             sampler=Balanced(data.tasks, steps * size, draws),
@@ -95,13 +121,13 @@ class BatchModelConsolidation(NetMethod):
             return base_loss(
                 task_loss(logits, labels),
                 feature_distance(teacher, student),
-                config.alpha,
-                config.beta,
+                options.alpha,
+                options.beta,
             )
 
         made = train_stacked(
             self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
-            batch_size=size, rate=config.consolidation_rate,
+            batch_size=size, rate=options.consolidation_rate,
         )  # fmt: skip
         self.steps += sum(made)
 

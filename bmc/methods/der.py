@@ -13,10 +13,12 @@ of later classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import OnlineReplay
 from bmc.train.copies import Active
@@ -31,6 +33,12 @@ class DarkExperienceReplay(OnlineReplay):
     name = "der"
     title = "DER"
     draws_per_update = 1
+
+    @dataclass(frozen=True)
+    class Options(OnlineReplay.Options):
+        alpha: float = option(0.5, "Weight of the distance to stored logits.", at_least=0)
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -49,7 +57,7 @@ class DarkExperienceReplay(OnlineReplay):
     def penalty(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return what replayed samples add to the loss, [1], from their logits [1, R, C]."""
         stored, known = self.memory.outputs[rows, : logits.shape[2]], self.memory.known[rows]
-        return self.config.der_alpha * logit_distance(logits[0], stored, known)[None]
+        return self.options.alpha * logit_distance(logits[0], stored, known)[None]
 
 
 @METHODS.register("derpp")
@@ -60,11 +68,17 @@ class DarkExperienceReplayPlus(DarkExperienceReplay):
     title = "DER++"
     draws_per_update = 2
 
+    @dataclass(frozen=True)
+    class Options(DarkExperienceReplay.Options):
+        beta: float = option(1.0, "Weight of the task loss on replayed samples.", at_least=0)
+
+    options: Options
+
     def penalty(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Add the task loss of the second half of the replayed samples."""
         half = self.config.replay_batch
         again = task_loss(logits[:, half:], self.memory.labels[rows[half:]][None])
-        return super().penalty(logits[:, :half], rows[:half]) + self.config.der_beta * again
+        return super().penalty(logits[:, :half], rows[:half]) + self.options.beta * again
 
 
 def logit_distance(logits: Tensor, stored: Tensor, known: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ size. Its class-il accuracy can fall below that of fine-tuning, which at least k
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
@@ -32,6 +33,16 @@ class DeepModelConsolidation(NetMethod):
 
     name = "dmc"
     title = "DMC"
+    shared = NetMethod.shared | {"memory"}
+
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        distillation_epochs: int = option(10, "Passes of the double distillation.", at_least=1)
+        distillation_rate: float = option(
+            0.001, "AdamW learning rate of the double distillation.", above=0
+        )
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -91,10 +102,10 @@ class DeepModelConsolidation(NetMethod):
             logits, _ = self.net(x, batch.keep)
             return double_distillation(logits[..., : self.seen], old, new)
 
-        course = self._course(len(data), config.dmc_epochs, "student", index)
+        course = self._course(len(data), self.options.distillation_epochs, "student", index)
         made = train_stacked(
             self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
-            rate=config.dmc_rate,
+            rate=self.options.distillation_rate,
         )  # fmt: skip
         self.steps += sum(made)
 

@@ -8,9 +8,11 @@ a mean as the loss is, so the penalty's weight does not depend on the size of a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from bmc.config import option
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
 from bmc.network.gradients import cross_entropy
@@ -24,12 +26,19 @@ class OnlineEWC(PenaltyMethod):
     name = "ewc"
     title = "Online EWC"
 
+    @dataclass(frozen=True)
+    class Options(PenaltyMethod.Options):
+        lam: float = option(0.7, "Weight of the penalty, lambda.", at_least=0)
+        gamma: float = option(1.0, "Decay of the Fisher information of former tasks.", at_least=0)
+
+    options: Options
+
     @property
     def strength(self) -> float:
         """The penalty is lambda / 2 * sum F (theta - theta*)^2 (arXiv 1612.00796)."""
-        return self.config.ewc_lambda
+        return self.options.lam
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """F = gamma F + F_t (arXiv 1805.06370), F_t the Fisher information of this task."""
         fisher = self.mean_gradients(group, self.outputs, cross_entropy, torch.square)
-        self.importance = self.config.ewc_gamma * self.importance + fisher
+        self.importance = self.options.gamma * self.importance + fisher

@@ -21,6 +21,7 @@ from bmc.train.seeds import generator
 class Remembering(NetMethod):
     """A network beside a memory of samples, ``memory``, that is part of the state."""
 
+    shared = NetMethod.shared | {"memory", "replay_batch"}
     memory: Reservoir | TaskMemory
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:

@@ -9,12 +9,13 @@ forward pass over current and stored samples, for the same batch statistics.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
 from bmc.train.data import TaskTensors, take
@@ -31,6 +32,12 @@ class FunctionDistance(Remembering):
     title = "FDR"
     capturable = False  # the loss draws stored samples
 
+    @dataclass(frozen=True)
+    class Options(Remembering.Options):
+        alpha: float = option(1.0, "Weight of the distance to stored probabilities.", at_least=0)
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.memory = TaskMemory(config.memory, dim, device, n_outputs=n_classes)
@@ -43,7 +50,7 @@ class FunctionDistance(Remembering):
         both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
         own, old = self.net(both, keep)[0].split([x.shape[1], len(rows)], dim=1)
         stored = self.memory.outputs[rows, : old.shape[2]]
-        return task_loss(own, labels) + self.config.fdr_alpha * function_distance(old[0], stored)
+        return task_loss(own, labels) + self.options.alpha * function_distance(old[0], stored)
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Store samples of the task with the network's answers to them."""

@@ -6,12 +6,13 @@ Tukey's transform is left out, as the paper does for features with negative valu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.methods.slda import DeepSLDA
 from bmc.train.data import TaskTensors
@@ -73,11 +74,17 @@ class SharedFeCAM(DeepSLDA):
     name = "fecam-shared"
     title = "FeCAM (shared)"
 
+    @dataclass(frozen=True)
+    class Options(DeepSLDA.Options):
+        shrinkage: float = option(1.0, "Gamma of the covariance shrinkage.", above=0)
+
+    options: Options
+
     def _solve(self) -> tuple[Tensor, Tensor]:
         """W = P mu and b = -mu.w / 2, P the inverse correlation, mu of length 1."""
         if self._weight is None or self._bias is None:
             covariance = self.scatter / (self.counts.sum() - self.seen).clamp(min=1)
-            shrunk = shrunk_correlation(covariance, self.config.fecam_shrinkage)
+            shrunk = shrunk_correlation(covariance, self.options.shrinkage)
             mu = functional.normalize(self.means[: self.seen], dim=1)
             weight = torch.cholesky_solve(mu.T, torch.linalg.cholesky(shrunk))  # [d, seen]
             self._weight = weight.float()
@@ -104,6 +111,12 @@ class FeCAM(Method):
 
     name = "fecam"
     title = "FeCAM"
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        shrinkage: float = option(1.0, "Gamma of the covariance shrinkage.", above=0)
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -148,7 +161,7 @@ class FeCAM(Method):
         scores = z.new_empty(len(z), self.seen)
         for c in range(self.seen):
             own = self.roots[c] / roots[c]
-            scores[:, c] = -distances(z, means[c], own, self.config.fecam_shrinkage)
+            scores[:, c] = -distances(z, means[c], own, self.options.shrinkage)
         return scores
 
     def memory_bytes(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from bmc.config import option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.data import TaskTensors
 
@@ -19,8 +21,16 @@ class FineTuning(NetMethod):
     name = "finetune"
     title = "Fine-tuning"
 
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        restart: bool = option(
+            False, "Draw all weights anew at every task, as the published baseline does."
+        )
+
+    options: Options
+
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Draw the network anew where that is asked for."""
-        if self.config.restart:
+        if self.options.restart:
             anew = self.new_net(self.n_classes, "restart", group[0].index)
             self.net.load_state_dict(anew.state_dict())

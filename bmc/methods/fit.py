@@ -6,11 +6,14 @@ from collections.abc import Iterable
 
 from autods.errors import UsageError
 from autods.streams.stream import Stream
-from bmc.config import Config
+from bmc.config import Config, Overrides
 from bmc.methods import METHODS
+from bmc.methods.overrides import config_for
 
 
-def fitting(names: Iterable[str], stream: Stream, config: Config) -> tuple[list[str], list[str]]:
+def fitting(
+    names: Iterable[str], stream: Stream, config: Config, overrides: Overrides
+) -> tuple[list[str], list[str]]:
     """Leave out the methods that cannot learn a stream: what ``all`` means for it.
 
     Returns
@@ -18,12 +21,14 @@ def fitting(names: Iterable[str], stream: Stream, config: Config) -> tuple[list[
     tuple
         The names of those that can, in their order, and a line about each that was left out.
     """
-    reasons = {name: METHODS.get(name).unfit(stream, config) for name in names}
+    reasons = {name: _reason(name, stream, config, overrides) for name in names}
     notes = [f"{reason} It was left out." for reason in reasons.values() if reason is not None]
     return [name for name, reason in reasons.items() if reason is None], notes
 
 
-def check_fitting(names: Iterable[str], stream: Stream, config: Config) -> None:
+def check_fitting(
+    names: Iterable[str], stream: Stream, config: Config, overrides: Overrides
+) -> None:
     """Check that methods named one by one can learn a stream.
 
     Raises
@@ -32,5 +37,9 @@ def check_fitting(names: Iterable[str], stream: Stream, config: Config) -> None:
         With the reason of the first that cannot.
     """
     for name in names:
-        if (reason := METHODS.get(name).unfit(stream, config)) is not None:
+        if (reason := _reason(name, stream, config, overrides)) is not None:
             raise UsageError(f"{reason} Nothing was run.")
+
+
+def _reason(name: str, stream: Stream, config: Config, overrides: Overrides) -> str | None:
+    return METHODS.get(name).unfit(stream, config_for(name, config, overrides))

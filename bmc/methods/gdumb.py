@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.copies import Batch
 from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
@@ -35,6 +36,19 @@ class GDumb(NetMethod):
 
     name = "gdumb"
     title = "GDumb"
+    shared = NetMethod.shared - {"epochs", "learning_rate"} | {"memory"}
+
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        memory_epochs: int = option(
+            30, "Passes over the memory, from new weights, at each task.", at_least=1
+        )
+        rate: float = option(0.001, "AdamW learning rate at the first update.", above=0)
+        last_rate: float = option(
+            0.0001, "Learning rate at the last update, reached along a cosine.", above=0
+        )
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -71,10 +85,10 @@ class GDumb(NetMethod):
         self.net.load_state_dict(self.new_net(self.n_classes, "gdumb weights", index).state_dict())
         course = Course(
             sampler=Shuffled(len(data), generator(config.seed, "batches", index)),
-            steps=steps_for(len(data), config.gdumb_epochs, config.batch_size),
+            steps=steps_for(len(data), self.options.memory_epochs, config.batch_size),
             noise=Noise(config.seed, "dropout", index),
         )
-        last = config.gdumb_last_rate / config.gdumb_rate
+        last = self.options.last_rate / self.options.rate
 
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
             return self.fetch(data, rows)
@@ -85,7 +99,7 @@ class GDumb(NetMethod):
 
         made = train_stacked(
             self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
-            rate=config.gdumb_rate, schedule=lambda share: cosine(share, last),
+            rate=self.options.rate, schedule=lambda share: cosine(share, last),
         )  # fmt: skip
         self.steps += sum(made)
 

@@ -1,7 +1,7 @@
 """Gradient episodic memory, GEM (arXiv 1706.08840).
 
 One constraint per former task. So that an update costs the same in a long stream, it obeys those
-of at most ``gem_constraints`` former tasks, drawn anew for each update (all while there are
+of at most ``constraints`` former tasks, drawn anew for each update (all while there are
 fewer), and the gradient of a former task is that of ``replay_batch`` samples of its memory and not
 of all. The margin gamma is the least value of each multiplier, as in the published code, which
 keeps the constraints; the paper adds it afterwards, which does not. What is projected is the
@@ -13,12 +13,13 @@ statistics move to the current batch and then to the mean of the former tasks'.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.methods.experience_replay import Replay
 from bmc.network.mlp import ResidualMLP
@@ -40,6 +41,17 @@ class GradientEpisodicMemory(Replay):
     capturable = False  # the quadratic program is solved on the host
     memory: TaskMemory
 
+    @dataclass(frozen=True)
+    class Options(Replay.Options):
+        margin: float = option(
+            0.5, "Gamma, the least value of each constraint's multiplier.", at_least=0
+        )
+        constraints: int = option(
+            10, "Former tasks that constrain an update, drawn anew for each.", at_least=1
+        )
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.memory = TaskMemory(config.memory, dim, device)
@@ -52,7 +64,7 @@ class GradientEpisodicMemory(Replay):
 
     def _begin(self) -> None:
         self._places = self.memory.by_task()
-        self._drawn = min(len(self._places[0]), self.config.gem_constraints)
+        self._drawn = min(len(self._places[0]), self.options.constraints)
         self.extra_rows = self._drawn * self.config.replay_batch
         self._bank: ResidualMLP | None = None
         if self._drawn:
@@ -83,7 +95,7 @@ class GradientEpisodicMemory(Replay):
         gradient = update.gradient(task_loss(logits, labels[:, :b]))
         if self._bank is not None:
             constraints = self._gradients(self._bank, x[:, b:], labels[:, b:], keep[:, b:])
-            project(gradient, constraints, self.config.gem_margin)
+            project(gradient, constraints, self.options.margin)
         update.apply()
 
     def _gradients(self, bank: ResidualMLP, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:

@@ -8,18 +8,19 @@ those of single samples in evaluation mode over all parameters.
 
 A full memory admits only samples whose gradient points away from all that it is compared with.
 With many classes these are few, so the memory stays near the first tasks and GSS behind
-uniform replay: that is the paper's rule. Fewer ``gss_samples`` admit more.
+uniform replay: that is the paper's rule. Fewer ``samples`` admit more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.gradients import cross_entropy, sample_gradients
 from bmc.train.copies import Active
@@ -118,7 +119,16 @@ class GradientSampleSelection(NetMethod):
 
     name = "gss"
     title = "GSS"
+    shared = NetMethod.shared | {"memory", "replay_batch"}
     capturable = False
+
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        samples: int = option(
+            10, "Stored samples whose gradients a new one is compared with.", at_least=1
+        )
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -154,7 +164,7 @@ class GradientSampleSelection(NetMethod):
         if not len(self.memory):
             return torch.full((len(x),), ALONE)
         drawn = torch.randperm(len(self.memory), generator=self._draws)
-        old, old_labels = self.memory.rows(drawn[: self.config.gss_samples])
+        old, old_labels = self.memory.rows(drawn[: self.options.samples])
         both = torch.cat([x, self.inputs(old)]), torch.cat([labels, old_labels])
         gradients = sample_gradients(self.net.parts(), *both, cross_entropy)
         own, stored = gradients.split(len(x))

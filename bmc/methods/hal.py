@@ -14,11 +14,12 @@ statistics.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
 from bmc.methods.hal_anchors import climb, one_of_each
@@ -43,6 +44,17 @@ class HindsightAnchors(Replay):
 
     name = "hal"
     title = "HAL"
+
+    @dataclass(frozen=True)
+    class Options(Replay.Options):
+        lam: float = option(0.1, "Weight of the loss at anchors, lambda.", at_least=0)
+        beta: float = option(0.5, "Decay of the running mean embedding of a class.", at_least=0)
+        gamma: float = option(
+            0.1, "Weight of the mean embedding when anchors are made.", at_least=0
+        )
+        steps: int = option(100, "Gradient steps that make an anchor.", at_least=1)
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -87,7 +99,7 @@ class HindsightAnchors(Replay):
             home = weights.clone(), statistics.clone()
             weights.copy_(update.tentative())
             after = self.net(x, keep)[0][:, n:]
-            update.gradient(self.config.hal_lambda * anchor_loss(before, after)).add_(own)
+            update.gradient(self.options.lam * anchor_loss(before, after)).add_(own)
             weights.copy_(home[0])
             statistics.copy_(home[1])
         update.apply()
@@ -98,7 +110,7 @@ class HindsightAnchors(Replay):
         members = (labels[:, None] == numbers).float()  # [B, c]
         counts = members.sum(dim=0)
         means = members.T @ phi / counts.clamp(min=1)[:, None]
-        beta = torch.where(self._met, self.config.hal_beta, 0.0)
+        beta = torch.where(self._met, self.options.beta, 0.0)
         weight = torch.where(counts > 0, 1 - beta, 0.0)
         self._means.lerp_(means, weight[:, None])
         self._met.logical_or_(counts > 0)
@@ -116,7 +128,7 @@ class HindsightAnchors(Replay):
                 self.inputs(take(task.train.features, rows, self.device)),
                 torch.arange(task.start, task.stop, device=self.device),
                 self._means[task.start - self._start : task.stop - self._start],
-                self.config.hal_gamma, self.config.hal_steps,
+                self.options.gamma, self.options.steps,
             )  # fmt: skip
             self.anchors[task.start : task.stop] = (anchors / self.config.feature_norm).half()
         self._made = group[-1].stop

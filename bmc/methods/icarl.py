@@ -38,6 +38,7 @@ class ICaRL(NetMethod):
 
     name = "icarl"
     title = "iCaRL"
+    shared = NetMethod.shared | {"memory"}
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)

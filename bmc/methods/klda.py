@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.ridge import gaussian
 from bmc.methods.slda import DeepSLDA
@@ -23,12 +24,21 @@ class KLDA(DeepSLDA):
 
     name = "klda"
     title = "KLDA"
+    shared = DeepSLDA.shared | {"seed"}
+
+    @dataclass(frozen=True)
+    class Options(DeepSLDA.Options):
+        projections: int = option(2000, "Random features.", at_least=1)
+        gamma: float = option(0.3, "Gamma of the kernel exp(-gamma |x - y|^2).", above=0)
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        width = config.projections
+        config = self.configured(config)
+        width = config.options.projections
         super().__init__(width, n_classes, config, device)
         # omega ~ N(0, 2 gamma I): the kernel's spectral density
-        self.omega = gaussian(dim, width, config, device) * math.sqrt(2 * config.klda_gamma)
+        self.omega = gaussian(dim, width, config, device) * math.sqrt(2 * self.options.gamma)
         phases = torch.rand(width, generator=generator(config.seed, "phases"))
         self.phases = (2 * math.pi * phases).to(device)
 

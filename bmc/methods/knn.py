@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.train.data import TaskTensors
 
@@ -33,6 +34,13 @@ class NearestNeighbours(Method):
 
     name = "knn"
     title = "kNN"
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        neighbours: int = option(20, "Neighbours that vote.", at_least=1)
+        temperature: float = option(0.07, "T of a neighbour's vote exp(cosine / T).", above=0)
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -76,9 +84,9 @@ class NearestNeighbours(Method):
             cosines = z @ self.features[rows].float().T  # [n, m]
             best.scatter_reduce_(1, labels, cosines, "amax")
             near, whose = torch.cat([near, cosines], 1), torch.cat([whose, labels], 1)
-            near, index = near.topk(min(self.config.knn_neighbours, near.shape[1]), dim=1)
+            near, index = near.topk(min(self.options.neighbours, near.shape[1]), dim=1)
             whose = whose.gather(1, index)
-        T = self.config.knn_temperature
+        T = self.options.temperature
         top = near[:, :1]
         votes = torch.zeros_like(best)
         for k in range(near.shape[1]):  # one vote a row and call: no order of sums to depend on

@@ -8,11 +8,12 @@ trains the added outputs alone first; that warm-up is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.passes import Parts, evaluate
 from bmc.train.data import TaskTensors
@@ -40,6 +41,15 @@ class LearningWithoutForgetting(NetMethod):
     name = "lwf"
     title = "LwF"
 
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        alpha: float = option(
+            0.5, "Weight of the distillation from the model before a task.", at_least=0
+        )
+        temperature: float = option(2.0, "Temperature of the distillation.", above=0)
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self._known = 0
@@ -58,8 +68,8 @@ class LearningWithoutForgetting(NetMethod):
         if self._known == 0 or self._teacher is None:
             return loss
         taught, _ = evaluate(self._teacher, x, self.net.precision)
-        old = distillation(taught, logits[..., : self._known], self.config.lwf_temperature)
-        return loss + self.config.lwf_alpha * old
+        old = distillation(taught, logits[..., : self._known], self.options.temperature)
+        return loss + self.options.alpha * old
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Drop the teacher: the next one is the network as it stands."""

@@ -7,9 +7,11 @@ used, over the logits of the classes seen so far, in evaluation mode.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from bmc.config import option
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
 from bmc.network.gradients import squared_length
@@ -23,12 +25,19 @@ class MemoryAwareSynapses(PenaltyMethod):
     name = "mas"
     title = "MAS"
 
+    @dataclass(frozen=True)
+    class Options(PenaltyMethod.Options):
+        lam: float = option(0.7, "Weight of the penalty, lambda.", at_least=0)
+        gamma: float = option(1.0, "Decay of the importances of former tasks.", at_least=0)
+
+    options: Options
+
     @property
     def strength(self) -> float:
         """The penalty is lambda * sum Omega (theta - theta*)^2."""
-        return 2 * self.config.mas_lambda
+        return 2 * self.options.lam
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Omega = gamma Omega + mean_n |d ||F(x_n)||^2 / d theta|."""
         sensitivity = self.mean_gradients(group, self.seen, squared_length, torch.abs)
-        self.importance = self.config.mas_gamma * self.importance + sensitivity
+        self.importance = self.options.gamma * self.importance + sensitivity

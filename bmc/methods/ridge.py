@@ -7,12 +7,13 @@ carried along: that drifts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.train.data import TaskTensors
 from bmc.train.seeds import generator
@@ -46,6 +47,13 @@ class Ridge(Method):
 
     name = "ridge"
     title = "Streaming ridge"
+    shared = Method.shared | {"seed"}
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        balanced: bool = option(False, "Every class weighs the same, not every sample.")
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -78,7 +86,7 @@ class Ridge(Method):
         """Yield h [n, M] and one-hot y [n, c] of some rows, float64, times root weights."""
         labels = task.train.labels - task.start
         roots = torch.ones(len(labels), dtype=torch.float64, device=labels.device)
-        if self.config.ridge_balanced:
+        if self.options.balanced:
             # a class stays within one task, so its samples are all here to be counted
             members = torch.bincount(labels, minlength=task.n_classes)
             roots /= members[labels].double().sqrt()
@@ -161,13 +169,19 @@ class RanPAC(Ridge):
     name = "ranpac"
     title = "RanPAC"
 
+    @dataclass(frozen=True)
+    class Options(Ridge.Options):
+        projections: int = option(2000, "Random features (the paper: 10000).", at_least=1)
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.projection = gaussian(dim, self.width, config, device)
 
     def width_of(self, dim: int) -> int:
         """Return M, the number of random projections."""
-        return self.config.projections
+        return self.options.projections
 
     def lift(self, features: Tensor) -> Tensor:
         """Return h = relu(z W), float32 [n, M]."""

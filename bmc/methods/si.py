@@ -7,11 +7,12 @@ importance would reward distance.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
 from bmc.train.copies import Active
@@ -25,6 +26,13 @@ class SynapticIntelligence(PenaltyMethod):
     name = "si"
     title = "SI"
 
+    @dataclass(frozen=True)
+    class Options(PenaltyMethod.Options):
+        c: float = option(0.5, "Weight of the penalty.", at_least=0)
+        xi: float = option(1.0, "Damping of the importances.", above=0)
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self._path = self.importance[:, :0]
@@ -32,7 +40,7 @@ class SynapticIntelligence(PenaltyMethod):
     @property
     def strength(self) -> float:
         """The penalty is c * sum Omega (theta - theta~)^2."""
-        return 2 * self.config.si_c
+        return 2 * self.options.c
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Anchor the weights and start the path integral of this task."""
@@ -51,4 +59,4 @@ class SynapticIntelligence(PenaltyMethod):
         """Omega += omega / (Delta^2 + xi), Delta the parameters' change over the task."""
         size = self._path.shape[1]
         moved = self.net.weights.data[:, :size] - self._anchor
-        self.importance[:, :size] += self._path.clamp(min=0) / (moved**2 + self.config.si_xi)
+        self.importance[:, :size] += self._path.clamp(min=0) / (moved**2 + self.options.xi)

@@ -7,12 +7,13 @@ not depend on the order of the samples, which the published recursion does not g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.train.data import TaskTensors
 
@@ -33,6 +34,14 @@ class DeepSLDA(Method):
 
     name = "slda"
     title = "Deep SLDA"
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        shrinkage: float = option(
+            0.1, "Share of the identity in the covariance.", above=0, at_most=1
+        )
+
+    options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -74,7 +83,7 @@ class DeepSLDA(Method):
     def _solve(self) -> tuple[Tensor, Tensor]:
         """W = ((1 - e) S + e s I)^-1 mu by Cholesky, s the mean variance; b = -mu.w / 2."""
         if self._weight is None or self._bias is None:
-            e = self.config.shrinkage
+            e = self.options.shrinkage
             covariance = self.scatter / (self.counts.sum() - self.seen).clamp(min=1)
             # the identity is scaled to the mean variance, so e does not depend on units
             scale = covariance.diagonal().mean().clamp(min=1e-12)

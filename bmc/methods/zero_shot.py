@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from autods.errors import FeaturesMissing
 from autods.streams.stream import Stream, Task
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.train.data import TaskTensors
 
@@ -36,6 +37,12 @@ class ZeroShot(Method):
     name = "zero-shot"
     title = "Zero-shot CLIP"
 
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        templates: str = option("default-v1", "Name of the prompt templates.")
+
+    options: Options
+
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.texts = torch.zeros(n_classes, dim, device=device)
@@ -48,15 +55,17 @@ class ZeroShot(Method):
                 f"{cls.title} needs class names that `autods embed-classes` has embedded; stream "
                 f"'{stream.name}' has none, its features do not come from a data root."
             )
-        without = list(dict.fromkeys(t.dataset for t in stream.tasks if not _has_texts(t, config)))
+        templates = cls.configured(config).options.templates
+        without = [task.dataset for task in stream.tasks if not _has_texts(task, templates)]
+        without = list(dict.fromkeys(without))
         if not without:
             return None
         more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
         encoder = stream.provenance.get("encoder_name", "NAME")
         return (
-            f"{cls.title} needs class names embedded with templates '{config.templates}'; of "
+            f"{cls.title} needs class names embedded with templates '{templates}'; of "
             f"stream '{stream.name}' these have none: {', '.join(without[:NAMED])}{more}. Run "
-            f"`autods embed-classes --templates {config.templates} --encoder {encoder}` with "
+            f"`autods embed-classes --templates {templates} --encoder {encoder}` with "
             "--model and --pretrained of the CLIP model that made these features."
         )
 
@@ -64,7 +73,7 @@ class ZeroShot(Method):
         """Read the embedded names of the group's classes."""
         with self.watch.phase("train", self.device):
             for task in group:
-                texts = torch.from_numpy(task.texts(self.config.templates))  # [c, d]
+                texts = torch.from_numpy(task.texts(self.options.templates))  # [c, d]
                 self.texts[task.start : task.stop] = functional.normalize(texts, dim=1)
         self.seen = group[-1].stop
 
@@ -80,7 +89,7 @@ class ZeroShot(Method):
     def records(self) -> dict[str, Any]:
         """Return what the prompts were, and a hash of the embeddings."""
         digest = hashlib.sha256(self.texts.cpu().numpy().tobytes()).hexdigest()
-        return {"templates": self.config.templates, "texts_sha256": digest}
+        return {"templates": self.options.templates, "texts_sha256": digest}
 
     def state(self) -> dict[str, Tensor]:
         """Return the texts."""
@@ -91,9 +100,9 @@ class ZeroShot(Method):
         self.texts = state["texts"].to(self.device)
 
 
-def _has_texts(task: Task, config: Config) -> bool:
+def _has_texts(task: Task, templates: str) -> bool:
     try:
-        task.class_embeddings(config.templates)
+        task.class_embeddings(templates)
     except FeaturesMissing:
         return False
     return True

@@ -197,7 +197,7 @@ def _differing_settings(runs: Sequence[Run]) -> dict[str, str]:
         usual = {key: _usual([r.settings.get(key) for r in namesakes]) for key in varied(namesakes)}
         for run in namesakes:
             settings = ((key, run.settings.get(key)) for key in usual)
-            texts = [_setting(key, value) for key, value in settings if [value] != usual[key]]
+            texts = [_setting(run.method, k, v) for k, v in settings if [v] != usual[k]]
             differing[run.setup] = ", ".join(texts)
     return differing
 
@@ -211,8 +211,8 @@ def _usual(values: Sequence[object]) -> list[object]:
     return [value for value in values if counts[repr(value)] == most][:1]
 
 
-def _setting(key: str, value: object) -> str:
-    if key in WITHOUT and value == 0:
+def _setting(method: str, key: str, value: object) -> str:
+    if method == "bmc" and key in WITHOUT and value == 0:
         return WITHOUT[key]
     shown = f"{value:g}" if isinstance(value, float) else value
     return f"{SIGNS.get(key, key.replace('_', ' '))} {shown}"

@@ -93,9 +93,10 @@ def run(
     report = report or Silent()
     config = effective(config, stream)
     method_class = METHODS.get(method_name)
+    config = method_class.configured(config)
     target = RunFolder(folder)
     check_samples(stream, config.evaluate_on)
-    check_fitting([method_name], stream, config)
+    check_fitting([method_name], stream, config, {})
     with locked(folder / "run", timeout=LOCK_SECONDS):
         identity = identity_of(stream, method_name, config, device)
         target.begin(identity, resume)

@@ -6,28 +6,27 @@ How cells are run is in `bmc.studies.workers`, what they gave in `bmc.studies.sw
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, get_type_hints
 
 from autods.core.registry import unknown
-from autods.errors import UsageError
-from bmc.config import Config
+from autods.errors import UnknownName, UsageError
+from bmc.config import ALIASES, Config, Overrides
 
-ALL = "all"  # experts=all: one group of all tasks
-Change = dict[str, Any]  # values by field of the configuration
+ALL = "all"  # bmc.experts=all: one group of all tasks
+Change = dict[str, Any]  # values by shared field or by METHOD.FIELD
 # The paper's ablations by name: each a grid around the configuration that is asked for.
 ABLATIONS: dict[str, tuple[str, ...]] = {
-    "stability": ("lam=0",),  # experts without stability loss
-    "distillation": ("beta=0",),  # consolidation without batched distillation
-    "neither": ("lam=0", "beta=0"),
-    "experts": ("experts=1,2,4,8,16,all",),  # group sizes
-    "buffer": ("buffer=50,125,250,500,1000",),
-    "memory": ("memory=500,1000,2000,4000,8000",),
-    "lam": ("lam=0.001,0.01,0.1,1",),
-    "alpha": ("alpha=0.1,0.5,1,2",),
-    "beta": ("beta=0.001,0.01,0.1,1",),
+    "stability": ("bmc.lam=0",),  # experts without stability loss
+    "distillation": ("bmc.beta=0",),  # consolidation without batched distillation
+    "neither": ("bmc.lam=0", "bmc.beta=0"),
+    "experts": ("bmc.experts=1,2,4,8,16,all",),  # group sizes
+    "buffer": ("bmc.buffer=50,125,250,500,1000",),
+    "memory": ("bmc.memory=500,1000,2000,4000,8000",),
+    "lam": ("bmc.lam=0.001,0.01,0.1,1",),
+    "alpha": ("bmc.alpha=0.1,0.5,1,2",),
+    "beta": ("bmc.beta=0.001,0.01,0.1,1",),
 }
 
 
@@ -54,24 +53,45 @@ class Cell:
 
 
 def parse_grid(text: str) -> tuple[str, list[Any]]:
-    """Read ``field=value,value`` and return the field and its typed values.
+    """Read ``field=value,value`` or ``method.field=...``; return the key and its typed values.
 
     Raises
     ------
-    UsageError
-        When the field or a value is none that `Config` has.
+    UsageError, UnknownName
+        When there is no such field, or a value is of another type or outside its range.
     """
-    name, equals, listed = text.partition("=")
-    name = name.strip().replace("-", "_")
-    hints = get_type_hints(Config)
-    if name not in hints:
-        known = ", ".join(f.name for f in fields(Config))
-        raise UsageError(f"--grid {text}: expected one of the fields {known}; got '{name}'.")
+    from bmc.methods import METHODS
+    from bmc.methods.overrides import config_for, field_of, fields_of, typed
+
+    path, equals, listed = text.partition("=")
+    method, dot, field = path.strip().rpartition(".")
     values = [part.strip() for part in listed.split(",") if part.strip()]
     if not equals or not values:
-        raise UsageError(f"--grid {text}: expected field=value,value; got no value.")
-    parsed = [_value(text, name, hints[name], value) for value in values]
-    return name, list(dict.fromkeys(parsed))
+        raise UsageError(f"--grid {text}: expected FIELD=VALUE,VALUE; got no value.")
+    if dot:
+        field = field_of(method, field)
+        kind = fields_of(method)[field]
+    else:
+        field = field.replace("-", "_")
+        field = ALIASES.get(field, field)
+        if field not in Config.names():
+            every = [f"{name}.{own}" for name in METHODS.names()
+                     for own in METHODS.get(name).Options.names()]  # fmt: skip
+            raise UnknownName(f"--grid {text}: {unknown('option', field, Config.names() + every)}")
+        kind = get_type_hints(Config)[field]
+    parsed = []
+    for value in values:
+        made: Any = value if field == "experts" and value == ALL else typed(kind, value)
+        if made != ALL:
+            try:
+                if dot:
+                    config_for(method, Config(), {method: {field: made}})
+                else:
+                    Config(**{field: made})
+            except UsageError as error:
+                raise UsageError(f"--grid {text}: {error}") from None
+        parsed.append(made)
+    return f"{method}{dot}{field}", list(dict.fromkeys(parsed))
 
 
 def grid_changes(texts: Iterable[str]) -> list[Change]:
@@ -117,6 +137,7 @@ def plan_cells(
     changes: Sequence[Change],
     tasks: Mapping[str | int, int],
     *,
+    overrides: Overrides | None = None,
     finetune: bool = False,
 ) -> list[Cell]:
     """Return the cells of a sweep, each once.
@@ -130,6 +151,8 @@ def plan_cells(
         Of ``config``; see `grid_changes` and `ablation_changes`.
     tasks
         Number of tasks by order.
+    overrides
+        Values that single methods are given; see `bmc.methods.overrides_of`.
     finetune
         Add the fine-tuning runs that the others' relative times need.
 
@@ -138,20 +161,21 @@ def plan_cells(
     UsageError
         When a value is outside its range, or no method uses a field that is varied.
     """
-    for name in dict.fromkeys(key for change in changes for key in change):
-        if not any(uses(method, name) for method in methods):
+    overrides = overrides or {}
+    for key in dict.fromkeys(key for change in changes for key in change):
+        if not any(uses(method, key) for method in methods):
             raise UsageError(
-                f"field {name} is varied, but none of the methods {', '.join(methods)} uses it; "
+                f"{key} is varied, but none of the methods {', '.join(methods)} reads it; "
                 "nothing was run. Leave it out, or add a method that does."
             )
     cells = [
-        _cell(method, config, change, order, count)
+        _cell(method, config, overrides, change, order, count)
         for change in changes
         for method in methods
         for order, count in tasks.items()
     ]
     if finetune:
-        cells += _missing_finetune(cells, config, tasks)
+        cells += _missing_finetune(cells, config, overrides, tasks)
     return list({cell.name: cell for cell in cells}.values())
 
 
@@ -160,7 +184,7 @@ def plan_comparison(
     config: Config,
     seeds: Sequence[int],
     tasks: Mapping[str | int, int],
-    own: Mapping[str, Change],
+    overrides: Overrides,
 ) -> list[Cell]:
     """Return the cells of a comparison: every method in every order under every run seed.
 
@@ -170,21 +194,21 @@ def plan_comparison(
     ----------
     tasks
         Number of tasks by order.
-    own
-        Values by field that a method has for itself, by its name.
+    overrides
+        Values that single methods are given; see `bmc.methods.overrides_of`.
     """
     cells = [
         cell
         for method in methods
         for cell in plan_cells(
-            [method], config, [{**own.get(method, {}), "seed": seed} for seed in seeds], tasks
+            [method], config, [{"seed": seed} for seed in seeds], tasks, overrides=overrides
         )
     ]
-    return cells + _missing_finetune(cells, config, tasks)
+    return cells + _missing_finetune(cells, config, overrides, tasks)
 
 
 def _missing_finetune(
-    cells: Sequence[Cell], config: Config, tasks: Mapping[str | int, int]
+    cells: Sequence[Cell], config: Config, overrides: Overrides, tasks: Mapping[str | int, int]
 ) -> list[Cell]:
     """Return the fine-tuning of each order, seed and number of epochs that has none yet."""
     from bmc.report.load import BASE_OF_TIME
@@ -195,7 +219,8 @@ def _missing_finetune(
         if _pace(cell) not in there:
             there.add(_pace(cell))
             change = {"epochs": cell.config.epochs, "seed": cell.config.seed}
-            added.append(_cell(BASE_OF_TIME, config, change, cell.order, tasks[cell.order]))
+            count = tasks[cell.order]
+            added.append(_cell(BASE_OF_TIME, config, overrides, change, cell.order, count))
     return added
 
 
@@ -203,52 +228,39 @@ def _pace(cell: Cell) -> tuple[Any, ...]:
     return cell.order, cell.config.seed, cell.config.epochs
 
 
-def _cell(method: str, config: Config, change: Change, order: str | int, tasks: int) -> Cell:
-    def limited(values: Change) -> Change:
-        if not uses(method, "experts"):
-            return values
-        experts = values.get("experts", config.experts)
-        return values | {"experts": tasks if experts == ALL else min(experts, tasks)}
+def _cell(
+    method: str,
+    config: Config,
+    overrides: Overrides,
+    change: Change,
+    order: str | int,
+    tasks: int,
+) -> Cell:
+    from bmc.methods import METHODS, config_for
 
-    base = replace(config, **limited({}))
-    used = {name: value for name, value in change.items() if uses(method, name)}
-    made = replace(config, **limited(used))
-    values, unchanged = made.as_dict(), base.as_dict()
-    return Cell(
-        method,
-        made,
-        order,
-        tuple((name, v) for name, v in values.items() if v != unchanged[name]),
-    )
+    given = overrides.get(method, {})
+    used = {key.rpartition(".")[2]: value for key, value in change.items() if uses(method, key)}
+
+    def limited(values: dict[str, Any]) -> Config:
+        if "experts" in METHODS.get(method).Options.names():
+            experts = values.get("experts", METHODS.get(method).configured(config).options.experts)
+            values = values | {"experts": tasks if experts == ALL else min(experts, tasks)}
+        seed = {"seed": values["seed"]} if "seed" in values else {}
+        rest = {name: value for name, value in values.items() if name != "seed"}
+        return config_for(method, replace(config, **seed), {method: rest})
+
+    made = limited(given | used)
+    unchanged = limited(given).flat()
+    changes = ((name, v) for name, v in made.flat().items() if v != unchanged[name])
+    return Cell(method, made, order, tuple(changes))
 
 
-def uses(method: str, name: str) -> bool:
-    """Tell whether a method may depend on a field: the help of some begins with their methods."""
+def uses(method: str, key: str) -> bool:
+    """Tell whether a change of ``key`` concerns a method; a seed concerns all."""
     from bmc.methods import METHODS
 
-    said = next(f.metadata["help"] for f in fields(Config) if f.name == name)
-    owners = set(said.partition(":")[0].split(", "))
-    titles = {METHODS.get(known).title for known in METHODS.names()}
-    return not owners & titles or METHODS.get(method).title in owners
-
-
-def _value(text: str, name: str, kind: type, value: str) -> Any:
-    """Read one value; its range is checked by `Config`."""
-    if name == "experts" and value == ALL:
-        return ALL
-    try:
-        if kind is bool:
-            made: Any = {"true": True, "false": False}[value.lower()]
-        else:
-            made = kind(value)
-        if isinstance(made, float) and not math.isfinite(made):
-            raise ValueError
-    except (KeyError, ValueError):
-        expected = {bool: "true or false", int: "whole numbers", float: "numbers"}[kind]
-        more = ", or all" if name == "experts" else ""
-        raise UsageError(f"--grid {text}: expected {expected}{more}; got '{value}'.") from None
-    Config(**{name: made})
-    return made
+    name, dot, field = key.rpartition(".")
+    return name == method if dot else field == "seed" or METHODS.get(method).reads(field)
 
 
 def _plain(value: Any) -> str:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing
-from bmc.config import Config
-from bmc.studies.grid import Cell, Change, plan_cells
+from bmc.config import Config, Overrides
+from bmc.studies.grid import Cell, plan_cells
 
 
 class Figures(NamedTuple):
@@ -85,7 +85,7 @@ EXPERIMENTS = {
 }
 
 # Every method of the published comparison has its entry, whether it has settings of its own or not.
-METHODS: dict[str, Change] = {
+METHODS: Overrides = {
     "agem": {},
     "agem-r": {},
     "bmc": {
@@ -95,25 +95,25 @@ METHODS: dict[str, Change] = {
         "consolidation_batch": 64,
         "consolidation_rate": 0.01,
     },
-    "der": {"der_alpha": 0.5},
-    "derpp": {"der_alpha": 0.5, "der_beta": 1.0},
-    "dmc": {"dmc_epochs": 10, "dmc_rate": 0.05},
+    "der": {"alpha": 0.5},
+    "derpp": {"alpha": 0.5, "beta": 1.0},
+    "dmc": {"distillation_epochs": 10, "distillation_rate": 0.05},
     "er": {},
     "er-ace": {},
-    "ewc": {"ewc_lambda": 0.7, "ewc_gamma": 1.0},
-    "fdr": {"fdr_alpha": 1.0},
+    "ewc": {"lam": 0.7, "gamma": 1.0},
+    "fdr": {"alpha": 1.0},
     "finetune": {"restart": True},
-    "gdumb": {"gdumb_epochs": 256, "gdumb_rate": 0.05, "gdumb_last_rate": 0.0005},
-    "gem": {"gem_margin": 0.5},
-    "gss": {"gss_samples": 10},
-    "hal": {"hal_lambda": 0.1, "hal_beta": 0.5, "hal_gamma": 0.1},
+    "gdumb": {"memory_epochs": 256, "rate": 0.05, "last_rate": 0.0005},
+    "gem": {"margin": 0.5},
+    "gss": {"samples": 10},
+    "hal": {"lam": 0.1, "beta": 0.5, "gamma": 0.1},
     "icarl": {},
     "joint": {},
-    "lwf": {"lwf_alpha": 0.5, "lwf_temperature": 2.0},
-    "mas": {"mas_lambda": 0.7, "mas_gamma": 1.0},
-    "si": {"si_c": 0.5, "si_xi": 1.0},
+    "lwf": {"alpha": 0.5, "temperature": 2.0},
+    "mas": {"lam": 0.7, "gamma": 1.0},
+    "si": {"c": 0.5, "xi": 1.0},
 }
-SHARED: Change = {
+SHARED: dict[str, Any] = {
     "epochs": 20,
     "batch_size": 64,
     "learning_rate": 0.01,
@@ -204,8 +204,9 @@ def published_methods(text: str) -> list[str]:
 
 def published_config(method: str, seed: int = 0) -> Config:
     """Return the published hyper-parameters of a method."""
-    values: dict[str, Any] = {**SHARED, **METHODS[method], "seed": seed}
-    return replace(Config(), **values)
+    from bmc.methods import config_for
+
+    return config_for(method, replace(Config(), **SHARED, seed=seed), METHODS)
 
 
 def published_cells(methods: Sequence[str], seeds: Iterable[int], tasks: int) -> list[Cell]:

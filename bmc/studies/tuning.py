@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autods.errors import UsageError
-from bmc.config import Config
+from bmc.config import Config, Overrides
 from bmc.report.statistics import interval
 from bmc.studies.grid import ALL, Cell, Change, parse_grid, plan_cells, uses
 
@@ -83,28 +83,32 @@ def candidates(
     changes: Sequence[Change],
     seeds: Sequence[int],
     tasks: Mapping[str | int, int],
+    overrides: Overrides,
 ) -> list[Candidate]:
-    """Return the combinations of each method; of a grid it gets the fields that it uses.
+    """Return the combinations of each method; of a grid it gets the fields that it reads.
 
     Raises
     ------
     UsageError
-        When no method uses a field, a value is outside its range, or the field is none that
+        When no method reads a field, a value is outside its range, or the field is none that
         may be chosen by its accuracy.
     """
     for name in dict.fromkeys(key for change in changes for key in change):
-        if name in FIXED:
+        if name.rpartition(".")[2] in FIXED:
             raise UsageError(
                 f"--grid {name}=...: expected a hyper-parameter; {name} says what is compared or "
                 "how it is measured, and is the same for all. Nothing was run. Leave it out."
             )
-    plan_cells(methods, config, changes, tasks)  # refuses what no method uses
+    plan_cells(methods, config, changes, tasks)  # refuses what no method reads
     found: dict[tuple[str, str], Candidate] = {}
     for method in methods:
         for change in changes:
-            values = {name: value for name, value in change.items() if uses(method, name)}
-            seeded = [{**values, "seed": seed} for seed in seeds]
-            cells = tuple(plan_cells([method], config, seeded, tasks))
+            used = {key: value for key, value in change.items() if uses(method, key)}
+            seeded = [{**used, "seed": seed} for seed in seeds]
+            cells = tuple(plan_cells([method], config, seeded, tasks, overrides=overrides))
+            values = overrides.get(method, {}) | {
+                key.rpartition(".")[2]: value for key, value in used.items()
+            }
             found.setdefault((method, repr(values)), Candidate(method, values, cells))
     return list(found.values())
 
@@ -201,10 +205,10 @@ def read_tuned(path: Path) -> Tuned:
         raise UsageError(wrong.format(f"in {where}: {first['msg']}")) from None
     except ValueError as error:
         raise UsageError(wrong.format(f"it is not JSON: {error}")) from None
-    for values in tuned.chosen.values():
+    for method, values in tuned.chosen.items():
         for name, value in values.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            if parse_grid(f"{name}={text}")[1] != [value] and value != ALL:
+            if parse_grid(f"{method}.{name}={text}")[1] != [value] and value != ALL:
                 raise UsageError(wrong.format(f"{name} is {value!r}"))
     return tuned
 

@@ -69,6 +69,7 @@ def train_stacked(
     capture: bool = True,
     extra_rows: int = 0,
     judge: Judge | None = None,
+    patience: int = 0,
 ) -> list[int]:
     """Train K copies together, each for its own number of updates.
 
@@ -86,7 +87,7 @@ def train_stacked(
     step
         Makes one update; see `by_loss`.
     config
-        Optimiser settings and ``patience``.
+        Optimiser settings.
     classes
         Outputs of the head that train; the others are neither computed nor changed.
         Default: all.
@@ -99,8 +100,10 @@ def train_stacked(
     extra_rows
         Rows that ``fetch`` adds to each batch (replay) and that need dropout noise too.
     judge
-        Measures copies for early stopping: with ``config.patience`` a copy ends after so many
-        judgements in a row that bring no new best, with the weights that were best.
+        Measures copies for early stopping.
+    patience
+        A judged copy ends after so many judgements in a row that bring no new best, with the
+        weights that were best.
 
     Returns
     -------
@@ -123,9 +126,9 @@ def train_stacked(
             t += count
             for copy in active.copies:
                 made[copy] = t
-            if judge is not None and config.patience:
+            if judge is not None:
                 due = [c for c in active.copies if courses[c].is_due(t)]
-                active.judge(due, judge, config.patience)
+                active.judge(due, judge, patience)
             for copy in [c for c in active.copies if courses[c].steps == t]:
                 active.end(copy)
     return made

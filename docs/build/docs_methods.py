@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ All methods learn frozen features. Those that train a network train the same one
 (d → 128 → 256 → 256 → classes), by AdamW; those in closed form need no network. `L_T` is the mean
 cross-entropy over the classes that compete, `f(x)` the logits, `φ` intermediate features, `M` the
 memory, θ the parameters, C the number of classes seen, I the identity (in `FeCAM`: ones on the
-diagonal, and 1 everywhere). Bold words at the end of a section are the method's own options of
-`bmc-stream run`; [the reference](reference/bmc-stream.md) has those that all share.
+diagonal, and 1 everywhere). Bold words at the end of a section are the method's own options;
+[the reference](reference/bmc-stream.md) has those that all share.
 Measured results: [benchmarks](benchmarks/bmc_real.md).
 """
 
@@ -49,7 +50,7 @@ def _section(name: str, method: Any, source: dict[str, str]) -> str:
         f"```text\n{source['equation'].rstrip()}\n```",
         f"Source: {linked(source['source'])}. Code: `{place}.py`.",
         markdown(own_words(module)),
-        options_of(method.title),
+        options_of(method),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -59,19 +60,12 @@ def own_words(thing: Any) -> str:
     return re.split(r"\n\n\w+\n-{3,}\n", inspect.getdoc(thing) or "")[0]
 
 
-def options_of(title: str) -> str:
-    """Return the options whose help begins with a method's title, as a list."""
-    from dataclasses import fields
-
-    from bmc.config import Config
-
-    found = []
-    for field in fields(Config):
-        whose, _, text = field.metadata["help"].partition(": ")
-        if title in whose.split(", "):
-            option = f"--{field.name.replace('_', '-')}"
-            found.append(f"- **`{option}`** (default {field.default}): {markdown(text)}")
-    return "\n".join(found)
+def options_of(method: Any) -> str:
+    """Return a method's own options as a list."""
+    return "\n".join(
+        f"- **`-o {method.name}.{f.name}`** (default {f.default}): {markdown(f.metadata['help'])}"
+        for f in fields(method.Options)
+    )
 
 
 def linked(source: str) -> str:

@@ -15,6 +15,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,6 +45,7 @@ def timed(body: Callable[[], Result]) -> Result:
 def ours(name: str, tasks: list[TaskTensors], config: Config) -> Result:
     """Learn, evaluate after every group, and compute all metrics."""
     dim, device = tasks[0].train.features.shape[1], tasks[0].train.labels.device
+    config = config if name == "bmc" else replace(config, options=None)
     method = METHODS.get(name)(dim, tasks[-1].stop, config, device)
     size = method.group_size(len(tasks))
     learned, rows = [], []
@@ -136,8 +138,8 @@ def bench_groups(options: argparse.Namespace) -> Result:
     device = torch.device("cpu")
     method = METHODS.get("bmc")(options.dim, tasks[-1].stop, config, device)
     rows = []
-    for first in range(0, len(tasks), config.experts):
-        group = tasks[first : first + config.experts]
+    for first in range(0, len(tasks), config.options.experts):
+        group = tasks[first : first + config.options.experts]
         before, made = dict(method.watch.seconds), method.steps
         method.learn(group)
         with method.watch.phase("evaluate", device):
@@ -197,11 +199,13 @@ def problem(options: argparse.Namespace) -> list[TaskTensors]:
 def configuration(options: argparse.Namespace) -> Config:
     return Config(
         epochs=options.epochs,
-        experts=options.experts,
-        consolidation_epochs=options.consolidation_epochs,
-        consolidation_batch=options.consolidation_batch,
-        consolidation_rate=options.consolidation_rate,
         precision=options.precision,
+        options=METHODS.get("bmc").Options(
+            experts=options.experts,
+            consolidation_epochs=options.consolidation_epochs,
+            consolidation_batch=options.consolidation_batch,
+            consolidation_rate=options.consolidation_rate,
+        ),
     )
 
 

@@ -102,8 +102,8 @@ class PlainBMC:
     def run(self) -> dict[str, np.ndarray]:
         """Return the last row of each accuracy matrix."""
         rows = []
-        for first in range(0, len(self.tasks), self.config.experts):
-            group = self.tasks[first : first + self.config.experts]
+        for first in range(0, len(self.tasks), self.config.options.experts):
+            group = self.tasks[first : first + self.config.options.experts]
             began = time.perf_counter()
             buffers = [self.buffer(self.expert(task), task) for task in group]
             trained = time.perf_counter()
@@ -142,7 +142,9 @@ class PlainBMC:
             logits, student = net(x)
             own = torch.full_like(logits, float("-inf"))
             own[:, task.start : task.stop] = logits[:, task.start : task.stop]
-            return functional.cross_entropy(own, y) + config.lam * distance(teacher, student)
+            return functional.cross_entropy(own, y) + config.options.lam * distance(
+                teacher, student
+            )
 
         data = self.data["train"][task.index]
         steps = steps_for(len(data), config.epochs, config.batch_size)
@@ -152,7 +154,7 @@ class PlainBMC:
     def buffer(self, expert: Net, task: TaskTensors) -> TensorDataset:
         """Sample what the expert sends."""
         x, y = self.data["train"][task.index].tensors
-        rows = np.array(spread(y.tolist(), self.config.buffer))
+        rows = np.array(spread(y.tolist(), self.config.options.buffer))
         with torch.no_grad():
             phi = torch.cat(expert(x[rows])[1], dim=1)
         return TensorDataset(x[rows], y[rows], phi, torch.full((len(rows),), task.index))
@@ -163,8 +165,8 @@ class PlainBMC:
         labels = [int(pool[i][1]) for i in range(len(pool))]
         numbers = [int(pool[i][3]) for i in range(len(pool))]
         counts = np.bincount(numbers)
-        batch = config.consolidation_batch
-        steps = steps_for(len(pool), config.consolidation_epochs, batch)
+        batch = config.options.consolidation_batch
+        steps = steps_for(len(pool), config.options.consolidation_epochs, batch)
         sampler = WeightedRandomSampler([1 / counts[t] for t in numbers], steps * batch)
         widths = [config.hidden, config.width, config.width]
 
@@ -172,7 +174,10 @@ class PlainBMC:
             logits, student = self.net(x)
             logits = logits[:, : max(labels) + 1]
             far = distance(list(torch.split(phi, widths, dim=1)), student)
-            return config.alpha * functional.cross_entropy(logits, y) + config.beta * far
+            return (
+                config.options.alpha * functional.cross_entropy(logits, y)
+                + config.options.beta * far
+            )
 
         self._train(self.net, DataLoader(pool, batch, sampler=sampler), loss)
         return labels, numbers

@@ -28,6 +28,7 @@ from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine, open_engine
+from bmc.methods import METHODS
 from bmc.runs.run import run
 
 NODE = {"num_cpus": 2, "object_store_memory": 200 << 20}
@@ -101,7 +102,7 @@ def is_same(folder: Path, other: Path) -> bool:
 def buffer_bytes(stream: Stream, config: Config) -> int:
     """Return the bytes of all buffers: float16 features and phi, two int32 numbers a sample."""
     sample = 2 * (stream.dim + config.hidden + 2 * config.width) + 8
-    return sum(min(config.buffer, len(task.train)) for task in stream.tasks) * sample
+    return sum(min(config.options.buffer, len(task.train)) for task in stream.tasks) * sample
 
 
 def row(name: str, stream: Stream, config: Config, folder: Path, engine: Engine) -> dict[str, Any]:
@@ -163,7 +164,10 @@ def main() -> None:
     stream = synthetic_stream(
         classes=options.classes, per_class=options.per_class, tasks=options.tasks, dim=options.dim
     )
-    config = Config(epochs=options.epochs, experts=options.experts, buffer=options.buffer)
+    config = Config(
+        epochs=options.epochs,
+        options=METHODS.get("bmc").Options(experts=options.experts, buffer=options.buffer),
+    )
     print_row(COLUMNS)
     print("|---|---|" + "---:|" * (len(COLUMNS) - 2), flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -18,9 +18,8 @@ import torch
 from autods.core.root import DataRoot
 from autods.streams.open import open_stream
 from bmc.config import Config
-from bmc.methods import METHODS
+from bmc.methods import METHODS, config_for, overrides_of
 from bmc.runs.evaluate import evaluate
-from bmc.studies.grid import parse_grid
 from bmc.train.data import Split, TaskTensors, to_tensors
 from bmc.train.seeds import generator
 
@@ -54,9 +53,9 @@ def accuracy(method: str, tasks: list[TaskTensors], config: Config) -> tuple[flo
     return 100 * float(np.nanmean(evaluate(learner, tasks).class_il)), learner.steps
 
 
-def configured(text: str, base: Config) -> Config:
+def configured(text: str, method: str, base: Config) -> Config:
     """Read ``field=value field=value``."""
-    return replace(base, **{name: values[0] for name, values in map(parse_grid, text.split())})
+    return config_for(method, base, overrides_of(f"{method}.{one}" for one in text.split()))
 
 
 def main() -> None:
@@ -81,7 +80,7 @@ def main() -> None:
     base = Config(memory=options.memory, evaluate_on="dev")
     print(f"{'mean':>5}{'sd':>5}{'updates':>9}{'CPU s':>7}  changes")
     for text in options.tried:
-        config, began = configured(text, base), time.process_time()
+        config, began = configured(text, options.method, base), time.process_time()
         found = [accuracy(options.method, tasks, config) for tasks in data]
         values = [value for value, _ in found]
         seconds = (time.process_time() - began) / len(found)

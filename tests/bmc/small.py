@@ -11,7 +11,7 @@ import torch
 from autods.streams.stream import Stream, Task
 from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
-from bmc.methods import METHODS, Method
+from bmc.methods import METHODS, Method, config_for
 from bmc.train.data import TaskTensors, to_tensors
 
 CPU = torch.device("cpu")
@@ -32,12 +32,28 @@ def texts(task: Task, templates: str) -> np.ndarray:
     return np.stack([features[labels == c][:2].mean(axis=0) for c in classes])
 
 
-def small_config(**changes: object) -> Config:
-    fixed = {"epochs": 2, "memory": 60, "experts": 4, "buffer": 24}
-    fixed |= {"consolidation_batch": 64, "consolidation_rate": 0.001, "projections": 256}
-    fixed |= {"hal_steps": 5}
-    # values of several types in one dictionary: Config checks them
-    return Config(**{**fixed, **changes})  # type: ignore[arg-type]
+# by the name of an option, whichever method has it
+SMALL = {
+    "experts": 4,
+    "buffer": 24,
+    "consolidation_batch": 64,
+    "consolidation_rate": 0.001,
+    "projections": 256,
+    "steps": 5,
+}
+
+
+OWN = {option for name in METHODS.names() for option in METHODS.get(name).Options.names()}
+
+
+def small_config(name: str, **changes: object) -> Config:
+    """Return a configuration of a method; options that only others have are ignored."""
+    options = METHODS.get(name).Options.names()
+    own = {key: value for key, value in SMALL.items() if key in options}
+    own |= {key: value for key, value in changes.items() if key in options}
+    shared = {key: value for key, value in changes.items() if key not in OWN}
+    config = Config(**{"epochs": 2, "memory": 60, **shared})  # type: ignore[arg-type]
+    return config_for(name, config, {name: own})
 
 
 def tensors(stream: Stream) -> list[TaskTensors]:

@@ -11,7 +11,8 @@ import pytest
 from autods.core.devices import choose_device
 from autods.errors import UsageError
 
-SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
+SMALL = ["--max-tasks", "3", "--epochs", "1", "--memory", "40"]
+BMC = ["-o", "bmc.buffer=20", "-o", "bmc.experts=2"]
 
 
 def bmc_stream(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -27,7 +28,7 @@ def bmc_stream(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str
 
 
 def test_run_prints_a_table_and_writes_a_report_and_resumes_without_repeating(tmp_path):
-    command = ["run", "--scenario", "class-il", "--method", "bmc,er,slda", *SMALL]
+    command = ["run", "--scenario", "class-il", "--method", "bmc,er,slda", *SMALL, *BMC]
     done = bmc_stream(*command, "--order", "0,1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Deep SLDA" in done.stdout
@@ -79,7 +80,12 @@ def test_task_il_is_the_headline_when_asked_for(tmp_path):
         (["--batch-size", "0"], "batch_size"),
         (["--dropout", "1.5"], "dropout"),
         (["--learning-rate", "-1"], "learning_rate"),
-        (["--lam", "inf"], "lam: expected a finite number"),
+        (["-o", "bmc.lam=inf"], "bmc: lam: expected a finite number at least 0, got inf"),
+        (["-o", "bmc.expert=2"], "unknown option of bmc 'expert'; did you mean experts"),
+        (["-o", "bmcc.lam=1"], "unknown method 'bmcc'; did you mean bmc"),
+        (["-o", "lam=1"], "expected METHOD.OPTION=VALUE"),
+        (["-o", "er.memory=5"], "expected a method that is run, one of bmc"),
+        (["--method", "ncm", "-o", "ncm.epochs=5"], "unknown option of ncm 'epochs'"),
     ],
 )
 def test_wrong_usage_gets_one_message_no_traceback_and_exit_code_2_or_1(
@@ -103,7 +109,7 @@ def test_every_option_of_the_configuration_stands_in_the_help(tmp_path):
     from bmc.config import Config
 
     shown = bmc_stream("run", "--help", cwd=tmp_path).stdout
-    for name in Config().as_dict():
+    for name in Config.names():
         assert f"--{name.replace('_', '-')}"[:14] in shown
 
 

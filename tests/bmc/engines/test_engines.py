@@ -39,8 +39,8 @@ pytestmark = pytest.mark.skipif(
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
 STREAM = small_stream()
-CONFIG = small_config(epochs=6)  # 6 tasks: groups of 4 and 2
-LONG = small_config(epochs=40, experts=6)  # 12 tasks: two groups of 6
+CONFIG = small_config("bmc", epochs=6)  # 6 tasks: groups of 4 and 2
+LONG = small_config("bmc", epochs=40, experts=6)  # 12 tasks: two groups of 6
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_run_on_ray_has_the_bytes_of_a_local_run(workers, tmp_path, calm, clus
 
 
 def test_experts_that_end_early_end_alike_on_ray(engine):
-    config = replace(CONFIG, epochs=60, patience=1)
+    config = small_config("bmc", epochs=60, patience=1)
     local = LocalEngine().train(base(), tensors(STREAM), config)
     assert len(set(local.steps)) > 1
     there = engine.train(base(), tensors(STREAM), config)
@@ -111,7 +111,7 @@ def test_a_local_run_has_the_same_bytes_with_two_threads_as_with_one(tmp_path):
     for threads in (1, 2):
         torch.set_num_threads(threads)
         try:
-            run(STREAM, "bmc", small_config(experts=6), tmp_path / f"{threads}")
+            run(STREAM, "bmc", small_config("bmc", experts=6), tmp_path / f"{threads}")
         finally:
             torch.set_num_threads(before)
     assert_same(tmp_path / "1", tmp_path / "2")
@@ -174,7 +174,7 @@ from small import small_config, small_stream
 from bmc.engines import open_engine
 from bmc.runs.run import run
 with open_engine({name!r}, {address!r}) as engine:
-    run(small_stream(), "bmc", small_config(epochs=6), Path({folder!r}), engine=engine)
+    run(small_stream(), "bmc", small_config("bmc", epochs=6), Path({folder!r}), engine=engine)
 """
 
 
@@ -198,7 +198,7 @@ def test_a_killed_run_is_completed_by_the_other_engine(
 
 
 def test_what_is_sent_is_the_buffers_and_less_than_one_per_cent_more():
-    group, config = tensors(STREAM), replace(CONFIG, buffer=1000)
+    group, config = tensors(STREAM), small_config("bmc", epochs=6, buffer=1000)
     trained = LocalEngine().train(base(), group, config)
     buffers = sum(buffer.nbytes() for buffer in trained.buffers)
     assert buffers < trained.communication_bytes < 1.01 * buffers

@@ -44,7 +44,7 @@ def test_a_sketch_holds_the_largest_directions_and_the_trace_of_the_rest(n):
 
 @pytest.mark.parametrize("rank", [1, 8, 64])
 def test_the_covariance_of_sketches_has_the_trace_of_the_whole_whatever_was_cut(rank):
-    config = small_config(sketch=rank, centre_sketch=rank)
+    config = small_config("bmc-analytic", sketch=rank, centre_sketch=rank)
     method = learned("bmc-analytic", STREAM, config)
     trace = method.sketch.covariance(C, 0.1).trace().item()
     assert trace == pytest.approx(balanced_covariance().trace().item(), rel=2e-3)
@@ -52,7 +52,7 @@ def test_the_covariance_of_sketches_has_the_trace_of_the_whole_whatever_was_cut(
 
 
 def test_with_whole_sketches_the_head_is_the_discriminant_of_its_equations():
-    config = small_config(sketch=D, centre_sketch=D, shrinkage=0.3)
+    config = small_config("bmc-analytic", sketch=D, centre_sketch=D, shrinkage=0.3)
     method = learned("bmc-analytic", STREAM, config)
     S = balanced_covariance()
     S = 0.7 * S + 0.3 * S.diagonal().mean() * torch.eye(D, dtype=torch.float64)
@@ -98,7 +98,7 @@ def test_means_that_differ_by_chance_alone_are_drawn_together():
 
 
 def test_experts_do_not_depend_on_each_other_and_tasks_may_come_in_any_order():
-    config = small_config(sketch=D, centre_sketch=D)
+    config = small_config("bmc-analytic", sketch=D, centre_sketch=D)
     forth, back = (METHODS.get("bmc-analytic")(D, C, config, CPU) for _ in range(2))
     tasks = tensors(STREAM)
     forth.learn(tasks)
@@ -112,7 +112,7 @@ def test_experts_do_not_depend_on_each_other_and_tasks_may_come_in_any_order():
 
 
 def test_the_bytes_sent_are_those_of_the_serialised_messages():
-    config = small_config(sketch=4, centre_sketch=8)
+    config = small_config("bmc-analytic", sketch=4, centre_sketch=8)
     method = learned("bmc-analytic", STREAM, config)
     sent = sum(t.n_classes * (2 * D + 4) + 4 * (2 * D + 4) + 4 for t in tensors(STREAM))
     assert sent < method.communication_bytes < sent + 6 * 500  # headers
@@ -127,6 +127,6 @@ def test_a_class_of_one_sample_and_equal_samples_have_no_scatter():
     message = Message.of(data, 0, 2, 4, CPU)
     assert len(message.sketch.values) == 0
     assert message.sketch.rest.item() == 0
-    method = METHODS.get("bmc-analytic")(D, 2, small_config(), CPU)
+    method = METHODS.get("bmc-analytic")(D, 2, small_config("bmc-analytic"), CPU)
     method.learn([type(task)(0, "t", "t", 0, 2, data, data, data)])
     assert torch.isfinite(method.scores(same)).all()

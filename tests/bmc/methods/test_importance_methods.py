@@ -20,7 +20,7 @@ PENALTIES = ("ewc", "mas", "si")
 
 
 def made(name: str, **changes: object):
-    return METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(**changes), CPU)
+    return METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(name, **changes), CPU)
 
 
 def cut(task: TaskTensors) -> TaskTensors:
@@ -37,8 +37,8 @@ def by_hand(method: PenaltyMethod, task, value, each) -> Tensor:
 
 @pytest.mark.parametrize(
     ("name", "option", "value", "each"),
-    [("ewc", "ewc_gamma", cross_entropy, torch.square),
-     ("mas", "mas_gamma", squared_length, torch.abs)],
+    [("ewc", "gamma", cross_entropy, torch.square),
+     ("mas", "gamma", squared_length, torch.abs)],
 )  # fmt: skip
 def test_importances_are_the_decayed_sum_over_tasks_of_each_task_s_mean(name, option, value, each):
     method = made(name, **{option: 0.5})
@@ -54,8 +54,8 @@ def test_importances_are_the_decayed_sum_over_tasks_of_each_task_s_mean(name, op
 
 @pytest.mark.parametrize(
     ("name", "options", "factor"),
-    [("ewc", {"ewc_lambda": 3.0}, 3.0 / 2), ("mas", {"mas_lambda": 3.0}, 3.0),
-     ("si", {"si_c": 3.0}, 3.0)],
+    [("ewc", {"lam": 3.0}, 3.0 / 2), ("mas", {"lam": 3.0}, 3.0),
+     ("si", {"c": 3.0}, 3.0)],
 )  # fmt: skip
 def test_an_update_follows_the_loss_and_the_weighted_distance_from_the_anchor(
     name, options, factor
@@ -83,7 +83,7 @@ def test_an_update_follows_the_loss_and_the_weighted_distance_from_the_anchor(
 
 def test_the_path_integral_of_si_is_the_loss_that_the_task_lost():
     task = tensors(STREAM)[0]
-    method = made("si", weight_decay=0.1, dropout=0.0, si_c=0.0, si_xi=0.01)
+    method = made("si", weight_decay=0.1, dropout=0.0, c=0.0, xi=0.01)
     method.seen = task.stop
     method.begin_group([task])
     x, labels = method.inputs(task.train.features[None]), task.train.labels[None]
@@ -116,7 +116,7 @@ def test_the_path_integral_of_si_is_the_loss_that_the_task_lost():
 def test_si_leaves_the_penalty_out_of_the_path_integral():
     """One update from the same point: the path is the loss's gradient times what AdamW did."""
     task = tensors(STREAM)[0]
-    method = made("si", si_c=50.0)
+    method = made("si", c=50.0)
     method.seen = task.stop
     method.importance += 1.0
     method.begin_group([task])
@@ -132,8 +132,8 @@ def test_si_leaves_the_penalty_out_of_the_path_integral():
 
 
 @pytest.mark.parametrize(
-    ("name", "weight", "least"), [("ewc", "ewc_lambda", 1e3), ("mas", "mas_lambda", 1e1),
-                                  ("si", "si_c", 1e5)],
+    ("name", "weight", "least"), [("ewc", "lam", 1e3), ("mas", "lam", 1e1),
+                                  ("si", "c", 1e5)],
 )  # fmt: skip
 def test_a_stronger_penalty_keeps_important_parameters_nearer_to_their_anchor(name, weight, least):
     first, second = tensors(STREAM)[:2]
@@ -149,9 +149,9 @@ def test_a_stronger_penalty_keeps_important_parameters_nearer_to_their_anchor(na
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_without_weight_a_penalty_method_is_fine_tuning(name):
-    weight = {"ewc": "ewc_lambda", "mas": "mas_lambda", "si": "si_c"}[name]
-    plain = learned("finetune", STREAM, small_config()).state()
-    state = learned(name, STREAM, small_config(**{weight: 0.0})).state()
+    weight = {"ewc": "lam", "mas": "lam", "si": "c"}[name]
+    plain = learned("finetune", STREAM, small_config("finetune")).state()
+    state = learned(name, STREAM, small_config(name, **{weight: 0.0})).state()
     assert all(torch.equal(plain[key], state[key]) for key in plain)
     assert state["importance"].max() > 0
 
@@ -171,7 +171,7 @@ def test_distillation_is_the_cross_entropy_of_probabilities_to_the_power_of_one_
 
 
 def test_lwf_distils_the_classes_known_before_the_task_from_the_network_before_it():
-    method = made("lwf", lwf_alpha=3.0, lwf_temperature=2.0)
+    method = made("lwf", alpha=3.0, temperature=2.0)
     first, second = tensors(STREAM)[:2]
     method.learn([first])
     x, labels = method.inputs(second.train.features[None, :40]), second.train.labels[None, :40]
@@ -191,7 +191,7 @@ def test_distillation_keeps_the_answers_of_the_network_before_the_task():
     first, second = tensors(STREAM)[:2]
     drift = {}
     for alpha in (0.0, 10.0):
-        method = made("lwf", lwf_alpha=alpha, epochs=10)
+        method = made("lwf", alpha=alpha, epochs=10)
         method.learn([first])
         before = method.scores(second.train.features).softmax(dim=1)
         method.learn([second])
@@ -247,7 +247,7 @@ def test_a_batch_fills_the_room_there_is_and_only_its_rest_competes():
 
 
 def test_a_score_of_gss_is_one_more_than_the_largest_cosine_with_stored_gradients():
-    method = made("gss", memory=20, gss_samples=20)  # as many as there are: no draw to know of
+    method = made("gss", memory=20, samples=20)  # as many as there are: no draw to know of
     first, second = tensors(STREAM)[:2]
     method.learn([first])
     x, labels = method.inputs(second.train.features[:8]), second.train.labels[:8]
@@ -278,7 +278,9 @@ def test_gss_offers_each_sample_of_a_task_exactly_once_whatever_the_epochs(monke
 def test_bytes_of_what_importance_and_distillation_methods_keep():
     net = made("finetune").net
     for name in PENALTIES:
-        assert learned(name, STREAM, small_config()).memory_bytes() == 2 * net.weights.nbytes
+        assert learned(name, STREAM, small_config(name)).memory_bytes() == 2 * net.weights.nbytes
     teacher = net.weights.nbytes + net.statistics.nbytes
-    assert learned("lwf", STREAM, small_config()).memory_bytes() == teacher
-    assert learned("gss", STREAM, small_config()).memory_bytes() == 60 * (2 * STREAM.dim + 4 + 4)
+    assert learned("lwf", STREAM, small_config("lwf")).memory_bytes() == teacher
+    assert learned("gss", STREAM, small_config("gss")).memory_bytes() == 60 * (
+        2 * STREAM.dim + 4 + 4
+    )

@@ -22,14 +22,14 @@ from bmc.train.copies import Active
 
 TASKS = 5
 LOST = 3  # the group that is killed, counted from 1: two are in the checkpoint
-BRIEF = {"epochs": 1, "experts": 2, "gdumb_epochs": 3, "dmc_epochs": 3, "hal_steps": 5}
+BRIEF = {"epochs": 1, "experts": 2, "memory_epochs": 3, "distillation_epochs": 3}
 WAIT = 60.0  # seconds after which a test gives up
 
 
 def run(method: str, folder: Path) -> None:
     torch.set_num_threads(1)
     stream = small_stream(tasks=TASKS)
-    experiment.run(stream, method, small_config(**BRIEF), folder, resume=True)
+    experiment.run(stream, method, small_config(method, **BRIEF), folder, resume=True)
 
 
 def stopping(call: Callable[..., Any], at: int, pipe: Connection) -> Callable[..., Any]:
@@ -75,7 +75,7 @@ def one_thread() -> Iterator[None]:
 
 
 def groups_of(method: str) -> int:
-    stream, config = small_stream(tasks=TASKS), small_config(**BRIEF)
+    stream, config = small_stream(tasks=TASKS), small_config(method, **BRIEF)
     made = METHODS.get(method)(stream.dim, stream.n_classes, config, torch.device("cpu"))
     return -(-TASKS // made.group_size(TASKS))
 

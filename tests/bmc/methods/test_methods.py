@@ -83,7 +83,9 @@ LONGER = {"dmc": {"epochs": 10}}  # two epochs teach its expert next to nothing
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_methods_reach_their_golden_numbers(name):
-    row = evaluate(learned(name, STREAM, small_config(**LONGER.get(name, {}))), tensors(STREAM))
+    row = evaluate(
+        learned(name, STREAM, small_config(name, **LONGER.get(name, {}))), tensors(STREAM)
+    )
     # CPUs differ in the last bits of a sum, which training amplifies to a few samples of the
     # 198; closed forms do not amplify
     tolerance = 4.0 if name in TRAINED else 0.2
@@ -94,15 +96,15 @@ def test_methods_reach_their_golden_numbers(name):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
-    first, second = (learned("bmc", STREAM, small_config()).state() for _ in range(2))
-    other = learned("bmc", STREAM, small_config(seed=1)).state()
+    first, second = (learned("bmc", STREAM, small_config("bmc")).state() for _ in range(2))
+    other = learned("bmc", STREAM, small_config("bmc", seed=1)).state()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["net.weights"], other["net.weights"])
 
 
 def test_slda_does_not_depend_on_the_order_or_the_batching_of_samples():
-    whole = learned("slda", STREAM, small_config())
-    twin = METHODS.get("slda")(STREAM.dim, STREAM.n_classes, small_config(), CPU)
+    whole = learned("slda", STREAM, small_config("slda"))
+    twin = METHODS.get("slda")(STREAM.dim, STREAM.n_classes, small_config("slda"), CPU)
     for task in tensors(STREAM):
         order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(0))
         for rows in torch.split(order, 17):
@@ -116,7 +118,7 @@ def test_slda_does_not_depend_on_the_order_or_the_batching_of_samples():
 
 def test_slda_equals_linear_discriminant_analysis_of_scikit_learn():
     discriminant_analysis = pytest.importorskip("sklearn.discriminant_analysis")
-    ours = learned("slda", STREAM, small_config(shrinkage=0.3))
+    ours = learned("slda", STREAM, small_config("slda", shrinkage=0.3))
     data = [task.train for task in tensors(STREAM)]
     x = torch.cat([part.features for part in data]).double().numpy()
     y = torch.cat([part.labels for part in data]).numpy()
@@ -138,7 +140,7 @@ def alone(task: TaskTensors, base, config):
 
 
 def test_an_expert_is_the_same_to_the_bit_whichever_experts_it_trains_beside():
-    config = small_config()
+    config = small_config("bmc")
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     group = [task for task in tensors(STREAM) if task.n_classes == 3]  # heads of equal width
     together, steps = train_experts(base, group, config)
@@ -151,7 +153,7 @@ def test_an_expert_is_the_same_to_the_bit_whichever_experts_it_trains_beside():
 
 
 def test_an_expert_trained_apart_with_the_heads_of_its_group_is_the_same_to_the_bit():
-    config = small_config()
+    config = small_config("bmc")
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     group = tensors(STREAM)[:4]  # 16, 3, 3 and 5 classes
     for task, buffer in zip(group, train_experts(base, group, config)[0], strict=True):
@@ -161,7 +163,7 @@ def test_an_expert_trained_apart_with_the_heads_of_its_group_is_the_same_to_the_
 
 
 def test_outputs_without_a_class_stay_without_probability_however_weights_decay():
-    config = small_config()
+    config = small_config("bmc")
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     group = tensors(STREAM)[:4]  # 16, 3, 3 and 5 classes
     bank = _expert_bank(base, group, config, 16)
@@ -178,7 +180,7 @@ def test_outputs_without_a_class_stay_without_probability_however_weights_decay(
 @pytest.mark.parametrize("name", ["bmc", "er"])
 def test_a_device_is_the_same_by_its_short_and_its_long_name(name):
     place = torch.device("cpu:0")  # as cuda and cuda:0, which torch does not call equal
-    config, tasks = small_config(experts=2), to_tensors(STREAM, place)[:2]
+    config, tasks = small_config(name, experts=2), to_tensors(STREAM, place)[:2]
     twins = [METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, d) for d in (place, CPU)]
     for method in twins:
         method.learn(tasks)
@@ -187,7 +189,7 @@ def test_a_device_is_the_same_by_its_short_and_its_long_name(name):
 
 
 def test_the_base_model_is_not_changed_by_its_experts():
-    config = small_config()
+    config = small_config("bmc")
     base = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU).net
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     train_experts(base, tensors(STREAM)[:3], config)
@@ -195,10 +197,10 @@ def test_the_base_model_is_not_changed_by_its_experts():
 
 
 def test_a_strong_stability_loss_keeps_the_experts_features_near_the_base_model():
-    base = learned("joint", STREAM, small_config()).net
+    base = learned("joint", STREAM, small_config("joint")).net
     distance = {}
     for lam in (0.0, 10.0):
-        config = small_config(lam=lam, epochs=6)
+        config = small_config("bmc", lam=lam, epochs=6)
         buffer = alone(tensors(STREAM)[0], base, config)
         x = buffer.features.float()[None] * config.feature_norm
         phi = base.phi(x[0])
@@ -207,21 +209,21 @@ def test_a_strong_stability_loss_keeps_the_experts_features_near_the_base_model(
 
 
 def test_every_group_is_consolidated_the_last_partial_one_too():
-    method = learned("bmc", STREAM, small_config(experts=4))  # 6 tasks: groups of 4 and 2
+    method = learned("bmc", STREAM, small_config("bmc", experts=4))  # 6 tasks: groups of 4 and 2
     assert method.seen == STREAM.n_classes
     assert sorted(set(method.memory.tasks.tolist())) == list(range(6))
     assert torch.bincount(method.memory.tasks).tolist() == [10] * 6
 
 
 def test_bmc_counts_the_bytes_of_buffers_and_memory():
-    method = learned("bmc", STREAM, small_config())
+    method = learned("bmc", STREAM, small_config("bmc"))
     sample = 2 * (STREAM.dim + 128 + 256 + 256) + 8
     assert 6 * 24 * sample < method.communication_bytes < 1.01 * 6 * 24 * sample
     assert method.memory_bytes() == 60 * sample
 
 
 def test_replay_shows_only_samples_of_former_tasks():
-    method = METHODS.get("er")(STREAM.dim, STREAM.n_classes, small_config(), CPU)
+    method = METHODS.get("er")(STREAM.dim, STREAM.n_classes, small_config("er"), CPU)
     first, second = tensors(STREAM)[:2]
     method.learn([first])
     assert method.memory.seen == len(first.train)
@@ -232,7 +234,7 @@ def test_replay_shows_only_samples_of_former_tasks():
 
 def consolidated(beta: float, permuted: bool) -> float:
     """Distance between stored phi and that of a base model consolidated on it."""
-    config = small_config(beta=beta, consolidation_epochs=60, dropout=0.0)
+    config = small_config("bmc", beta=beta, consolidation_epochs=60, dropout=0.0)
     method = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU)
     group = tensors(STREAM)[:3]
     data = concatenate(train_experts(method.net, group, config)[0])
@@ -264,7 +266,7 @@ def test_balanced_draws_see_every_task_equally_often():
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_method_restored_from_its_state_goes_on_to_the_same_bits(name):
-    config, tasks = small_config(experts=3), tensors(STREAM)
+    config, tasks = small_config(name, experts=3), tensors(STREAM)
     first = METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, CPU)
     first.learn(tasks[:3])
     second = METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, CPU)
@@ -280,7 +282,7 @@ def test_a_method_restored_from_its_state_goes_on_to_the_same_bits(name):
 
 def test_bytes_of_memory_are_those_of_what_is_kept():
     d, n = STREAM.dim, sum(len(task.train) for task in tensors(STREAM))
-    kept = {name: learned(name, STREAM, small_config()).memory_bytes() for name in GOLDEN}
+    kept = {name: learned(name, STREAM, small_config(name)).memory_bytes() for name in GOLDEN}
     assert kept["finetune"] == 0
     assert kept["er"] == 60 * (2 * d + 4)
     assert kept["agem-r"] == kept["er-ace"] == kept["er"]

@@ -22,6 +22,7 @@ from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.streams.open import open_stream
 from autods.streams.synthetic import synthetic_stream
 from bmc.cli.app import app
+from bmc.config import Config
 from bmc.methods import METHODS, Method
 from bmc.methods.dmc import double_distillation
 from bmc.methods.fit import fitting
@@ -36,7 +37,7 @@ ENCODER = "clip.test"
 
 
 def made(name: str, **changes: object) -> Method:
-    return METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(**changes), CPU)
+    return METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(name, **changes), CPU)
 
 
 def same(one: Method, two: Method) -> bool:
@@ -234,11 +235,11 @@ def test_the_learning_rate_of_gdumb_is_a_cosine_between_its_two_rates(monkeypatc
     monkeypatch.setattr(
         Active, "update", lambda self, *rest: (rates.append(self.rate), update(self, *rest))[1]
     )
-    made("gdumb", gdumb_rate=0.01, gdumb_last_rate=0.0001).learn(tensors(STREAM)[:1])
+    made("gdumb", rate=0.01, last_rate=0.0001).learn(tensors(STREAM)[:1])
     n = len(rates)
     expected = 0.0001 + 0.5 * (0.01 - 0.0001) * (1 + np.cos(np.pi * np.arange(n) / n))
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
-    assert n == -(-60 * small_config().gdumb_epochs // 64)
+    assert n == -(-60 * small_config("gdumb").options.memory_epochs // 64)
 
 
 def test_double_distillation_is_the_distance_to_centred_logits():
@@ -264,7 +265,7 @@ def test_dmc_reads_no_label_but_those_of_the_expert_s_own_task():
 
 def test_the_student_of_dmc_comes_to_both_of_its_teachers():
     first, second = tensors(STREAM)[:2]
-    method = made("dmc", epochs=20, dmc_epochs=100, dropout=0.0)
+    method = made("dmc", epochs=20, distillation_epochs=100, dropout=0.0)
     method.learn([first])
     old = method.scores(second.test.features)
     expert = method._expert([second])
@@ -319,7 +320,7 @@ def test_zero_shot_recognises_classes_by_their_names_in_any_order_and_cut(order,
     root = real_root(tmp_path, texts=True)
     stream = open_stream("birds,cats", root, ENCODER, order=order, classes_per_task=2)
     assert len(stream.tasks) == 5
-    run(stream, "zero-shot", small_config(templates="plain"), tmp_path / "run")
+    run(stream, "zero-shot", small_config("zero-shot", templates="plain"), tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["metrics"]["class-il"]["final_mean"] == 1.0
     assert results["costs"]["memory_bytes"] == 4 * 9 * 8
@@ -327,7 +328,7 @@ def test_zero_shot_recognises_classes_by_their_names_in_any_order_and_cut(order,
 
 
 def test_scores_of_zero_shot_are_cosines_of_feature_and_text():
-    method = learned("zero-shot", STREAM, small_config())
+    method = learned("zero-shot", STREAM, small_config("zero-shot"))
     x = tensors(STREAM)[2].test.features
     texts = np.concatenate([task.class_embeddings() for task in STREAM.tasks])
     for c in (0, 17, STREAM.n_classes - 1):
@@ -340,19 +341,19 @@ def test_zero_shot_without_embedded_names_is_refused_before_anything_is_written(
     root = real_root(tmp_path / "root", texts=False)
     stream = open_stream("birds,cats", root, ENCODER)
     with pytest.raises(UsageError, match=r"birds, cats.*embed-classes .*clip\.test") as caught:
-        run(stream, "zero-shot", small_config(), tmp_path / "run")
+        run(stream, "zero-shot", small_config("zero-shot"), tmp_path / "run")
     assert str(caught.value).endswith("Nothing was run.")
     with pytest.raises(UsageError, match=r"synthetic.*Nothing was run"):
-        run(synthetic_stream(tasks=2), "zero-shot", small_config(), tmp_path / "run")
+        run(synthetic_stream(tasks=2), "zero-shot", small_config("zero-shot"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_all_methods_means_those_that_can_learn_the_stream(tmp_path, monkeypatch):
     stream = synthetic_stream(tasks=2, classes=704, dim=64, scale=1e-4)
-    names, notes = fitting(["er", "zero-shot", "ncm"], stream, small_config())
+    names, notes = fitting(["er", "zero-shot", "ncm"], stream, Config(), {})
     assert names == ["er", "ncm"]
     assert len(notes) == 1 and "Zero-shot CLIP" in notes[0] and notes[0].endswith("left out.")
-    assert fitting(["er", "zero-shot"], STREAM, small_config()) == (["er", "zero-shot"], [])
+    assert fitting(["er", "zero-shot"], STREAM, Config(), {}) == (["er", "zero-shot"], [])
     monkeypatch.setattr(METHODS, "names", lambda: ["ncm", "zero-shot"])
     begun = ["run", "--scenario", "class-il", "--max-tasks", "2", "--scale", "1e-4"]
     done = CliRunner().invoke(app, [*begun, "--method", "all", "--out", str(tmp_path / "all")])
@@ -375,5 +376,5 @@ def test_a_task_made_by_hand_says_that_it_has_no_class_names():
 
 def test_icarl_and_gdumb_beat_fine_tuning_by_far():
     for name in ("icarl", "gdumb"):
-        row = evaluate(learned(name, STREAM, small_config()), tensors(STREAM))
+        row = evaluate(learned(name, STREAM, small_config(name)), tensors(STREAM))
         assert row.class_il.mean() > 0.25

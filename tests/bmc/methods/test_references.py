@@ -29,7 +29,9 @@ def task_of(features: list[list[float]], labels: list[int]) -> TaskTensors:
 
 
 def learned_by_hand(name, features, labels, **changes):
-    method = METHODS.get(name)(len(features[0]), max(labels) + 1, small_config(**changes), CPU)
+    method = METHODS.get(name)(
+        len(features[0]), max(labels) + 1, small_config(name, **changes), CPU
+    )
     method.learn([task_of(features, labels)])
     return method
 
@@ -61,9 +63,7 @@ def test_ncm_is_the_cosine_to_the_mean_by_hand():
 
 def test_knn_sums_the_votes_of_the_nearest_by_hand():
     features = [[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 2.0], [-5.0, 0.0]]
-    method = learned_by_hand(
-        "knn", features, [0, 1, 1, 2, 3], knn_neighbours=3, knn_temperature=0.5
-    )
+    method = learned_by_hand("knn", features, [0, 1, 1, 2, 3], neighbours=3, temperature=0.5)
     votes = method.scores(torch.tensor([[7.0, 0.0]])).exp()[0]
     votes = votes / votes[0]  # votes mean something relative to each other
     # cosines 1, 0.8, 0.6, 0, -1; the first three vote, classes 2 and 3 rank by their nearest
@@ -73,7 +73,7 @@ def test_knn_sums_the_votes_of_the_nearest_by_hand():
 
 
 def test_knn_keeps_every_row_while_its_table_grows():
-    method = METHODS.get("knn")(STREAM.dim, STREAM.n_classes, small_config(), CPU)
+    method = METHODS.get("knn")(STREAM.dim, STREAM.n_classes, small_config("knn"), CPU)
     for task in tensors(STREAM):
         method.learn([task])
     state, data = method.state(), [task.train for task in tensors(STREAM)]
@@ -86,7 +86,7 @@ def test_knn_keeps_every_row_while_its_table_grows():
 
 @pytest.mark.parametrize("name", ["ridge", "ranpac"])
 def test_streaming_ridge_and_ranpac_equal_batch_ridge(name):
-    method = learned(name, STREAM, small_config())
+    method = learned(name, STREAM, small_config(name))
     x, y = everything(method, method.width)
     expected = batch_ridge(x, y, method.ridge())
     test = torch.cat([task.test.features for task in tensors(STREAM)])
@@ -96,18 +96,18 @@ def test_streaming_ridge_and_ranpac_equal_batch_ridge(name):
 
 
 def test_ranpac_projects_before_the_rectifier():
-    method = learned("ranpac", STREAM, small_config())
+    method = learned("ranpac", STREAM, small_config("ranpac"))
     x = tensors(STREAM)[0].test.features
     expected = (x.float() @ method.projection).clamp(min=0)
     assert torch.equal(method.lift(x), expected)
     assert method.projection.std() == pytest.approx(1.0, abs=0.02)
-    other = learned("ranpac", STREAM, small_config(seed=1))
+    other = learned("ranpac", STREAM, small_config("ranpac", seed=1))
     assert not torch.equal(other.projection, method.projection)
 
 
 @pytest.mark.parametrize("projections", [40, 256])  # fewer and more columns than rows
 def test_the_ridge_is_the_best_of_held_out_training_samples_of_each_task(projections):
-    config = small_config(projections=projections)
+    config = small_config("ranpac", projections=projections)
     method = learned("ranpac", STREAM, config)
     expected = torch.zeros(len(RIDGES), dtype=torch.float64)
     for task in tensors(STREAM):
@@ -126,11 +126,11 @@ def test_the_ridge_is_the_best_of_held_out_training_samples_of_each_task(project
 
 def test_no_reference_reads_development_or_test_samples():
     for name in REFERENCES:
-        method = METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(), CPU)
+        method = METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(name), CPU)
         for task in tensors(STREAM):
             absent = Split(torch.full_like(task.dev.features, math.nan), task.dev.labels)
             method.learn([replace(task, dev=absent, test=absent)])
-        expected = learned(name, STREAM, small_config()).state()
+        expected = learned(name, STREAM, small_config(name)).state()
         for key, value in method.state().items():
             assert torch.equal(value, expected[key]), (name, key)
 
@@ -139,12 +139,12 @@ def test_balanced_ridge_does_not_count_the_samples_of_a_class():
     features = [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]
     often = features + [features[2]] * 5
     for balanced in (True, False):
-        few = learned_by_hand("ridge", features, [0, 0, 1], ridge_balanced=balanced)
-        many = learned_by_hand("ridge", often, [0, 0, 1, 1, 1, 1, 1, 1], ridge_balanced=balanced)
+        few = learned_by_hand("ridge", features, [0, 0, 1], balanced=balanced)
+        many = learned_by_hand("ridge", often, [0, 0, 1, 1, 1, 1, 1, 1], balanced=balanced)
         assert torch.allclose(few.gram, many.gram) == balanced
         assert torch.allclose(few.targets, many.targets) == balanced
     # the mean of h h^T of each class, added up
-    by_hand = learned_by_hand("ridge", features, [0, 0, 1], ridge_balanced=True).gram
+    by_hand = learned_by_hand("ridge", features, [0, 0, 1], balanced=True).gram
     expected = torch.tensor([[0.68, 0.24], [0.24, 1.32]], dtype=torch.float64)
     torch.testing.assert_close(by_hand, expected, rtol=1e-6, atol=0)
 
@@ -216,8 +216,8 @@ def test_fecam_takes_a_class_of_one_sample():
 
 
 def test_klda_equals_slda_on_the_explicit_features():
-    method = learned("klda", STREAM, small_config())
-    twin = METHODS.get("slda")(256, STREAM.n_classes, small_config(), CPU)
+    method = learned("klda", STREAM, small_config("klda"))
+    twin = METHODS.get("slda")(256, STREAM.n_classes, small_config("slda"), CPU)
     for task in tensors(STREAM):
         lifted = method.lift(task.train.features)
         twin.learn([replace(task, train=replace(task.train, features=lifted))])
@@ -228,7 +228,7 @@ def test_klda_equals_slda_on_the_explicit_features():
 
 
 def test_products_of_kldas_features_approach_the_kernel():
-    config = small_config(projections=4000, klda_gamma=0.7)
+    config = small_config("klda", projections=4000, gamma=0.7)
     method = METHODS.get("klda")(2, 1, config, CPU)
     x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     product = (method.lift(x) @ method.lift(y).T).item()
@@ -237,7 +237,7 @@ def test_products_of_kldas_features_approach_the_kernel():
 
 
 def test_acils_recursion_equals_the_joint_ridge():
-    method = learned("acil", STREAM, small_config(acil_gamma=0.3))
+    method = learned("acil", STREAM, small_config("acil", gamma=0.3))
     x, y = everything(method, 256)
     torch.testing.assert_close(method.weight, batch_ridge(x, y, 0.3), rtol=0, atol=1e-8)
     gram = x.T @ x + 0.3 * torch.eye(256, dtype=torch.float64)
@@ -247,8 +247,8 @@ def test_acils_recursion_equals_the_joint_ridge():
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_references_do_not_depend_on_the_order_or_the_batching_of_samples(name):
-    whole = learned(name, STREAM, small_config())
-    twin = METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(), CPU)
+    whole = learned(name, STREAM, small_config(name))
+    twin = METHODS.get(name)(STREAM.dim, STREAM.n_classes, small_config(name), CPU)
     for task in tensors(STREAM):
         order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(0))
         for rows in torch.split(order, 17):

@@ -25,7 +25,7 @@ STREAM = small_stream()
 
 def after_tasks(name: str, n: int, **changes: object):
     """A method that has learned n tasks, and those that follow."""
-    config = small_config(**changes)
+    config = small_config(name, **changes)
     method = METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, CPU)
     tasks = tensors(STREAM)
     for task in tasks[:n]:
@@ -123,7 +123,7 @@ def test_dark_replay_stores_each_sample_once_with_the_logits_of_that_moment():
     assert torch.equal(method.memory.labels[:n], y[0])
     assert torch.equal(method.memory.outputs[:n, : task.stop], twin(x, keep[:, :n])[0][0].half())
     assert (method.memory.known[:n] == task.stop).all()
-    whole = learned("der", STREAM, small_config(epochs=3, memory=5000)).memory
+    whole = learned("der", STREAM, small_config("der", epochs=3, memory=5000)).memory
     data = torch.cat([task.train.features for task in tensors(STREAM)])
     assert len(whole) == len(data)
     assert torch.equal(whole.features[: len(data)].unique(dim=0), data.unique(dim=0))
@@ -140,7 +140,7 @@ def test_the_distance_to_stored_logits_counts_the_classes_that_were_known():
 
 
 def test_dark_replay_weighs_the_distance_and_its_extension_the_task_loss_of_other_samples():
-    config = {"replay_batch": 2, "der_alpha": 0.5, "der_beta": 2.0}
+    config = {"replay_batch": 2, "alpha": 0.5, "beta": 2.0}
     method, _ = after_tasks("derpp", 2, **config)
     rows = torch.tensor([0, 1, 2, 3])
     logits = torch.randn(1, 4, method.seen, generator=generator(1))
@@ -258,7 +258,7 @@ def test_a_gradient_without_a_conflict_stays_as_it_is_whatever_the_margin():
 
 
 def test_gem_obeys_each_former_task_apart_and_a_drawn_few_of_many():
-    method, (task, *_) = after_tasks("gem", 3, gem_constraints=2)
+    method, (task, *_) = after_tasks("gem", 3, constraints=2)
     (x, y, keep), twin, gradient = conflicting_update(method, task)
     assert x.shape[1] == 64 + 2 * 64
     bounds = [(t.start, t.stop) for t in tensors(STREAM)[:3]]
@@ -307,7 +307,7 @@ def test_fdr_keeps_the_answers_given_when_the_task_of_a_sample_ended():
 def test_a_strong_function_distance_keeps_the_answers_to_stored_samples():
     moved = {}
     for alpha in (0.0, 10.0):
-        method, (second, *_) = after_tasks("fdr", 1, fdr_alpha=alpha, epochs=8)
+        method, (second, *_) = after_tasks("fdr", 1, alpha=alpha, epochs=8)
         x, before = method.memory.features[:60].clone(), method.memory.outputs[:60].clone()
         method.learn([second])
         now = method.scores(x).softmax(dim=1)
@@ -351,7 +351,7 @@ def test_anchors_of_the_first_task_have_no_former_memory_and_only_near_their_mea
 
 
 def test_mean_embeddings_follow_the_batches_of_their_classes():
-    method, (task, *_) = after_tasks("hal", 1, hal_beta=0.25)
+    method, (task, *_) = after_tasks("hal", 1, beta=0.25)
     method.begin_group([task])
     first, second = torch.rand(2, 4, method.net.width, generator=generator(0))
     labels = task.start + torch.tensor([0, 0, 1, 1])
@@ -364,7 +364,7 @@ def test_mean_embeddings_follow_the_batches_of_their_classes():
 
 
 def test_an_update_penalises_what_the_tentative_one_changes_at_the_anchors():
-    method, (task, *_) = after_tasks("hal", 2, hal_lambda=0.3, weight_decay=0.0)
+    method, (task, *_) = after_tasks("hal", 2, lam=0.3, weight_decay=0.0)
     (x, y, keep), twin, gradient = one_update(method, task)
     own = x.shape[1] - method.config.replay_batch
     logits, _ = twin(x, keep)
@@ -390,7 +390,7 @@ def test_an_update_penalises_what_the_tentative_one_changes_at_the_anchors():
 def test_heavy_anchors_hold_the_predictions_at_them():
     moved = {}
     for weight in (0.0, 1.0):
-        method, (second, *_) = after_tasks("hal", 1, hal_lambda=weight, epochs=8)
+        method, (second, *_) = after_tasks("hal", 1, lam=weight, epochs=8)
         x, known = method.anchors[: method.seen].clone(), method.seen
         before = method.scores(x)
         method.learn([second])

@@ -125,12 +125,12 @@ def test_classes_of_the_future_that_compete_can_only_cost_accuracy(case, done):
 def test_a_method_that_keeps_statistics_of_classes_has_no_score_for_those_to_come():
     stream = small_stream(2)
     for name in ("slda", "ncm", "knn"):
-        method = METHODS.get(name)(stream.dim, stream.n_classes, small_config(), CPU)
+        method = METHODS.get(name)(stream.dim, stream.n_classes, small_config(name), CPU)
         assert measure_ahead(method, tensors(stream)) is None
 
 
 def test_a_network_is_measured_ahead_by_its_outputs_for_the_classes_of_each_task():
-    stream, config = small_stream(3), small_config()
+    stream, config = small_stream(3), small_config("finetune")
     tasks = tensors(stream)
     method = METHODS.get("finetune")(stream.dim, stream.n_classes, config, CPU)
     method.learn(tasks[:1])
@@ -145,12 +145,12 @@ def test_a_method_that_scores_otherwise_than_its_network_does_is_not_measured_by
             return -super().scores(features)
 
     stream = small_stream(2)
-    method = Otherwise(stream.dim, stream.n_classes, small_config(), CPU)
+    method = Otherwise(stream.dim, stream.n_classes, small_config("finetune"), CPU)
     assert measure_ahead(method, tensors(stream)) is None
 
 
 def results_of(folder, name, **changes):
-    run(small_stream(4), name, small_config(experts=2, **changes), folder / name)
+    run(small_stream(4), name, small_config(name, experts=2, **changes), folder / name)
     return json.loads((folder / name / "results.json").read_text())
 
 
@@ -163,7 +163,7 @@ def test_forward_transfer_follows_from_what_was_measured_ahead(tmp_path, name, g
     gains = [b - u for b, u in zip(before[group:], untrained[group:], strict=True)]
     assert results["metrics"]["task-il"]["fwt_gem"] == pytest.approx(sum(gains) / len(gains))
     assert "fwt_gem" not in results["metrics"]["class-il"]
-    config = small_config(experts=2, measure_ahead=True)
+    config = small_config(name, experts=2, measure_ahead=True)
     stream = small_stream(4)
     fresh = METHODS.get(name)(stream.dim, stream.n_classes, config, CPU)
     assert untrained == measure_ahead(fresh, tensors(stream)).tolist()
@@ -199,7 +199,7 @@ def test_a_run_that_stops_and_goes_on_measures_ahead_what_one_without_a_stop_doe
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(experiment, "evaluate", stop_at_second)
         results_of(tmp_path / "cut", "bmc", measure_ahead=True)
-    config = small_config(experts=2, measure_ahead=True)
+    config = small_config("bmc", experts=2, measure_ahead=True)
     run(small_stream(4), "bmc", config, tmp_path / "cut" / "bmc", resume=True)
     again = json.loads((tmp_path / "cut" / "bmc" / "results.json").read_text())
     assert again == whole

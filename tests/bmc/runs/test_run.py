@@ -28,7 +28,8 @@ from pathlib import Path
 from small import small_config, small_stream
 from bmc.runs.run import run
 print("ready", flush=True)
-run(small_stream(), {method!r}, small_config(experts=2, epochs=6), Path({folder!r}), resume=True)
+config = small_config({method!r}, experts=2, epochs=6)
+run(small_stream(), {method!r}, config, Path({folder!r}), resume=True)
 """
 
 
@@ -68,7 +69,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(method, tmp_pat
 
 
 def test_a_resumed_run_starts_after_its_last_finished_group(tmp_path, monkeypatch):
-    stream, config, learned = small_stream(), small_config(experts=2), []
+    stream, config, learned = small_stream(), small_config("bmc", experts=2), []
 
     def evaluate(method, tasks):
         if len(learned) == 2:
@@ -92,22 +93,22 @@ def test_a_resumed_run_starts_after_its_last_finished_group(tmp_path, monkeypatc
 
 
 def test_a_run_that_is_already_there_is_not_overwritten_by_accident(tmp_path):
-    run.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
     before = tree(tmp_path)
     with pytest.raises(RunExists, match=r"--resume"):
-        run.run(small_stream(2), "slda", small_config(), tmp_path)
+        run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(
     ("stream", "config", "named"),
     [
-        (small_stream(2), small_config(seed=5), "config.seed"),
-        (small_stream(2, order=1), small_config(), "provenance"),
+        (small_stream(2), small_config("slda", seed=5), "config.seed"),
+        (small_stream(2, order=1), small_config("slda"), "provenance"),
     ],
 )
 def test_resuming_with_other_settings_is_refused_and_names_them(tmp_path, stream, config, named):
-    run.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
     before = tree(tmp_path)
     with pytest.raises(RunMismatch, match=named):
         run.run(stream, "slda", config, tmp_path, resume=True)
@@ -138,7 +139,7 @@ def test_a_checkpoint_of_other_data_or_versions_is_refused_naming_both(tmp_path,
     else:
         monkeypatch.setattr(identity, "__version__", "0.0")
     with pytest.raises(RunMismatch, match=named):
-        run.run(stream, "finetune", small_config(), tmp_path, resume=True)
+        run.run(stream, "finetune", small_config("finetune"), tmp_path, resume=True)
     assert (tree(tmp_path), checkpoint.read_bytes()) == before
 
 
@@ -156,13 +157,13 @@ def test_files_of_a_run_that_do_not_say_which_it_is_are_refused(tmp_path, monkey
     (tmp_path / "config.json").unlink()
     before = checkpoint.read_bytes()
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
-        run.run(small_stream(2), "finetune", small_config(), tmp_path, resume=True)
+        run.run(small_stream(2), "finetune", small_config("finetune"), tmp_path, resume=True)
     assert checkpoint.read_bytes() == before
     assert not (tmp_path / "config.json").exists()
 
 
 def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
-    run.run(small_stream(), "bmc", small_config(experts=4), tmp_path)
+    run.run(small_stream(), "bmc", small_config("bmc", experts=4), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["learned"] == [4, 6]
     assert [len(row) for row in results["R"]["class-il"]] == [6, 6]
@@ -191,7 +192,7 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
 
 def test_features_that_are_not_normalised_are_not_rescaled(tmp_path):
     stream = replace(small_stream(2), normalize="none")
-    run.run(stream, "slda", small_config(), tmp_path)
+    run.run(stream, "slda", small_config("slda"), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())["config"]
     assert config["feature_norm"] == 1.0
 
@@ -203,13 +204,13 @@ def test_a_task_without_training_or_test_samples_is_refused_before_anything_runs
         empty = FeatureSet(first.train.features[:0], first.train.labels[:0])
         broken = replace(stream, tasks=[replace(first, **{part: empty}), stream.tasks[1]])
         with pytest.raises(UsageError, match=f"task 'aircraft' has no {part} samples"):
-            run.run(broken, "slda", small_config(), tmp_path / part)
+            run.run(broken, "slda", small_config("slda"), tmp_path / part)
         assert not (tmp_path / part).exists()
 
 
 def test_tuning_measures_development_data_and_says_so(tmp_path):
-    run.run(small_stream(2), "slda", small_config(), tmp_path / "test")
-    run.run(small_stream(2), "slda", small_config(evaluate_on="dev"), tmp_path / "dev")
+    run.run(small_stream(2), "slda", small_config("slda"), tmp_path / "test")
+    run.run(small_stream(2), "slda", small_config("slda", evaluate_on="dev"), tmp_path / "dev")
     values = {
         part: json.loads((tmp_path / part / "results.json").read_text()) for part in ("test", "dev")
     }
@@ -219,12 +220,12 @@ def test_tuning_measures_development_data_and_says_so(tmp_path):
 
 @pytest.mark.parametrize("file", ["checkpoint.safetensors", "config.json"])
 def test_a_damaged_file_of_a_run_is_named_and_left(tmp_path, file):
-    run.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
     (tmp_path / "results.json").unlink()
     damaged = (tmp_path / file).read_bytes()[:40]
     (tmp_path / file).write_bytes(damaged)
     with pytest.raises(CheckpointError, match=f"{file} is damaged"):
-        run.run(small_stream(2), "slda", small_config(), tmp_path, resume=True)
+        run.run(small_stream(2), "slda", small_config("slda"), tmp_path, resume=True)
     assert (tmp_path / file).read_bytes() == damaged
 
 
@@ -241,7 +242,7 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     original = run.evaluate
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(run, "evaluate", evaluate)
-        run.run(small_stream(2), "finetune", small_config(), folder)
+        run.run(small_stream(2), "finetune", small_config("finetune"), folder)
     return folder / "checkpoint.safetensors"
 
 
@@ -253,7 +254,8 @@ from autods.core.console import run_app
 from pathlib import Path
 from small import small_config, small_stream
 from bmc.runs.run import run
-run_app(lambda: run(small_stream(2), "finetune", small_config(), Path({folder!r}), resume=True))
+config = small_config("finetune")
+run_app(lambda: run(small_stream(2), "finetune", config, Path({folder!r}), resume=True))
 """
 
 
@@ -273,11 +275,11 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_can_be_resumed(
     assert "Traceback" not in done.stderr
     assert (checkpoint.read_bytes() if checkpoint.exists() else None) == kept
     assert not list(checkpoint.parent.glob("*.tmp"))
-    run.run(small_stream(2), "finetune", small_config(), tmp_path / "full", resume=True)
-    run.run(small_stream(2), "finetune", small_config(), tmp_path / "whole")
+    run.run(small_stream(2), "finetune", small_config("finetune"), tmp_path / "full", resume=True)
+    run.run(small_stream(2), "finetune", small_config("finetune"), tmp_path / "whole")
     assert tree(tmp_path / "full") == tree(tmp_path / "whole")
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path):
     with locked(tmp_path / "run"), pytest.raises(Busy, match="is being written by process"):
-        run.run(small_stream(2), "slda", small_config(), tmp_path)
+        run.run(small_stream(2), "slda", small_config("slda"), tmp_path)

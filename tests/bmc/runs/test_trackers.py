@@ -46,7 +46,7 @@ class Notes:
 
 def test_a_run_is_told_from_its_beginning_over_every_evaluation_to_its_end(tmp_path):
     notes = Notes()
-    experiment.run(small_stream(3), METHOD, small_config(), tmp_path, tracker=notes)
+    experiment.run(small_stream(3), METHOD, small_config(METHOD), tmp_path, tracker=notes)
     assert notes.told[0] == ("begin", tmp_path, METHOD)
     assert notes.told[-1] == ("end", "finished")
     results = json.loads((tmp_path / "results.json").read_text())
@@ -63,9 +63,11 @@ def test_a_run_is_told_from_its_beginning_over_every_evaluation_to_its_end(tmp_p
 
 
 def test_a_finished_run_is_not_told_again(tmp_path):
-    experiment.run(small_stream(2), METHOD, small_config(), tmp_path)
+    experiment.run(small_stream(2), METHOD, small_config(METHOD), tmp_path)
     notes = Notes()
-    experiment.run(small_stream(2), METHOD, small_config(), tmp_path, resume=True, tracker=notes)
+    experiment.run(
+        small_stream(2), METHOD, small_config(METHOD), tmp_path, resume=True, tracker=notes
+    )
     assert notes.told == []
 
 
@@ -79,7 +81,7 @@ def test_a_run_that_does_not_finish_is_ended_as_what_it_is(tmp_path, monkeypatch
     monkeypatch.setattr(experiment, "evaluate", evaluate)
     notes = Notes()
     with pytest.raises(error):
-        experiment.run(small_stream(2), METHOD, small_config(), tmp_path, tracker=notes)
+        experiment.run(small_stream(2), METHOD, small_config(METHOD), tmp_path, tracker=notes)
     assert notes.told[-1] == ("end", status)
 
 
@@ -90,7 +92,9 @@ def test_a_tracker_that_fails_is_told_once_and_costs_neither_run_nor_other_track
     broken, sound, said = Notes(fails_at), Notes(), []
     trackers = Trackers({"broken": broken, "sound": sound}, said.append)
     for name in ("one", "two"):
-        experiment.run(small_stream(2), METHOD, small_config(), tmp_path / name, tracker=trackers)
+        experiment.run(
+            small_stream(2), METHOD, small_config(METHOD), tmp_path / name, tracker=trackers
+        )
     assert [call[0] for call in broken.told].count(fails_at) == 1
     assert broken.told[-1][0] == fails_at
     assert [call for call in sound.told if call[0] == "end"] == [("end", "finished")] * 2
@@ -101,9 +105,9 @@ def test_a_tracker_that_fails_is_told_once_and_costs_neither_run_nor_other_track
 
 
 def test_trackers_change_no_result(tmp_path):
-    experiment.run(small_stream(2), "er", small_config(), tmp_path / "without")
+    experiment.run(small_stream(2), "er", small_config("er"), tmp_path / "without")
     tracker = trackers_of("tensorboard", print)
-    experiment.run(small_stream(2), "er", small_config(), tmp_path / "with", tracker=tracker)
+    experiment.run(small_stream(2), "er", small_config("er"), tmp_path / "with", tracker=tracker)
     for name in ("results.json", "config.json", "R_class_il.csv"):
         one, two = (tmp_path / part / name for part in ("without", "with"))
         assert one.read_bytes() == two.read_bytes()

@@ -32,7 +32,7 @@ from bmc.studies.tuning import Tuned, candidates, choose, datasets_of, read_tune
 
 COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 STREAM = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001"]
-SMALL = [*STREAM, "--epochs", "1", "--memory", "40", "--buffer", "20", "--experts", "2"]
+SMALL = [*STREAM, "--epochs", "1", "--memory", "40"]
 TITLES = {"er": "Experience replay", "ncm": "NCM", "bmc": "BMC", "joint": "Joint training",
           "finetune": "Fine-tuning"}  # fmt: skip
 
@@ -216,8 +216,8 @@ def test_fine_tuning_is_added_once_for_each_order_seed_and_number_of_epochs():
 
 
 def test_every_method_gets_its_best_values_and_the_first_of_equals():
-    changes = grid_changes(["lam=0,1", "learning_rate=0.1,0.01"])
-    made = candidates(["bmc", "er"], Config(), changes, [0, 1], {0: 5, 1: 5})
+    changes = grid_changes(["bmc.lam=0,1", "learning_rate=0.1,0.01"])
+    made = candidates(["bmc", "er"], Config(), changes, [0, 1], {0: 5, 1: 5}, {})
     assert [one.method for one in made] == ["bmc"] * 4 + ["er"] * 2
     score = {("bmc", 0.0, 0.1): 0.3, ("bmc", 1.0, 0.01): 0.6, ("bmc", 0.0, 0.01): 0.6}
     runs = {
@@ -358,8 +358,8 @@ def test_a_run_that_fails_costs_only_itself_and_is_named(tmp_path):
 
 def test_the_peak_memory_of_a_run_is_that_of_its_own_process(tmp_path):
     code, _, told = command(
-        "compare", *STREAM, "--epochs", 1, "--methods", "ranpac,ncm", "--projections", 2500,
-        "--orders", 1, "--out", "o", cwd=tmp_path,
+        "compare", *STREAM, "--epochs", 1, "--methods", "ranpac,ncm", "-o",
+        "ranpac.projections=2500", "--orders", 1, "--out", "o", cwd=tmp_path,
     )  # fmt: skip
     assert code == 0, told
     peaks = {
@@ -436,7 +436,7 @@ def test_values_tuned_on_a_dataset_of_the_stream_are_refused(tuned, tmp_path):
         (["compare", "--methods", "er", "--tuned", "none.json"], "but there is none"),
         (["compare", "--methods", "er", "--orders", "0"], "--orders"),
         (["tune", "--methods", "er", "--grid", "memory=1,2"], "expected a hyper-parameter"),
-        (["tune", "--methods", "er", "--grid", "lam=0,1"], "none of the methods er uses it"),
+        (["tune", "--methods", "er", "--grid", "bmc.lam=0,1"], "none of the methods er reads it"),
         (["tune", "--methods", "er"], "--grid"),
     ],
 )
@@ -462,7 +462,7 @@ def test_a_tuned_value_that_no_method_could_take_is_refused(tuned, tmp_path):
     made = Tuned.model_validate(json.loads(tuned.read_text()))
     wrong = made.model_copy(update={"chosen": {"er": {"learning_rate": -1.0}}})
     (tmp_path / "tuned.json").write_text(wrong.model_dump_json())
-    with pytest.raises(UsageError, match="learning_rate: expected a number above 0"):
+    with pytest.raises(UsageError, match="er: learning_rate: expected a finite number above 0"):
         read_tuned(tmp_path / "tuned.json")
 
 

@@ -15,9 +15,7 @@ from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UnknownName
 from autods.interop.published import import_published, load_archive
 from autods.manifest.catalogue import Catalogue
-from bmc.config import Config
 from bmc.methods import METHODS as REGISTRY
-from bmc.studies.grid import uses
 from bmc.studies.published import (
     DIFFERENCES,
     EXPERIMENTS,
@@ -109,9 +107,10 @@ def test_runs_have_the_published_settings_order_and_protocol(done):
     config = results["config"]
     expected = {"epochs": 20, "learning_rate": 0.01, "memory": 10_000, "outputs": "all",
                 "beta": 1.0, "consolidation_epochs": 100, "experts": 2}  # fmt: skip
+    config |= config["options"]
     assert {name: config[name] for name in expected} == expected
     base = json.loads((folder / "finetune-order-paper-seed-0" / "results.json").read_text())
-    assert base["config"]["restart"] is True
+    assert base["config"]["options"]["restart"] is True
 
 
 def test_a_finished_reproduction_is_kept_with_resume_and_extended_by_a_method(done, root):
@@ -163,17 +162,18 @@ def test_all_twenty_published_methods_are_registered_and_use_what_is_set_for_the
     assert len(METHODS) == 20
     for method, values in METHODS.items():
         assert method in REGISTRY.names()
-        assert all(uses(method, name) for name in values)
+        assert values.keys() <= set(REGISTRY.get(method).Options.names())
     concerned = {method for difference in DIFFERENCES for method in difference.methods}
     assert concerned <= set(METHODS)
 
 
 def test_published_settings_differ_from_the_defaults_where_the_run_was_configured_so():
-    config, default = published_config("bmc", 3), Config()
-    assert (config.seed, config.consolidation_rate, config.lam) == (3, 0.01, default.lam)
-    assert published_config("gdumb").gdumb_epochs == 256
-    assert published_config("lwf").lwf_temperature == 2.0
-    assert not published_config("er").restart
+    config = published_config("bmc", 3)
+    default = REGISTRY.get("bmc").Options()
+    assert (config.seed, config.learning_rate) == (3, 0.01)
+    assert (config.options.consolidation_rate, config.options.lam) == (0.01, default.lam)
+    assert published_config("gdumb").options.memory_epochs == 256
+    assert published_config("lwf").options.temperature == 2.0
 
 
 def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for():
@@ -183,7 +183,7 @@ def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for():
         "bmc-order-paper-seed-0", "bmc-order-paper-seed-1",
     ]  # fmt: skip
     assert [cell.method for cell in published_cells(["er"], [0], 10)] == ["er", "finetune"]
-    assert {cell.config.experts for cell in published_cells(["bmc"], [0], 4)} >= {4}
+    assert {cell.config.options.experts for cell in published_cells(["bmc"], [0], 4)} >= {4}
 
 
 def test_methods_that_were_not_published_are_refused():

@@ -26,7 +26,7 @@ def base(config: Config) -> ResidualMLP:
 
 @pytest.mark.parametrize("patience", [0, 1])
 def test_experts_are_the_same_to_the_bit_however_many_train_in_one_program(patience):
-    config = small_config(epochs=40, patience=patience)
+    config = small_config("bmc", epochs=40, patience=patience)
     group = tensors(STREAM)
     all_in_one, steps = train_experts(base(config), group, config, stack=6)
     for stack in (1, 4):
@@ -38,9 +38,9 @@ def test_experts_are_the_same_to_the_bit_however_many_train_in_one_program(patie
 
 
 def test_an_expert_with_patience_ends_early_and_the_others_go_on():
-    config = small_config(epochs=60, patience=1)
+    config = small_config("bmc", epochs=60, patience=1)
     group = tensors(STREAM)
-    full = train_experts(base(config), group, small_config(epochs=60))[1]
+    full = train_experts(base(config), group, small_config("bmc", epochs=60))[1]
     steps = train_experts(base(config), group, config)[1]
     assert all(own <= most for own, most in zip(steps, full, strict=True))
     assert len(set(steps)) > 1
@@ -50,7 +50,7 @@ def test_an_expert_with_patience_ends_early_and_the_others_go_on():
 
 
 def test_an_expert_ends_with_the_weights_that_its_dev_split_liked_best():
-    config = small_config(epochs=200, patience=2, learning_rate=0.01)
+    config = small_config("bmc", epochs=200, learning_rate=0.01)
     net = ResidualMLP(STREAM.dim, 16, **config.network())
     net.reset(generator(0))
     task = tensors(STREAM)[0]
@@ -61,10 +61,10 @@ def test_an_expert_ends_with_the_weights_that_its_dev_split_liked_best():
         return seen[-1]
 
     course = Course(Shuffled(len(task.train), generator(1)), 500, Noise(0), judged_every=CHUNK)
-    made = train_stacked(net, [course], *of(task, net), config, judge=watched)
+    made = train_stacked(net, [course], *of(task, net), config, judge=watched, patience=2)
     values = torch.cat(seen)
     assert made == [CHUNK * len(values)]
-    assert values.argmin() == len(values) - 1 - config.patience
+    assert values.argmin() == len(values) - 1 - 2
     assert judge(torch.tensor([0]), torch.tensor([0])) == values.min()
 
 
@@ -82,7 +82,7 @@ def of(task: TaskTensors, net: ResidualMLP):
 
 
 def test_a_task_without_dev_samples_is_never_judged():
-    config = small_config(epochs=40, patience=1)
+    config = small_config("bmc", epochs=40, patience=1)
     first, second = tensors(STREAM)[:2]
     bare = replace(first, dev=replace(first.dev, features=first.dev.features[:0],
                                       labels=first.dev.labels[:0]))  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_task_without_dev_samples_is_never_judged():
 
 
 def test_classes_that_do_not_train_keep_their_bits():
-    config = small_config()
+    config = small_config("bmc")
     net = base(config)
     task = tensors(STREAM)[0]
     before = [net.parts().head[0].clone(), net.parts().head_bias[0, 0].clone()]
@@ -104,7 +104,7 @@ def test_classes_that_do_not_train_keep_their_bits():
 
 
 def test_an_interrupted_training_leaves_a_usable_net():
-    config = small_config()
+    config = small_config("bmc")
     net = base(config)
     task = tensors(STREAM)[0]
     fetch, _ = of(task, net)
@@ -132,7 +132,9 @@ def test_dropout_masks_keep_the_given_share_and_depend_on_their_key_only():
 
 
 def test_the_updates_of_a_consolidation_stop_growing_once_the_memory_is_full():
-    config = small_config(memory=30, experts=1, consolidation_epochs=4, consolidation_batch=64)
+    config = small_config(
+        "bmc", memory=30, experts=1, consolidation_epochs=4, consolidation_batch=64
+    )
     method = METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, config, CPU)
     steps = []
     for task in tensors(STREAM):

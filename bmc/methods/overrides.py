@@ -1,0 +1,107 @@
+"""Options of single methods as a command line or a file gives them: ``er.memory=500``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
+
+import yaml
+
+from autods.core.registry import unknown
+from autods.errors import UsageError
+from bmc.config import ALIASES, Config, Overrides
+from bmc.methods.base import METHODS
+
+
+def fields_of(name: str) -> dict[str, type]:
+    """Return the type of all that a method can be given: its options, the shared it reads."""
+    method = METHODS.get(name)
+    shared = {name: kind for name, kind in get_type_hints(Config).items() if method.reads(name)}
+    return {f.name: get_type_hints(method.Options)[f.name] for f in fields(method.Options)} | shared
+
+
+def field_of(name: str, text: str) -> str:
+    """Return the field of a method that a text names, with hyphens or underscores.
+
+    Raises
+    ------
+    UnknownName
+        With the nearest names, when the method has no such option and reads no such field.
+    """
+    field = text.strip().replace("-", "_")
+    field = ALIASES.get(field, field)
+    known = fields_of(name)
+    if field not in known:
+        raise unknown(f"option of {name}", text, known)
+    return field
+
+
+def parsed(name: str, field: str, text: str) -> Any:
+    """Read the value of a method's field from text; its range is checked by `config_for`."""
+    return typed(fields_of(name)[field], text)
+
+
+def typed(kind: type, text: str) -> Any:
+    """Read a text as a value of a type, as YAML does; what cannot be one stays text."""
+    if kind is str:
+        return text
+    if kind is float:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def overrides_of(texts: Iterable[str]) -> Overrides:
+    """Read ``method.field=value`` texts.
+
+    Raises
+    ------
+    UsageError, UnknownName
+        When a text has another form, or names no method or none of its fields.
+    """
+    overrides: Overrides = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        name, dot, field = path.strip().partition(".")
+        if not (equals and dot):
+            raise UsageError(
+                f"-o {text}: expected METHOD.OPTION=VALUE, for example er.memory=500; nothing was "
+                "run. `bmc-stream methods NAME` lists the options of a method."
+            )
+        field = field_of(name, field)
+        overrides.setdefault(name, {})[field] = parsed(name, field, value.strip())
+    return overrides
+
+
+def check_chosen(overrides: Overrides, names: Collection[str]) -> None:
+    """Refuse options of methods that are not among those chosen."""
+    for name, values in overrides.items():
+        if name not in names:
+            raise UsageError(
+                f"-o {name}.{next(iter(values))}: expected a method that is run, one of "
+                f"{', '.join(names)}; nothing was run. Leave it out, or add {name} to --method."
+            )
+
+
+def config_for(name: str, config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Return the configuration of one method: the shared one with what it is given of its own.
+
+    Raises
+    ------
+    UsageError, UnknownName
+        When the method has no such field, or a value is of another type or outside its range.
+    """
+    method = METHODS.get(name)
+    values = {field_of(name, field): value for field, value in overrides.get(name, {}).items()}
+    own = {field: values.pop(field) for field in method.Options.names() if field in values}
+    try:
+        config = method.configured(replace(config, **values))
+        return replace(config, options=replace(config.options, **own))
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
