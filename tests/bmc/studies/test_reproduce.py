@@ -183,7 +183,8 @@ def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for():
         "bmc-order-paper-seed-0", "bmc-order-paper-seed-1",
     ]  # fmt: skip
     assert [cell.method for cell in published_cells(["er"], [0], 10)] == ["er", "finetune"]
-    assert {cell.config.options.experts for cell in published_cells(["bmc"], [0], 4)} >= {4}
+    bmc, _ = published_cells(["bmc"], [0], 4)
+    assert bmc.config.options.experts == 4
 
 
 def test_methods_that_were_not_published_are_refused():
