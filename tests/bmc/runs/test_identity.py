@@ -15,7 +15,7 @@ STREAM = small_stream(2)
 
 
 def name(stream=STREAM, method="er", config=None, device=CPU, **options) -> str:
-    identity = identity_of(stream, method, config or small_config(), device)
+    identity = identity_of(stream, method, config or small_config(method), device)
     return run_name(label_of(method, "paper", 0), identity, **options)
 
 
@@ -30,7 +30,7 @@ def test_a_folder_is_named_by_method_order_seed_and_a_hash_of_eight_digits():
 @pytest.mark.parametrize(
     "options",
     [
-        {"config": small_config(epochs=3)},
+        {"config": small_config("er", epochs=3)},
         {"device": torch.device("meta")},
         {"stream": replace(STREAM, scenario="task-il")},
         {"stream": small_stream(3)},

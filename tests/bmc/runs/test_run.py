@@ -144,11 +144,11 @@ def test_a_checkpoint_of_other_data_or_versions_is_refused_naming_both(tmp_path,
 
 
 def test_a_finished_run_of_other_versions_is_kept(tmp_path, monkeypatch):
-    run.run(small_stream(2), "slda", small_config(), tmp_path)
+    run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
     before = tree(tmp_path)
     monkeypatch.setattr("torch.__version__", "0.0")
     monkeypatch.setattr(identity, "__version__", "0.0")
-    run.run(small_stream(2), "slda", small_config(), tmp_path, resume=True)
+    run.run(small_stream(2), "slda", small_config("slda"), tmp_path, resume=True)
     assert tree(tmp_path) == before
 
 
