@@ -87,7 +87,8 @@ def contents(wheel: Path) -> dict[str, bytes]:
 def test_the_wheel_holds_what_the_code_reads_and_the_marks_of_typed_packages(wheel):
     found = contents(wheel)
     for name in ("autods/py.typed", "bmc/py.typed", "bmc/report/page.css",
-                 "bmc/report/page.html.jinja"):  # fmt: skip
+                 "bmc/report/page.html.jinja", "bmc/report/page.js",
+                 "bmc/report/section.html.jinja"):  # fmt: skip
         assert name in found
     shipped = {
         path.relative_to(REPOSITORY / "manifests").as_posix(): path.read_bytes()
@@ -253,5 +254,5 @@ def test_the_light_core_asks_for_no_torch_and_every_extra_that_is_named_exists(w
     metadata = contents(wheel)[f"autods_bmc-{__version__}.dist-info/METADATA"].decode()
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     core = {line.split()[1].split(">")[0] for line in needed if "extra ==" not in line}
-    assert not core & {"torch", "timm", "open-clip-torch", "pandas", "matplotlib", "safetensors"}
+    assert not core & {"torch", "timm", "open-clip-torch", "pandas", "altair", "safetensors"}
     assert {*EXTRAS, "train", "all"} <= set(re.findall("Provides-Extra: (.*)", metadata))

@@ -8,7 +8,7 @@ from autods.errors import UsageError
 
 EXTRAS = {  # import names; those of two extras, torch and safetensors, are not here
     "extract": ("open_clip", "timm", "torchvision"),
-    "report": ("altair", "jinja2", "matplotlib", "pandas", "vl_convert"),
+    "report": ("altair", "jinja2", "pandas", "vl_convert"),
     "ray": ("ray",),
     "interop": ("avalanche", "continuum", "datasets"),
     "trackers": ("alembic", "mlflow", "sqlalchemy", "tensorboard", "wandb"),

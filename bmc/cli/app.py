@@ -134,7 +134,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     figures: Annotated[
-        Path | None, typer.Option(help="Folder for the figures as PDF and PNG, for papers.")
+        Path | None, typer.Option(help="Folder for the figures as PDF, SVG and PNG, for papers.")
     ] = None,
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
@@ -143,7 +143,7 @@ def report(
     _show(found, out, json)
     if figures is not None:
         from bmc.report import load_runs
-        from bmc.report.paper import write_figures
+        from bmc.report.figures import write_figures
 
         written = write_figures(load_runs(found), figures)
         typer.echo(f"Figures: {len(written)} files in {figures.resolve()}", err=json)
@@ -172,14 +172,17 @@ def _size(path: Path) -> int:
 
 
 def _show(folders: list[Path], page: Path, as_json: bool) -> None:
-    from bmc.report import build_report, group, load_runs, results_table
+    from bmc.report import build_report, group, load_runs, results_table, sections
 
     loaded = load_runs(folders)
     path = build_report(folders, page)
     if as_json:
         print_json([run.model_dump() for run in loaded])
         return
-    results_table(group(loaded)).print(page.name)
+    streams = sections(loaded)
+    for key, members in streams.items():
+        title = ", ".join(filter(None, key)) if len(streams) > 1 else ""
+        results_table(group(members)).print(page.name, title)
     print(f"Report: {path.resolve()}")
 
 

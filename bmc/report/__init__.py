@@ -1,8 +1,8 @@
 """The report of finished runs: a results table, figures, and one self-contained page."""
 
 from bmc.report.groups import Group, group
-from bmc.report.load import Run, load_runs
+from bmc.report.load import Run, load_runs, sections
 from bmc.report.page import build_report
 from bmc.report.table import results_table
 
-__all__ = ["Group", "Run", "build_report", "group", "load_runs", "results_table"]
+__all__ = ["Group", "Run", "build_report", "group", "load_runs", "results_table", "sections"]

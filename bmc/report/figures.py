@@ -1,177 +1,264 @@
-"""The figures of the report that compare methods: each a function from groups to SVG."""
+"""The figures of a report: what each is called, what a caption says, and how it is drawn.
+
+The page shows all of them; `write_figures` writes those for papers as PDF, SVG and PNG.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from markupsafe import Markup
+from autods.core.files import atomic
+from bmc.report import charts, row_charts, task_charts
+from bmc.report.groups import SIGNS, drawn, group
+from bmc.report.load import Run, sections
+from bmc.report.looks import Entry, entries
+from bmc.report.pareto import cost_points, pareto, pareto_front
+from bmc.report.style import Style, paper
 
-from bmc.report import svg
-from bmc.report.groups import Group, Stat, summarise
-from bmc.report.table import REFERENCE
+if TYPE_CHECKING:
+    import altair as alt
 
-PERCENT = (0, 20, 40, 60, 80, 100)
-PHONE = 480  # pixels up to which a drawing is shown on narrow screens only
-CURVE_NAME = 21  # characters of a name at the end of a curve
-BAR_NAME = 42  # characters of a name above a bar
-SCENARIOS = {"class-il": "class-incremental", "task-il": "task-incremental"}
-
-
-def swatch(g: Group) -> Markup:
-    """Draw a group's line and marker, for legends and tables."""
-    cls = svg.style_class(g.style, g.reference)
-    parts = [
-        svg.line(1, 7, 27, 7, f"curve {cls}"),
-        svg.marker(g.style, 14, 7, f"dot {cls}", radius=4),
-    ]
-    return Markup(
-        f'<svg class="swatch" viewBox="0 0 28 14" aria-hidden="true">{"".join(parts)}</svg>'
-    )
+COLUMNS = {"1col": 3.25, "2col": 6.75}  # widths in inches of most conferences' columns
+DPI = 300  # of PNG
 
 
-def tag(g: Group) -> str:
-    """Return the shortest name that tells a group from the others, with its reference mark."""
-    return g.short + (REFERENCE if g.reference else "")
+class Figure(NamedTuple):
+    """One figure.
+
+    Attributes
+    ----------
+    name
+        Its file name without width.
+    title
+        A few words for the page.
+    caption
+        What a reader must know.
+    numbers
+        What a reader who cannot see it is told.
+    """
+
+    name: str
+    title: str
+    caption: str
+    numbers: str
+    draw: Callable[[Style], alt.LayerChart]
+
+    @property
+    def description(self) -> str:
+        """The figure in words."""
+        return f"{self.title}. {self.numbers or self.caption}"
+
+    def spec(self, style: Style) -> dict[str, Any]:
+        """Return the chart as Vega-Lite.
+
+        Altair's check of every piece, which takes half of the time, is left to the tests.
+        """
+        from altair.utils.schemapi import debug_mode
+
+        with debug_mode(False):
+            chart: dict[str, Any] = self.draw(style).to_dict()
+        return chart
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """Format a fraction as a percentage, without a negative zero."""
-    return f"{round(value * 100, digits) + 0.0:.{digits}f} %"
-
-
-def learning_curves(groups: Sequence[Group], scenario: str, width: int, named: bool) -> Markup:
-    """Draw accuracy over the number of tasks learned, with a band of one deviation.
+def figures(all_entries: Sequence[Entry], shown: Sequence[Entry]) -> Iterator[Figure]:
+    """Yield the figures that compare methods and that the runs have numbers for.
 
     Parameters
     ----------
-    named
-        Whether to write each method's name at the end of its curve; else the legend does.
+    all_entries
+        Every group.
+    shown
+        The groups whose curves are drawn: more could not be told apart.
     """
-    tasks = len(groups[0].first.tasks)
-    right = width - (165 if named else 12)
-    frame = svg.Frame(40, 12, right, 282, (min(1, tasks - 1), tasks), (0, 100))
-    parts = [
-        frame.y_axis(PERCENT),
-        frame.x_axis([(t, str(t)) for t in svg.count_ticks(tasks)], "tasks learned"),
-    ]
-    ends = []
-    for g in reversed(groups):  # the best is drawn last, on top
-        curve = g.curve(scenario)
-        if curve:
-            parts.append(_curve(g, curve, frame))
-            ends.append((g, curve[-1][1].mean))
-    if named:
-        rows = svg.spread([frame.y(end * 100) for _, end in ends], 15, 12, 286)
-        for (g, end), row in zip(ends, rows, strict=True):
-            cls = svg.style_class(g.style, g.reference)
-            if abs(row - frame.y(end * 100)) > 4:
-                parts.append(svg.line(right + 3, frame.y(end * 100), right + 10, row, "leader"))
-            parts.append(svg.marker(g.style, right + 16, row, f"dot {cls}", radius=4))
-            parts.append(svg.text(right + 25, row + 4, g.short, cls="name"))
-    said = "; ".join(f"{g.label} ends at {percent(end)}" for g, end in reversed(ends))
-    label = f"{SCENARIOS[scenario].capitalize()} accuracy over tasks learned. {said}."
-    return svg.figure(width, 325, label, parts, "wide" if width > PHONE else "narrow")
+    scenario = all_entries[0].group.first.scenario
+    several = max(len(e.group.runs) for e in all_entries) > 1
+    bands = " Bands show one standard deviation over task orders and seeds." if several else ""
+    for name, words in charts.SCENARIOS.items():
+        known = [e for e in shown if e.group.curve(name)]
+        if known:
+            ends = ((e, e.group.curve(name)[-1][1].mean) for e in known)
+            yield Figure(
+                f"learning-curves-{name}", f"{words.capitalize()} accuracy",
+                f"{words.capitalize()} accuracy, mean over the tasks learned so far.{bands}",
+                _listed((e, charts.percent(end)) for e, end in ends),
+                partial(charts.curves, known, name),
+            )  # fmt: skip
+    points = cost_points([e.group for e in all_entries])
+    if points:
+        front = ", ".join(p.group.label for p in pareto_front(points))
+        yield Figure(
+            "pareto", "Accuracy against cost",
+            "Final mean accuracy against bytes sent and remembered. Filled and named: on the "
+            "Pareto front." + (" Vertical lines show one standard deviation." if several else ""),
+            f"On the Pareto front: {front}.", partial(pareto, all_entries),
+        )  # fmt: skip
+    yield from _rows(all_entries, scenario)
 
 
-def _short(label: str, limit: int) -> str:
-    return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"
+def _rows(shown: Sequence[Entry], scenario: str) -> Iterator[Figure]:
+    """Yield the figures that have a row for each method."""
+    if any(run.metrics.get("class-il", {}).get("dataset_id") is not None for run in _runs(shown)):
+        yield Figure(
+            "answers", "What the class-il answers were",
+            "Test samples by what the class-incremental answer was, mean over tasks. Numbers: "
+            "right class, of right dataset.", "", partial(row_charts.answers, shown),
+        )  # fmt: skip
+    if any(run.costs.cost_accuracy is not None for run in _runs(shown)):
+        yield Figure(
+            "cost-accuracy", "Cost accuracy",
+            "Final mean accuracy in per cent per MB sent and remembered; methods that store "
+            "nothing have none.", "", partial(row_charts.cost_accuracy, shown),
+        )  # fmt: skip
+    if row_charts.is_relative(shown):
+        yield Figure(
+            "relative-time", "Time relative to fine-tuning",
+            "Learning time over that of fine-tuning with the same order, seed, epochs and device.",
+            "", partial(row_charts.times, shown),
+        )  # fmt: skip
+    elif any(run.costs.learning_seconds is not None for run in _runs(shown)):
+        yield Figure(
+            "learning-time", "Learning time",
+            "Wall time of training and consolidation, without evaluation.", "",
+            partial(row_charts.times, shown),
+        )  # fmt: skip
+    if any(e.group.by_task("forgetting", scenario) for e in shown):
+        yield Figure(
+            "forgetting", "Forgetting",
+            "Forgetting of each task (dots, mean over runs) and its mean over tasks (line): best "
+            "accuracy before the last evaluation minus the last; negative: the task improved.",
+            "", partial(row_charts.forgetting, shown, scenario),
+        )  # fmt: skip
+    orders = {tuple(task.name for task in run.tasks) for run in _runs(shown)}
+    if len(orders) > 1 and any(e.group.metric(scenario, "final_mean") for e in shown):
+        yield Figure(
+            "intervals", "Intervals",
+            "Final mean accuracy with its 95 % interval over task orders (Student's t); the dashed "
+            "line is the best, and what lies far below stands at the edge.",
+            "", partial(row_charts.intervals, shown, scenario),
+        )  # fmt: skip
 
 
-def _curve(g: Group, curve: list[tuple[int, Stat]], frame: svg.Frame) -> str:
-    """Draw one method: band, line and (when few) its measured points."""
-    cls = svg.style_class(g.style, g.reference)
-    path = [(frame.x(n), frame.y(s.mean * 100)) for n, s in curve]
-    if g.reference and len(curve) == 1:  # a level to compare with, rather than a curve
-        path_drawn = [(frame.left, path[0][1]), (frame.right, path[0][1])]
-    else:
-        path_drawn = path
-    drawn = f'<polyline points="{svg.points(path_drawn)}" class="curve {cls}"/>'
-    upper = [(frame.x(n), frame.y(min(1, s.mean + (s.sd or 0)) * 100)) for n, s in curve]
-    lower = [(frame.x(n), frame.y(max(0, s.mean - (s.sd or 0)) * 100)) for n, s in curve]
-    band = ""
-    if len(curve) > 1 and any(s.sd for _, s in curve):
-        band = f'<polygon points="{svg.points(upper + lower[::-1])}" class="band {cls}"/>'
-    every = max(1, len(curve) // 12)
-    shown = [k for k in range(len(curve)) if (len(curve) - 1 - k) % every == 0]
-    dots = "".join(
-        svg.marker(
-            g.style, *path[k], f"dot {cls}", radius=3.5,
-            tip=f"{g.label}, {curve[k][0]} tasks learned: {percent(curve[k][1].mean)}",
-        )
-        for k in shown
-    )  # fmt: skip
-    return band + drawn + dots
+def task_figures(entry: Entry, scenario: str) -> Iterator[Figure]:
+    """Yield the figures of one method, task by task."""
+    g, run = entry.group, entry.group.first
+    if scenario in run.R:
+        yield Figure(
+            "matrix", "Accuracy matrix: down, tasks learned",
+            f"{g.label}: {scenario} accuracy on each task after each evaluation, {run.order}.",
+            f"{g.label}, {run.order}: {len(run.learned)} evaluations by {len(run.tasks)} tasks.",
+            partial(task_charts.matrix, entry, scenario),
+        )  # fmt: skip
+    final = g.by_task("final", scenario)
+    if final:
+        worst = min(final, key=lambda task: final[task])
+        yield Figure(
+            "final", "Final accuracy: \N{BLACK CIRCLE} class-il, \N{WHITE CIRCLE} task-il",
+            f"{g.label}: final accuracy on each task.",
+            f"{g.label}, worst: {worst}, {charts.percent(final[worst])}.",
+            partial(task_charts.final_accuracy, entry),
+        )  # fmt: skip
+    drop = g.by_task("forgetting", scenario)
+    if drop:
+        most = max(drop, key=lambda task: drop[task])
+        yield Figure(
+            "forgetting", "Forgetting", f"{g.label}: forgetting of each task.",
+            f"{g.label}, most: {most}, {charts.percent(drop[most])}.",
+            partial(task_charts.task_forgetting, entry, scenario),
+        )  # fmt: skip
 
 
-def mistakes(groups: Sequence[Group], width: int = 380) -> Markup:
-    """Draw what class-il answers were: right, wrong in the right dataset, in another one."""
-    parts, said, top = [], [], 4.0
-    for g in groups:
-        right, dataset = g.metric("class-il", "final_mean"), g.metric("class-il", "dataset_id")
-        if right is None or dataset is None:
-            continue
-        split = f"{percent(right.mean)} of {percent(dataset.mean)}"
-        parts.append(svg.text(0, top + 12, _short(tag(g), BAR_NAME)))
-        parts.append(svg.text(width, top + 12, split, "end", "tick"))
-        start = 0.0
-        for cls, what, share in (
-            ("part-right", "right class", right.mean),
-            ("part-dataset", "right dataset, wrong class", max(0.0, dataset.mean - right.mean)),
-            ("part-wrong", "wrong dataset", 1 - max(dataset.mean, right.mean)),
-        ):
-            tip = f"{what}: {percent(share)}"
-            parts.append(svg.rect(start * width, top + 18, share * width, 16, cls, tip=tip))
-            start += share
-        said.append(f"{g.label}: right class {split} right dataset")
-        top += 48
-    label = "Share of test samples by kind of answer. " + "; ".join(said)
-    return svg.figure(width, top, label, parts)
+def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Write the figures for papers as PDF, SVG and PNG; ``captions.txt`` describes them.
 
-
-def times(groups: Sequence[Group], width: int = 380) -> Markup:
-    """Draw learning time relative to sequential fine-tuning (else in seconds) as bars."""
-    relative = any(r.costs.relative_time is not None for g in groups for r in g.runs)
-    rows: list[tuple[Group, float | None, str]] = []
-    for g in groups:
-        stat = summarise(
-            r.costs.relative_time if relative else r.costs.learning_seconds for r in g.runs
-        )
-        if stat is not None:
-            shown = f"{stat.mean * 100:,.0f} %" if relative else f"{stat.mean:,.1f} s"
-            rows.append((g, stat.mean, shown))
-    longest = max([1.0 if relative else 1e-9, *(value or 0.0 for _, value, _ in rows)])
-    what = "Learning time relative to fine-tuning. " if relative else "Learning time. "
-    return bars(rows, longest, what, width, mark=1.0 if relative else None)
-
-
-def bars(
-    rows: Sequence[tuple[Group, float | None, str]],
-    longest: float,
-    what: str,
-    width: int,
-    mark: float | None = None,
-) -> Markup:
-    """Draw one named bar for each row: group, value (``None``: no bar) and the value in words.
+    The same runs give the same bytes. Runs of several streams get a folder for each.
 
     Parameters
     ----------
-    longest
-        The value whose bar fills the width.
-    what
-        Begins the description.
-    mark
-        A value at which every bar is crossed by a line.
+    runs
+        Finished runs, as read by `bmc.report.load_runs`.
+    folder
+        Where the files go: NAME-1col.pdf, NAME-2col.svg and so on.
+
+    Returns
+    -------
+    The files, in the order in which they were written.
+
+    Raises
+    ------
+    UsageError
+        When runs of one stream cannot stand in one report.
     """
-    scale = (width - 2) / longest
-    parts, top = [], 4.0
-    for g, value, shown in rows:
-        cls = svg.style_class(g.style, g.reference)
-        parts.append(svg.text(0, top + 12, _short(tag(g), BAR_NAME)))
-        parts.append(svg.text(width, top + 12, shown, "end", "tick"))
-        if value is not None:
-            parts.append(svg.rect(0, top + 18, value * scale, 16, f"fill {cls}"))
-        if mark is not None:
-            parts.append(svg.line(mark * scale, top + 17, mark * scale, top + 35, "mark"))
-        top += 48
-    said = "; ".join(f"{g.label}: {shown}" for g, _, shown in rows)
-    return svg.figure(width, top, what + said, parts)
+    parts = sections(runs)
+    written: list[Path] = []
+    for name, members in zip(
+        _file_names([" ".join(key) for key in parts]), parts.values(), strict=True
+    ):
+        written += _write_section(members, folder / name if len(parts) > 1 else folder)
+    return written
+
+
+def _write_section(runs: Sequence[Run], folder: Path) -> list[Path]:
+    groups = group(runs)
+    everything = entries(groups)
+    kept = drawn(groups)
+    shown = [e for e in everything if e.group in kept]
+    scenario = groups[0].first.scenario
+    pictures = [(figure, tuple(COLUMNS)) for figure in figures(everything, shown)]
+    for name, entry in zip(_file_names([e.group.label for e in shown]), shown, strict=True):
+        of_method = [f for f in task_figures(entry, scenario) if f.name == "matrix"]
+        pictures += [(f._replace(name=f"matrix-{name}"), ("1col",)) for f in of_method]
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for figure, widths in pictures:
+        for width in widths:
+            written += _write(figure, folder / f"{figure.name}-{width}", paper(COLUMNS[width]))
+    captions = folder / "captions.txt"
+    with atomic(captions) as temporary:
+        lines = [f"{figure.name}: {figure.caption}\n" for figure, _ in pictures]
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    return [*written, captions]
+
+
+def _write(figure: Figure, stem: Path, style: Style) -> Iterator[Path]:
+    """Write one figure in all formats."""
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(figure.spec(style))
+    contents = {
+        "pdf": _ordered(vl_convert.svg_to_pdf(svg)),
+        "svg": svg.encode(),
+        "png": vl_convert.svg_to_png(svg, ppi=DPI),
+    }
+    for kind, content in contents.items():
+        path = stem.with_name(f"{stem.name}.{kind}")
+        with atomic(path) as temporary:
+            temporary.write_bytes(content)
+        yield path
+
+
+def _ordered(pdf: bytes) -> bytes:
+    """Sort the entries of a PDF's dictionaries of objects, which are written in any order."""
+    lines = rb"(<<\n)((?: +/\w+ \d+ 0 R\n)+)( *>>)"
+    return re.sub(lines, lambda m: m[1] + b"".join(sorted(m[2].splitlines(True))) + m[3], pdf)
+
+
+def _file_names(labels: Sequence[str]) -> list[str]:
+    """Return plain names for files, all different."""
+    names: list[str] = []
+    spelled = str.maketrans({sign: key for key, sign in SIGNS.items()} | {"+": "p"})
+    for label in labels:
+        plain = re.sub(r"[^a-z0-9]+", "-", label.translate(spelled).lower()).strip("-")
+        names.append(plain if plain not in names else f"{plain}-{len(names)}")
+    return names
+
+
+def _listed(values: Iterator[tuple[Entry, str]]) -> str:
+    return "; ".join(f"{entry.group.label}: {words}" for entry, words in values) + "."
+
+
+def _runs(shown: Sequence[Entry]) -> Iterator[Run]:
+    return (run for entry in shown for run in entry.group.runs)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
@@ -48,8 +48,6 @@ class Group:
         The method's title, with the settings that tell it from a namesake.
     short
         Only these settings, where no other method has some; without any, the label.
-    style
-        Number of its colour, dash pattern and marker, the same in all figures.
     reference
         Whether the method sees all data at once and so does not compete.
     """
@@ -57,7 +55,6 @@ class Group:
     label: str
     short: str
     runs: tuple[Run, ...]
-    style: int
     reference: bool
 
     @property
@@ -112,9 +109,8 @@ def group(runs: Sequence[Run]) -> list[Group]:
         first, settings = members[0], differing[setup]
         label = f"{first.title} ({settings})" if settings else first.title
         short = settings if alone and settings else label
-        groups.append(Group(label, short, tuple(members), 0, first.method in REFERENCES))
-    groups.sort(key=_rank)
-    return [replace(g, style=i) for i, g in enumerate(groups)]
+        groups.append(Group(label, short, tuple(members), first.method in REFERENCES))
+    return sorted(groups, key=_rank)
 
 
 def drawn(groups: Sequence[Group]) -> list[Group]:

@@ -195,7 +195,21 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     UsageError
         When a folder holds no finished run, or its results cannot be understood.
     """
-    return related([read_run(folder) for folder in dict.fromkeys(p.resolve() for p in folders)])
+    runs = [read_run(folder) for folder in dict.fromkeys(p.resolve() for p in folders)]
+    return [run for members in sections(runs).values() for run in related(members)]
+
+
+def sections(runs: Sequence[Run]) -> dict[tuple[str, ...], list[Run]]:
+    """Split runs by stream, scenario, protocol, number of tasks and encoder, sorted by these.
+
+    The runs of a section can stand in one table.
+    """
+    made: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        tasks = f"{len(run.tasks)} tasks"
+        key = (run.stream, run.scenario, run.protocol, tasks, run.encoder or "")
+        made.setdefault(key, []).append(run)
+    return dict(sorted(made.items()))
 
 
 def read_run(folder: Path) -> Run:

@@ -1,23 +1,32 @@
-"""The HTML page: gathers what it shows from the runs, and fills the template."""
+"""The HTML page: gathers what it shows from the runs, and fills the template.
+
+Runs of several streams get a section for each.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from autods.core.files import atomic
-from bmc.report import by_task, cost, figures, intervals
+from bmc.report.charts import SCENARIOS
 from bmc.report.columns import MISSING, PERCENT
+from bmc.report.figures import Figure, figures, task_figures
 from bmc.report.groups import MOST, Group, drawn, group
-from bmc.report.load import Run, load_runs, shared_note
+from bmc.report.intervals import tests_of
+from bmc.report.load import Run, load_runs, sections, shared_note
+from bmc.report.looks import entries
 from bmc.report.statistics import CONFIDENCE
+from bmc.report.style import PAGE, variables
 from bmc.report.table import group_name, matrix_csv, repeats, results_table
 
-WIDE, NARROW = 570, 380  # pixel widths of the learning curves: beside each other, on a phone
-WHOLE = 1150  # pixel width of a figure that has the page to itself
 OPEN = 4  # groups whose tasks are shown at once; those of the others are folded
+RUNTIME = "window.vegaEmbed = vegaEmbed;"  # what the page's script calls
 MATRICES = 30  # runs whose matrices the page carries; of more, only those that are drawn
 
 
@@ -28,16 +37,42 @@ class Line(NamedTuple):
     values: list[tuple[str, str]]
 
 
+class Drawing(NamedTuple):
+    """A figure's place on the page: ``number`` counts the page's charts."""
+
+    figure: Figure
+    number: int
+
+
+class Charts:
+    """The charts of a page, which its script draws where they are named by number."""
+
+    def __init__(self) -> None:
+        self.specs: list[dict[str, Any]] = []
+
+    def add(self, figure: Figure) -> Drawing:
+        """Add the chart of a figure."""
+        self.specs.append(figure.spec(PAGE))
+        return Drawing(figure, len(self.specs) - 1)
+
+    @property
+    def json(self) -> Markup:
+        """All charts as JSON that cannot end the script element around it."""
+        text = json.dumps(self.specs, ensure_ascii=False, separators=(",", ":"))
+        return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+
+
 def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ()) -> Path:
     """Write one HTML page about finished runs; it needs no other file and no network.
 
     Runs of the same method and configuration are repeats: the page shows their mean and
-    standard deviation. The same runs give the same bytes, in whatever order they are named.
+    standard deviation. Runs of several streams get a section for each. The same runs give the
+    same bytes, in whatever order they are named.
 
     Parameters
     ----------
     run_dirs
-        Run folders, each with ``results.json`` and ``timing.json``, all on one stream.
+        Run folders, each with ``results.json`` and ``timing.json``.
     out
         The file to write.
     notes
@@ -51,39 +86,62 @@ def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ())
     Raises
     ------
     UsageError
-        When a folder holds no finished run, or the runs cannot be compared.
+        When a folder holds no finished run, or runs of one stream cannot be compared.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from vl_convert import javascript_bundle
 
     runs = load_runs(run_dirs)
     environment = Environment(
         loader=PackageLoader("bmc.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    page = environment.get_template("page.html.jinja").render(**_content(group(runs)), notes=notes)
+    charts, written = Charts(), []
+    members = sections(runs) or {(): []}
+    for number, part in enumerate(members.values(), start=1):
+        content = _content(group(part), charts, f"s{number}-")
+        section = environment.get_template("section.html.jinja").render(
+            **content, notes=notes, top=1 if len(members) == 1 else 2
+        )
+        written.append((_section_title(content), Markup(section)))
+    page = environment.get_template("page.html.jinja").render(
+        title="; ".join(title for title, _ in written), sections=written, charts=charts.json,
+        light=variables(dark=False), dark=variables(dark=True),
+        runtime=Markup(javascript_bundle(RUNTIME).replace("</script", "<\\/script")),
+    )  # fmt: skip
     with atomic(out) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return out
 
 
-def _content(groups: Sequence[Group]) -> dict[str, Any]:
-    """Gather everything the template names."""
+def _section_title(content: dict[str, Any]) -> str:
+    """Say in a line what a section is about."""
+    groups, first = content["groups"], content["first"]
+    noun = "method" if len(groups) == content["methods"] else "configuration"
+    some = f"{len(groups)} {noun}{'' if len(groups) == 1 else 's'}"
+    return f"{first.stream}, {len(first.tasks)} tasks: {some}, {first.scenario}"
+
+
+def _content(groups: Sequence[Group], charts: Charts, prefix: str) -> dict[str, Any]:
+    """Gather what the template names of one section; ``prefix`` begins its anchors."""
     first = groups[0].first
     scenario = first.scenario
     runs = [run for g in groups for run in g.runs]
-    shown, full = drawn(groups), results_table(groups, None)
-    tested = intervals.table(groups, scenario)
-    fitting = all(len(g.short) <= figures.CURVE_NAME for g in shown)
+    shown, everything = drawn(groups), entries(groups)
+    full = results_table(groups, None)
+    looks = {e.group.first.setup: e.look for e in everything}
+    shown_entries = [e for e in everything if e.group in shown]
+    tests = tests_of(groups, scenario)
     named = [(_run_name(g, run), run) for g in groups for run in g.runs]
     carried = named if len(named) <= MATRICES else [(_run_name(g, g.first), g.first) for g in shown]
     return {
+        "id": prefix,
         "groups": groups,
         "shown": shown,
-        "curves_named": fitting,
         "methods": len({run.method for run in runs}),
         "first": first,
         "scenario": scenario,
-        "scenario_title": figures.SCENARIOS.get(scenario, scenario).capitalize(),
+        "scenario_title": SCENARIOS.get(scenario, scenario).capitalize(),
         "classes": sum(task.classes for task in first.tasks),
         "train": sum(task.train for task in first.tasks),
         "test": sum(task.test for task in first.tasks),
@@ -93,27 +151,15 @@ def _content(groups: Sequence[Group]) -> dict[str, Any]:
         "verdict": _verdict(groups, scenario),
         "repeats": repeats(groups),
         "shared_note": shared_note(runs),
-        "tests": tested,
-        "tied": tested.tied if tested else [],
+        "tests": tests,
         "confidence": f"{CONFIDENCE:.0%}".replace("%", "\N{NO-BREAK SPACE}%"),
         "short": results_table(groups),
         "full": full,
         "name": group_name,
-        "swatch": figures.swatch,
-        "curves": [
-            (figures.SCENARIOS[s], [figures.learning_curves(shown, s, WIDE, fitting),
-                                    figures.learning_curves(shown, s, NARROW, False)])
-            for s in figures.SCENARIOS if s in first.R
-        ],
-        "mistakes": figures.mistakes(groups),
-        "pareto": [cost.pareto(groups, WHOLE, "wide"), cost.pareto(groups, NARROW, "narrow")],
-        "cost_accuracy": cost.cost_accuracy(groups),
-        "times": figures.times(groups),
-        "relative": any(run.costs.relative_time is not None for run in runs),
+        "swatch": lambda g: looks[g.first.setup].swatch,
+        "drawings": {f.name: charts.add(f) for f in figures(everything, shown_entries)},
         "method_rows": [
-            (g, by_task.heat_map(g, scenario), by_task.final_accuracy(g),
-             by_task.forgetting(g, scenario))
-            for g in shown
+            (e.group, [charts.add(f) for f in task_figures(e, scenario)]) for e in shown_entries
         ],
         "task_table": _task_table(shown, scenario),
         "open": OPEN,

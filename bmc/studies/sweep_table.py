@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bmc.report.cost import cost_points, pareto_front
 from bmc.report.groups import group, varied
 from bmc.report.load import Run
+from bmc.report.pareto import cost_points, pareto_front
 from bmc.report.table import Table, results_table
 
 FRONT_NOTE = "# on the Pareto front: none is as accurate at less cost"

@@ -40,25 +40,25 @@ def peak_of(root: DataRoot, workers: int) -> dict[str, float]:
 
 def figure(rows: Iterable[Mapping[str, Any]], target: Path) -> None:
     """Draw peak memory over the number of images."""
-    import matplotlib as mpl
+    import altair as alt
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    rows = list(rows)
-    drawing, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for workers in sorted({row["workers"] for row in rows}):
-        mine = [row for row in rows if row["workers"] == workers]
-        for key, style in (("process", "o-"), ("all", "s--")):
-            if key == "all" and not workers:
-                continue
-            label = f"{workers} workers, " + ("main process" if key == "process" else "together")
-            axes.plot([r["images"] for r in mine], [r[key] for r in mine], style, label=label)
-    axes.set(xscale="log", xlabel="images", ylabel="peak memory (MB)", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    drawing.savefig(target, dpi=90, metadata={"Software": ""})
-    plt.close(drawing)
+    values = [
+        {
+            "images": row["images"],
+            "MB": row[key],
+            "what": f"{row['workers']} workers, {label}",
+        }
+        for row in rows
+        for key, label in (("process", "main process"), ("all", "together"))
+        if row["workers"] or key == "process"
+    ]
+    chart = alt.Chart(alt.Data(values=values), width=460, height=240).mark_line(point=True)
+    chart.encode(
+        x=alt.X("images:Q", scale=alt.Scale(type="log")),
+        y=alt.Y("MB:Q", title="peak memory (MB)"),
+        color=alt.Color("what:N", title=None),
+        strokeDash=alt.StrokeDash("what:N", title=None),
+    ).save(target)
 
 
 def _below(pid: int) -> list[int]:

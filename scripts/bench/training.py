@@ -161,22 +161,24 @@ def bench_groups(options: argparse.Namespace) -> Result:
 
 def draw_groups(rows: list[Result], path: Path) -> None:
     """Draw the time of an update against the tasks learned."""
-    import matplotlib
+    import altair as alt
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(5.5, 3), layout="constrained")
-    tasks = [row["tasks"] for row in rows]
-    for key, label, style in (
-        ("consolidation_ms", "consolidation (the head grows with the classes)", "C1s--"),
-        ("expert_ms", "expert", "C0o-"),
-    ):
-        axes.plot(tasks, [row[key] for row in rows], style, label=label)
-    axes.set(xlabel="tasks learned", ylabel="ms per update", ylim=0)
-    axes.legend(frameon=False, loc="lower right")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
+    labels = {
+        "consolidation_ms": "consolidation (the head grows with the classes)",
+        "expert_ms": "expert",
+    }
+    values = [
+        {"tasks": row["tasks"], "ms": row[key], "what": label}
+        for row in rows
+        for key, label in labels.items()
+    ]
+    chart = alt.Chart(alt.Data(values=values), width=420, height=220).mark_line(point=True)
+    chart.encode(
+        x=alt.X("tasks:Q", title="tasks learned"),
+        y=alt.Y("ms:Q", title="ms per update"),
+        color=alt.Color("what:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=0)),
+        strokeDash=alt.StrokeDash("what:N", title=None),
+    ).save(path)
 
 
 def show_groups(result: Result) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app", "python": ""}
 HEAVY = (
     "torch", "torch.utils.tensorboard", "open_clip", "timm", "h5py", "pyarrow.parquet", "pandas",
-    "matplotlib.pyplot", "scipy.stats", "sklearn", "autods.encode.extract", "autods.cli.app",
+    "altair", "vl_convert", "scipy.stats", "sklearn", "autods.encode.extract", "autods.cli.app",
     "bmc.runs.run", "bmc.report", "bmc.cli.app",
 )  # fmt: skip
 

@@ -101,3 +101,46 @@ def write(folder: Path, results: dict) -> Path:
         (folder / "timing.json").write_text(json.dumps(timing), encoding="utf-8")
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     return folder
+
+
+def configured(order_seed: int = 0, accuracy: float = 0.6, **settings) -> dict:
+    """Results of BMC under a configuration, whose memory and buffer decide its cost."""
+    config = {"epochs": 10, "memory": 2000, "buffer": 250, "experts": 8, "lam": 0.1, "beta": 0.1}
+    results = make_results("bmc", tasks=9, order_seed=order_seed, config={**config, **settings})
+    kept, sent = (2060 * results["config"][key] for key in ("memory", "buffer"))
+    results["metrics"]["class-il"]["final_mean"] = accuracy
+    results["costs"].update(
+        memory_bytes=kept, communication_bytes=sent, total_bytes=kept + sent,
+        cost_accuracy=accuracy * 1e8 / (kept + sent),
+    )  # fmt: skip
+    return results
+
+
+def ablation() -> list[dict]:
+    """As many configurations as an ablation has, many of them at one cost, and fine-tuning."""
+    rows = [configured(accuracy=0.6)]
+    rows += [configured(lam=0.0, accuracy=0.57), configured(beta=0.0, accuracy=0.56)]
+    rows += [configured(experts=k, accuracy=0.63 - k / 400) for k in (1, 2, 4, 16)]
+    rows += [configured(memory=m, accuracy=0.55 + m / 1e5) for m in (500, 1000, 4000, 8000)]
+    rows += [configured(buffer=b, accuracy=0.6 + b / 5e4) for b in (50, 125, 500, 1000)]
+    rows += [configured(lam=w, accuracy=0.601 + w / 1e3) for w in (0.001, 0.01, 1.0)]
+    return [*rows, make_results("finetune", tasks=9, order_seed=0)]
+
+
+def of(method: str, title: str, **made) -> dict:
+    """Results as those of replay, of a method of another name."""
+    return {**make_results("er", **made), "method": method, "title": title}
+
+
+def many(tmp_path: Path, count: int, orders: int, tasks: int = 9) -> list[Path]:
+    """Runs of so many methods besides fine-tuning and joint training, each less accurate."""
+    folders = []
+    for seed in range(orders):
+        for k in range(count):
+            results = of(f"m{k}", f"Method {k}", tasks=tasks, order_seed=seed)
+            results["metrics"]["class-il"]["final_mean"] = 0.7 - 0.02 * k + 0.001 * seed * (k % 3)
+            folders.append(write(tmp_path / f"m{k}-{seed}", results))
+        for method in ("finetune", "joint"):
+            results = make_results(method, tasks=tasks, order_seed=seed)
+            folders.append(write(tmp_path / f"{method}-{seed}", results))
+    return folders

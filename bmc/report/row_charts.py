@@ -1,0 +1,234 @@
+"""The charts with a row for each method: answers, costs, times, forgetting, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bmc.report.charts import percent, table
+from bmc.report.groups import summarise
+from bmc.report.load import Run
+from bmc.report.looks import Entry
+from bmc.report.statistics import compare_groups
+from bmc.report.style import Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# Kinds of answers, and their colours: the accuracy scale keeps its order in grey.
+ANSWERS = {"right class": "h8", "right dataset, wrong class": "h5", "wrong dataset": "h1"}
+NEAR = 15.0  # points below the best that the chart of intervals shows
+
+
+class Row(NamedTuple):
+    """One line of a chart with a row for each method: its value in words at the right."""
+
+    entry: Entry
+    words: str
+
+
+def _rows(rows: Sequence[Row], style: Style, *layers: alt.Chart) -> alt.LayerChart:
+    """Write names and values above the rows of a chart, and stack its layers below them.
+
+    The layers encode ``y`` by `_band`.
+    """
+    import altair as alt
+
+    data = table([[r.entry.name, r.words] for r in rows], name="string", words="string")
+    words = alt.Chart(data).encode(y=_band(rows))
+    above: dict[str, Any] = {"dy": -0.27 * style.row, "baseline": "middle"}
+    labels = [
+        words.mark_text(align="left", limit=260, **above).encode(x=alt.value(0), text="name:N"),
+        words.mark_text(align="right", color=style.colour("soft"), **above)
+            .encode(x=alt.value("width"), text="words:N"),
+    ]  # fmt: skip
+    total = style.row * len(rows) / style.shrink
+    return style.finish(*layers, *labels, height=total)
+
+
+def _band(rows: Sequence[Row]) -> alt.Y:
+    import altair as alt
+
+    return alt.Y("name:N", axis=None, sort=None, scale=alt.Scale(
+        domain=[r.entry.name for r in rows], paddingInner=0, paddingOuter=0))  # fmt: skip
+
+
+def _bar(style: Style, **more: Any) -> dict[str, Any]:
+    """Return how a bar lies in the lower half of its row."""
+    return {"size": 0.42 * style.row, "yOffset": 0.2 * style.row, **more}
+
+
+def answers(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
+    """Draw what class-il answers were: right, wrong in the right dataset, in another one."""
+    import altair as alt
+
+    rows, shares = [], []
+    for entry in shown:
+        right = entry.group.metric("class-il", "final_mean")
+        dataset = entry.group.metric("class-il", "dataset_id")
+        if right is None or dataset is None:
+            continue
+        rows.append(Row(entry, f"{percent(right.mean)} of {percent(dataset.mean)}"))
+        parts = (right.mean, max(0.0, dataset.mean - right.mean), 1 - max(dataset.mean, right.mean))
+        shares += [
+            [entry.name, k, kind, 100 * part]
+            for k, (kind, part) in enumerate(zip(ANSWERS, parts, strict=True))
+        ]
+    kinds = alt.Scale(domain=list(ANSWERS), range=[style.colour(c) for c in ANSWERS.values()])
+    data = table(shares, name="string", order="number", kind="string", share="number")
+    bars = alt.Chart(data).mark_bar(**_bar(style)).encode(
+        x=alt.X("share:Q", title="test samples (%)", scale=alt.Scale(domain=[0, 100]),
+                axis=alt.Axis(grid=False, tickCount=5)),
+        y=_band(rows), order="order:Q",
+        color=alt.Color("kind:N", title=None, sort=None, scale=kinds,
+                        legend=alt.Legend(orient="top", symbolType="square", labelLimit=220)),
+        tooltip=[alt.Tooltip("name:N", title="method"), alt.Tooltip("kind:N", title="answer"),
+                 alt.Tooltip("share:Q", title="share, %", format=".1f")],
+    )  # fmt: skip
+    return _rows(rows, style, bars)
+
+
+def bars(
+    values: Sequence[tuple[Entry, float | None, str]],
+    title: str,
+    style: Style,
+    mark: float | None = None,
+) -> alt.LayerChart:
+    """Draw one bar for each method with its value in words, and a line across all at ``mark``."""
+    import altair as alt
+
+    rows = [Row(entry, words) for entry, _, words in values]
+    data = table(
+        [[e.name, v, words] for e, v, words in values if v is not None],
+        name="string", value="number", words="string",
+    )  # fmt: skip
+    base = alt.Chart(data).encode(x=alt.X("value:Q", title=title, scale=alt.Scale(zero=True),
+                                          axis=alt.Axis(grid=False, tickCount=5)))  # fmt: skip
+    drawn = base.mark_bar(**_bar(style)).encode(
+        y=_band(rows), color=_no_legend(style, [e for e, _, _ in values]),
+        tooltip=[alt.Tooltip("name:N", title="method"), alt.Tooltip("words:N", title=title)],
+    )  # fmt: skip
+    return _rows(rows, style, drawn, *([_line_at(mark, style)] if mark is not None else []))
+
+
+def _no_legend(style: Style, shown: Sequence[Entry]) -> alt.Color:
+    color: alt.Color = style.by_method(shown, "color")["color"]
+    return color.legend(None)
+
+
+def _line_at(value: float, style: Style) -> alt.Chart:
+    """Draw a dashed line across all rows."""
+    import altair as alt
+
+    rule: alt.Chart = (
+        alt.Chart(table([[value]], value="number"))
+        .mark_rule(color=style.colour("ink"), strokeDash=[4, 3], strokeWidth=style.stroke / 1.5)
+        .encode(x="value:Q")
+    )
+    return rule
+
+
+def cost_accuracy(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
+    """Draw final mean accuracy in per cent per megabyte of total cost as bars."""
+    values = []
+    for entry in shown:
+        stat = summarise(run.costs.cost_accuracy for run in entry.group.runs)
+        stores = any(run.costs.total_bytes for run in entry.group.runs)
+        without = "n/a" if stores else "stores nothing"
+        words = f"{stat.mean:,.2f} %/MB" if stat else without
+        values.append((entry, stat.mean if stat else None, words))
+    return bars(values, "cost accuracy (%/MB)", style)
+
+
+def times(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
+    """Draw learning time relative to sequential fine-tuning, else in seconds, as bars."""
+    relative = is_relative(shown)
+    value: Callable[[Run], float | None] = (
+        (lambda run: run.costs.relative_time)
+        if relative
+        else (lambda run: run.costs.learning_seconds)
+    )
+    values = []
+    for entry in shown:
+        stat = summarise(value(run) for run in entry.group.runs)
+        if stat is not None and relative:
+            values.append((entry, 100 * stat.mean, f"{100 * stat.mean:,.0f} %"))
+        elif stat is not None:
+            values.append((entry, stat.mean, f"{stat.mean:,.1f} s"))
+    title = "learning time (% of fine-tuning)" if relative else "learning time (s)"
+    return bars(values, title, style, 100.0 if relative else None)
+
+
+def is_relative(shown: Sequence[Entry]) -> bool:
+    """Tell whether any learning time can be set against that of fine-tuning."""
+    return any(run.costs.relative_time is not None for e in shown for run in e.group.runs)
+
+
+def forgetting(shown: Sequence[Entry], scenario: str, style: Style) -> alt.LayerChart:
+    """Draw each task's forgetting as a dot in the row of its method, and the mean as a line."""
+    import altair as alt
+
+    rows, dots, means = [], [], []
+    for entry in shown:
+        drop = entry.group.by_task("forgetting", scenario)
+        if drop:
+            mean = sum(drop.values()) / len(drop)
+            rows.append(Row(entry, f"{round(100 * mean, 1) + 0.0:.1f}"))
+            dots += [[entry.name, task, 100 * value] for task, value in drop.items()]
+            means.append([entry.name, 100 * mean])
+    x = alt.X("drop:Q", title="forgetting (percentage points)", axis=alt.Axis(tickCount=5))
+    data = table(dots, name="string", task="string", drop="number")
+    offset: dict[str, Any] = {"yOffset": 0.2 * style.row}
+    entries = [row.entry for row in rows]
+    dot: dict[str, Any] = {"size": style.point / 2, "opacity": 1, "fillOpacity": 0.55}
+    strip = alt.Chart(data).mark_circle(**dot, **offset).encode(
+        x=x, y=_band(rows), color=_no_legend(style, entries),
+        tooltip=[alt.Tooltip("name:N", title="method"), alt.Tooltip("task:N", title="task"),
+                 alt.Tooltip("drop:Q", title="forgetting, points", format=".1f")],
+    )  # fmt: skip
+    middle = alt.Chart(table(means, name="string", drop="number")).mark_tick(
+        color=style.colour("ink"), thickness=style.stroke, size=0.42 * style.row, **offset
+    )
+    return _rows(rows, style, strip, middle.encode(x=x, y=_band(rows)))
+
+
+def intervals(shown: Sequence[Entry], scenario: str, style: Style) -> alt.LayerChart:
+    """Draw final means with their 95 % intervals over orders; the dashed line is the best.
+
+    What lies far below the best stands at the left edge.
+    """
+    import altair as alt
+
+    by_group = {id(e.group): e for e in shown}
+    known = [r for r in compare_groups([e.group for e in shown], scenario) if r.mean is not None]
+    rows: list[Row] = []
+    data: list[list[Any]] = []
+    for r in known:
+        entry, mean = by_group[id(r.group)], 100 * (r.mean or 0.0)
+        low, high = (100 * (v if v is not None else r.mean or 0.0) for v in (r.low, r.high))
+        words = f"{mean:.1f}" if r.low is None else f"{mean:.1f} ({low:.1f} to {high:.1f})"
+        words = words.replace("-", "\N{MINUS SIGN}")
+        rows.append(Row(entry, words))
+        data.append([entry.name, mean, low, high, words])
+    best = next((100 * r.mean for r in known if r.best and r.mean is not None), None)
+    least = min(row[2] for row in data)
+    start = max(0.0, least if best is None else max(least, best - NEAR))
+    scale = alt.Scale(domain=[start, min(100.0, max(row[3] for row in data))], nice=True,
+                      zero=False, clamp=True)  # fmt: skip
+    numbers = dict.fromkeys(("mean", "low", "high"), "number")
+    entries = [row.entry for row in rows]
+    offset: dict[str, Any] = {"yOffset": 0.2 * style.row}
+    base = alt.Chart(table(data, name="string", **numbers, words="string")).encode(
+        x=alt.X("mean:Q", title="final mean accuracy (%)", scale=scale,
+                axis=alt.Axis(tickCount=6)),
+        y=_band(rows), color=_no_legend(style, entries),
+        tooltip=[alt.Tooltip("name:N", title="method"), alt.Tooltip("words:N", title="mean, %")],
+    )  # fmt: skip
+    look = style.by_method(entries, "shape")
+    ends = base.mark_rule(strokeWidth=style.stroke, **offset)
+    return _rows(
+        rows, style, *([_line_at(best, style)] if best is not None else []),
+        ends.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        base.mark_point(filled=True, size=1.5 * style.point, opacity=1, **offset)
+            .encode(shape=look["shape"].legend(None)),
+    )  # fmt: skip
