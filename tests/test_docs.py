@@ -39,7 +39,7 @@ SMALLER = {
     "--max-tasks 4 --epochs 2 ": "",
     "--stream synthetic": "--stream synthetic --max-tasks 2 --epochs 1",
     # a process for each run
-    "bmc-analytic,bmc,er,slda --orders 3": "bmc-analytic,slda --orders 2",
+    "bmc-analytic,bmc,er,slda --order 0..2": "bmc-analytic,slda --order 0,1",
 }
 
 

@@ -20,7 +20,7 @@ from bmc.cli.options import (
     with_stream_options,
 )
 from bmc.cli.reproduce import reproduce
-from bmc.cli.select import methods_of, with_finetune
+from bmc.cli.runs import runs
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
 from bmc.config import Config, Overrides
@@ -72,29 +72,23 @@ def run(
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
     from autods.core.progress import console_progress
-    from bmc.methods.fit import check_fitting, fitting
     from bmc.runs.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
     from autods.core.devices import choose_device
-    from bmc.methods.overrides import check_chosen, config_for
+    from bmc.methods.fit import choose_methods
+    from bmc.methods.overrides import config_for
+    from bmc.report.load import BASE_OF_TIME
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
 
-    names, chosen = methods_of(method), choose_device(device, ("cpu", "cuda"))
-    names = with_finetune(names) if finetune else names
-    check_chosen(overrides, names)
-    folder = out or Path("runs") / choice.folder
+    chosen = choose_device(device, ("cpu", "cuda"))
     streams, notes = open_orders(choice, parse_orders(order))
-    for note in notes:
+    names, left_out = choose_methods(method, streams.values(), config, overrides)
+    names = list(dict.fromkeys([*names, BASE_OF_TIME])) if finetune else names
+    for note in [*notes, *left_out]:
         typer.echo(note, err=True)
-    for opened in streams.values():
-        if method == "all":
-            names, left_out = fitting(names, opened, config, overrides)
-            for note in left_out:
-                typer.echo(note, err=True)
-        else:
-            check_fitting(names, opened, config, overrides)
+    folder = out or Path("runs") / choice.folder
     finished: list[Path] = []
     with engine_of(engine, names, chosen, ray_address, ray_workers) as where:
         for one_order in list(streams):
@@ -131,7 +125,7 @@ def methods() -> None:
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     figures: Annotated[
         Path | None, typer.Option(help="Folder for the figures as PDF, SVG and PNG, for papers.")
@@ -139,7 +133,7 @@ def report(
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
-    found = _finished(runs)
+    found = _finished(folders)
     _show(found, out, json)
     if figures is not None:
         from bmc.report import load_runs
@@ -147,28 +141,6 @@ def report(
 
         written = write_figures(load_runs(found), figures)
         typer.echo(f"Figures: {len(written)} files in {figures.resolve()}", err=json)
-
-
-@app.command("runs")
-def list_runs(
-    folder: Annotated[Path, typer.Argument(help="Folder to search.")] = Path("runs"),
-) -> None:
-    """List the runs below a folder and how far they have come."""
-    rows = [
-        {
-            "run": str(config.parent),
-            "state": "finished" if (config.parent / "results.json").exists() else "incomplete",
-            "checkpoint bytes": _size(config.parent / "checkpoint.safetensors"),
-        }
-        for config in sorted(folder.rglob("config.json"))
-    ]
-    if not rows:
-        raise UsageError(f"no runs below {folder}. Start one with `bmc-stream run`.")
-    print_table(f"Runs below {folder}", rows)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _show(folders: list[Path], page: Path, as_json: bool) -> None:
@@ -201,6 +173,7 @@ def _finished(paths: list[Path]) -> list[Path]:
 
 app.command()(compare)
 app.command()(reproduce)
+app.command()(runs)
 app.command()(sweep)
 app.command()(tune)
 

@@ -41,15 +41,15 @@ def with_config_options(command: Command) -> Command:
     wrapper.__signature__ = signature.replace(parameters=[*parameters, given])  # type: ignore[attr-defined]
     del hints["overrides"]
     wrapper.__annotations__ = hints | {"option": OverrideOption}
-    return _with_options(wrapper, "config", Config, "Hyper-parameters")
+    return with_options(wrapper, "config", Config, "Hyper-parameters")
 
 
 def with_stream_options(command: Command) -> Command:
     """Replace a command's ``choice`` parameter by one option per field of `StreamChoice`."""
-    return _with_options(command, "choice", StreamChoice, "Stream")
+    return with_options(command, "choice", StreamChoice, "Stream")
 
 
-def _with_options(command: Command, name: str, kind: Any, panel: str) -> Command:
+def with_options(command: Command, name: str, kind: Any, panel: str) -> Command:
     """Replace the parameter ``name`` of a command by one option per field of ``kind``."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
     declared = [f for f in fields(kind) if "help" in f.metadata]

@@ -8,7 +8,50 @@ from autods.errors import UsageError
 from autods.streams.stream import Stream
 from bmc.config import Config, Overrides
 from bmc.methods import METHODS
-from bmc.methods.overrides import config_for
+from bmc.methods.overrides import check_chosen, config_for
+
+
+def methods_named(text: str) -> list[str]:
+    """Return the methods of a comma-separated list, or of ``all``.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When a name is unknown, or there is none.
+    """
+    names = METHODS.names() if text == "all" else [part for part in text.split(",") if part]
+    if not names:
+        raise UsageError(f"--method: expected names such as bmc,er or 'all'; got '{text}'.")
+    for name in names:
+        METHODS.get(name)
+    return list(dict.fromkeys(names))
+
+
+def choose_methods(
+    text: str, streams: Iterable[Stream], config: Config, overrides: Overrides
+) -> tuple[list[str], list[str]]:
+    """Return the methods that a list names, or those of ``all`` that can learn the streams.
+
+    Returns
+    -------
+    tuple
+        Their names, and a line about each that ``all`` left out.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When a name is unknown, a method that is named cannot learn a stream, or ``overrides``
+        has values of a method that is not chosen.
+    """
+    names, left_out = methods_named(text), []
+    check_chosen(overrides, names)
+    for stream in streams:
+        if text == "all":
+            names, notes = fitting(names, stream, config, overrides)
+            left_out += notes
+        else:
+            check_fitting(names, stream, config, overrides)
+    return names, left_out
 
 
 def fitting(

@@ -13,13 +13,15 @@ import torch
 from autods.core.version import __version__
 from autods.streams.stream import Stream
 from bmc.config import Config
+from bmc.methods import METHODS
 
 FORMAT = 2
 HASH_DIGITS = 8
 
 
-def effective(config: Config, stream: Stream) -> Config:
-    """Return the configuration that a run on this stream has: plain features are not rescaled."""
+def effective(method: str, config: Config, stream: Stream) -> Config:
+    """Return the configuration of a run: all options filled in, plain features not rescaled."""
+    config = METHODS.get(method).configured(config)
     return replace(config, feature_norm=1.0) if stream.normalize == "none" else config
 
 
@@ -32,7 +34,7 @@ def identity_of(
         "method": method,
         "scenario": stream.scenario,
         "stream": stream.name,
-        "config": effective(config, stream).as_dict(),
+        "config": effective(method, config, stream).as_dict(),
         "provenance": stream.provenance,
         "device": device.type,
         "versions": {"autods": __version__, "bmc": __version__, "torch": torch.__version__},

@@ -91,9 +91,8 @@ def run(
     """
     device = device or torch.device("cpu")
     report = report or Silent()
-    config = effective(config, stream)
+    config = effective(method_name, config, stream)
     method_class = METHODS.get(method_name)
-    config = method_class.configured(config)
     target = RunFolder(folder)
     check_samples(stream, config.evaluate_on)
     check_fitting([method_name], stream, config, {})

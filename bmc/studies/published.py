@@ -14,7 +14,6 @@ from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing
 from bmc.config import Config, Overrides
-from bmc.studies.grid import Cell, plan_cells
 
 
 class Figures(NamedTuple):
@@ -207,23 +206,6 @@ def published_config(method: str, seed: int = 0) -> Config:
     from bmc.methods import config_for
 
     return config_for(method, replace(Config(), **SHARED, seed=seed), METHODS)
-
-
-def published_cells(methods: Sequence[str], seeds: Iterable[int], tasks: int) -> list[Cell]:
-    """Return the runs of the experiment in the published order, fine-tuning among them.
-
-    Parameters
-    ----------
-    tasks
-        Number of tasks of the stream.
-    """
-    names = dict.fromkeys([*methods, "finetune"])
-    return [
-        cell
-        for name in names
-        for seed in seeds
-        for cell in plan_cells([name], published_config(name, seed), [{}], {"paper": tasks})
-    ]
 
 
 def differences(methods: Iterable[str]) -> list[str]:

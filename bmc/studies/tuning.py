@@ -1,4 +1,4 @@
-"""Hyper-parameters chosen on some datasets, for use on others; what ``tuned.json`` holds.
+"""Hyper-parameters chosen on some datasets, for use on others; what ``tune.json`` holds.
 
 Every method gets the combination of a grid with the best mean over orders, measured on the
 development split of the datasets tuned on. A comparison that uses the choice must be on other
@@ -19,14 +19,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from autods.errors import UsageError
 from bmc.config import Config, Overrides
 from bmc.report.statistics import interval
-from bmc.studies.grid import ALL, Cell, Change, parse_grid, plan_cells, uses
+from bmc.runs.orders import Order
+from bmc.studies.plan import ALL, Change, PlannedRun, parse_grid
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
     from bmc.report.load import Run
-
-# Fields that say what is compared or how it is measured: the best value is no hyper-parameter.
-FIXED = frozenset({"memory", "seed", "evaluate_on", "outputs", "precision", "capture"})
 
 
 class Measured(BaseModel):
@@ -55,7 +53,7 @@ class Tuned(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    chosen: dict[str, Change]
+    chosen: Overrides
     datasets: list[str]
     stream: str
     scenario: str
@@ -74,50 +72,14 @@ class Candidate:
 
     method: str
     values: Change
-    cells: tuple[Cell, ...]
-
-
-def candidates(
-    methods: Sequence[str],
-    config: Config,
-    changes: Sequence[Change],
-    seeds: Sequence[int],
-    tasks: Mapping[str | int, int],
-    overrides: Overrides,
-) -> list[Candidate]:
-    """Return the combinations of each method; of a grid it gets the fields that it reads.
-
-    Raises
-    ------
-    UsageError
-        When no method reads a field, a value is outside its range, or the field is none that
-        may be chosen by its accuracy.
-    """
-    for name in dict.fromkeys(key for change in changes for key in change):
-        if name.rpartition(".")[2] in FIXED:
-            raise UsageError(
-                f"--grid {name}=...: expected a hyper-parameter; {name} says what is compared or "
-                "how it is measured, and is the same for all. Nothing was run. Leave it out."
-            )
-    plan_cells(methods, config, changes, tasks)  # refuses what no method reads
-    found: dict[tuple[str, str], Candidate] = {}
-    for method in methods:
-        for change in changes:
-            used = {key: value for key, value in change.items() if uses(method, key)}
-            seeded = [{**used, "seed": seed} for seed in seeds]
-            cells = tuple(plan_cells([method], config, seeded, tasks, overrides=overrides))
-            values = overrides.get(method, {}) | {
-                key.rpartition(".")[2]: value for key, value in used.items()
-            }
-            found.setdefault((method, repr(values)), Candidate(method, values, cells))
-    return list(found.values())
+    runs: tuple[PlannedRun, ...]
 
 
 def choose(
-    made: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     config: Config,
     runs: Mapping[str, Run],
-    streams: Mapping[str | int, Stream],
+    streams: Mapping[Order, Stream],
 ) -> Tuned:
     """Choose each method's best combination: of equals the first.
 
@@ -126,9 +88,9 @@ def choose(
     config
         What the combinations are changes of.
     runs
-        Finished runs by the name of their cell; all are there.
+        Finished runs by the label of their plan, which must have all.
     """
-    table = [_measured(candidate, runs) for candidate in made]
+    table = [_measured(candidate, runs) for candidate in candidates]
     best: dict[str, Measured] = {}
     for row in table:
         if row.method not in best or row.mean > best[row.method].mean:
@@ -151,15 +113,15 @@ def choose(
 
 def _measured(candidate: Candidate, runs: Mapping[str, Run]) -> Measured:
     orders: dict[str, list[float]] = {}
-    for cell in candidate.cells:
-        run = runs[cell.name]
+    for planned in candidate.runs:
+        run = runs[planned.label]
         accuracy = run.metrics[run.scenario]["final_mean"]
         if accuracy is None:
             raise UsageError(
                 f"{run.folder}: expected an accuracy on the development split, got none; nothing "
                 "was chosen. Tune on datasets that have development samples."
             )
-        orders.setdefault(str(cell.order), []).append(accuracy)
+        orders.setdefault(str(planned.order), []).append(accuracy)
     means = {order: fmean(values) for order, values in orders.items()}
     low, high = interval(list(means.values())) or (None, None)
     return Measured(
@@ -177,11 +139,11 @@ def datasets_of(streams: Iterable[Stream]) -> list[str]:
 
     Generated ones are named with their seed: another seed gives other data.
     """
-    found = set()
+    names = set()
     for stream in streams:
-        made = f"synthetic {stream.provenance['seed']}: " if stream.name == "synthetic" else ""
-        found |= {made + task.dataset.partition("/")[0] for task in stream.tasks}
-    return sorted(found)
+        prefix = f"synthetic {stream.provenance['seed']}: " if stream.name == "synthetic" else ""
+        names |= {prefix + task.dataset.partition("/")[0] for task in stream.tasks}
+    return sorted(names)
 
 
 def read_tuned(path: Path) -> Tuned:
@@ -193,7 +155,8 @@ def read_tuned(path: Path) -> Tuned:
         When the file is missing, is no such file, or has values that no method could take.
     """
     wrong = (
-        f"--tuned {path}: expected a file that `bmc-stream tune` wrote, but {{}}; nothing was run."
+        f"--tuned {path}: expected the tune.json that `bmc-stream tune` wrote, but {{}}; nothing "
+        "was run."
     )
     try:
         tuned = Tuned.model_validate(json.loads(path.read_text(encoding="utf-8")))

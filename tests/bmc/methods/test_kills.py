@@ -17,7 +17,7 @@ from small import small_config, small_stream
 
 from bmc.methods import METHODS
 from bmc.runs import run as experiment
-from bmc.studies.workers import PRELOADED
+from bmc.studies.execute import PRELOADED
 from bmc.train.copies import Active
 
 TASKS = 5

@@ -115,7 +115,7 @@ def test_a_resumed_run_of_the_worked_example_ends_with_the_same_numbers(
 
 def test_processes_of_a_comparison_see_the_worked_example(installed: Path, tmp_path: Path) -> None:
     done = bmc(
-        "compare", *SMALL, "--method", "diagonal-lda,ncm", "--orders", "2", "--jobs", "2",
+        "compare", *SMALL, "--method", "diagonal-lda,ncm", "--order", "0,1", "--jobs", "2",
         "--out", tmp_path, path=installed,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,25 +1,19 @@
-"""Comparisons: statistics worked by hand, and real commands whose processes are killed."""
+"""Comparisons: statistics worked by hand, and commands with real processes."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+from commands import bmc_stream
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from typer.testing import CliRunner
 
 from autods.errors import UsageError
-from bmc.cli.app import app
 from bmc.config import Config
 from bmc.report import group
 from bmc.report.load import Run
@@ -27,10 +21,10 @@ from bmc.report.statistics import compare_groups, holm, interval, paired_p
 from bmc.report.table import escaped
 from bmc.runs.choice import StreamChoice
 from bmc.studies.compare_table import Comparison, compare_table, compare_tex
-from bmc.studies.grid import grid_changes, plan_comparison
-from bmc.studies.tuning import Tuned, candidates, choose, datasets_of, read_tuned
+from bmc.studies.plan import Design, grid_changes
+from bmc.studies.tune import candidates_of
+from bmc.studies.tuning import Tuned, choose, datasets_of, read_tuned
 
-COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 STREAM = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001"]
 SMALL = [*STREAM, "--epochs", "1", "--memory", "40"]
 TITLES = {"er": "Experience replay", "ncm": "NCM", "bmc": "BMC", "joint": "Joint training",
@@ -204,28 +198,17 @@ def test_what_failed_and_what_was_left_out_is_told():
     assert made.settings == {"epochs": 1, "memory": 100}
 
 
-def test_fine_tuning_is_added_once_for_each_order_seed_and_number_of_epochs():
-    cells = plan_comparison(["er", "ncm"], Config(), [0, 1], {0: 5, 1: 5}, {"er": {"epochs": 3}})
-    added = [cell for cell in cells if cell.method == "finetune"]
-    assert len(added) == 2 * 2 * 2
-    assert len({cell.name for cell in cells}) == len(cells)
-    er = [cell for cell in cells if cell.method == "er"]
-    assert {cell.config.epochs for cell in er} == {3}
-    there = plan_comparison(["finetune", "er"], Config(), [0], {0: 5}, {})
-    assert [cell.method for cell in there] == ["finetune", "er"]
-
-
 def test_every_method_gets_its_best_values_and_the_first_of_equals():
     changes = grid_changes(["bmc.lam=0,1", "learning_rate=0.1,0.01"])
-    made = candidates(["bmc", "er"], Config(), changes, [0, 1], {0: 5, 1: 5}, {})
+    made = candidates_of(Design(["bmc", "er"], Config(), {}, {0: 5, 1: 5}), changes, [0, 1])
     assert [one.method for one in made] == ["bmc"] * 4 + ["er"] * 2
     score = {("bmc", 0.0, 0.1): 0.3, ("bmc", 1.0, 0.01): 0.6, ("bmc", 0.0, 0.01): 0.6}
     runs = {
-        cell.name: make_run(one.method, cell.order, value, cell.config.seed)
+        planned.label: make_run(one.method, planned.order, value, planned.config.seed)
         for one in made
         for value in [score.get((one.method, one.values.get("lam"), one.values["learning_rate"]),
                                 0.1)]
-        for cell in one.cells
+        for planned in one.runs
     }  # fmt: skip
     streams = {order: StreamChoice(*STREAM[1:2], max_tasks=2).open(order) for order in (0, 1)}
     tuned = choose(made, Config(), runs, streams)
@@ -242,28 +225,15 @@ def test_streams_generated_from_another_seed_are_other_data():
     assert not set(datasets_of([one])) & set(datasets_of([two]))
 
 
-def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], cwd=cwd, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def command(*arguments: object, cwd: Path) -> tuple[int, str, str]:
-    child = start(*arguments, cwd=cwd)
-    out, told = child.communicate(timeout=240)
-    return child.returncode, out, told
-
-
 FILES = ("compare.csv", "compare.json", "compare.tex", "report.html")
-ASKED = ["compare", *SMALL, "--methods", "ncm,er", "--orders", 2, "--jobs", 2, "--out", "o"]
+ASKED = ["compare", *SMALL, "--methods", "ncm,er", "--order", "0,1", "--jobs", 2, "--out", "o"]
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> tuple[Path, str]:
     """A finished comparison, and what it printed."""
     folder = tmp_path_factory.mktemp("compare")
-    code, out, told = command(*ASKED, cwd=folder)
+    code, out, told = bmc_stream(*ASKED, cwd=folder)
     assert code == 0, told
     return folder / "o", out
 
@@ -308,45 +278,27 @@ def test_the_json_holds_the_values_of_every_run_at_full_precision(done):
 def test_a_finished_comparison_gives_the_same_files_again_with_resume_and_none_without(done):
     folder, _ = done
     before = {file: (folder / file).read_bytes() for file in FILES}
-    code, _, told = command(*ASKED, cwd=folder.parent)
+    code, _, told = bmc_stream(*ASKED, cwd=folder.parent)
     assert code == 1
     assert "Add --resume" in told
-    code, _, told = command(*ASKED, "--resume", cwd=folder.parent)
+    code, _, told = bmc_stream(*ASKED, "--resume", cwd=folder.parent)
     assert code == 0, told
     assert {file: (folder / file).read_bytes() for file in FILES} == before
 
 
-def test_a_killed_comparison_is_completed_to_the_same_results(done, tmp_path):
-    child = start(*ASKED, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while not next((tmp_path / "o").rglob("results.json"), None):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
-    assert not (tmp_path / "o" / "compare.json").exists()
-    code, _, told = command(*ASKED, "--resume", cwd=tmp_path)
-    assert code == 0, told
-
-    def untimed(folder: Path) -> list[dict]:
-        rows = json.loads((folder / "compare.json").read_text())["rows"]
-        timed = ("learning_seconds", "total_seconds", "relative_time", "peak_host_bytes")
-        return [{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows]
-
-    assert untimed(tmp_path / "o") == untimed(done[0])
-
-
 def test_a_run_that_fails_costs_only_itself_and_is_named(tmp_path):
+    asked = ["compare", *SMALL, "--methods", "er,ncm", "--order", "0,1", "--jobs", 2, "--out", "o"]
+    _, planned, _ = bmc_stream(*asked, "--list", "--json", cwd=tmp_path)
+    (failing,) = (r["run"] for r in json.loads(planned) if r["run"].startswith("er-order-1-"))
     (tmp_path / "o").mkdir()
-    (tmp_path / "o" / "er-order-1-seed-0").write_text("in the way")
-    asked = ["compare", *SMALL, "--methods", "er,ncm", "--orders", 2, "--jobs", 2, "--out", "o"]
-    code, out, told = command(*asked, cwd=tmp_path)
+    (tmp_path / "o" / failing).write_text("in the way")
+    code, out, told = bmc_stream(*asked, cwd=tmp_path)
     assert code == 1
     assert "1 of 6 runs failed" in told
-    assert "er-order-1-seed-0: " in told
+    assert f"{failing}: " in told
     assert "Traceback" not in told
     made = json.loads((tmp_path / "o" / "compare.json").read_text())
-    assert list(made["failed"]) == ["er-order-1-seed-0"]
+    assert list(made["failed"]) == [failing]
     assert {row["method"]: row["runs"] for row in made["rows"]} == {
         "ncm": 2,
         "er": 1,
@@ -356,10 +308,25 @@ def test_a_run_that_fails_costs_only_itself_and_is_named(tmp_path):
     assert "1 runs failed" in " ".join(out.split())
 
 
+def test_a_finished_comparison_is_extended_after_an_upgrade(tmp_path):
+    asked = ["compare", *SMALL, "--methods", "ncm", "--jobs", 2, "--out", "o"]
+    assert bmc_stream(*asked, "--order", 0, cwd=tmp_path)[0] == 0
+    for path in tmp_path.glob("o/*/config.json"):
+        identity = json.loads(path.read_text())
+        identity["versions"]["torch"] = "2.99.0"
+        path.write_text(json.dumps(identity))
+    kept = {path: path.read_bytes() for path in tmp_path.glob("o/*/timing.json")}
+    code, _, told = bmc_stream(*asked, "--order", "0,1", "--resume", cwd=tmp_path)
+    assert code == 0, told
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    rows = json.loads((tmp_path / "o" / "compare.json").read_text())["rows"]
+    assert {row["method"]: row["runs"] for row in rows} == {"ncm": 2, "finetune": 2}
+
+
 def test_the_peak_memory_of_a_run_is_that_of_its_own_process(tmp_path):
-    code, _, told = command(
+    code, _, told = bmc_stream(
         "compare", *STREAM, "--epochs", 1, "--methods", "ranpac,ncm", "-o",
-        "ranpac.projections=2500", "--orders", 1, "--out", "o", cwd=tmp_path,
+        "ranpac.projections=2500", "--order", 0, "--out", "o", cwd=tmp_path,
     )  # fmt: skip
     assert code == 0, told
     peaks = {
@@ -373,13 +340,14 @@ def test_the_peak_memory_of_a_run_is_that_of_its_own_process(tmp_path):
 def tuned(tmp_path_factory) -> Path:
     """Values tuned on a stream of another seed."""
     folder = tmp_path_factory.mktemp("tune")
-    code, out, told = command(
+    code, out, told = bmc_stream(
         "tune", *SMALL, "--stream-seed", 1, "--methods", "er", "--grid",
-        "learning_rate=0.00001,0.01", "--orders", 1, "--jobs", 2, "--out", "tuned.json", cwd=folder,
+        "learning_rate=0.00001,0.01", "--order", 0, "--jobs", 2, "--out", "tuned", cwd=folder,
     )  # fmt: skip
     assert code == 0, told
     assert "0.01" in out
-    return folder / "tuned.json"
+    assert "--tuned tuned/tune.json" in out
+    return folder / "tuned" / "tune.json"
 
 
 def test_tuning_measures_the_development_split_and_records_what_it_rests_on(tuned):
@@ -388,7 +356,7 @@ def test_tuning_measures_the_development_split_and_records_what_it_rests_on(tune
     assert len(made.table) == 2
     assert made.versions
     assert all(name.startswith("synthetic 1: ") for name in made.datasets)
-    folders = [path.parent for path in tuned.parent.glob("tuned-runs/*/results.json")]
+    folders = [path.parent for path in tuned.parent.glob("*/results.json")]
     assert len(folders) == 2
     for folder in folders:
         config = json.loads((folder / "config.json").read_text())["config"]
@@ -398,10 +366,10 @@ def test_tuning_measures_the_development_split_and_records_what_it_rests_on(tune
 def test_a_comparison_with_tuned_values_uses_them_and_says_on_what_they_were_chosen(
     tuned, tmp_path
 ):
-    asked = ["compare", *SMALL, "--methods", "er", "--orders", 1, "--jobs", 2, "--tuned", tuned]
-    code, out, told = command(*asked, "--out", "o", cwd=tmp_path)
+    asked = ["compare", *SMALL, "--methods", "er", "--order", 0, "--jobs", 2, "--tuned", tuned]
+    code, out, told = bmc_stream(*asked, "--out", "o", cwd=tmp_path)
     assert code == 0, told
-    folder = tmp_path / "o" / "er-learning-rate-0.01-order-0-seed-0"
+    (folder,) = (tmp_path / "o").glob("er-learning-rate-0.01-order-0-seed-0-*")
     config = json.loads((folder / "config.json").read_text())["config"]
     assert (config["learning_rate"], config["evaluate_on"]) == (0.01, "test")
     made = json.loads((tmp_path / "o" / "compare.json").read_text())
@@ -415,11 +383,11 @@ def test_a_comparison_with_tuned_values_uses_them_and_says_on_what_they_were_cho
 
 def refused(tmp_path: Path, *arguments: object) -> str:
     """Return what a command says that must end as wrong usage and run nothing."""
-    name, *rest = map(str, arguments)
-    called = CliRunner().invoke(app, [name, *SMALL, *rest, "--out", str(tmp_path / "o")])
-    assert getattr(called.exception, "exit_code", called.exit_code) == 2
+    name, *rest = arguments
+    code, _, told = bmc_stream(name, *SMALL, *rest, "--out", "o", cwd=tmp_path)
+    assert code == 2
     assert not (tmp_path / "o").exists()
-    return " ".join(f"{called.exception} {called.output}".split())
+    return " ".join(told.split())
 
 
 def test_values_tuned_on_a_dataset_of_the_stream_are_refused(tuned, tmp_path):
@@ -432,11 +400,11 @@ def test_values_tuned_on_a_dataset_of_the_stream_are_refused(tuned, tmp_path):
     ("arguments", "said"),
     [
         (["compare", "--methods", "bmcc"], "did you mean bmc"),
-        (["compare", "--methods", "zero-shot", "--orders", "1"], "embed-classes"),
+        (["compare", "--methods", "zero-shot", "--order", "0"], "embed-classes"),
         (["compare", "--methods", "er", "--tuned", "none.json"], "but there is none"),
-        (["compare", "--methods", "er", "--orders", "0"], "--orders"),
+        (["compare", "--methods", "er", "--orders", "0"], "No such option: --orders"),
         (["tune", "--methods", "er", "--grid", "memory=1,2"], "expected a hyper-parameter"),
-        (["tune", "--methods", "er", "--grid", "bmc.lam=0,1"], "none of the methods er reads it"),
+        (["tune", "--methods", "er", "--grid", "bmc.lam=0,1"], "none of er reads bmc.lam"),
         (["tune", "--methods", "er"], "--grid"),
     ],
 )
@@ -462,16 +430,16 @@ def test_a_tuned_value_that_no_method_could_take_is_refused(tuned, tmp_path):
     made = Tuned.model_validate(json.loads(tuned.read_text()))
     wrong = made.model_copy(update={"chosen": {"er": {"learning_rate": -1.0}}})
     (tmp_path / "tuned.json").write_text(wrong.model_dump_json())
-    with pytest.raises(UsageError, match="er: learning_rate: expected a finite number above 0"):
+    with pytest.raises(UsageError, match="learning_rate: expected a finite number above 0"):
         read_tuned(tmp_path / "tuned.json")
 
 
 def test_all_leaves_out_what_does_not_fit_and_list_runs_nothing(tmp_path):
-    asked = ["compare", *SMALL, "--orders", "1", "--list", "--json", "--out", str(tmp_path / "o")]
-    called = CliRunner().invoke(app, asked)
-    assert called.exit_code == 0, called.output
-    rows = json.loads(called.stdout)
+    asked = ["compare", *SMALL, "--order", "0", "--list", "--json", "--out", str(tmp_path / "o")]
+    code, out, told = bmc_stream(*asked, cwd=tmp_path)
+    assert code == 0, told
+    rows = json.loads(out)
     assert {"bmc", "er", "finetune", "ncm"} <= {row["method"] for row in rows}
     assert "zero-shot" not in {row["method"] for row in rows}
-    assert "It was left out." in called.stderr
+    assert "It was left out." in told
     assert not (tmp_path / "o").exists()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import bmc_stream
 from published_archive import simple_sets, write_dataset
 
 from autods.core.root import DataRoot
@@ -16,27 +15,22 @@ from autods.errors import FeaturesMissing, UnknownName
 from autods.interop.published import import_published, load_archive
 from autods.manifest.catalogue import Catalogue
 from bmc.methods import METHODS as REGISTRY
+from bmc.methods.overrides import fields_of
 from bmc.studies.published import (
     DIFFERENCES,
     EXPERIMENTS,
     METHODS,
     check_features,
     differences,
-    published_cells,
     published_config,
     published_methods,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()", "reproduce"]
 
 
 def reproduce(*arguments: object, cwd: Path) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=cwd, text=True, capture_output=True, timeout=240,
-        check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    return bmc_stream("reproduce", *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +92,22 @@ def test_what_is_not_as_published_is_printed_written_and_in_the_report(done):
     assert "SGD" not in words  # that of GDumb, which was not run
 
 
+def results_of(folder: Path, method: str) -> dict:
+    (path,) = folder.glob(f"{method}-order-paper-seed-0-*/results.json")
+    return json.loads(path.read_text())
+
+
 def test_runs_have_the_published_settings_order_and_protocol(done):
     folder, _ = done
-    results = json.loads((folder / "bmc-order-paper-seed-0" / "results.json").read_text())
+    results = results_of(folder, "bmc")
     assert [task["name"] for task in results["tasks"]] == ["aircraft", "apparel"]
     assert results["protocol"] == "paper"
     assert results["scenario"] == "class-il"
-    config = results["config"]
+    config = results["config"] | results["config"]["options"]
     expected = {"epochs": 20, "learning_rate": 0.01, "memory": 10_000, "outputs": "all",
                 "beta": 1.0, "consolidation_epochs": 100, "experts": 2}  # fmt: skip
-    config |= config["options"]
     assert {name: config[name] for name in expected} == expected
-    base = json.loads((folder / "finetune-order-paper-seed-0" / "results.json").read_text())
-    assert base["config"]["options"]["restart"] is True
+    assert results_of(folder, "finetune")["config"]["options"] == {"restart": True}
 
 
 def test_a_finished_reproduction_is_kept_with_resume_and_extended_by_a_method(done, root):
@@ -162,29 +159,28 @@ def test_all_twenty_published_methods_are_registered_and_use_what_is_set_for_the
     assert len(METHODS) == 20
     for method, values in METHODS.items():
         assert method in REGISTRY.names()
-        assert values.keys() <= set(REGISTRY.get(method).Options.names())
+        assert set(values) <= set(fields_of(method))
     concerned = {method for difference in DIFFERENCES for method in difference.methods}
     assert concerned <= set(METHODS)
 
 
 def test_published_settings_differ_from_the_defaults_where_the_run_was_configured_so():
     config = published_config("bmc", 3)
-    default = REGISTRY.get("bmc").Options()
-    assert (config.seed, config.learning_rate) == (3, 0.01)
+    default = type(config.options)()
+    assert (config.seed, config.epochs) == (3, 20)
     assert (config.options.consolidation_rate, config.options.lam) == (0.01, default.lam)
     assert published_config("gdumb").options.memory_epochs == 256
     assert published_config("lwf").options.temperature == 2.0
+    assert not published_config("er").options.names()
 
 
-def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for():
-    cells = published_cells(["finetune", "bmc"], [0, 1], 10)
-    assert [cell.name for cell in cells] == [
-        "finetune-order-paper-seed-0", "finetune-order-paper-seed-1",
-        "bmc-order-paper-seed-0", "bmc-order-paper-seed-1",
-    ]  # fmt: skip
-    assert [cell.method for cell in published_cells(["er"], [0], 10)] == ["er", "finetune"]
-    bmc, _ = published_cells(["bmc"], [0], 4)
-    assert bmc.config.options.experts == 4
+def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for(root, tmp_path):
+    asked = ["stream-clip", "--max-tasks", 4, "--root", root, "--seeds", 2, "--list", "--json"]
+    for methods, runs in (("finetune,bmc", 4), ("er", 4), ("finetune", 2)):
+        _, out, _ = reproduce(*asked, "--methods", methods, cwd=tmp_path)
+        names = [row["run"].rpartition("-")[0] for row in json.loads(out)]
+        assert len(names) == runs
+        assert {"finetune-order-paper-seed-0", "finetune-order-paper-seed-1"} <= set(names)
 
 
 def test_methods_that_were_not_published_are_refused():
@@ -198,7 +194,7 @@ def test_the_documentation_gives_the_settings_and_differences_of_the_program():
     page = " ".join((REPOSITORY / "docs" / "comparing.md").read_text(encoding="utf-8").split())
     for difference in DIFFERENCES:
         assert difference.text in page
-    for values in METHODS.values():
+    for method, values in METHODS.items():
         for name, value in values.items():
             shown = str(value).lower() if isinstance(value, bool) else value
-            assert f"`{name}={shown}`" in page
+            assert f"`{method}.{name}={shown}`" in page

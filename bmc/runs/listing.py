@@ -1,0 +1,81 @@
+"""Runs below a folder, as ``bmc-stream runs`` lists them: how far they are, what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bmc.runs.folder import RunFolder
+
+NAMED = frozenset({"seed", "format", "method"})  # what the name of a run's folder says already
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """One run.
+
+    Attributes
+    ----------
+    path
+        Its folder, below the folder that was searched.
+    state
+        ``finished``, ``begun``, or ``damaged``: its files are not what this program wrote.
+    accuracy
+        Final mean accuracy in the run's own scenario, a fraction; ``None`` if unknown.
+    date
+        When the run was last written.
+    settings
+        All that was chosen for it, by name; options of a method as ``METHOD.OPTION``.
+    """
+
+    path: Path
+    state: str
+    accuracy: float | None
+    date: datetime
+    settings: Mapping[str, Any]
+
+
+def list_runs(folder: Path) -> list[ListedRun]:
+    """Return the runs below a folder, by path."""
+    found = sorted(path.parent for path in folder.rglob("config.json"))
+    return [_listed(path, folder) for path in found]
+
+
+def differing(runs: Sequence[ListedRun]) -> list[str]:
+    """Return the settings in which runs differ, of those that have them."""
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.settings.items():
+            values.setdefault(name, set()).add(json.dumps(value, sort_keys=True))
+    return [name for name, known in values.items() if len(known) > 1 and name not in NAMED]
+
+
+def _listed(path: Path, folder: Path) -> ListedRun:
+    run = RunFolder(path)
+    state, accuracy, settings = run.status, None, {}
+    try:
+        settings = _settings(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        if state == "finished":
+            metrics = json.loads(run.results.read_text(encoding="utf-8"))["metrics"]
+            accuracy = metrics[settings["scenario"]]["final_mean"]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        state = "damaged"
+    written = (run.results, run.checkpoint, path / "config.json")
+    newest = next(file for file in written if file.exists())
+    date = datetime.fromtimestamp(newest.stat().st_mtime).astimezone()
+    return ListedRun(path.relative_to(folder), state, accuracy, date, settings)
+
+
+def _settings(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten what ``config.json`` holds; the provenance is that of the stream."""
+    nested = {"config", "provenance", "versions"}
+    config = dict(identity["config"])
+    own = {f"{identity['method']}.{k}": v for k, v in config.pop("options", {}).items()}
+    plain = {name: value for name, value in identity.items() if name not in nested}
+    origin = identity["provenance"]
+    stream = {"protocol": origin.get("protocol"), "encoder": origin.get("encoder_name")}
+    return {**plain, **stream, **config, **own, **identity["versions"]}

@@ -1,0 +1,220 @@
+"""The one way of every study: plan, execute, collect, table, report.
+
+What a study plans and what its runs say is in the file of its command; here is what all share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autods.core.devices import choose_device
+from autods.core.files import atomic, locked, write_json
+from autods.core.progress import Progress, Silent
+from autods.errors import AutodsError
+from autods.streams.stream import Stream
+from bmc.config import Config, Overrides
+from bmc.methods.fit import choose_methods
+from bmc.report import Run, build_report, load_runs
+from bmc.runs.choice import StreamChoice
+from bmc.runs.folder import RunExists
+from bmc.runs.identity import identity_of, run_name
+from bmc.runs.orders import Order, open_orders
+from bmc.studies.execute import Job, Outcome, execute, runner_of
+from bmc.studies.options import StudyOptions
+from bmc.studies.plan import Design, PlannedRun
+
+LOCK_SECONDS = 2.0  # a study is long: say at once that its folder is busy
+
+
+class RunsFailed(AutodsError):
+    """Some runs did not finish; the message names them."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What executing a study left.
+
+    Attributes
+    ----------
+    runs
+        Finished runs by the label of their plan.
+    failed
+        Why a run failed, by the name of its folder.
+    """
+
+    jobs: Sequence[Job]
+    runs: Mapping[str, Run]
+    failed: Mapping[str, str]
+
+    def check(self, consequence: str) -> None:
+        """Raise `RunsFailed` that names the runs that failed, if any did."""
+        if not self.failed:
+            return
+        shown = "\n".join(f"  {name}: {message}" for name, message in self.failed.items())
+        raise RunsFailed(
+            f"{len(self.failed)} of {len(self.jobs)} runs failed, the others {consequence}:\n"
+            f"{shown}\nMend the cause and run the same command with --resume."
+        )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Attributes
+    ----------
+    data
+        For programs; written to ``COMMAND.json``.
+    show
+        Prints the table to fit the terminal; takes the name of the file that holds all of it.
+    files
+        Further texts by the suffix of their file: ``csv`` makes ``COMMAND.csv``.
+    notes
+        Sentences for the report, which stand above its results.
+    """
+
+    data: Mapping[str, Any]
+    show: Callable[[str], None]
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that answer one question.
+
+    Attributes
+    ----------
+    command
+        Names its files.
+    name
+        Names its folder, unless another is given.
+    collect
+        Makes the findings of at least one finished run.
+    notes
+        Lines about methods and orders that were left out.
+    """
+
+    command: str
+    name: str
+    choice: StreamChoice
+    streams: Mapping[Order, Stream]
+    runs: Sequence[PlannedRun]
+    collect: Callable[[Executed], Findings]
+    notes: Sequence[str] = ()
+
+    def folder(self, options: StudyOptions) -> Path:
+        """Return the folder of its runs."""
+        return options.out or Path("runs") / self.name
+
+    def jobs(self, options: StudyOptions) -> list[Job]:
+        """Return the runs with where and on what each is executed.
+
+        Raises
+        ------
+        UsageError
+            When this machine does not have the device.
+        """
+        device = choose_device(options.device, ("cpu", "cuda"))
+        folder = self.folder(options).resolve()
+        # Ray shows each task only the GPU that it was given
+        place = device.type if options.runner == "ray" else str(device)
+        jobs = []
+        for run in self.runs:
+            identity = identity_of(self.streams[run.order], run.method, run.config, device)
+            name = run_name(run.label, identity, options.threads)
+            jobs.append(Job(run, self.choice, folder / name, place, options.threads))
+        return jobs
+
+
+def design(
+    choice: StreamChoice,
+    methods: str,
+    orders: Sequence[Order],
+    config: Config,
+    overrides: Overrides,
+) -> tuple[Design, Mapping[Order, Stream], list[str], list[str]]:
+    """Open a stream in several orders, and choose the methods that can learn it.
+
+    Returns
+    -------
+    tuple
+        The design, the streams by order, a line about each order that was skipped, and one
+        about each method left out.
+    """
+    streams, skipped = open_orders(choice, orders)
+    names, left_out = choose_methods(methods, streams.values(), config, overrides)
+    tasks = {order: len(stream.tasks) for order, stream in streams.items()}
+    return Design(names, config, overrides, tasks), streams, skipped, left_out
+
+
+def conduct(
+    study: Study, options: StudyOptions, progress: Progress | None = None
+) -> tuple[Executed, Findings | None]:
+    """Execute a study or complete it, and write its files and report.
+
+    Runs that fail are named in what is returned; the findings are those of the others, ``None``
+    if no run is finished.
+
+    Raises
+    ------
+    RunExists
+        When the folder holds runs of this study and ``options.resume`` is false.
+    Busy
+        When another process works on the study.
+    UnknownName, UsageError, ClusterError
+        When the runner or device is unknown or cannot be had.
+    """
+    runner = runner_of(options.runner, options.jobs, options.ray_address)
+    jobs, folder = study.jobs(options), study.folder(options)
+    with locked(folder / study.command, LOCK_SECONDS):
+        begun = [job.name for job in jobs if job.status != "to do"]
+        if begun and not options.resume:
+            raise RunExists(
+                f"{folder} already holds {len(begun)} runs of this {study.command}, {begun[0]} "
+                "among them; nothing was run. Add --resume to complete or extend it, or choose "
+                "another --out."
+            )
+        reporter = _Reporter(progress or Silent())
+        reporter.progress.start(study.command.capitalize(), len(jobs), "runs")
+        outcomes = execute(jobs, runner, reporter)
+        reporter.progress.finish()
+        messages = {o.job.name: o.message for o in outcomes if o.message is not None}
+        failed = {job.name: messages[job.name] for job in jobs if job.name in messages}
+        finished = [job for job in jobs if job.status == "finished"]
+        if not finished:
+            return Executed(jobs, {}, failed), None
+        folders = [job.folder for job in finished]
+        labels = [job.run.label for job in finished]
+        executed = Executed(jobs, dict(zip(labels, load_runs(folders), strict=True)), failed)
+        findings = study.collect(executed)
+        for suffix, text in findings.files.items():
+            with atomic(folder / f"{study.command}.{suffix}") as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
+        write_json(folder / f"{study.command}.json", findings.data)
+        build_report(folders, folder / "report.html", findings.notes)
+    return executed, findings
+
+
+@dataclass(frozen=True)
+class _Reporter:
+    """Shows outcomes as they come: one bar, or one line now and then, over all runs."""
+
+    progress: Progress
+
+    def __call__(self, outcome: Outcome, seconds_left: float | None) -> None:
+        if outcome.message is not None:
+            self.progress.note(f"{outcome.job.name}: {outcome.message}")
+        if outcome.detail:
+            self.progress.note(outcome.detail)
+        self.progress.detail(f"about {_duration(seconds_left)} left" if seconds_left else "")
+        self.progress.advance(1)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,284 @@
+"""Executes the runs of a study, several at once: each in its own process, or as a Ray task.
+
+A run keeps its state in its folder, so that whatever is killed is resumed from there. A run
+whose process is lost is started once more, from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from autods.core.processes import end_with_parent, worker_context
+from autods.errors import AutodsError, UsageError
+from bmc.runs.choice import StreamChoice
+from bmc.runs.folder import RunFolder
+from bmc.studies.plan import PlannedRun
+
+# What every run imports; torch's optimisers need the compiler, which takes a second or two.
+PRELOADED = [
+    __name__,
+    "bmc.runs.run",
+    "autods.streams.synthetic",
+    "torch._dynamo",
+    "safetensors.torch",
+]
+ATTEMPTS = 2  # processes that a run may cost
+POLL_SECONDS = 1.0  # between two looks at Ray's tasks
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned run with all that a process elsewhere needs to execute it."""
+
+    run: PlannedRun
+    choice: StreamChoice
+    folder: Path
+    device: str
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return self.folder.name
+
+    @property
+    def status(self) -> str:
+        """See `bmc.runs.folder.RunFolder.status`."""
+        return RunFolder(self.folder).status
+
+    def execute(self) -> None:
+        """Execute the run here, or complete it. Errors as of `bmc.runs.run.run`."""
+        import torch
+
+        from autods.core.devices import choose_device
+        from bmc.runs.run import run
+
+        torch.set_num_threads(self.threads)  # the last bits of sums depend on it
+        stream = self.choice.open(self.run.order)
+        device = choose_device(self.device)
+        run(stream, self.run.method, self.run.config, self.folder, device=device, resume=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    message
+        Why it failed, in one or a few lines; ``None``: it is finished.
+    detail
+        The traceback of an unforeseen error, else empty.
+    """
+
+    job: Job
+    message: str | None
+    detail: str = ""
+
+
+Answer = tuple[str | None, str]  # message and detail of an outcome
+Runner = Callable[[Sequence[Job]], Generator[Outcome, None, None]]
+
+
+def runner_of(name: str, jobs: int, address: str | None) -> Runner:
+    """Return what executes runs: ``local`` processes, or tasks of ``ray``.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When the name is unknown, or an address is given that it does not use.
+    """
+    from autods.core.registry import unknown
+
+    if name not in ("local", "ray"):
+        raise unknown("runner", name, ("local", "ray"))
+    if name == "local" and address:
+        raise UsageError("--ray-address needs --runner ray; leave it out. Nothing was run.")
+    return RayTasks(address, jobs) if name == "ray" else Processes(jobs)
+
+
+def execute(
+    jobs: Sequence[Job], runner: Runner, report: Callable[[Outcome, float | None], None]
+) -> list[Outcome]:
+    """Execute runs, those already finished first.
+
+    Parameters
+    ----------
+    report
+        Takes each outcome and the estimated seconds left, ``None`` while nothing is known.
+    """
+    finished = {job.name for job in jobs if job.status == "finished"}
+    ordered = sorted(jobs, key=lambda job: job.name not in finished)  # stable
+    outcomes: list[Outcome] = []
+    began, fresh = time.monotonic(), 0
+    for outcome in runner(ordered):
+        outcomes.append(outcome)
+        if outcome.job.name in finished:
+            began = time.monotonic()
+        else:
+            fresh += 1
+        each = (time.monotonic() - began) / fresh if fresh else None
+        report(outcome, None if each is None else each * (len(jobs) - len(outcomes)))
+    return outcomes
+
+
+def attempt(job: Job) -> Answer:
+    """Execute a run and return what becomes its outcome."""
+    try:
+        job.execute()
+    except AutodsError as error:
+        return str(error), ""
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the system refused: {error.strerror or error}{where}", ""
+    except Exception as error:  # a defect in one run must not cost the others
+        return f"{type(error).__name__}: {error}", traceback.format_exc()
+    return None, ""
+
+
+def _lost(how: str) -> Answer:
+    return (
+        f"its process was lost {ATTEMPTS} times, at last by {how}, perhaps for want of memory; "
+        "its checkpoint is kept. Use fewer --jobs."
+    ), ""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process that executes one run."""
+
+    job: Job
+    process: BaseProcess
+    answers: Connection
+
+    @classmethod
+    def start(cls, context: ForkServerContext | SpawnContext, job: Job) -> _Worker:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(job, sender), name=job.name)
+        process.start()
+        sender.close()  # the end of the process then ends what can be received
+        return cls(job, process, receiver)
+
+    def answer(self) -> Answer | None:
+        """Return the answer of a process that ended; ``None`` if it ended without one."""
+        try:
+            answer: Answer | None = self.answers.recv()
+        except EOFError:
+            answer = None
+        self.answers.close()
+        self.process.join()
+        return answer
+
+    def lost(self) -> Answer:
+        code = self.process.exitcode
+        return _lost(f"signal {-code}" if code is not None and code < 0 else f"exit code {code}")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Executes ``jobs`` runs at once, each in its own process of this machine."""
+
+    jobs: int
+
+    def __call__(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        """Yield the outcome of every run as it ends."""
+        context = worker_context(PRELOADED)
+        waiting = deque((job, ATTEMPTS) for job in jobs)
+        left: dict[str, int] = {}
+        workers: list[_Worker] = []
+        try:
+            while waiting or workers:
+                while waiting and len(workers) < self.jobs:
+                    job, left[job.name] = waiting.popleft()
+                    workers.append(_Worker.start(context, job))
+                ready = wait([worker.answers for worker in workers])
+                for worker in [worker for worker in workers if worker.answers in ready]:
+                    workers.remove(worker)
+                    answer, job = worker.answer(), worker.job
+                    if answer is None and left[job.name] > 1:
+                        waiting.appendleft((job, left[job.name] - 1))
+                    else:
+                        yield Outcome(job, *(answer or worker.lost()))
+        finally:  # an interrupted command leaves no process behind
+            for worker in workers:
+                worker.process.kill()
+                worker.process.join()
+
+
+def _work(job: Job, answers: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command answers Ctrl-C
+    end_with_parent()  # so that its run can be resumed
+    answers.send(attempt(job))
+
+
+@dataclass(frozen=True)
+class RayTasks:
+    """Executes runs as tasks of a Ray cluster whose machines see the study's folder and features.
+
+    Parameters
+    ----------
+    address
+        As of `autods.encode.engines.ray_engine.RayEngine`.
+    jobs
+        Runs at once on a cluster that is started here and ends with the study.
+    """
+
+    address: str | None
+    jobs: int
+
+    def __call__(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        """Yield the outcome of every run as it ends.
+
+        Raises
+        ------
+        UsageError, ClusterError
+            When Ray is not installed, or the cluster cannot be reached.
+        """
+        from autods.core.ray_cluster import connect, import_ray
+
+        ray = import_ray()
+        ours = not ray.is_initialized()
+        if ours:
+            threads = max((job.threads for job in jobs), default=1)
+            connect(ray, self.address, cores=self.jobs * threads)
+        try:
+            yield from _ray_outcomes(ray, jobs)
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+def _ray_outcomes(ray: Any, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+    task = ray.remote(max_retries=ATTEMPTS - 1, max_calls=1)(attempt)
+    pending = {
+        task.options(
+            num_cpus=job.threads, num_gpus=1 if job.device.startswith("cuda") else 0
+        ).remote(job): job
+        for job in jobs
+    }
+    try:
+        while pending:
+            ready, _ = ray.wait(list(pending), timeout=POLL_SECONDS)
+            for reference in ready:
+                job = pending.pop(reference)
+                try:
+                    answer: Answer = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:  # a worker that cannot execute runs
+                    cause = f"{error}".strip().splitlines()[-1]
+                    answer = f"it could not start on the cluster: {cause}", ""
+                except ray.exceptions.RayError as error:
+                    answer = _lost(" ".join(f"{error}".split())[:200])
+                yield Outcome(job, *answer)
+    finally:
+        for reference in pending:
+            ray.cancel(reference, force=True)
