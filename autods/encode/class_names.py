@@ -65,23 +65,23 @@ def embed_classes(
     beside: str | None = None,
     progress: Progress | None = None,
 ) -> TextOutcome:
-    """Embed the class names of every task of a dataset; what is there is kept.
+    """Embed the class names of every label set of a dataset; finished ones are kept.
 
     Parameters
     ----------
     encoder
         A `TextEncoder`; any other encoder is refused.
     beside
-        Name of the features the file is stored with, where that is not the encoder's own:
-        features of the same model that were imported.
+        Name of the features that the file is stored with, if not the encoder's own:
+        imported features of the same model.
 
     Raises
     ------
     EncoderError
-        When the encoder knows no texts, or gives values that are not finite.
+        When the encoder has no text side, or gives values that are not finite.
     FeatureMismatch
         When the features are of other weights or another width, or when embeddings of other
-        weights, templates or class names stand in the place.
+        weights, templates or class names are there already.
     IndexMissing
         When the dataset has neither features nor a sample index.
     """
@@ -103,13 +103,13 @@ def embed_classes(
             _check_same(path, read_texts(path), encoder, templates, classes)
             action = "kept"
         else:
-            found = _embed(dataset, names, encoder, templates, progress)
+            embeddings = _embed(dataset, names, encoder, templates, progress)
             texts = ClassTexts(
                 dataset=dataset,
                 default_task=default,
                 class_names=classes,
                 names=names,
-                embeddings=found,
+                embeddings=embeddings,
                 templates_name=templates.name,
                 templates=templates.texts,
                 templates_sha256=templates.sha256,
@@ -143,19 +143,19 @@ def _embed(
     every = sorted({name for read in names.values() for name in read})
     row = {name: i for i, name in enumerate(every)}
     at_once = max(1, PROMPTS // len(templates.texts))
-    parts = []
+    blocks = []
     progress.start(f"{dataset}: class names by {encoder.name}", len(every), "names")
     try:
         for start in range(0, len(every), at_once):
             chosen = every[start : start + at_once]
             prompts = [prompt for name in chosen for prompt in templates.prompts(name)]
-            found = encoder.encode_text(prompts)  # [names * templates, d]
-            each = _unit(found).reshape(len(chosen), len(templates.texts), -1)
-            parts.append(_unit(each.mean(axis=1)))  # [names, d]
+            rows = encoder.encode_text(prompts)  # [names * templates, d]
+            each = _unit(rows).reshape(len(chosen), len(templates.texts), -1)
+            blocks.append(_unit(each.mean(axis=1)))  # [names, d]
             progress.advance(len(chosen))
     finally:
         progress.finish()
-    stored = np.concatenate(parts).astype(np.float16)
+    stored = np.concatenate(blocks).astype(np.float16)
     if not np.isfinite(stored).all():
         raise EncoderError(
             f"encoder {encoder.name} gave text embeddings that are not finite; nothing was "
@@ -166,7 +166,7 @@ def _embed(
 
 def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale rows [n, d] to length 1."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # told apart when they are stored
+    with np.errstate(invalid="ignore", divide="ignore"):  # reported when they are stored
         unit: npt.NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
 

@@ -1,8 +1,8 @@
 """Extraction: the images of one dataset through one encoder, into feature shards.
 
-The unit of work is a shard. Shards that are there are kept, so the command that was
-killed is simply run again; what a run yields depends on index, encoder and sizes alone.
-Here a run is planned, watched and sealed; the shards are made by an `Engine`.
+The unit of work is a shard. Finished shards are kept, so a command that was killed is simply
+run again; the result depends on index, encoder and sizes alone. This module plans, watches
+and seals a run; an `Engine` makes the shards.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def extract_dataset(
         ``reference``; or ``draft`` (JPEG at reduced scale) or ``gpu`` (JPEG by nvJPEG), which
         give other features and are recorded.
     engine
-        Who makes the shards; default: this process, with ``encoder`` and ``workers``. With
-        another one ``encoder`` only says what is made.
+        What makes the shards; default: this process, with ``encoder`` and ``workers``. With
+        another one, ``encoder`` only describes the features.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def extract_dataset(
         As soon as more than 0.5 % of its images, and more than one, are known to be
         unreadable. Finished shards stay, the feature set is not sealed.
     FeatureMismatch
-        When features of another encoder, manifest, index, decoding or shard size are there.
+        When features of another encoder, manifest, index, decoding or shard size exist.
     Busy
         When another process extracts the same.
     """
@@ -216,7 +216,7 @@ class _Tally:
             self.progress.finish()
 
     def batch(self, report: BatchReport) -> None:
-        """Take the report on one batch."""
+        """Add the report on one batch."""
         self._unreadable += report.skipped
         _check_unreadable(self.jobs.samples.dataset, self._unreadable, self._total)
         self._shown += report.stages

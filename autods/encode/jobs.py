@@ -1,6 +1,6 @@
 """The unit of work: one shard that any process can make alone, and what it reports.
 
-How a shard is made is `autods.encode.engines.local`; who makes which is an `Engine`.
+`autods.encode.engines.local` makes a shard; an `Engine` decides who makes which.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Unreadable = tuple[int, str, str]  # sample, path, reason
 
 @dataclass(frozen=True, eq=False)
 class ShardJob:
-    """Everything that making one shard of n > 0 samples needs; plain, can be pickled.
+    """Everything needed to make one shard of n > 0 samples; can be pickled.
 
     Attributes
     ----------
     root
         Data root with the archives; the process that does the job must reach it.
     path
-        The shard's place.
+        Where the shard goes.
     info
-        What the shard will say of itself; ``unreadable`` is still empty.
+        The shard's attributes; ``unreadable`` is still empty.
     rows
         Sample ids, int64 [n], ascending.
     addresses
@@ -87,7 +87,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What is told after each batch.
+    """Report on one batch.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What is told when a shard stands on the disk.
+    """Report on one shard, once it is on disk.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ Report = Callable[[BatchReport], None]
 
 
 def ignore(_: BatchReport) -> None:
-    """Take a report and do nothing with it."""
+    """Ignore a report."""
 
 
 class Engine(Protocol):
@@ -153,7 +153,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Jobs:
-    """The shards to make of one dataset; each job is put together when it is asked for.
+    """The shards to make of one dataset; each job is built when it is needed.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ class Jobs:
         return replace(self, plans=plans)
 
     def job(self, plan: ShardPlan) -> ShardJob:
-        """Put one job together."""
+        """Build one job."""
         samples, rows = self.samples, plan.rows
         info = ShardInfo(
             dataset=samples.dataset,
@@ -219,8 +219,8 @@ class Jobs:
 def reading_order(addresses: pa.Table) -> npt.NDArray[np.int64]:
     """Return in which order n samples are read: int64 [n], positions.
 
-    File by file and from front to back within each. What lies in files of its own is read
-    in the order it stands in.
+    File by file and from front to back within each. Images in files of their own
+    are read in the order of the table.
     """
     container = addresses["container"].combine_chunks().dictionary_encode().indices.to_numpy()
     offset = addresses["offset"].to_numpy()  # see `autods.containers.Member`

@@ -1,6 +1,6 @@
 """JPEG files decoded by torchvision, on a GPU by nvJPEG; resized there too.
 
-Not the reference: decoder and resizing round otherwise than PIL's. Features say so.
+Not the reference: decoder and resizing round differently from PIL's. Features record it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from autods.errors import EncoderError
 
 
 def check_jpegs(preprocessing: Preprocessing) -> None:
-    """Raise `EncoderError` where JPEG files cannot be decoded by torchvision."""
+    """Raise `EncoderError` if torchvision cannot decode JPEG files."""
     if preprocessing.table is None:
         raise EncoderError(
             "--gpu-decode needs an encoder whose preprocessing ends in ToTensor and Normalize, "

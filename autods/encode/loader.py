@@ -1,7 +1,7 @@
 """Batches of decoded images, read in place and decoded by worker processes.
 
-Which images make a batch is decided by the caller; a batch comes back in the order it
-was asked for, whatever the number of workers.
+The caller decides which images make a batch; batches come back in the order they were
+asked for, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Reads and decodes the images of one dataset; light, and can be handed to workers.
+    """Reads and decodes the images of one dataset; small enough to be sent to workers.
 
     Attributes
     ----------
@@ -81,38 +81,40 @@ class Decoder:
     preprocessing: Preprocessing
     decoding: str = "reference"
 
-    def decode(self, addresses: list[Address], pixels: npt.NDArray[Any]) -> _Told:
-        """Read and decode the images at ``addresses``; unreadable ones are told apart, not raised.
+    def decode(self, addresses: list[Address], pixels: npt.NDArray[Any]) -> _Report:
+        """Read and decode the images at ``addresses``; unreadable ones are reported, not raised.
 
         Parameters
         ----------
         pixels
             [b, ...], written from the front.
         """
-        told = _Told()
+        report = _Report()
         for position, address in enumerate(addresses):
             began = time.perf_counter()
             try:
                 data = self.reader.read(*address)
             except DamagedMember:
-                told.unreadable.append((position, "its compressed data in the archive is damaged"))
+                report.unreadable.append(
+                    (position, "its compressed data in the archive is damaged")
+                )
                 continue
             read = time.perf_counter()
             try:
                 if self.decoding == "gpu" and is_plain_jpeg(data):
-                    told.files.append((len(told.kept), data))
+                    report.files.append((len(report.kept), data))
                 else:
-                    pixels[len(told.kept)] = self._pixels(data)
+                    pixels[len(report.kept)] = self._pixels(data)
             except Unreadable as reason:
-                told.unreadable.append((position, str(reason)))
+                report.unreadable.append((position, str(reason)))
             except (MemoryError, RuntimeError) as error:  # torch: "can't allocate memory"
                 raise _not_judged(address, error) from None
             else:
-                told.kept.append(position)
-                told.hashes.append(content_hash(data))
-            told.read += read - began
-            told.decode += time.perf_counter() - read
-        return told
+                report.kept.append(position)
+                report.hashes.append(content_hash(data))
+            report.read += read - began
+            report.decode += time.perf_counter() - read
+        return report
 
     def _pixels(self, data: bytes) -> npt.NDArray[Any]:
         height, width = self.preprocessing.size
@@ -124,8 +126,8 @@ class Decoder:
 
 
 @dataclass
-class _Told:
-    """What a worker tells about a batch beside its pixels; small."""
+class _Report:
+    """What a worker reports about a batch apart from its pixels; small."""
 
     kept: list[int] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
@@ -134,20 +136,20 @@ class _Told:
     read: float = 0.0
     decode: float = 0.0
 
-    def beside(self, pixels: npt.NDArray[Any]) -> Decoded:
+    def with_pixels(self, pixels: npt.NDArray[Any]) -> Decoded:
         kept, hashes = np.array(self.kept, np.int64), np.array(self.hashes, np.uint64)
-        found = pixels[: len(kept)]
-        return Decoded(found, kept, hashes, self.unreadable, self.files, self.read, self.decode)
+        filled = pixels[: len(kept)]
+        return Decoded(filled, kept, hashes, self.unreadable, self.files, self.read, self.decode)
 
 
-class _Batches(Dataset[tuple[int, _Told] | AutodsError]):
-    """Decodes the batch it is asked for. Holds no list of samples: workers start light."""
+class _Batches(Dataset[tuple[int, _Report] | AutodsError]):
+    """Decodes the batch it is asked for; holds no list of samples, so workers start small."""
 
     def __init__(self, decoder: Decoder, slots: SharedArray) -> None:
         self.decoder = decoder
         self.slots = slots
 
-    def __getitem__(self, request: Request) -> tuple[int, _Told] | AutodsError:
+    def __getitem__(self, request: Request) -> tuple[int, _Report] | AutodsError:
         slot, addresses = request
         try:
             return slot, self.decoder.decode(addresses, self.slots.array[slot])
@@ -174,15 +176,15 @@ def decoded_batches(
     workers
         Number of worker processes; 0 decodes in this process.
     yielding
-        Let workers give way to other work on the same cores: an encoder that shares them
-        is slowed down by more than the time they take.
+        Lower the priority of workers: an encoder on the same cores loses more time than
+        they take.
 
     Raises
     ------
     AutodsError
         As the reader raises it, here and not in a worker.
     EncoderError
-        When a worker process dies, or there is no memory.
+        When a worker process dies, or memory runs out.
     """
     # One slot for each batch under way, and one for that which the caller looks at. Batches
     # come in order, so the slot of the next one asked for is always that which is free.
@@ -198,13 +200,13 @@ def decoded_batches(
         prefetch_factor=AHEAD if workers else None,
         multiprocessing_context=worker_context(PRELOADED) if workers else None,
         worker_init_fn=partial(_prepare_worker, yielding=yielding),
-        generator=torch.Generator(),  # or it would draw from the caller's
+        generator=torch.Generator(),  # otherwise it draws from the caller's
     )
     for answer in _answers(iter(loader)):
         if isinstance(answer, AutodsError):
             raise answer
-        slot, told = answer
-        yield told.beside(slots.array[slot])
+        slot, report = answer
+        yield report.with_pixels(slots.array[slot])
 
 
 def _in_turn(batches: Iterable[list[Address]], slots: int) -> Iterator[Request]:

@@ -1,4 +1,4 @@
-"""Which samples go into which feature shard, and which shards may stay."""
+"""Which samples go into which feature shard, and which existing shards are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autods.features.shards import CODES, SPLITS, Shard
 from autods.index.samples import SPLITS as NAMES
 from autods.index.samples import SampleIndex
 
-# Of the provenance: a finished set that differs in one of these is another set.
+# Keys of the provenance; a finished set that differs in one of these is another set.
 DECISIVE = ("weights_sha256", "preprocessing", "quick_gelu", "precision", "decoding")
 BLOCK = 16_384  # rows made into Python objects at once
 
@@ -32,7 +32,7 @@ class ShardPlan:
     index, count
         Number of the shard, and of all shards of its split.
     start
-        Place of its first sample within the split.
+        Position of its first sample within the split.
     rows
         Rows of the sample index, int64 [n], ascending.
     """
@@ -46,7 +46,7 @@ class ShardPlan:
 
     @property
     def stop(self) -> int:
-        """Place behind its last sample within the split."""
+        """Position after its last sample within the split."""
         return self.start + len(self.rows)
 
 
@@ -119,7 +119,7 @@ def check_kept(
     folder
         That of the feature set.
     found
-        The planned shards that are there.
+        The planned shards that exist.
     provenance, fingerprint, samples_sha256
         Of the encoder, of the manifest, and of the sample index.
 

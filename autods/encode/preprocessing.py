@@ -33,8 +33,8 @@ class Preprocessing:
     first
         Turns one image into what `pixels` returns.
     table
-        float32 [3, 256], the number of each byte in each channel; ``None`` where the
-        transform cannot be cut: then ``first`` is all of it.
+        float32 [3, 256], the number of each byte in each channel; ``None`` if the
+        transform cannot be cut; ``first`` is then all of it.
     size
         Height and width of the input.
     """
@@ -45,12 +45,12 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of the pixels of one image: (h, w, 3), or (3, h, w) where there is no table."""
+        """Shape of the pixels of one image: (h, w, 3), or (3, h, w) without a table."""
         return (3, *self.size) if self.table is None else (*self.size, 3)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels: uint8, or float32 where there is no table."""
+        """Type of the pixels: uint8, or float32 without a table."""
         return np.dtype(np.float32 if self.table is None else np.uint8)
 
     def pixels(self, image: Image.Image) -> npt.NDArray[Any]:
@@ -95,7 +95,7 @@ class Preprocessing:
 
 
 def cut(transform: Transform) -> Preprocessing:
-    """Cut a transform after the step that makes it bytes; leave it whole where that fails.
+    """Cut a transform after the step that yields bytes; leave it whole if that fails.
 
     It can be cut where ``ToTensor`` and ``Normalize`` come last, as in open_clip and timm,
     and every image is RGB before. Both ways are then tried on images of all modes and must

@@ -19,9 +19,9 @@ NOWHERE = -1  # in place of a descriptor: memory of this process
 
 
 class SharedArray:
-    """An array that a process and those it starts see the same memory of.
+    """An array in memory that a process shares with those it starts.
 
-    It is handed over when a process is started. On Linux the memory belongs to no mounted
+    Pass it to a process when it is started. On Linux the memory belongs to no mounted
     file system, so containers with a small ``/dev/shm`` are no obstacle.
 
     Parameters

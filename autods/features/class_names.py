@@ -36,11 +36,11 @@ class ClassTexts:
     Attributes
     ----------
     default_task
-        The task that is meant where none is named.
+        The label set used if none is named.
     class_names
         Task name to the ordered class names, as in the feature shards.
     names
-        Task name to the class names as they stood in the prompts.
+        Task name to the class names as they were in the prompts.
     embeddings
         Task name to float16 [C, d]: the normalised mean of the normalised prompt embeddings.
     templates, templates_sha256

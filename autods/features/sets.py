@@ -30,7 +30,7 @@ from autods.features.shards import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StoredFeatures:
     """All shards of one dataset by one encoder, as one table of N rows.
 
@@ -40,6 +40,12 @@ class StoredFeatures:
     encoder: str
     dataset: str
     shards: tuple[Shard, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"StoredFeatures({self.dataset!r} by {self.encoder!r}, {self.starts[-1]:,} rows, "
+            f"{self.dim} dimensions, {len(self.shards)} shards)"
+        )
 
     @property
     def info(self) -> ShardInfo:
@@ -68,7 +74,7 @@ class StoredFeatures:
     def membership(self, protocol: str) -> npt.NDArray[np.uint8]:
         """Split of every row under a protocol, as `CODES`: uint8 [N].
 
-        Where no shard stores the protocol, the split is the one the shard belongs to.
+        If no shard stores the protocol, the split is the one the shard belongs to.
         """
         return np.concatenate(
             [
@@ -90,14 +96,14 @@ class StoredFeatures:
         anything else is gathered into new memory.
         """
         cuts = np.searchsorted(rows, self.starts)
-        parts = [
+        pieces = [
             _pick(shard.features, rows[cuts[i] : cuts[i + 1]] - self.starts[i])
             for i, shard in enumerate(self.shards)
             if cuts[i + 1] > cuts[i]
         ]
-        if not parts:
+        if not pieces:
             return self.shards[0].features[:0]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
@@ -120,11 +126,11 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     except (ValueError, KeyError, TypeError):
         raise StoreError(broken(record_path, "is not the record of a feature set")) from None
     stored = read_all_shards(root, encoder, dataset)
-    found = {shard.path.name: len(shard) for shard in stored.shards}
-    if found != expected:
-        different = sorted(set(found.items()) ^ set(expected.items()))[0][0]
+    lengths = {shard.path.name: len(shard) for shard in stored.shards}
+    if lengths != expected:
+        different = sorted(set(lengths.items()) ^ set(expected.items()))[0][0]
         raise StoreError(
-            f"{record_path}: lists {len(expected)} shards, the folder holds {len(found)}; they "
+            f"{record_path}: lists {len(expected)} shards, the folder holds {len(lengths)}; they "
             f"differ first at {different}; nothing was changed. Run the same extract or import "
             "command again."
         )
@@ -143,7 +149,7 @@ def list_encoders(root: DataRoot) -> list[str]:
 
 
 def seal_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
-    """Check that all shards are there and fit together; write ``record.json`` as the last step."""
+    """Check that all shards are present and fit together; write ``record.json`` last."""
     stored = read_all_shards(root, encoder, dataset)
     write_json(root.feature_record(encoder, dataset), describe_features(stored))
     return stored

@@ -37,7 +37,7 @@ class ShardData:
     features
         float16 [n, d], as the encoder gives them (not normalised).
     labels
-        Task name to int32 [n]; -1 where a sample has no label. Holds the default task.
+        Task name to int32 [n]; -1 for a sample without a label. Holds the default task.
     sample
         int64 [n], strictly increasing: rows of the sample index.
     content_hash
@@ -133,9 +133,9 @@ def read_shard(path: Path) -> Shard:
         with h5py.File(path, "r", locking=False) as file:
             _check_whole(path, file)
             info = _info(file)
-            places = {name: _place(file[name]) for name in _dataset_names(file)}
+            locations = {name: _location(file[name]) for name in _dataset_names(file)}
         raw = np.memmap(path, dtype=np.uint8, mode="r")
-        arrays = {name: _map(raw, *place) for name, place in places.items()}
+        arrays = {name: _map(raw, *location) for name, location in locations.items()}
         labels = {n[7:]: a for n, a in arrays.items() if n.startswith("labels/")}
         return Shard(
             features=arrays["features"],
@@ -152,7 +152,7 @@ def read_shard(path: Path) -> Shard:
 
 
 def _arrays(data: ShardData, info: ShardInfo) -> dict[str, Array]:
-    """Name every array as it stands in the file, with its little-endian dtype."""
+    """Name every array as the file does, with its little-endian dtype."""
     further = {t: a for t, a in data.labels.items() if t != info.default_task}
     arrays: dict[str, tuple[Array, str]] = {
         "features": (data.features, "<f2"),
@@ -239,8 +239,8 @@ def _dataset_names(file: h5py.File) -> list[str]:
     return names
 
 
-def _place(dataset: h5py.Dataset) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
-    """Return offset in bytes, dtype and shape; an array without rows has no place on disk."""
+def _location(dataset: h5py.Dataset) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
+    """Return offset in bytes, dtype and shape; an array without rows has no location."""
     offset = dataset.id.get_offset()
     if offset is None and dataset.size:
         raise ValueError(f"array '{dataset.name}' is not stored contiguously")
@@ -253,7 +253,7 @@ def _map(raw: Array, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) 
 
 
 def broken(path: Path, what: str) -> str:
-    """Return the message for a file of a feature set that is of no use, with the cure."""
+    """Return the message about an unusable file of a feature set, with the cure."""
     return (
         f"{path}: {what}; it was not used and not changed. Delete this file and run the same "
         "extract or import command again: only what is missing is made anew."

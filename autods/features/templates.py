@@ -100,7 +100,7 @@ def find_templates(name: str) -> Templates:
 
 
 def readable_names(names: Sequence[str]) -> list[str]:
-    """Return the class names of one task as they stand in a sentence.
+    """Return the class names of one task as they read in a sentence.
 
     Underscores become blanks, and joined words (``AnnualCrop``) come apart where the name has
     no blank, ``_`` or ``-``. A leading number (``001.Sparrow``, ``2_cataract``) goes only if

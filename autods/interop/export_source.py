@@ -18,7 +18,7 @@ from autods.features.shards import CODES
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
-    from autods.streams.open import Source
+    from autods.streams.source import Source
 
 FORMAT = 1  # raise when the same request gives other files than before
 BLOCK = 8192  # rows held in memory at once
@@ -145,7 +145,7 @@ def open_export(
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import StreamItem
     from autods.streams.checks import check_current, check_protocol
-    from autods.streams.open import open_source
+    from autods.streams.source import open_source
 
     if (encoders := list_encoders(root)) and encoder not in encoders:
         raise unknown("encoder with features under the root", encoder, encoders)

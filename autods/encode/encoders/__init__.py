@@ -1,1 +1,1 @@
-"""Encoders: open_clip, timm, and whatever keeps their interface."""
+"""Encoders: open_clip, timm, and any class with their interface."""

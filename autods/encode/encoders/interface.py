@@ -1,4 +1,4 @@
-"""What an encoder is: the shapes of one's own encoder, and what the shipped ones promise.
+"""The interface of an encoder: what your own needs, and what the shipped ones promise.
 
 Nothing heavy is imported here.
 """
@@ -24,7 +24,7 @@ class Transform(Protocol):
 
 
 class Encoder(Protocol):
-    """What turns images into features. Anything of this shape can be extracted with.
+    """Turns images into features; any object with these attributes can be used to extract.
 
     Attributes
     ----------
@@ -39,12 +39,13 @@ class Encoder(Protocol):
     provenance
         What determines the features, as plain JSON. Features whose provenance differs never
         mix. At least ``weights_sha256`` (of whatever stands for the weights),
-        ``preprocessing``, ``precision`` and ``quick_gelu`` (false where the word has no
-        meaning); ``open_clip``, ``timm``, ``torch`` and ``device`` only change last bits.
+        ``preprocessing``, ``precision`` and ``quick_gelu`` (false if the model has
+        no such activation); ``open_clip``, ``timm``, ``torch`` and ``device`` only change last
+        bits.
 
     Examples
     --------
-    An encoder of one's own, here the mean colour of a grid of 2 x 2 cells::
+    An encoder of your own, here the mean colour of a grid of 2 x 2 cells::
 
         from collections.abc import Mapping
         from typing import Any
@@ -73,14 +74,13 @@ class Encoder(Protocol):
                 cells = torch.nn.functional.avg_pool2d(batch, 16)  # [n, 3, 2, 2]
                 return cells.flatten(1).numpy().astype(np.float32)  # [n, 12]
 
-    It is handed to the extraction of an indexed dataset::
+    Pass it to the extraction of an indexed dataset::
 
-        from autods.manifest.catalogue import Catalogue
+        import autods
         from autods.encode.extract import extract_dataset
-        from autods.core.root import DataRoot
 
-        manifest = Catalogue().dataset("aircraft")
-        extract_dataset(manifest, DataRoot.open(), encoder=MyEncoder())
+        manifest = autods.Catalogue().dataset("aircraft")
+        extract_dataset(manifest, autods.DataRoot.open(), encoder=MyEncoder())
     """
 
     @property

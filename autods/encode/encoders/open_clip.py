@@ -1,8 +1,8 @@
 """Encoders: a model, its weights and its preprocessing under one name.
 
-Here are the open_clip models and the one entrance, `load_encoder`; timm's models are in
-`timm_models`. Which weights are meant and how they are read is decided in `weights` and
-`checkpoints`; running an encoder over a dataset is `extract`.
+Here are the open_clip models and `load_encoder`, which builds any encoder; timm's models are
+in `timm`. `weights` and `checkpoints` decide which weights are meant and how they are read;
+`autods.encode.extract` runs an encoder over a dataset.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class OpenClipEncoder:
         EncoderError
             When the model's tokenizer cannot be had.
         """
-        parts = [np.empty((0, self.dim), np.float32)]
+        blocks = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(texts), TEXTS):
             tokens = self._tokenizer(list(texts[start : start + TEXTS]))  # [n, context]
             with exactly():
                 found = self.model.encode_text(tokens.to(self.device))  # type: ignore[operator]
-                parts.append(found.float().cpu().numpy())  # [n, d]
-        return np.concatenate(parts)
+                blocks.append(found.float().cpu().numpy())  # [n, d]
+        return np.concatenate(blocks)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -121,7 +121,7 @@ def load_encoder(
 
     Returns
     -------
-    An `OpenClipEncoder`, which is a `TextEncoder` too, or a `timm_models.TimmEncoder`.
+    An `OpenClipEncoder`, which is a `TextEncoder` too, or a `TimmEncoder`.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Where shards are made: this machine's devices, or a Ray cluster."""
+"""Engines make shards: on this machine's devices, or on a Ray cluster."""

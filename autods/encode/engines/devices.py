@@ -1,7 +1,7 @@
 """Extraction on several devices of this machine: a process for each, on disjoint shards.
 
-A process asks for the next shard when it has room, so a fast device makes more of them.
-What a shard holds does not depend on who makes it.
+A process asks for its next shard when it is ready, so a fast device makes more of them.
+The content of a shard does not depend on the process that makes it.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ class DeviceEngine:
         EncoderError
             When the process of a device ends without a word.
         AutodsError, OSError
-            As the process of a device raises it; finished shards are kept.
+            As raised in the process of a device; finished shards are kept.
         """
         try:
             self._start()
             for device in self._devices:
                 _send(device, self._each(jobs.images))
             yield from self._reports(iter(jobs), report)
-        except BaseException:  # the processes may be anywhere: they are of no further use
+        except BaseException:  # the processes may be in any state: none can be used again
             self.close()
             raise
 
@@ -145,7 +145,7 @@ class DeviceEngine:
 def choose_devices(text: str) -> list[str]:
     """Return the devices that a user names: ``auto``, or one or several with commas between.
 
-    ``auto`` stands for all GPUs, or for the CPU where there is none.
+    ``auto`` means all GPUs, or the CPU if there is none.
 
     Raises
     ------
@@ -171,13 +171,13 @@ def local_engine(
     workers: int | None,
     progress: Progress,
 ) -> tuple[Encoder, Engine]:
-    """Return the encoder and who makes shards with it on devices of this machine.
+    """Return the encoder and the engine that makes shards with it on devices of this machine.
 
     Parameters
     ----------
     factory
         Takes the device and, by name, ``progress``. With several devices it must be picklable,
-        and its encoder a dataclass; the one that is returned then only says what is made.
+        and its encoder a dataclass; the one that is returned then only describes the features.
     """
     if len(devices) == 1:
         encoder = factory(devices[0], progress=progress)

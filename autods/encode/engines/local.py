@@ -65,7 +65,7 @@ class LocalEngine:
         return make_shards(jobs, self.encoder, workers, report)
 
     def close(self) -> None:
-        """Do nothing: nothing is kept."""
+        """Do nothing: this engine keeps nothing."""
 
 
 def make_shard(
@@ -79,7 +79,7 @@ def make_shard(
 def make_shards(
     jobs: Iterable[ShardJob], encoder: Encoder, workers: int = 0, report: Report = ignore
 ) -> Generator[ShardReport, None, None]:
-    """Make shards of one dataset; yield a report for each as soon as it stands on the disk.
+    """Make shards of one dataset; yield a report on each as soon as it is on disk.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def make_shards(
     workers
         Processes that read and decode; 0: this one.
     report
-        Told of every batch, from this thread.
+        Called with the report on every batch, in this thread.
 
     Raises
     ------

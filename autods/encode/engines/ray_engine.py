@@ -25,7 +25,7 @@ from autods.errors import UsageError
 class RayEngine:
     """Makes shards on a Ray cluster. Workers keep their encoder for the next dataset.
 
-    A worker or machine that is lost costs the shards it had under way: others make them.
+    If a worker or machine is lost, others make the shards that it had begun.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class RayEngine:
     device
         ``cpu``, ``cuda``, or ``auto``: GPUs if the cluster has any.
     note
-        Told in one line what happens to workers.
+        Called with one line about what happens to workers.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ def cluster_engine(
     workers: int | None,
     progress: Progress,
 ) -> tuple[Encoder, Engine]:
-    """Return an encoder that says what is made, and who makes shards with it on a cluster.
+    """Return an encoder that describes the features, and the engine that makes shards on a cluster.
 
     Parameters
     ----------
