@@ -20,7 +20,7 @@ import typer
 from PIL import Image
 
 from autods.core.console import run_app
-from autods.core.progress import PlainProgress, Progress, Silent
+from autods.core.progress import Progress, Silent, console_progress
 from autods.core.root import DataRoot
 from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
@@ -117,19 +117,19 @@ def many(n: int) -> dict[str, bytes]:
     }
 
 
-class Slow(PlainProgress):
+def slow() -> Progress:
     """A line for every batch, and time to be killed in."""
-
-    def advance(self, amount: int) -> None:
-        super().advance(amount)
-        time.sleep(0.005)
+    progress = console_progress(interval=0.0)
+    advance = progress.advance
+    progress.advance = lambda amount: (advance(amount), time.sleep(0.005))
+    return progress
 
 
 def extract_here(root: DataRoot, config: Path, workers: int) -> ExtractOutcome:
     """Extract ``drawn`` in batches of 8 and shards of 40 images, one thread."""
     torch.set_num_threads(1)
     sizes = {"batch_size": 8, "shard_size": 40, "workers": workers}
-    progress = Slow(interval=0.0)
+    progress = slow()
     return extract_dataset(drawn_manifest(), root, tiny_encoder(config), **sizes, progress=progress)
 
 

@@ -14,15 +14,7 @@ from threading import Barrier, Thread
 import pytest
 from rich.console import Console
 
-from autods.core.progress import (
-    Bars,
-    Board,
-    PlainProgress,
-    Progress,
-    Silent,
-    Stopped,
-    console_board,
-)
+from autods.core.progress import Board, Progress, Stopped, console_board
 
 PROGRAM = """
 import sys
@@ -80,7 +72,7 @@ def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("autods.core.progress.time.monotonic", lambda: clock[0])
-    progress = PlainProgress(interval=60.0, prefix="cats: ")
+    progress = console_board(2).of("cats")
     progress.start("a.zip", None, "bytes")
     for _ in range(10):
         clock[0] += 25.0
@@ -95,13 +87,8 @@ def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(
 
 
 def test_a_stopped_board_ends_its_threads_at_their_next_report() -> None:
-    seen: list[str] = []
-
-    class Recorded(Silent):
-        def finish(self) -> None:
-            seen.append("finish")
-
-    board = Board(line=lambda _: Recorded(), say=seen.append)
+    screen = io.StringIO()
+    board = Board(console=Console(file=screen))
     progress = board.of("cats")
     progress.start("a.zip", None, "bytes")
     board.stop()
@@ -111,12 +98,12 @@ def test_a_stopped_board_ends_its_threads_at_their_next_report() -> None:
     with pytest.raises(Stopped):
         board.of("dogs").start("b.zip", None, "bytes")
     progress.finish()
-    assert seen == []
+    assert screen.getvalue() == ""
     assert not issubclass(Stopped, Exception)
 
 
-def drawn() -> tuple[Bars, Callable[[], list[str]]]:
-    """Return bars for three datasets, and what gives the lines drawn so far, without codes."""
+def drawn() -> tuple[Board, Callable[[], list[str]]]:
+    """Return a board for three datasets, and what gives the lines drawn so far, without codes."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, color_system=None)
 
@@ -124,13 +111,13 @@ def drawn() -> tuple[Bars, Callable[[], list[str]]]:
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
         return [line for line in re.split(r"[\r\n]", plain) if line.strip()]
 
-    return Bars(3, console), lines
+    return Board(3, console), lines
 
 
 def test_each_running_step_has_a_bar_and_the_totals_stand_below() -> None:
-    bars, lines = drawn()
-    with bars:
-        mice, cats, dogs = (bars.line(name) for name in ("mice", "cats", "domainnet_sketch"))
+    board, lines = drawn()
+    with board:
+        mice, cats, dogs = (board.of(name) for name in ("mice", "cats", "domainnet_sketch"))
         for progress, title, total, unit, done in (
             (mice, "mice.zip", None, "bytes", 500_000),
             (cats, "cats.zip", 4_000_000, "bytes", 1_000_000),
@@ -139,7 +126,7 @@ def test_each_running_step_has_a_bar_and_the_totals_stand_below() -> None:
             progress.start(title, total, unit)
             progress.advance(done)
         mice.finish()
-        bars.count()
+        board.ended()
     *before, second, third, totals = lines()
     assert any(line.startswith("mice: mice.zip: 500.0/? kB, ") for line in before)
     assert second.startswith("cats: cats.zip ")
@@ -154,10 +141,9 @@ def test_each_running_step_has_a_bar_and_the_totals_stand_below() -> None:
 
 
 def test_threads_share_the_bars_and_the_totals_miss_nothing() -> None:
-    bars, lines = drawn()
+    board, lines = drawn()
     names = [f"set{number}" for number in range(6)]
-    with bars:
-        board = Board(bars.line, bars.say, bars.count)
+    with board:
         in_threads(*[lambda name=name: transfer(board.of(name), 200) for name in names])
     assert "1.2 MB" in lines()[-1]
     for name in names:

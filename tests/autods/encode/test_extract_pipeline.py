@@ -25,7 +25,7 @@ from autods.containers import MemberReader
 from autods.containers.locations import Location
 from autods.core.files import hash_tree
 from autods.core.processes import choose_workers, usable_cores
-from autods.core.progress import PlainProgress, Silent
+from autods.core.progress import Silent, console_progress
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
 from autods.encode.encoders.open_clip import OpenClipEncoder
@@ -326,7 +326,7 @@ def test_the_digest_of_an_index_is_that_of_its_texts_joined_whatever_the_parts(r
 
 
 def test_a_run_says_where_its_time_went_and_what_holds_it_up(root, encoder, capsys, tmp_path):
-    progress = PlainProgress(interval=0.0)
+    progress = console_progress(interval=0.0)
     outcome = run(make_dataset(root, many(60)), root, encoder, progress=progress)
     stages = outcome.stages
     assert stages.images == 60

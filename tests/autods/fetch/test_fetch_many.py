@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock, Thread
 from threading import enumerate as enumerate_threads
@@ -42,6 +42,18 @@ def host() -> Iterator[Host]:
 @pytest.fixture
 def root(tmp_path: Path) -> DataRoot:
     return DataRoot(tmp_path / "root")
+
+
+class Told(Board):
+    """A board that draws nothing and calls these instead."""
+
+    def __init__(
+        self,
+        note: Callable[[str], None] = lambda text: None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self.note, self.ended = note, ended
 
 
 def fetch(values: dict[str, dict[str, Any]], root: DataRoot, **options: Any) -> Report:
@@ -287,7 +299,7 @@ def test_an_interruption_ends_the_threads_and_begins_no_further_dataset(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_many(manifests(values), root, Board(count=interrupt), jobs=3, per_host=2)
+        fetch_many(manifests(values), root, Told(ended=interrupt), jobs=3, per_host=2)
     host.release()
     until(lambda: {thread for thread in enumerate_threads() if "work" in thread.name} <= before)
     assert not root.dataset("last").exists()
@@ -300,7 +312,7 @@ def test_a_record_that_cannot_be_written_does_not_end_the_run(host: Host, root: 
     root.fetch_record().mkdir(parents=True)
     (root.fetch_record() / "in the way").touch()
     said: list[str] = []
-    report = fetch_many(manifests(published(host, "a", "b")), root, Board(say=said.append))
+    report = fetch_many(manifests(published(host, "a", "b")), root, Told(said.append))
     assert set(states(report).values()) == {"done"}
     assert sum("cannot be written" in text for text in said) == 1
 
@@ -339,7 +351,7 @@ def test_a_host_that_was_down_is_asked_again_when_the_others_are_done(
     del host.files["gone/a.bin"]
     host.down = {"down/a.bin": 5}  # as often as one try asks
     said: list[str] = []
-    board = Board(say=said.append)
+    board = Told(said.append)
     report = fetch_many(manifests(values), root, board, jobs=1, pauses=[0.05, 0.05])
     assert states(report) == {"down": "done", "fine": "done", "gone": "gone"}
     assert host.begun() == ["fine/a.bin", "down/a.bin"]
@@ -434,7 +446,7 @@ def test_an_interruption_during_a_pause_ends_all_threads_at_once(
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        fetch_many(manifests(values), root, Board(say=interrupt), jobs=3, pauses=[3600.0])
+        fetch_many(manifests(values), root, Told(interrupt), jobs=3, pauses=[3600.0])
     assert time.monotonic() - began < 10
     until(lambda: {thread for thread in enumerate_threads() if "work" in thread.name} <= before)
     assert record(root)["datasets"]["down"]["state"] == "unreachable"
