@@ -105,7 +105,7 @@ def resume(context, method: str, folder: Path) -> None:
 def checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with safe_open(folder / "checkpoint.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(file.metadata()["progress"])
+        return tensors, json.loads(file.metadata()["state"])
 
 
 def assert_same(one: Path, two: Path) -> None:

@@ -1,36 +1,34 @@
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small import small_config, small_stream
 
 from autods.core.files import locked
+from autods.core.processes import worker_context
 from autods.errors import Busy, UsageError
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import Stream
 from bmc.runs import identity, run
 from bmc.runs.folder import CheckpointError, RunExists, RunMismatch
+from bmc.studies.execute import PRELOADED
 
-CHILD = """
-import sys
-sys.path.insert(0, {tests!r})
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-from small import small_config, small_stream
-from bmc.runs.run import run
-print("ready", flush=True)
-config = small_config({method!r}, experts=2, epochs=6)
-run(small_stream(), {method!r}, config, Path({folder!r}), resume=True)
-"""
+
+def run_in_child(method: str, folder: Path, began: Connection) -> None:
+    torch.set_num_threads(1)
+    stream, config = small_stream(), small_config(method, experts=2, epochs=6)
+    began.send("begins")
+    run.run(stream, method, config, folder, resume=True)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -39,32 +37,46 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in skip}
 
 
-def child(method: str, folder: Path) -> subprocess.Popen[str]:
-    code = CHILD.format(tests=str(Path(__file__).parents[1]), method=method, folder=str(folder))
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
+@pytest.fixture(scope="module")
+def child():
+    """Start a run in a process that a server forks, and return it with what tells its begin."""
+    context = worker_context([*PRELOADED, "pytest"])
+
+    def start(method: str, folder: Path) -> tuple[BaseProcess, Connection]:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=run_in_child, args=(method, folder, theirs))
+        process.start()
+        theirs.close()
+        return process, ours
+
+    return start
+
+
+def ended(process: BaseProcess) -> int | None:
+    process.join(120)
+    return process.exitcode
 
 
 @pytest.mark.parametrize("method", ["bmc", "er"])
-def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(method, tmp_path):
-    assert child(method, tmp_path / "undisturbed").wait(timeout=120) == 0
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(method, child, tmp_path):
+    process, _ = child(method, tmp_path / "undisturbed")
+    assert ended(process) == 0
     timing = json.loads((tmp_path / "undisturbed" / "timing.json").read_text())
     rng, folder = random.Random(0), tmp_path / "killed"
-    first = child(method, folder)
+    process, _ = child(method, folder)
     while not (folder / "checkpoint.safetensors").exists():  # killed after its first group
-        assert first.poll() is None
+        assert process.is_alive()
         time.sleep(0.002)
-    first.kill()
-    assert first.wait() == -signal.SIGKILL
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
     for _ in range(3):
-        process = child(method, folder)
-        assert process.stdout is not None
-        process.stdout.readline()  # imports are done, the run begins
+        process, began = child(method, folder)
+        began.recv()
         time.sleep(rng.uniform(0, timing["seconds"]["total"]))
         process.kill()  # it may have ended by itself
-        process.wait()
-    assert child(method, folder).wait(timeout=120) == 0
+        ended(process)
+    process, _ = child(method, folder)
+    assert ended(process) == 0
     assert tree(folder) == tree(tmp_path / "undisturbed")
 
 
