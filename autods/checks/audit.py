@@ -19,8 +19,9 @@ from autods.checks.audit_scan import Scan, Scanner
 from autods.core.files import hash_file, locked, write_json
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.core.version import __version__
-from autods.index.samples import SPLITS, SampleIndex, load_samples
+from autods.index.samples import SampleIndex, load_samples
 from autods.manifest.schema import Manifest
 
 FORMAT = 1  # of audit.json; a change means that datasets are audited again

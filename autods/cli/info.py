@@ -181,8 +181,8 @@ def _pair(train: int | None, test: int | None) -> str | None:
 
 
 def _here(manifest: Manifest, holding: Holding, root: DataRoot) -> Rows:
+    from autods.core.splits import SPLITS
     from autods.index.counts import count_differences
-    from autods.index.samples import SPLITS
 
     if holding.problem is not None:
         yield "record", holding.problem

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.errors import FeatureMismatch
-from autods.features.shards import CODES, SPLITS, Shard
-from autods.index.samples import SPLITS as NAMES
+from autods.features.shards import CODES, SHARD_SPLITS, Shard
 from autods.index.samples import SampleIndex
 
 # Keys of the provenance; a finished set that differs in one of these is another set.
@@ -65,7 +65,7 @@ def plan_shards(
     """
     plans = []
     members, labels = _members(samples), samples.labels()
-    for split in SPLITS:
+    for split in SHARD_SPLITS:
         chosen = members[split] if all_tasks else members[split] & (labels >= 0)
         rows = np.flatnonzero(chosen).astype(np.int64)
         count = -(-len(rows) // shard_size)
@@ -79,7 +79,7 @@ def plan_shards(
 
 def split_codes(samples: SampleIndex) -> dict[str, npt.NDArray[np.uint8]]:
     """Return protocol to uint8 [N], the `CODES` of all samples, for all protocols but clean."""
-    codes = np.array([0, *(CODES[name] for name in NAMES)], np.uint8)
+    codes = np.array([0, *(CODES[name] for name in SPLITS)], np.uint8)
     return {
         protocol: codes[samples.split_numbers(protocol) + 1]
         for protocol in samples.protocols
@@ -152,7 +152,7 @@ def check_kept(
 def _members(samples: SampleIndex) -> dict[str, npt.NDArray[np.bool_]]:
     """Return shard split to bool [N]: which samples clean puts there, or leaves to others."""
     numbers = samples.split_numbers("clean")
-    members = {name: numbers == number for number, name in enumerate(NAMES)}
+    members = {name: numbers == number for number, name in enumerate(SPLITS)}
     used = np.zeros(len(samples), np.bool_)
     for codes in split_codes(samples).values():
         used |= codes > 0

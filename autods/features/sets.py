@@ -21,7 +21,7 @@ from autods.features.shards import (
     CODES,
     FORMAT,
     SHARD_NAME,
-    SPLITS,
+    SHARD_SPLITS,
     Array,
     Shard,
     ShardInfo,
@@ -158,7 +158,7 @@ def seal_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
 def describe_features(stored: StoredFeatures) -> dict[str, Any]:
     """Return the content of a feature set's ``record.json``, derived from its shards alone."""
     info = stored.info
-    splits = dict.fromkeys(SPLITS, 0)
+    splits = dict.fromkeys(SHARD_SPLITS, 0)
     for shard in stored.shards:
         splits[shard.info.split] += len(shard)
     return {
@@ -184,7 +184,7 @@ def read_all_shards(root: DataRoot, encoder: str, dataset: str) -> StoredFeature
     found = [m for p in sorted(folder.glob("*.h5")) if (m := SHARD_NAME.fullmatch(p.name))]
     if not found:
         raise _missing(root, encoder, dataset)
-    counts: dict[str, set[int]] = {split: set() for split in SPLITS}
+    counts: dict[str, set[int]] = {split: set() for split in SHARD_SPLITS}
     for match in found:
         counts[match[1]].add(int(match[3]))
     for split, sizes in counts.items():
@@ -196,7 +196,7 @@ def read_all_shards(root: DataRoot, encoder: str, dataset: str) -> StoredFeature
                 f"count: {', '.join(sorted(names ^ wanted)[:3] or sorted(names)[:3])}; nothing was "
                 "changed. Run the same extract command again, or move the folder away first."
             )
-    ordered = sorted(found, key=lambda m: (SPLITS.index(m[1]), int(m[2])))
+    ordered = sorted(found, key=lambda m: (SHARD_SPLITS.index(m[1]), int(m[2])))
     shards = tuple(read_shard(folder / match[0]) for match in ordered)
     for shard in shards[1:]:
         check_same_source(shards[0], shard)

@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.files import atomic
+from autods.core.splits import SPLITS
 from autods.errors import StoreError
 
 FORMAT = 2
-SPLITS = ("train", "dev", "test", "extra")  # extra: unused by protocol clean, used by another
-CODES = {"train": 1, "dev": 2, "test": 3}  # membership in ``splits/<protocol>``; 0 is unused
+SHARD_SPLITS = (*SPLITS, "extra")  # extra: unused by protocol clean, used by another
+# Membership in ``splits/<protocol>``; 0 is unused.
+CODES = {split: code for code, split in enumerate(SPLITS, start=1)}
 SHARD_NAME = re.compile(r"(train|dev|test|extra)-(\d{5})-of-(\d{5})\.h5")
 
 Array = npt.NDArray[Any]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autods.core.root import DataRoot
-from autods.index.samples import SPLITS, SampleIndex, load_samples
+from autods.core.splits import SPLITS
+from autods.index.samples import SampleIndex, load_samples
 from autods.manifest.schema import Manifest
 
 NAMED = 5  # classes whose number of images differs

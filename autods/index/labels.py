@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from autods.containers import Container
 from autods.core.patterns import Pattern
+from autods.core.splits import SPLITS
 from autods.errors import LayoutError
 from autods.index.splits import hold_out, hold_out_groups
 from autods.layouts.base import RawSample
@@ -182,7 +183,7 @@ def assign_splits(
     if rule.rule == "official":
         _check_names(protocol, rule, official)
         given = np.array(["" if name is None else name for name in official], dtype=object)
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             splits[np.isin(given, getattr(rule, split)) & labelled] = split
         if rule.grouped:
             tested = np.isin(groups, groups[splits == "test"])

@@ -18,6 +18,7 @@ from autods.containers import Member, MemberReader
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
@@ -27,7 +28,6 @@ from autods.manifest.schema import Manifest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLITS = ("train", "dev", "test")
 ADDRESS = ("container", "member", "offset", "size")
 BATCH = 10_000  # rows made into Python objects at once
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.registry import unknown
+from autods.core.splits import SPLITS
 from autods.errors import UsageError
 from autods.streams.feature_set import FeatureSet
-from autods.streams.stream import SPLITS, Stream, Task
+from autods.streams.stream import Stream, Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autods.core.splits import SPLITS
 from autods.interop.arrays import class_names, feature_sets
 from autods.interop.torch_data import TaskDataset
-from autods.streams.stream import SPLITS, Stream
+from autods.streams.stream import Stream
 
 
 def benchmark(stream: Stream, splits: Sequence[str] | None = None) -> Any:

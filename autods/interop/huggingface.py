@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from autods.core.registry import unknown
+from autods.core.splits import SPLITS
 from autods.interop.arrays import feature_set
 from autods.interop.export_formats import column_types, fixed_rows, quiet_datasets
-from autods.streams.stream import SPLITS, Stream, Task
+from autods.streams.stream import Stream, Task
 
 NUMBERINGS = ("stream", "task")
 

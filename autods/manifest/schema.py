@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from autods.containers.array_specs import ArrayFormat
 from autods.core.patterns import Pattern
 from autods.core.registry import unknown
+from autods.core.splits import SPLITS
 from autods.core.strict import Strict
 from autods.layouts import AnyLayout
 from autods.manifest.sources import Acceptance, FileEntry, Mirror, Release
@@ -148,7 +149,7 @@ class SplitRule(Strict):
     @model_validator(mode="after")
     def _one_split_per_name(self) -> SplitRule:
         of: dict[str, str] = {}
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             for name in getattr(self, split) if self.rule == "official" else []:
                 if of.setdefault(name, split) != split:
                     raise ValueError(f"official split '{name}' is given to {of[name]} and {split}")

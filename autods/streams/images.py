@@ -17,10 +17,11 @@ import numpy.typing as npt
 from autods.containers import MemberReader
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.encode.plan import digest_samples
 from autods.errors import FeatureMismatch, ImagesMissing
 from autods.features.sets import StoredFeatures
-from autods.index.samples import ADDRESS, SPLITS, SampleIndex, load_samples
+from autods.index.samples import ADDRESS, SampleIndex, load_samples
 from autods.streams.image_set import ImageFiles, ImageSet, Rows, Transform
 
 if TYPE_CHECKING:

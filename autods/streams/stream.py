@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.registry import unknown
+from autods.core.splits import SPLITS
 from autods.errors import FeaturesMissing, ImagesMissing, UsageError
 from autods.streams.feature_set import FeatureSet
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from autods.streams.images import ImageSet
 
 SCENARIOS = ("class-il", "task-il")
-SPLITS = ("train", "dev", "test")
 SYNTHETIC = ("scale", "seed", "classes", "per_class", "dim")  # what sizes a generated stream
 SHOWN = 3  # tasks at the start and at the end of a stream that is printed
 ROWS = 20  # tasks in the table of a notebook; of more, the first and the last are shown

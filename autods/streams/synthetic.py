@@ -13,18 +13,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import UsageError
 from autods.manifest.stream import StreamItem
 from autods.streams.feature_set import StoredFeatureSet
 from autods.streams.resolve import Request, check_names
 from autods.streams.stream import Stream, Task
-from autods.streams.synthetic_features import (
-    DEFAULT_SCALE,
-    SPLITS,
-    SyntheticFeatures,
-    published_shape,
-)
+from autods.streams.synthetic_features import DEFAULT_SCALE, SyntheticFeatures, published_shape
 from autods.streams.tasks import Order, ordered
 
 

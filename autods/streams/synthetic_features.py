@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from autods.core.splits import SPLITS
 from autods.manifest.catalogue import load
 from autods.manifest.files import shipped_manifests
 
@@ -27,7 +28,6 @@ TRAIN_PER_TASK, TEST_PER_TASK = 100, 30  # at least; train counts dev
 DEV_SHARE = 0.1  # of train, and at least one sample per class
 TEST_SHARE = 0.25  # of train, where every class is given the same number of samples
 RAW_LENGTH = 10.0  # factor on rows that are not normalised: raw CLIP rows are about 10 long
-SPLITS = ("train", "dev", "test")
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

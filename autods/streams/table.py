@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.errors import IndexMissing, UsageError
 from autods.features.sets import list_features
 from autods.index.samples import load_samples
 from autods.manifest.schema import Manifest, StreamItem, StreamSpec
 from autods.streams.resolve import Request
 from autods.streams.source import open_source
-from autods.streams.stream import SPLITS, Stream
+from autods.streams.stream import Stream
 from autods.streams.synthetic import generate
 from autods.streams.tasks import LabelSet, Piece, plan_tasks, shown_name
 

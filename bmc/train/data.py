@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autods.core.splits import SPLITS
 from autods.errors import FeaturesMissing, UsageError
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import ClassEmbeddingSource, Stream
@@ -90,7 +91,7 @@ def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
     The tasks of a split lie side by side in one table, so that `joined` need not copy them. On
     CUDA, features that do not fit stay on the host; `take` brings the rows that are needed.
     """
-    splits = [[getattr(task, name) for task in stream.tasks] for name in ("train", "dev", "test")]
+    splits = [[getattr(task, name) for task in stream.tasks] for name in SPLITS]
     rows = sum(len(part) for parts in splits for part in parts)
     place = place_for(2 * stream.dim * rows, device)  # float16
     train, dev, test = (_side_by_side(parts, place, device) for parts in splits)

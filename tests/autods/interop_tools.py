@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.interop.imports.from_files import import_npz_folder
 from autods.streams.open import open_stream
-from autods.streams.stream import SPLITS, Stream
+from autods.streams.stream import Stream
 
 ENCODER = "tiny.a"
 SIZES = {"birds": 5, "cats": 3, "frogs": 11}

@@ -16,7 +16,6 @@ from autods.manifest.schema import NAME
 
 Array = npt.NDArray[Any]
 
-SPLITS = ("train", "dev", "test")
 USUAL = {
     "train": 0, "training": 0, "dev": 1, "val": 1, "valid": 1, "validation": 1,
     "test": 2, "testing": 2,

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from autods.core.files import hash_file, locked
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.errors import FeatureMismatch
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.splits import hold_out
 from autods.interop.imports import Table, find_sources, reader_of
-from autods.interop.imports.base import SPLITS, wrong
+from autods.interop.imports.base import wrong
 from autods.interop.imports.common import (
     LARGEST,
     ImportOutcome,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from autods.core.splits import SPLITS
 from autods.errors import ContainerError
-from autods.interop.imports.base import READERS, SPLITS, Array, Reader, Table, wrong
+from autods.interop.imports.base import READERS, Array, Reader, Table, wrong
 from autods.interop.imports.common import LARGEST
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from autods.core.splits import SPLITS
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
     READERS,
     ROWS,
-    SPLITS,
     Array,
     Reader,
     Table,

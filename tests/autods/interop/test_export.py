@@ -17,6 +17,7 @@ from encode_tools import make_dataset, many, tiny_encoder
 from autods.cli.app import main
 from autods.core.files import hash_tree, locked
 from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
 from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
 from autods.features.sets import StoredFeatures, open_features, seal_features
@@ -27,7 +28,6 @@ from autods.interop.imports.from_files import import_npz_folder
 from autods.streams.open import open_stream
 
 ENCODER = "tiny.a"
-SPLITS = ("train", "dev", "test")
 SIZES = {"train": 40, "dev": 6, "test": 12}
 NAMES = {"kind": ["cat", "dog", "Prairie dog"], "fur": ["long", "short"]}
 

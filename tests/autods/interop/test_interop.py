@@ -14,12 +14,13 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from torch.utils.data import DataLoader
 
+from autods.core.splits import SPLITS
 from autods.errors import ImagesMissing, UnknownName, UsageError
 from autods.interop.arrays import arrays, class_names
 from autods.interop.huggingface import dataset_dict, label_names
 from autods.interop.scikit import accuracies, learn_stream, task_batches
 from autods.interop.torch_data import TaskDataset, loader, task_datasets
-from autods.streams.stream import SCENARIOS, SPLITS, Stream
+from autods.streams.stream import SCENARIOS, Stream
 from autods.streams.synthetic import synthetic_stream
 
 

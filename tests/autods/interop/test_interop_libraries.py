@@ -17,11 +17,12 @@ from interop_tools import make_root, names_by_label, open_mixed
 from torch import nn
 from torch.utils.data import DataLoader
 
+from autods.core.splits import SPLITS
 from autods.errors import UsageError
 from autods.interop.avalanche import benchmark
 from autods.interop.continuum import scenario
 from autods.streams.feature_set import FeatureSet
-from autods.streams.stream import SCENARIOS, SPLITS, Stream
+from autods.streams.stream import SCENARIOS, Stream
 from autods.streams.synthetic import synthetic_stream
 
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autods.core.splits import SPLITS
 from autods.errors import AutodsError, UnknownName, UsageError
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
-from autods.streams.synthetic_features import BLOCK, SPLITS, SyntheticFeatures, published_shape
+from autods.streams.synthetic_features import BLOCK, SyntheticFeatures, published_shape
 
 FACTS = Path(__file__).resolve().parents[3].parent / "shared" / "facts"
 
