@@ -316,9 +316,9 @@ def load(
     FeaturesMissing, FeatureMismatch, StoreError
         When features are absent, of another manifest, or damaged.
     """
+    from autods.core.splits import SPLITS
     from autods.manifest.stream import StreamItem, StreamSpec
     from autods.streams.open import open_stream
-    from autods.streams.stream import SPLITS
 
     if split is not None and split not in SPLITS:
         raise unknown("split", split, SPLITS)

@@ -132,12 +132,11 @@ def import_files(
 ) -> None:
     """Take files that came by hand as archives of a dataset, once their checksums agree."""
     from autods.core.progress import console_progress
-    from autods.fetch import missing_files
-    from autods.fetch.by_hand import import_files as hand_over
+    from autods.fetch import by_hand, missing_files
 
     data_root = open_root(root)
     manifest = open_catalogue(manifests).dataset(name)
-    done = hand_over(manifest, data_root, files, console_progress())
+    done = by_hand.import_files(manifest, data_root, files, console_progress())
     missing = missing_files(manifest, data_root)
     if json:
         rows = [{"file": file, "action": action} for file, action in done]

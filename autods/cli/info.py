@@ -176,8 +176,8 @@ def _expected(expected: Expected) -> Rows:
 
 
 def _pair(train: int | None, test: int | None) -> str | None:
-    parts = [("train", train), ("test", test)]
-    return ", ".join(f"{name} {n:,}" for name, n in parts if n is not None) or None
+    counts = [("train", train), ("test", test)]
+    return ", ".join(f"{name} {n:,}" for name, n in counts if n is not None) or None
 
 
 def _here(manifest: Manifest, holding: Holding, root: DataRoot) -> Rows:

@@ -83,8 +83,8 @@ def plain_name(archive: Path, name: str) -> str | None:
             f"{archive}: member '{readable}'", "a name in UTF-8", "other bytes", step=step
         )
     name = name.removeprefix("./")
-    parts = name.split("/")
-    return None if "__MACOSX" in parts or parts[-1] == ".DS_Store" else name
+    names = name.split("/")
+    return None if "__MACOSX" in names or names[-1] == ".DS_Store" else name
 
 
 def printable(name: str) -> str:

@@ -126,13 +126,13 @@ def _write_sorted(
     members: Unpacked, crcs: Mapping[str, int], shown: Path, target: Path, progress: Progress
 ) -> None:
     """Write members as a tar: first all into one nameless file, as they come, then sorted."""
-    places: dict[str, tuple[int, int]] = {}
+    byte_ranges: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryFile(dir=target.parent) as bag:
         for raw, size, stream in members:
             name = plain_name(shown, raw)
             if name is None:
                 continue
-            places[name] = start, _ = bag.tell(), size
+            byte_ranges[name] = start, _ = bag.tell(), size
             crc = 0
             while block := stream.read(min(BLOCK, start + size - bag.tell())):
                 bag.write(block)
@@ -140,11 +140,11 @@ def _write_sorted(
                 progress.advance(len(block))
             if bag.tell() != start + size or crcs.get(raw, crc) != crc:
                 raise ToolFailed(f"'{name}' came out incomplete or with a wrong CRC")
-        if not places:
+        if not byte_ranges:
             raise ToolFailed("it holds no files")
         with target.open("wb") as handle:
             writer = TarWriter(handle)
-            for name, (start, size) in sorted(places.items()):
+            for name, (start, size) in sorted(byte_ranges.items()):
                 bag.seek(start)
                 writer.copy(name, bag, size)
             writer.close()

@@ -66,8 +66,8 @@ def location_path(
 
 def inner_archives(name: str) -> list[str]:
     """Return what may be the inner archive in a member's name: a folder may end in ``!``."""
-    parts = name.split(NESTED)
-    return [NESTED.join(parts[:count]) for count in range(1, len(parts))]
+    names = name.split(NESTED)
+    return [NESTED.join(names[:count]) for count in range(1, len(names))]
 
 
 class Slice(io.RawIOBase):

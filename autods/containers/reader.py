@@ -181,14 +181,14 @@ class MemberReader:
 
 
 def _exactly(descriptor: int, offset: int, size: int) -> bytes:
-    parts = []
+    blocks = []
     while size:
-        part = os.pread(descriptor, size, offset)
-        if not part:
+        block = os.pread(descriptor, size, offset)
+        if not block:
             raise EOFError(f"the file ends before byte {offset + size}")
-        parts.append(part)
-        offset, size = offset + len(part), size - len(part)
-    return b"".join(parts) if len(parts) != 1 else parts[0]
+        blocks.append(block)
+        offset, size = offset + len(block), size - len(block)
+    return b"".join(blocks) if len(blocks) != 1 else blocks[0]
 
 
 def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:

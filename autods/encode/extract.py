@@ -28,7 +28,7 @@ from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine
 from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
 from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
-from autods.encode.timings import Processes, Stages
+from autods.encode.timings import Processes, Timings
 from autods.errors import TooManyUnreadable, UsageError
 from autods.features.sets import seal_features
 from autods.features.shards import Shard, read_shard
@@ -55,7 +55,7 @@ class ExtractOutcome:
         Shards made by this run, and shards found finished.
     seconds
         Wall time of this run.
-    stages
+    timings
         Where the time of this run went.
     processes
         How many processes worked at once.
@@ -68,21 +68,21 @@ class ExtractOutcome:
     written: int
     kept: int
     seconds: float
-    stages: Stages
+    timings: Timings
     processes: Processes
 
     @property
     def bottleneck(self) -> str:
         """Which stage held up the others, in one sentence; empty if nothing was read."""
-        if not self.stages.images:
+        if not self.timings.images:
             return ""
-        return self.stages.bottleneck(self.processes, usable_cores())
+        return self.timings.bottleneck(self.processes, usable_cores())
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON."""
         described = {**asdict(self), "seconds": round(self.seconds, 3)}
-        stages = self.stages.record(self.processes)
-        return {**described, "stages": stages, "bottleneck": self.bottleneck}
+        timings = self.timings.record(self.processes)
+        return {**described, "stages": timings, "bottleneck": self.bottleneck}
 
 
 def extract_dataset(
@@ -168,7 +168,7 @@ def extract_dataset(
         written=len(todo),
         kept=len(found),
         seconds=time.monotonic() - began,
-        stages=tally.stages,
+        timings=tally.timings,
         processes=tally.processes,
     )
     _tell(outcome, progress)
@@ -194,8 +194,8 @@ class _Tally:
     ) -> None:
         self.jobs, self.encoder, self.processes = jobs, encoder, processes
         self.progress = progress
-        self.stages = Stages()  # of finished shards
-        self._shown = Stages()  # of everything told so far
+        self.timings = Timings()  # of finished shards
+        self._shown = Timings()  # of everything told so far
         self._kept = len(found)
         self._unreadable = list(_unreadable(found.values()))
         self._total = jobs.images + sum(s.info.stop - s.info.start for s in found.values())
@@ -211,7 +211,7 @@ class _Tally:
         try:
             with closing(engine(self.jobs, self.batch)) as made:
                 for report in made:
-                    self.stages += report.stages
+                    self.timings += report.timings
         finally:
             self.progress.finish()
 
@@ -219,7 +219,7 @@ class _Tally:
         """Add the report on one batch."""
         self._unreadable += report.skipped
         _check_unreadable(self.jobs.samples.dataset, self._unreadable, self._total)
-        self._shown += report.stages
+        self._shown += report.timings
         self.progress.detail(self._shown.line(self.processes))
         self.progress.advance(report.images)
 
@@ -294,8 +294,8 @@ def _check_unreadable(dataset: str, unreadable: Sequence[Unreadable], total: int
 
 def _tell(outcome: ExtractOutcome, progress: Progress) -> None:
     """Say where the time went, and what came of it."""
-    name, read = outcome.dataset, outcome.stages.images
-    if rates := outcome.stages.rates(outcome.processes):
+    name, read = outcome.dataset, outcome.timings.images
+    if rates := outcome.timings.rates(outcome.processes):
         alone = ", ".join(f"{stage} {rate:,.0f}" for stage, rate in rates.items())
         progress.note(f"{name}: each stage alone: {alone} images/s; {outcome.bottleneck}")
     skipped = f", {len(outcome.unreadable):,} unreadable" if outcome.unreadable else ""

@@ -17,7 +17,7 @@ from autods.containers.locations import SHIFT, Location, inner_archives
 from autods.containers.reader import Address
 from autods.core.root import DataRoot
 from autods.encode.plan import ShardPlan
-from autods.encode.timings import Processes, Stages
+from autods.encode.timings import Processes, Timings
 from autods.features.shards import ShardInfo
 from autods.index.samples import ADDRESS, SampleIndex
 
@@ -95,13 +95,13 @@ class BatchReport:
         Images of the batch, unreadable ones included.
     skipped
         Sample, path and reason of the unreadable ones.
-    stages
+    timings
         Time since the last report.
     """
 
     images: int
     skipped: tuple[Unreadable, ...]
-    stages: Stages
+    timings: Timings
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,18 @@ class ShardReport:
         Rows of the shard.
     skipped
         Sample, path and reason of its unreadable images, by sample.
-    stages
+    timings
         Time of all its batches and of writing it.
     """
 
     path: Path
     images: int
     skipped: tuple[Unreadable, ...]
-    stages: Stages
+    timings: Timings
 
     def as_batch(self) -> BatchReport:
         """Return the report on all its images at once, for engines that report whole shards."""
-        return BatchReport(self.images + len(self.skipped), self.skipped, self.stages)
+        return BatchReport(self.images + len(self.skipped), self.skipped, self.timings)
 
 
 Report = Callable[[BatchReport], None]

@@ -25,7 +25,7 @@ class Processes:
 
 
 @dataclass(frozen=True)
-class Stages:
+class Timings:
     """Images and seconds of work, by stage; what ran side by side is summed.
 
     Attributes
@@ -55,10 +55,10 @@ class Stages:
     write: float = 0.0
     stall: float = 0.0
 
-    def __add__(self, other: Stages) -> Stages:
+    def __add__(self, other: Timings) -> Timings:
         """Return the sums, stage by stage."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return Stages(*(one + two for one, two in pairs))
+        return Timings(*(one + two for one, two in pairs))
 
     @property
     def waited(self) -> float:

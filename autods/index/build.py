@@ -58,7 +58,7 @@ def opened(
             container.close()
 
 
-def collect(
+def read_samples(
     manifest: Manifest, containers: Mapping[str, Container], progress: Progress
 ) -> list[RawSample]:
     """Run the layout; return every image once, sorted by ``<file>/<member>``.

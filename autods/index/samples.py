@@ -22,7 +22,7 @@ from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
-from autods.index.build import FORMAT, KEY, collect, opened, sample_table
+from autods.index.build import FORMAT, KEY, opened, read_samples, sample_table
 from autods.manifest.schema import Manifest
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _build(manifest: Manifest, root: DataRoot, progress: Progress) -> dict[str, 
     import pyarrow.parquet as pq
 
     with opened(manifest, root, progress) as containers:
-        table = sample_table(manifest, collect(manifest, containers, progress), containers)
+        table = sample_table(manifest, read_samples(manifest, containers, progress), containers)
     target = root.samples(manifest.name)
     with atomic(target) as temporary:
         pq.write_table(table, temporary, compression="zstd")

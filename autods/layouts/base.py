@@ -83,17 +83,17 @@ class Layout(Strict):
 class Labels(Mapping[str, str]):
     """Task name to label key; of 40 labels it takes a fifth of the memory of a dict."""
 
-    __slots__ = ("_keys", "_places")
+    __slots__ = ("_columns", "_keys")
 
-    def __init__(self, places: dict[str, int], keys: tuple[str, ...]) -> None:
-        self._places = places  # of each task in keys; shared by all samples
+    def __init__(self, columns: dict[str, int], keys: tuple[str, ...]) -> None:
+        self._columns = columns  # of each task in keys; shared by all samples
         self._keys = keys
 
     def __getitem__(self, task: str) -> str:
-        return self._keys[self._places[task]]
+        return self._keys[self._columns[task]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._columns)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -109,7 +109,7 @@ class Shared:
     """
 
     def __init__(self, tasks: Iterable[str]) -> None:
-        self._places = {task: place for place, task in enumerate(tasks)}
+        self._columns = {task: column for column, task in enumerate(tasks)}
         self._labels: dict[tuple[str, ...], Labels] = {}
 
     def __call__(self, keys: Iterable[str]) -> Labels:
@@ -117,7 +117,7 @@ class Shared:
         labels = tuple(keys)
         if (found := self._labels.get(labels)) is None:
             labels = tuple(map(intern, labels))
-            found = self._labels[labels] = Labels(self._places, labels)
+            found = self._labels[labels] = Labels(self._columns, labels)
         return found
 
 

@@ -90,11 +90,11 @@ class Catalogue:
             return load(Path(name), StreamSpec)
         if name in self._streams:
             return load(self._streams[name], StreamSpec)
-        parts = [part for part in name.split(",") if part]
-        if len(parts) > 1 or name in self._datasets:
-            for part in parts:
-                self.path(part)
-            items = [StreamItem(dataset=part) for part in parts]
+        names = [part for part in name.split(",") if part]
+        if len(names) > 1 or name in self._datasets:
+            for dataset in names:
+                self.path(dataset)
+            items = [StreamItem(dataset=dataset) for dataset in names]
             return StreamSpec(name=name, title=f"Datasets {name}", datasets=items)
         raise unknown("stream", name, [*self._streams, *self._datasets, "synthetic"])
 

@@ -135,7 +135,7 @@ def compare(
         ),
         "hours for 7.5 million": round(STREAM / by["extract"] / 3600, 1),
         "bottleneck": told["extract"].bottleneck,
-        "start": round(told["extract"].stages.start, 2),
+        "start": round(told["extract"].timings.start, 2),
         "workers": workers,
         "threads": torch.get_num_threads(),
     }
@@ -198,7 +198,7 @@ def decoding(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             outcome = extract(root, manifest, encoder, options.workers, how)
             shards = open_features(root, encoder.name, manifest.name).shards
             features[how] = np.concatenate([s.features for s in shards]).astype(np.float64)
-            rates[how] = outcome.stages.rates(outcome.processes)["decode"]
+            rates[how] = outcome.timings.rates(outcome.processes)["decode"]
         for how in ways[1:]:
             found = cosines(features["reference"], features[how])
             rows.append({"images": name, "decoding": how, **spread(found), "decode/s": {

@@ -34,7 +34,7 @@ from autods.encode.jobs import (
 from autods.encode.jpegs import check_jpegs
 from autods.encode.loader import Decoded, Decoder, decoded_batches
 from autods.encode.preprocessing import cut
-from autods.encode.timings import Processes, Stages
+from autods.encode.timings import Processes, Timings
 from autods.errors import FeatureMismatch
 from autods.features.shards import ShardData, write_shard
 
@@ -152,7 +152,7 @@ def _in_order(
         skipped = shard.add(batch)
         clock.lap("encode")
         told = replace(clock.taken(), images=batch.count, read=batch.read, decode=batch.decode)
-        shard.stages += told
+        shard.timings += told
         report(BatchReport(batch.count, skipped, told))
         clock.restart()
         if written and (shard.is_whole or written.done()):
@@ -180,10 +180,10 @@ class _Clock:
         self.restart()
         self._taken[stage] += self._since - before
 
-    def taken(self) -> Stages:
+    def taken(self) -> Timings:
         """Return what was counted, and begin anew."""
         taken, self._taken = self._taken, defaultdict(float)
-        return Stages(0, **taken)
+        return Timings(0, **taken)
 
     def restart(self) -> None:
         """Leave out the time since the last look."""
@@ -194,7 +194,7 @@ class _Shard:
     """One shard as its batches come in: n rows by position, of which those seen are filled."""
 
     def __init__(self, job: ShardJob, inputs: Inputs) -> None:
-        self.stages = Stages()
+        self.timings = Timings()
         self._job, self._inputs = job, inputs
         self._batches, self._seen = job.batches(), 0
         self._features = np.empty((len(job), inputs.encoder.dim), np.float16)
@@ -235,8 +235,8 @@ class _Shard:
         own = job.path.with_name(f"{job.path.name}.{platform.node()}-{os.getpid()}")
         write_shard(own, data, replace(job.info, unreadable=skipped))
         own.replace(job.path)
-        stages = replace(self.stages, write=time.perf_counter() - began)
-        return ShardReport(job.path, len(data), tuple(skipped), stages)
+        timings = replace(self.timings, write=time.perf_counter() - began)
+        return ShardReport(job.path, len(data), tuple(skipped), timings)
 
 
 def _some(data: ShardData, chosen: npt.NDArray[np.bool_]) -> ShardData:

@@ -24,7 +24,7 @@ PATIENCE = 6  # looks without any worker until that is told
 
 
 @dataclass(frozen=True)
-class Layout:
+class CrewPlan:
     """The workers of a cluster.
 
     Attributes
@@ -81,12 +81,12 @@ class Crew:
     def __init__(
         self,
         ray: Any,
-        layout: Layout,
+        plan: CrewPlan,
         factory: Factory,
         driver: Machine,
         note: Callable[[str], None],
     ) -> None:
-        self._ray, self._layout, self._factory = ray, layout, factory
+        self._ray, self._plan, self._factory = ray, plan, factory
         self._driver, self._note = driver, note
         self._loading: dict[Any, _Member] = {}  # by the reference to come
         self._idle: deque[_Member] = deque()
@@ -123,22 +123,22 @@ class Crew:
 
     def _chunk(self, left: int) -> int:
         """Return how many shards to give at once: few at the end, so that all end together."""
-        if self._layout.device == "cpu":
+        if self._plan.device == "cpu":
             return 1
-        return max(1, min(CHUNK, left // (2 * self._layout.workers)))
+        return max(1, min(CHUNK, left // (2 * self._plan.workers)))
 
     def _fill_up(self) -> None:
-        layout = self._layout
+        plan = self._plan
         worker = self._ray.remote(Worker).options(
-            num_cpus=layout.cores,
-            num_gpus=1 if layout.device == "cuda" else 0,
+            num_cpus=plan.cores,
+            num_gpus=1 if plan.device == "cuda" else 0,
             scheduling_strategy="SPREAD",
         )
         there = len(self._loading) + len(self._idle) + len(self._busy)
-        for _ in range(layout.workers - there):
+        for _ in range(plan.workers - there):
             handle = worker.remote()
             ready = handle.prepare.remote(
-                self._factory, layout.device, layout.cores, layout.decoders, self._driver
+                self._factory, plan.device, plan.cores, plan.decoders, self._driver
             )
             self._loading[ready] = _Member(handle)
 

@@ -15,7 +15,7 @@ from autods.core.progress import Progress
 from autods.core.ray_cluster import connect, import_ray
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.devices import Factory
-from autods.encode.engines.ray_crew import Crew, Layout
+from autods.encode.engines.ray_crew import Crew, CrewPlan
 from autods.encode.engines.ray_worker import Machine, shared_token
 from autods.encode.jobs import Engine, Jobs, Report, ShardReport
 from autods.encode.timings import Processes
@@ -37,7 +37,7 @@ class RayEngine:
         that of the environment variable ``RAY_ADDRESS``, else a cluster of this machine
         alone, which ends with `close`.
     workers
-        On the CPU, the number of workers (`Layout`); on GPUs, the processes that decode for
+        On the CPU, the number of workers (`CrewPlan`); on GPUs, the processes that decode for
         each. ``None``: as many as the cluster has cores.
     device
         ``cpu``, ``cuda``, or ``auto``: GPUs if the cluster has any.
@@ -71,12 +71,12 @@ class RayEngine:
         ClusterError
             When the cluster cannot be reached.
         """
-        return self._connected().layout.device
+        return self._connected().plan.device
 
     def processes(self, images: int) -> Processes:
         """Return how many processes work at once, over all machines; errors as of `device`."""
-        layout = self._connected().layout
-        return Processes(layout.workers * layout.decoders, layout.workers)
+        plan = self._connected().plan
+        return Processes(plan.workers * plan.decoders, plan.workers)
 
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards of a dataset; yield a report for each, in any order.
@@ -119,10 +119,10 @@ class RayEngine:
 
     def _described(self, ray: Any, ours: bool) -> _Cluster:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        layout = plan_layout(nodes, self._device, self._workers)
-        self._note(f"Ray: {layout.describe()} on {len(nodes)} machine(s)")
-        crew = Crew(ray, layout, self._factory, Machine.here(layout.device), self._note)
-        return _Cluster(ray, ours, layout, crew)
+        plan = plan_crew(nodes, self._device, self._workers)
+        self._note(f"Ray: {plan.describe()} on {len(nodes)} machine(s)")
+        crew = Crew(ray, plan, self._factory, Machine.here(plan.device), self._note)
+        return _Cluster(ray, ours, plan, crew)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Cluster:
 
     ray: Any
     ours: bool
-    layout: Layout
+    plan: CrewPlan
     crew: Crew
 
 
@@ -159,7 +159,7 @@ def cluster_engine(
     return replace(encoder, provenance=provenance), engine  # type: ignore[type-var]
 
 
-def plan_layout(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> Layout:
+def plan_crew(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> CrewPlan:
     """Choose the workers of a cluster.
 
     On GPUs there is one for each, and the cores of its machine are shared among those that
@@ -194,10 +194,10 @@ def plan_layout(nodes: Sequence[Mapping[str, float]], device: str, workers: int 
         cores = min(int(node.get("CPU", 0) // node["GPU"]) for node in gpus)
         decoders = min(MOST, max(1, cores)) if workers is None else workers
         count = sum(int(node["GPU"]) for node in gpus)
-        return Layout("cuda", count, min(cores, max(1, decoders)), decoders)
+        return CrewPlan("cuda", count, min(cores, max(1, decoders)), decoders)
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     count = min(workers or sum(cpus), sum(cpus))
     each = 1
     while count and sum(cpu // (each + 1) for cpu in cpus) >= count:
         each += 1
-    return Layout("cpu", max(1, count), each, 0)
+    return CrewPlan("cpu", max(1, count), each, 0)

@@ -200,10 +200,10 @@ def _official_splits(folder: Path) -> dict[str, list[str]]:
 
 
 def _check_classes(folder: Path, splits: dict[str, list[str]]) -> None:
-    places = [folder / name for names in splits.values() for name in names] or [folder]
-    for place in places:
-        for name in _folders(place):
-            if any(is_image(path.name) for path in (place / name).rglob("*")):
+    parents = [folder / name for names in splits.values() for name in names] or [folder]
+    for parent in parents:
+        for name in _folders(parent):
+            if any(is_image(path.name) for path in (parent / name).rglob("*")):
                 return
     raise LayoutError(
         f"{folder}: expected images in class folders (<class>/image.jpg or "

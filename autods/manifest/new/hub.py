@@ -40,7 +40,7 @@ LABELS = ("label", "labels", "class", "fine_label")  # taken first, of several
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Parquet:
     """One Parquet file of the repository."""
 
     path: str
@@ -88,18 +88,18 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
         raise UsageError(
             f"--hf {identifier}: expected owner/dataset or owner/dataset:configuration; {NOTHING}."
         )
-    revision, parts, licence = _listed(repository)
-    parts = _of_config(repository, parts, wanted)
-    columns = _columns(repository, revision, parts[0])
-    splits = list(dict.fromkeys(part.split for part in parts))
+    revision, parquets, licence = _listed(repository)
+    parquets = _of_config(repository, parquets, wanted)
+    columns = _columns(repository, revision, parquets[0])
+    splits = list(dict.fromkeys(parquet.split for parquet in parquets))
     files = [
         {
-            "name": f"{part.split}-{number:05d}.parquet",
-            "checksum": f"sha256:{part.sha256}",
-            "size": part.size,
-            "mirrors": [{"kind": "huggingface", "url": f"{repository}@{revision}:{part.path}"}],
+            "name": f"{parquet.split}-{number:05d}.parquet",
+            "checksum": f"sha256:{parquet.sha256}",
+            "size": parquet.size,
+            "mirrors": [{"kind": "huggingface", "url": f"{repository}@{revision}:{parquet.path}"}],
         }
-        for number, part in enumerate(parts)
+        for number, parquet in enumerate(parquets)
     ]
     keys = {} if columns.names is None else {"keys": "index"}
     write_manifest(
@@ -111,8 +111,8 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
         layout={
             "family": "parquet",
             "parts": [
-                {"file": file["name"], "split": part.split}
-                for file, part in zip(files, parts, strict=True)
+                {"file": file["name"], "split": parquet.split}
+                for file, parquet in zip(files, parquets, strict=True)
             ],
             "image": columns.image,
             "labels": {"class": columns.label},
@@ -123,8 +123,8 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
     classes = (
         "" if columns.names is None else f", {counted(len(columns.names), 'class', 'classes')}"
     )
-    size = sum(part.size for part in parts)
-    found = f"{counted(len(parts), 'file')} of {', '.join(splits)}{classes}, {size:,} bytes."
+    size = sum(parquet.size for parquet in parquets)
+    found = f"{counted(len(parquets), 'file')} of {', '.join(splits)}{classes}, {size:,} bytes."
     return target, [found, *next_steps(target)]
 
 
@@ -158,7 +158,7 @@ def _asking(repository: str) -> Iterator[None]:
         ) from None
 
 
-def _listed(repository: str) -> tuple[str, list[_Part], str | None]:
+def _listed(repository: str) -> tuple[str, list[_Parquet], str | None]:
     """Return revision, Parquet files and licence, of the dataset or the Hub's Parquet copy."""
     from huggingface_hub import HfApi, errors
 
@@ -166,23 +166,23 @@ def _listed(repository: str) -> tuple[str, list[_Part], str | None]:
     with _asking(repository):
         info = api.dataset_info(repository, files_metadata=True)
         licence = getattr(info.card_data, "license", None)
-        parts = _parts(info.siblings or [])
-        if not parts:
+        parquets = _parquet_files(info.siblings or [])
+        if not parquets:
             try:
                 info = api.dataset_info(repository, revision=CONVERTED, files_metadata=True)
-                parts = _parts(info.siblings or [])
+                parquets = _parquet_files(info.siblings or [])
             except errors.RevisionNotFoundError:
-                parts = []
-    if not parts:
+                parquets = []
+    if not parquets:
         raise LayoutError(
             f"--hf {repository}: expected Parquet files called train..., test..., or a copy of the "
             f"Hub's own in Parquet, found none; {NOTHING}. Download its files and use --folder or "
             "--csv."
         )
-    return str(info.sha), parts, licence if isinstance(licence, str) else None
+    return str(info.sha), parquets, licence if isinstance(licence, str) else None
 
 
-def _parts(siblings: list[RepoSibling]) -> list[_Part]:
+def _parquet_files(siblings: list[RepoSibling]) -> list[_Parquet]:
     found = []
     for sibling in siblings:
         match = SPLIT.search(sibling.rfilename)
@@ -190,14 +190,14 @@ def _parts(siblings: list[RepoSibling]) -> list[_Part]:
             folder = sibling.rfilename[: match.start()]
             config = "" if folder in ("", "data") else folder.split("/")[0]
             size = int(sibling.lfs.size)
-            found.append(_Part(sibling.rfilename, config, match[1], sibling.lfs.sha256, size))
+            found.append(_Parquet(sibling.rfilename, config, match[1], sibling.lfs.sha256, size))
     order = ("train", *DEV, "test")
-    return sorted(found, key=lambda part: (part.config, order.index(part.split), part.path))
+    return sorted(found, key=lambda file: (file.config, order.index(file.split), file.path))
 
 
-def _of_config(repository: str, parts: list[_Part], wanted: str) -> list[_Part]:
+def _of_config(repository: str, parquets: list[_Parquet], wanted: str) -> list[_Parquet]:
     """Return the files of the configuration that is meant."""
-    known = list(dict.fromkeys(part.config for part in parts))
+    known = list(dict.fromkeys(parquet.config for parquet in parquets))
     chosen = wanted or ("default" if "default" in known else known[0])
     if wanted and wanted not in known:
         raise unknown(f"configuration of {repository}", wanted, filter(None, known))
@@ -206,12 +206,12 @@ def _of_config(repository: str, parts: list[_Part], wanted: str) -> list[_Part]:
             f"--hf {repository}: it has several configurations; {NOTHING}. Name one: "
             f"--hf {repository}:{next(filter(None, known))}; known: {', '.join(known)}."
         )
-    return [part for part in parts if part.config == chosen]
+    return [parquet for parquet in parquets if parquet.config == chosen]
 
 
-def _columns(repository: str, revision: str, part: _Part) -> _Columns:
+def _columns(repository: str, revision: str, parquet: _Parquet) -> _Columns:
     """Return which columns hold images and labels, by the end of one file."""
-    schema = _schema(repository, revision, part)
+    schema = _schema(repository, revision, parquet)
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -232,7 +232,7 @@ def _columns(repository: str, revision: str, part: _Part) -> _Columns:
     return _Columns(image, label, named.get(label))
 
 
-def _schema(repository: str, revision: str, part: _Part) -> Any:
+def _schema(repository: str, revision: str, parquet: _Parquet) -> Any:
     """Read the Arrow schema from the last bytes of a file, without the rest."""
     import httpx
     import pyarrow as pa
@@ -240,10 +240,10 @@ def _schema(repository: str, revision: str, part: _Part) -> Any:
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(
-        repository, part.path, repo_type="dataset", revision=revision, endpoint=_endpoint()
+        repository, parquet.path, repo_type="dataset", revision=revision, endpoint=_endpoint()
     )
     token = hub_credentials()
-    headers = {"Range": f"bytes={max(0, part.size - TAIL)}-"}
+    headers = {"Range": f"bytes={max(0, parquet.size - TAIL)}-"}
     if token:
         headers["Authorization"] = token.authorization  # httpx drops it for another host
     with _asking(repository):
@@ -253,7 +253,7 @@ def _schema(repository: str, revision: str, part: _Part) -> Any:
         return pq.read_schema(io.BytesIO(answer.content))
     except pa.ArrowException as error:
         raise LayoutError(
-            f"--hf {repository}: {part.path}: expected a Parquet file, got {error}; {NOTHING}."
+            f"--hf {repository}: {parquet.path}: expected a Parquet file, got {error}; {NOTHING}."
         ) from None
 
 

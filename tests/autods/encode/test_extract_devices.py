@@ -82,7 +82,7 @@ def test_two_devices_make_the_bytes_of_one_and_are_kept_for_the_next_dataset(
         assert (outcome.images, len(outcome.unreadable)) == (300, 1)
         assert sum(told.images for told in seen) == 301
         assert sum((told.skipped for told in seen), ()) == outcome.unreadable
-        assert outcome.stages.images == 301
+        assert outcome.timings.images == 301
         expected = calm(root, encoder, tmp_path / f"calm{count}", images)
         assert hash_tree(place.features(encoder.name, "drawn")) == expected
 

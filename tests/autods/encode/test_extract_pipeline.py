@@ -35,7 +35,7 @@ from autods.encode.jobs import Jobs, reading_order
 from autods.encode.plan import digest_samples, plan_shards, split_codes
 from autods.encode.preprocessing import MODES, cut
 from autods.encode.sharing import SharedArray
-from autods.encode.timings import Processes, Stages
+from autods.encode.timings import Processes, Timings
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset, load_samples
@@ -322,16 +322,16 @@ def test_the_digest_of_an_index_is_that_of_its_texts_joined_whatever_the_parts(r
     assert digest_samples(samples) == whole
 
 
-# Stages
+# Timings
 
 
 def test_a_run_says_where_its_time_went_and_what_holds_it_up(root, encoder, capsys, tmp_path):
     progress = console_progress(interval=0.0)
     outcome = run(make_dataset(root, many(60)), root, encoder, progress=progress)
-    stages = outcome.stages
-    assert stages.images == 60
+    timings = outcome.timings
+    assert timings.images == 60
     for name in ("read", "decode", "start", "wait", "encode", "write"):
-        assert getattr(stages, name) > 0, name
+        assert getattr(timings, name) > 0, name
     told = capsys.readouterr().err
     assert re.search(r"of 60 images, [\d.]+ s; decode [\d,]+/s, encode [\d,]+/s, encoder", told)
     assert re.search(r"each stage alone: read [\d,]+, decode .*, write [\d,]+ images/s; ", told)
@@ -339,38 +339,38 @@ def test_a_run_says_where_its_time_went_and_what_holds_it_up(root, encoder, caps
     write_record(root, [outcome])
     record = json.loads(root.extract_record().read_text("utf-8"))["datasets"]["drawn"]
     assert record["images"] == 60 and record["bottleneck"] == outcome.bottleneck
-    assert record["stages"]["seconds"]["encode"] == round(stages.encode, 3)
+    assert record["stages"]["seconds"]["encode"] == round(timings.encode, 3)
     again = run(make_dataset(root, {}), root, encoder)
-    assert again.stages == Stages() and again.bottleneck == ""
+    assert again.timings == Timings() and again.bottleneck == ""
 
 
 @pytest.mark.parametrize(
-    ("stages", "workers", "said"),
+    ("timings", "workers", "said"),
     [
-        (Stages(9, decode=4, wait=4, encode=5), 1, "decoding is the bottleneck: the encoder waited "
-         "44% of the time; add --workers"),
-        (Stages(9, decode=4, wait=4, encode=5), 8, "decoding is the bottleneck: the encoder waited "
-         "44% of the time, and all 8 cores decode"),
-        (Stages(9, read=9, decode=4, wait=4, encode=5), 1, "reading is the bottleneck: the encoder "
-         "waited 44% of the time; use a faster disk for the archives"),
-        (Stages(9, wait=0.2, encode=5, stall=3), 1, "writing is the bottleneck: the encoder waited "
-         "37% of the time for the disk; use a faster one for the features"),
-        (Stages(9, start=9, wait=0.2, encode=5), 1, "the encoder is the bottleneck: it waited 4% "
+        (Timings(9, decode=4, wait=4, encode=5), 1, "decoding is the bottleneck: "
+         "the encoder waited 44% of the time; add --workers"),
+        (Timings(9, decode=4, wait=4, encode=5), 8, "decoding is the bottleneck: "
+         "the encoder waited 44% of the time, and all 8 cores decode"),
+        (Timings(9, read=9, decode=4, wait=4, encode=5), 1, "reading is the bottleneck: "
+         "the encoder waited 44% of the time; use a faster disk for the archives"),
+        (Timings(9, wait=0.2, encode=5, stall=3), 1, "writing is the bottleneck: "
+         "the encoder waited 37% of the time for the disk; use a faster one for the features"),
+        (Timings(9, start=9, wait=0.2, encode=5), 1, "the encoder is the bottleneck: it waited 4% "
          "of the time"),
     ],
 )  # fmt: skip
-def test_the_bottleneck_is_named_with_what_to_do(stages, workers, said):
-    assert stages.bottleneck(Processes(workers), cores=8) == said
+def test_the_bottleneck_is_named_with_what_to_do(timings, workers, said):
+    assert timings.bottleneck(Processes(workers), cores=8) == said
 
 
 def test_stages_add_up_and_rates_are_those_of_all_processes_together():
-    both = Stages(10, decode=4.0, encode=1.0) + Stages(30, decode=4.0, encode=1.0, wait=2.0)
-    assert both == Stages(40, decode=8.0, encode=2.0, wait=2.0)
+    both = Timings(10, decode=4.0, encode=1.0) + Timings(30, decode=4.0, encode=1.0, wait=2.0)
+    assert both == Timings(40, decode=8.0, encode=2.0, wait=2.0)
     assert both.rates(Processes(4)) == {"decode": 20.0, "encode": 20.0}
     assert both.rates(Processes(0, encoders=3)) == {"decode": 15.0, "encode": 60.0}
     assert both.waited == 0.5
     assert both.line(Processes(4)) == "decode 20/s, encode 20/s, encoder waits 50%"
-    assert Stages().line(Processes(4)) == ""
+    assert Timings().line(Processes(4)) == ""
 
 
 def test_workers_are_as_many_as_cores_and_none_for_a_few_images():

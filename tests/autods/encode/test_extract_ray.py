@@ -25,8 +25,8 @@ from autods.core.root import DataRoot
 from autods.encode.encoders.interface import Encoder
 from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.engines import ray_worker
-from autods.encode.engines.ray_crew import Layout
-from autods.encode.engines.ray_engine import RayEngine, plan_layout
+from autods.encode.engines.ray_crew import CrewPlan
+from autods.encode.engines.ray_engine import RayEngine, plan_crew
 from autods.encode.engines.ray_worker import Machine, Worker, shared_token
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.timings import Processes
@@ -115,7 +115,7 @@ def test_workers_on_two_nodes_make_the_bytes_of_the_local_engine(
     assert tree(root, encoder) == calm
     assert (outcome.written, outcome.images, watch.done) == (21, 200, 200)
     assert outcome.processes == Processes(decoders=0, encoders=2)
-    assert outcome.stages.images == 200
+    assert outcome.timings.images == 200
     seen = set(workers_of(*cluster.list_all_nodes()))
 
     # The next dataset finds the same workers, with their encoders.
@@ -253,19 +253,19 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 @pytest.mark.parametrize(
     ("nodes", "device", "workers", "expected"),
     [
-        ([{"CPU": 0}, {"CPU": 4}, {"CPU": 2}], "auto", None, Layout("cpu", 6, 1, 0)),
-        ([{"CPU": 4}, {"CPU": 4}], "cpu", 2, Layout("cpu", 2, 4, 0)),
-        ([{"CPU": 4}, {"CPU": 3}], "cpu", 3, Layout("cpu", 3, 2, 0)),
-        ([{"CPU": 4}], "cpu", 9, Layout("cpu", 4, 1, 0)),
-        ([{"CPU": 4}], "cpu", 0, Layout("cpu", 4, 1, 0)),
-        ([{"CPU": 8}, {"CPU": 32, "GPU": 4}], "auto", None, Layout("cuda", 4, 8, 8)),
-        ([{"CPU": 16, "GPU": 1}, {"CPU": 8, "GPU": 2}], "cuda", None, Layout("cuda", 3, 4, 4)),
-        ([{"CPU": 16, "GPU": 1}], "cuda", 0, Layout("cuda", 1, 1, 0)),
-        ([{"CPU": 16, "GPU": 1}], "cpu", None, Layout("cpu", 16, 1, 0)),
+        ([{"CPU": 0}, {"CPU": 4}, {"CPU": 2}], "auto", None, CrewPlan("cpu", 6, 1, 0)),
+        ([{"CPU": 4}, {"CPU": 4}], "cpu", 2, CrewPlan("cpu", 2, 4, 0)),
+        ([{"CPU": 4}, {"CPU": 3}], "cpu", 3, CrewPlan("cpu", 3, 2, 0)),
+        ([{"CPU": 4}], "cpu", 9, CrewPlan("cpu", 4, 1, 0)),
+        ([{"CPU": 4}], "cpu", 0, CrewPlan("cpu", 4, 1, 0)),
+        ([{"CPU": 8}, {"CPU": 32, "GPU": 4}], "auto", None, CrewPlan("cuda", 4, 8, 8)),
+        ([{"CPU": 16, "GPU": 1}, {"CPU": 8, "GPU": 2}], "cuda", None, CrewPlan("cuda", 3, 4, 4)),
+        ([{"CPU": 16, "GPU": 1}], "cuda", 0, CrewPlan("cuda", 1, 1, 0)),
+        ([{"CPU": 16, "GPU": 1}], "cpu", None, CrewPlan("cpu", 16, 1, 0)),
     ],
 )
 def test_workers_are_chosen_by_the_cores_and_gpus_of_the_cluster(nodes, device, workers, expected):
-    assert plan_layout(nodes, device, workers) == expected
+    assert plan_crew(nodes, device, workers) == expected
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_workers_are_chosen_by_the_cores_and_gpus_of_the_cluster(nodes, device, 
 )
 def test_devices_that_a_cluster_cannot_give_are_refused(nodes, device, says):
     with pytest.raises(UsageError, match=says):
-        plan_layout(nodes, device, None)
+        plan_crew(nodes, device, None)
 
 
 def test_a_machine_that_does_not_see_the_root_is_refused(tmp_path, monkeypatch):
