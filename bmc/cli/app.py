@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from autods.core.console import add_version, print_json, print_table, run_app
-from autods.errors import UsageError
 from bmc.cli import complete
 from bmc.cli.compare import compare
 from bmc.cli.options import (
@@ -133,7 +132,9 @@ def report(
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
-    found = _finished(folders)
+    from bmc.runs.folder import finished_runs
+
+    found = finished_runs(folders)
     _show(found, out, json)
     if figures is not None:
         from bmc.report import load_runs
@@ -156,19 +157,6 @@ def _show(folders: list[Path], page: Path, as_json: bool) -> None:
         title = ", ".join(filter(None, key)) if len(streams) > 1 else ""
         results_table(group(members)).print(page.name, title)
     print(f"Report: {path.resolve()}")
-
-
-def _finished(paths: list[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        inner = sorted(p.parent for p in path.rglob("results.json"))
-        if not inner:
-            raise UsageError(
-                f"no finished run in {path}; expected results.json in it or below it. "
-                "Finish the run with --resume, or name another folder."
-            )
-        found += inner
-    return found
 
 
 app.command()(compare)

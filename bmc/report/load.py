@@ -105,6 +105,13 @@ class Run(BaseModel):
     device: str = ""
     folder: str = ""
 
+    def __repr__(self) -> str:
+        final = self.metrics[self.scenario].get("final_mean")
+        accuracy = "unknown" if final is None else f"{100 * final:.1f} %"
+        return f"Run({self.method} on {self.stream}, {self.scenario} accuracy {accuracy})"
+
+    __str__ = __repr__
+
     @model_validator(mode="after")
     def _check(self) -> Run:
         names = {task.name for task in self.tasks}

@@ -44,9 +44,7 @@ class StreamChoice:
     @property
     def folder(self) -> str:
         """A name for a folder of runs on this stream."""
-        name = Path(self.stream).stem
-        plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
-        return f"{plain[:NAME_LENGTH]}-{self.scenario}"
+        return folder_name(Path(self.stream).stem, self.scenario)
 
     def open(self, order: str | int) -> Stream:
         """Open the stream in an order of its tasks: ``paper``, or a seed.
@@ -74,3 +72,9 @@ class StreamChoice:
             max_tasks=self.max_tasks,
             synthetic=SyntheticData.model_validate(given) if given else None,
         )
+
+
+def folder_name(stream: str, scenario: str) -> str:
+    """Return the default name of a folder of runs on a stream."""
+    plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in stream)
+    return f"{plain[:NAME_LENGTH]}-{scenario}"

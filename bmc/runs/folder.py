@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from autods.core.files import atomic, write_json
-from autods.errors import AutodsError
+from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
 
 
@@ -198,3 +199,23 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def finished_runs(folders: Iterable[Path]) -> list[Path]:
+    """Return the finished runs in or below folders.
+
+    Raises
+    ------
+    UsageError
+        When there is none in one of them.
+    """
+    runs: list[Path] = []
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.rglob("results.json"))
+        if not inside:
+            raise UsageError(
+                f"no finished run in {folder}; expected results.json in it or below it. "
+                "Finish the run with --resume, or name another folder."
+            )
+        runs += inside
+    return runs

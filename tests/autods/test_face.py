@@ -18,7 +18,7 @@ import autods
 from autods.errors import DatasetsFailed, FetchError, UnknownName, UsageError
 from autods.manifest.new.folder import new_manifest
 
-PACKAGES = ["autods"]
+PACKAGES = ["autods", "bmc"]
 HEAVY = {
     "h5py",
     "httpx",

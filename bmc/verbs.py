@@ -1,0 +1,196 @@
+"""The commands as functions: run a method, compare methods, report on finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autods.core.progress import Progress, Silent, console_progress
+from bmc.config import Config, Overrides
+
+if TYPE_CHECKING:
+    from autods.streams.stream import Stream
+    from bmc.report.load import Run
+    from bmc.report.table import Table
+
+
+def run(
+    stream: Stream,
+    method: str = "bmc",
+    config: Config | None = None,
+    out: Path | str | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = True,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Train one method on a stream and return its results.
+
+    Parameters
+    ----------
+    stream
+        What `autods.open_stream` returned; its scenario is the run's.
+    method
+        A name of ``bmc.METHODS``.
+    config
+        Hyper-parameters; default: `Config()`.
+    out
+        Folder of runs; default ``runs/STREAM-SCENARIO``. The run has a folder of its own in
+        it, named by what determines its numbers.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    resume
+        Keep a finished run and complete an interrupted one; without, both are refused.
+    quiet
+        Show no progress on standard error.
+    **options
+        Fields of ``config`` and options of the method, such as ``epochs=3`` or ``lam=0.1``,
+        which replace those of ``config``; ``bmc-stream methods NAME`` lists them.
+
+    Returns
+    -------
+    Run
+        ``run.metrics["class-il"]["final_mean"]`` and others, as fractions; ``run.R``, the
+        accuracies after each task; ``run.costs``.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When the method, an option or the device is unknown or outside its range, or the
+        method cannot learn this stream.
+    RunExists, RunMismatch, CheckpointError, Busy
+        When a run is in the folder and ``resume`` is false, is damaged, or is under way.
+    """
+    from autods.core.devices import choose_device
+    from bmc.methods import config_for
+    from bmc.report.load import read_run
+    from bmc.runs.choice import folder_name
+    from bmc.runs.identity import identity_of, label_of, run_name
+    from bmc.runs.run import run as run_method
+
+    where, chosen = (
+        choose_device(device, ("cpu", "cuda")),
+        config_for(method, config or Config(), {method: options}),
+    )
+    seed = stream.provenance.get("order_seed")
+    label = label_of(method, "paper" if seed is None else seed, chosen.seed)
+    folder = Path(out or Path("runs", folder_name(stream.name, stream.scenario)))
+    folder /= run_name(label, identity_of(stream, method, chosen, where))
+    progress = _progress(quiet)
+    return read_run(
+        run_method(stream, method, chosen, folder, device=where, resume=resume, report=progress)
+    )
+
+
+def compare(
+    stream: str | Path = "synthetic",
+    methods: str | Iterable[str] = "all",
+    orders: int | Sequence[int | str] = 5,
+    config: Config | None = None,
+    out: Path | str | None = None,
+    *,
+    scenario: str = "class-il",
+    seeds: int = 1,
+    overrides: Overrides | None = None,
+    tuned: Path | str | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    resume: bool = True,
+    quiet: bool = False,
+    **opening: Any,
+) -> Table:
+    """Compare methods over orders of the tasks, with intervals and paired tests.
+
+    Runs are processes of their own, which import the calling program again: a script must
+    start below ``if __name__ == "__main__"``. Fine-tuning is always among the runs.
+
+    Parameters
+    ----------
+    stream
+        A name or file that `autods.open_stream` opens; each process opens it anew.
+    methods
+        Names of ``bmc.METHODS``, or ``all`` that can learn the stream.
+    orders
+        Number of orders, which are drawn with the seeds 0, 1 ...; or these seeds.
+    config
+        Hyper-parameters that all methods share; default: `Config()`.
+    out
+        Folder for runs, tables and report; default ``runs/STREAM-SCENARIO-compare``.
+    scenario
+        ``class-il`` or ``task-il``: the one that ranks; both are measured.
+    seeds
+        Number of run seeds.
+    overrides
+        Values of single methods, such as ``{"er": {"memory": 500}}``.
+    tuned
+        The ``tune.json`` of ``bmc-stream tune``, whose values single methods get.
+    jobs
+        Runs at once.
+    device, resume, quiet
+        As of `run`.
+    **opening
+        How the stream is opened: ``encoder``, ``root``, ``manifests``, ``protocol``,
+        ``classes_per_task``, ``max_tasks``; ``scale`` and ``stream_seed`` of a generated one.
+
+    Returns
+    -------
+    Table
+        ``table.frame`` is a `pandas.DataFrame` of all numbers, best method first;
+        ``table.csv()`` and ``table.latex(caption)`` write it. The files are in ``out``.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        When a name or an option is unknown, or a method cannot learn this stream.
+    RunExists
+        When runs of it are in the folder and ``resume`` is false.
+    RunsFailed
+        When a run failed; the others are kept.
+    """
+    from bmc.runs.choice import StreamChoice
+    from bmc.studies.compare import compare_study
+    from bmc.studies.compare_table import Comparison, compare_table
+    from bmc.studies.engine import conduct
+    from bmc.studies.options import StudyOptions
+
+    study = compare_study(
+        StreamChoice(scenario, str(stream), **opening),
+        config or Config(),
+        overrides or {},
+        methods=methods if isinstance(methods, str) else ",".join(methods),
+        orders=range(orders) if isinstance(orders, int) else orders,
+        seeds=seeds,
+        tuned=Path(tuned) if tuned else None,
+    )
+    options = StudyOptions(jobs=jobs, device=device, out=Path(out) if out else None, resume=resume)
+    executed, _ = conduct(study, options, _progress(quiet))
+    executed.check("are in the report")
+    return compare_table(Comparison(tuple(executed.runs.values())))
+
+
+def report(runs: Path | str | Iterable[Path | str], out: Path | str = "report.html") -> Path:
+    """Write the report of finished runs, one self-contained HTML page, and return its path.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or folders that hold some.
+    out
+        The page.
+
+    Raises
+    ------
+    UsageError
+        When there is no finished run, or runs cannot be compared.
+    """
+    from bmc.report.page import build_report
+    from bmc.runs.folder import finished_runs
+
+    folders = [runs] if isinstance(runs, str | Path) else runs
+    return build_report(finished_runs(map(Path, folders)), Path(out))
+
+
+def _progress(quiet: bool) -> Progress:
+    return Silent() if quiet else console_progress()

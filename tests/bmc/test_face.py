@@ -1,0 +1,56 @@
+"""The public face of bmc: methods are run and compared from Python, without a command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import autods
+import bmc
+from autods.errors import UnknownName, UsageError
+
+TINY = {"max_tasks": 2, "scale": 1e-4}
+
+
+@pytest.fixture
+def stream() -> autods.Stream:
+    return autods.synthetic_stream(tasks=2, scale=1e-4)
+
+
+def test_a_run_returns_its_results_and_is_kept_for_the_next_time(
+    stream: autods.Stream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = bmc.run(stream, "er", out=tmp_path, quiet=True, epochs=1, memory=40)
+    assert (result.method, result.scenario, result.config["memory"]) == ("er", "class-il", 40)
+    assert len(result.R["class-il"]) == 2 and 0 < result.metrics["class-il"]["final_mean"] < 1
+    (folder,) = tmp_path.iterdir()
+    before = (folder / "results.json").stat().st_mtime_ns
+    again = bmc.run(stream, "er", bmc.Config(epochs=1), tmp_path, quiet=True, memory=40)
+    assert again.metrics == result.metrics
+    assert [p.name for p in tmp_path.iterdir()] == [folder.name]
+    assert (folder / "results.json").stat().st_mtime_ns == before
+    assert capsys.readouterr().err == ""
+    assert repr(result) == str(result) and len(repr(result)) < 100
+
+
+def test_options_and_methods_are_looked_up_by_name(stream: autods.Stream, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown method 'bmcc'; did you mean bmc"):
+        bmc.run(stream, "bmcc", out=tmp_path)
+    with pytest.raises(UsageError, match="memry"):
+        bmc.run(stream, "er", out=tmp_path, memry=3)
+    assert {"bmc", "er", "finetune"} <= set(bmc.METHODS.names())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_returns_a_frame_and_writes_tables_and_a_report(tmp_path: Path) -> None:
+    table = bmc.compare(
+        "synthetic", ["ncm"], orders=2, config=bmc.Config(epochs=1), out=tmp_path / "cmp",
+        quiet=True, **TINY,
+    )  # fmt: skip
+    assert sorted(table.frame["method"]) == ["finetune", "ncm"]
+    assert {path.suffix for path in (tmp_path / "cmp").glob("compare.*")} >= {".csv", ".json"}
+    page = bmc.report(tmp_path / "cmp", tmp_path / "again.html")
+    assert page.read_text().startswith("<!doctype html>")
+    with pytest.raises(UsageError, match="no finished run"):
+        bmc.report(tmp_path / "nothing")
