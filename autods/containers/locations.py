@@ -12,6 +12,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from typing_extensions import override
+
 from autods.containers.base import NESTED
 from autods.core.root import DataRoot, inside
 
@@ -86,16 +88,16 @@ class Slice(io.RawIOBase):
         self._at = 0
         self._owned = owned
 
+    @override
     def readable(self) -> bool:
-        """Return True."""
         return True
 
+    @override
     def seekable(self) -> bool:
-        """Return True."""
         return True
 
+    @override
     def tell(self) -> int:
-        """Return the position inside the window."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

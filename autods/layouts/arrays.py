@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ArrayFile, ArrayImages
@@ -50,17 +51,17 @@ class Arrays(Layout):
                 raise ValueError(f"parts: expected each file with images once, got '{one}' again")
         return self
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that hold images or labels."""
         refs = [ref for part in self.parts for ref in (part.images, *part.labels.values())]
         return list(dict.fromkeys(ref.file for ref in refs))
 
+    @override
     def labelled(self) -> list[str]:
-        """Return the tasks that any part gives labels of."""
         return list(dict.fromkeys(task for part in self.parts for task in part.labels))
 
+    @override
     def arrays(self) -> dict[str, list[ArrayImages]]:
-        """Return the arrays of images by the file that holds them."""
         found: dict[str, list[ArrayImages]] = {}
         for part in self.parts:
             found.setdefault(part.images.file, []).append(part.images)

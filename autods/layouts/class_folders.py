@@ -7,6 +7,7 @@ from sys import intern
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.core.patterns import Pattern, check_fields, filler
@@ -76,12 +77,12 @@ class PathLabels(Layout):
             check_fields("split_lists: path", entry.path, {"line"})
         return self
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that this layout reads."""
         return list(dict.fromkeys([*self.in_files, *(entry.file for entry in self.split_lists)]))
 
+    @override
     def labelled(self) -> list[str]:
-        """Return the tasks that this layout gives labels of."""
         return list(self.labels)
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ImageSource
@@ -32,20 +33,20 @@ class Combined(Layout):
     family: Literal["combined"]
     parts: list[Part] = Field(min_length=1)
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that any part reads."""
         return list(dict.fromkeys(name for part in self.parts for name in part.files()))
 
+    @override
     def labelled(self) -> list[str]:
-        """Return the tasks that this layout gives labels of."""
         return list(dict.fromkeys(task for part in self.parts for task in part.labelled()))
 
+    @override
     def nested_files(self) -> dict[str, list[str]]:
-        """Return the patterns of inner archives that any part reads."""
         return _merged(part.nested_files() for part in self.parts)
 
+    @override
     def arrays(self) -> dict[str, list[ImageSource]]:
-        """Return the arrays of images that any part reads."""
         return _merged(part.arrays() for part in self.parts)
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.layouts.base import RawSample
@@ -49,8 +50,8 @@ class CsvTable(ListedSamples):
             self.check_templates(known, self.split)
         return self
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that this layout reads."""
         return list(dict.fromkeys([*super().files(), self.table.file]))
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:

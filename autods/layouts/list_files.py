@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.errors import LayoutError
@@ -56,8 +57,8 @@ class ListFiles(ListedSamples):
             self.check_templates(known, *(entry.split for entry in self.lists))
         return self
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that this layout reads."""
         return list(dict.fromkeys([*super().files(), *(entry.file for entry in self.lists)]))
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from sys import intern
 
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.core.patterns import (
@@ -73,16 +74,16 @@ class ListedSamples(Layout):
             Pattern(pattern)
         return value
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that this layout reads."""
         return list(dict.fromkeys([self.file, *(table.file for table in self.join)]))
 
+    @override
     def labelled(self) -> list[str]:
-        """Return the tasks that this layout gives labels of."""
         return list(self.labels)
 
+    @override
     def nested_files(self) -> dict[str, list[str]]:
-        """Return the patterns of inner archives to open, if there are some."""
         return {self.file: self.nested} if self.nested else {}
 
     def samples(

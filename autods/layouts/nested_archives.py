@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from autods.layouts.class_folders import PathLabels
 
@@ -24,6 +25,6 @@ class NestedArchives(PathLabels):
     family: Literal["nested-archives"]
     nested: list[str] = Field(default=["**/*.zip"], min_length=1)
 
+    @override
     def nested_files(self) -> dict[str, list[str]]:
-        """Return the patterns of inner archives for every file with images."""
         return dict.fromkeys(self.in_files, self.nested)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.core.patterns import Pattern
@@ -93,12 +94,12 @@ class Numbered(Layout):
             raise ValueError("expected a pattern with the one field '{number}'")
         return value
 
+    @override
     def labelled(self) -> list[str]:
-        """Return the tasks that this layout gives labels of."""
         return list(self.tasks)
 
+    @override
     def files(self) -> list[str]:
-        """Return the manifest files that this layout reads."""
         names = [self.splits.file] if self.splits else []
         names += [table.file for table in self.split_lists.values()]
         return list(dict.fromkeys([self.file, *names]))
