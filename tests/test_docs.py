@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from typer.main import get_command
-from warm import Warm
+from warm import environment
 
 from autods.manifest.catalogue import Catalogue
 
@@ -64,12 +64,6 @@ RUN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    with Warm(tmp_path_factory.mktemp("warm")) as server:
-        yield server
-
-
 @pytest.fixture
 def checkout(tmp_path):
     """A fresh folder that has of the checkout what documents name, and some data for the README."""
@@ -86,7 +80,7 @@ def test_every_block_says_what_it_is(page):
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_run_in_their_order_in_one_folder(page, checkout, warm):
+def test_the_blocks_of_a_page_run_in_their_order_in_one_folder(page, checkout):
     variables = {"OMP_NUM_THREADS": "1", "AUTODS_ROOT": str(checkout / "user-data")}
     for language, title, text in blocks(page):
         if title and FILE.fullmatch(title):
@@ -103,7 +97,7 @@ def test_the_blocks_of_a_page_run_in_their_order_in_one_folder(page, checkout, w
             command = ["bash", "-euc", text] if language == "sh" else ["python", "-c", text]
             done = subprocess.run(
                 command, cwd=checkout, text=True, capture_output=True, timeout=300, check=False,
-                env={**warm.environment, **variables},
+                env={**environment(), **variables},
             )  # fmt: skip
             assert done.returncode == 0, f"{page.name}:\n{text}\n{done.stdout}\n{done.stderr}"
             variables |= exported(text)
@@ -189,12 +183,12 @@ def parse(group, words: list[str], program: str) -> None:
     group.make_context(program, list(words))
 
 
-def test_the_formats_name_every_key_that_a_run_writes(tmp_path, warm):
+def test_the_formats_name_every_key_that_a_run_writes(tmp_path):
     described = set(re.findall(r"`([^`\n]+)`", (DOCS / "formats.md").read_text(encoding="utf-8")))
     command = "bmc-stream run --scenario class-il --max-tasks 2 --epochs 1 --out ."
     subprocess.run(
         ["bash", "-euc", command], cwd=tmp_path, check=True, capture_output=True,
-        env=warm.environment,
+        env=environment(),
     )  # fmt: skip
     found = set()
     for name in ("config", "results", "timing"):

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ import yaml
 from archives import REPOSITORY, checksum
 from encode_tools import MODEL, add_model
 from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
+from warm import program
 
 from autods.core.files import hash_file, hash_tree
 from autods.core.root import DataRoot
@@ -149,7 +149,7 @@ class Commands:
         }
         add_model(folder)
         self.extract = [
-            *[sys.executable, "-c", AUTODS_WITH_MODEL, str(folder / f"{MODEL}.json"), "extract"],
+            *[program("python"), "-c", AUTODS_WITH_MODEL, str(folder / f"{MODEL}.json"), "extract"],
             *["--model", MODEL, "--random-weights", "0"],
             *[f"--{key.replace('_', '-')}={value}" for key, value in SIZES.items()],
         ]
@@ -162,8 +162,7 @@ class Commands:
 
     def run(self, *command: str, code: int = 0) -> tuple[str, str]:
         """Run an installed command, or a program by its path; return its two outputs."""
-        program = str(Path(sys.executable).parent / command[0])  # a path stays as it is
-        with self.start([program, *command[1:]]) as child:
+        with self.start([program(Path(command[0]).name), *command[1:]]) as child:
             out, err = child.communicate(timeout=120)
         assert child.returncode == code, err
         assert "Traceback" not in err

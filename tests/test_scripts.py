@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from warm import program
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 RAW = SCRIPTS.parent.parent / "shared" / "data" / "raw"
@@ -24,7 +25,7 @@ def test_the_loader_benchmark_reads_the_same_samples_both_ways_and_prints_json()
 
 def test_the_demo_draws_the_same_images_every_time(tmp_path):
     for part in ("a", "b"):
-        command = [sys.executable, SCRIPTS / "demo_images.py", tmp_path / part]
+        command = [program("python"), SCRIPTS / "demo_images.py", tmp_path / part]
         subprocess.run(command, capture_output=True, check=True)
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.png"))
     assert len(names) == 372
@@ -34,7 +35,7 @@ def test_the_demo_draws_the_same_images_every_time(tmp_path):
 
 def run_script(name: str, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, SCRIPTS / name, *options], capture_output=True, text=True, check=False
+        [program("python"), SCRIPTS / name, *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

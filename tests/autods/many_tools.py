@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import yaml
+from warm import program
 
 from autods.manifest.schema import Manifest
 
@@ -185,7 +185,7 @@ def environment(**more: str) -> dict[str, str]:
 def begin(*arguments: object, **more: Any) -> subprocess.Popen[str]:
     """Begin ``autods`` with arguments in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from autods.cli.app import main; main()", *map(str, arguments)],
+        [program("autods"), *map(str, arguments)],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

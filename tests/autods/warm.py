@@ -1,19 +1,24 @@
 """Commands that start warm: one process imports the packages, and each command is a fork of it.
 
 A command is as real as from a shell (a process, arguments, folder, environment, streams, exit
-code of its own) but for the seconds in which torch is imported. `Warm` lays ``autods``,
-``bmc-stream`` and ``python`` into a folder for the search path.
+code of its own) but for the seconds in which torch is imported. Whoever kills it kills the fork.
+`program` gives ``autods``, ``bmc-stream`` or ``python``; all three lie in the folder `programs`.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
+import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app", "python": ""}
@@ -36,40 +41,39 @@ sys.exit(int(server.recv(8) or b"70"))
 """
 
 
-class Warm:
-    """The server and its programs; use as a context manager."""
+def program(name: str) -> str:
+    """Return the path of a warm program."""
+    return str(programs() / name)
 
-    def __init__(self, folder: Path) -> None:
-        self.programs = folder / "programs"
-        self.programs.mkdir(parents=True)
-        self._address = folder / "socket"
-        for name in PROGRAMS:
-            client = self.programs / name
-            text = CLIENT.format(python=sys.executable, address=str(self._address), name=name)
-            client.write_text(text, encoding="utf-8")
-            client.chmod(0o755)
-        (self.programs / "python3").symlink_to("python")
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables with which a shell finds the programs first."""
-        path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+@cache
+def programs() -> Path:
+    """Start the server, once for this process, and return the folder of its programs."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = folder / "socket"
+    for name in PROGRAMS:
+        client = folder / name
+        text = CLIENT.format(python=sys.executable, address=str(address), name=name)
+        client.write_text(text, encoding="utf-8")
+        client.chmod(0o755)
+    (folder / "python3").symlink_to("python")
+    pipe = subprocess.PIPE  # the server ends with its input, that is, with this process
+    server = subprocess.Popen([sys.executable, __file__, address], stdin=pipe, stdout=pipe)
+    atexit.register(server.communicate)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return folder
 
-    def __enter__(self) -> Warm:
-        command = [sys.executable, __file__, str(self._address)]
-        self._server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._server.stdout is not None
-        assert self._server.stdout.readline() == "ready\n"
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._server.terminate()
-        self._server.wait()
+def environment() -> dict[str, str]:
+    """Return variables with which a shell finds the warm programs first."""
+    path = f"{programs()}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def serve(address: str) -> None:
-    """Fork for every connection; end with the process that started this one."""
+    """Fork for every connection; end with the input."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
     server.listen(16)
@@ -77,7 +81,7 @@ def serve(address: str) -> None:
         __import__(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the ends of handlers
     print("ready", flush=True)
-    while True:
+    while server in select.select([server, sys.stdin], [], [])[0]:
         connection, _ = server.accept()
         if os.fork() == 0:
             server.close()
@@ -99,8 +103,13 @@ def handle(connection: socket.socket) -> int:
             os.close(descriptor)
         connection.close()
         run(**json.loads(message))
+    ended = os.pidfd_open(child)
+    killed = ended not in select.select([connection, ended], [], [])[0]
+    if killed:  # the client, and so is the command
+        os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    connection.sendall(str(code if code >= 0 else 128 - code).encode())
+    if not killed:
+        connection.sendall(str(code if code >= 0 else 128 - code).encode())
     return 0
 
 

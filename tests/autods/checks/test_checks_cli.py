@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flawed import make_flawed, write_manifest
+from warm import program
 
 from autods.cli.checks import audit, doctor, verify
 from autods.core.progress import Silent
@@ -231,7 +231,7 @@ def test_the_commands_end_with_the_exit_code_of_what_they_found(pets, tmp_path, 
         options, code = ["--offline"], 0
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from autods.cli.app import main; main()", command, "pets"),
+            *(program("autods"), command, "pets"),
             *("--manifests", str(manifests), *options),
         ],
         text=True,

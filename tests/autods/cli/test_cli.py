@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from warm import program
 
 HEAVY = ("torch", "numpy", "pandas", "pyarrow", "h5py", "httpx", "scipy", "open_clip", "datasets")
 
 
 def autods(*arguments: object, root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from autods.cli.app import main; main()", *map(str, arguments)],
+        [program("autods"), *map(str, arguments)],
         text=True,
         capture_output=True,
         timeout=120,

@@ -22,6 +22,7 @@ from archives import folders_layout, make_zip, manifest_of, placed
 from encode_tools import drawn, make_dataset, many, tiny_encoder
 from PIL import Image
 from torch.utils.data import dataloader
+from warm import program
 
 from autods.checks.features import verify_features
 from autods.containers import MemberReader
@@ -622,7 +623,7 @@ def test_a_run_killed_with_its_workers_alive_goes_on_at_once(root, tmp_path):
 
 def test_a_full_disk_is_one_message_and_the_next_run_completes_to_the_same_bytes(root, tmp_path):
     make_dataset(root, many(240))
-    command = [sys.executable, encode_tools.__file__, str(root.path), str(tmp_path), "0"]
+    command = [program("python"), encode_tools.__file__, str(root.path), str(tmp_path), "0"]
     full = subprocess.run([*command, "6000"], stderr=subprocess.PIPE, text=True, check=False)
     assert full.returncode == 1
     assert "Traceback" not in full.stderr and full.stderr.count("error:") == 1

@@ -17,6 +17,7 @@ import yaml
 from encode_tools import drawn_manifest, make_dataset, many
 from ray_tools import SIZES, Slow, Watch, as_if_on_gpu, cluster_of, kill_worker, slow, workers_of
 from typer.testing import CliRunner
+from warm import program
 
 from autods.cli.app import app
 from autods.core.files import hash_tree
@@ -202,7 +203,7 @@ def test_an_encoder_that_is_not_installed_in_the_workers_is_one_message(
 def test_when_the_driver_is_killed_its_workers_end_and_the_local_engine_completes(
     root, config, encoder, calm, free
 ):
-    command = [sys.executable, ray_tools.__file__, str(root.path), str(config), free.address]
+    command = [program("python"), ray_tools.__file__, str(root.path), str(config), free.address]
     folder = root.features(encoder.name, "drawn")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as driver:
         while not list(folder.glob("*.h5")) and driver.poll() is None:
@@ -227,11 +228,10 @@ def test_the_command_extracts_with_a_cluster_of_its_own_and_tells_errors_of_work
     index_dataset(gone, root, Silent())
     shutil.rmtree(root.archive("gone", "images"))
 
-    program = [sys.executable, "-c", "from autods.cli.app import main; main()"]
     model = ["--model", "timm:test_vit", "--random-weights", "0"]
     options = ["--root", root.path, "--manifests", tmp_path, "--engine", "ray", "--workers", "1"]
     sizes = ["--batch-size", "4", "--shard-size", "10"]
-    command = [*program, "extract", "drawn", "gone", *model, *options, *sizes]
+    command = [program("autods"), "extract", "drawn", "gone", *model, *options, *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Ray: 1 worker(s)" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
+from warm import program
 
 from autods.core.root import DataRoot
 from autods.errors import ContainerError, LayoutError, UsageError
@@ -268,16 +268,16 @@ def test_reading_a_large_file_takes_memory_for_a_part_only(
 
 
 def test_the_command_imports_a_file_and_tells_what_it_decided(tmp_path: Path) -> None:
-    program = [Path(sys.executable).with_name("autods"), "import-features"]
+    command = [program("autods"), "import-features"]
     source = parquet(tmp_path, columns(split=None))
     root = ["--root", str(tmp_path / "root")]
     done = subprocess.run(
-        [*program, str(source), "--encoder", "my.own", *root], text=True, capture_output=True,
+        [*command, str(source), "--encoder", "my.own", *root], text=True, capture_output=True,
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "imported bugs\n")
     assert "note: bugs.parquet: it has no splits" in done.stderr
     refused = subprocess.run(
-        [*program, str(source), *root], text=True, capture_output=True, check=False
+        [*command, str(source), *root], text=True, capture_output=True, check=False
     )
     assert refused.returncode == 2 and "expected --encoder NAME" in refused.stderr

@@ -26,6 +26,7 @@ from published_archive import (
     write_database,
     write_dataset,
 )
+from warm import program
 
 from autods.checks.features import verify_features
 from autods.core.progress import Silent
@@ -252,7 +253,7 @@ def test_a_killed_import_goes_on_to_the_same_bytes(source: Path, tmp_path: Path)
     archive = tar_of(source, tmp_path / "stream_feats.tar")
     whole, root = DataRoot.open(tmp_path / "whole"), DataRoot.open(tmp_path / "root")
     imported(archive, whole)
-    command = [*AUTODS, "import-features", str(archive), "--root", str(root.path)]
+    command = [program("autods"), "import-features", str(archive), "--root", str(root.path)]
     for records in (1, 4, 8):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while child.poll() is None and len(list(root.path.rglob("record.json"))) < records:
@@ -514,7 +515,7 @@ def test_the_benchmark_finds_every_value_equal(tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[3] / "scripts" / "bench" / "published.py"
     options = ["--samples", "400", "--dim", "16", "--folder", str(tmp_path), "--json"]
     done = subprocess.run(
-        [sys.executable, script, *options], capture_output=True, text=True, check=False
+        [program("python"), script, *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -529,7 +530,7 @@ def test_the_command_imports_lists_and_answers_in_json(source: Path, tmp_path: P
     write_dataset(source, "boat", simple_sets(), extractor="vit")
     write_dataset(source, "yelp", simple_sets(), extractor="gpt2")
     archive = tar_of(source, tmp_path / "stream_feats.tar")
-    command = [*AUTODS, "import-features", str(archive), "--root", str(tmp_path / "root")]
+    command = [program("autods"), "import-features", str(archive), "--root", str(tmp_path / "root")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -564,7 +565,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
     source: Path, tmp_path: Path, options: list[str], named: str
 ) -> None:
     write_dataset(source, "boat", simple_sets())
-    command = [*AUTODS, "import-features", str(source), "--root", str(tmp_path / "root")]
+    command = [program("autods"), "import-features", str(source), "--root", str(tmp_path / "root")]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert (done.returncode, named in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "root").exists()
@@ -572,7 +573,13 @@ def test_wrong_options_are_refused_before_anything_is_written(
 
 def test_a_folder_of_npz_files_still_wants_the_name_of_its_encoder(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=np.ones((2, 2)))
-    command = [*AUTODS, "import-features", str(tmp_path), "--root", str(tmp_path / "root")]
+    command = [
+        program("autods"),
+        "import-features",
+        str(tmp_path),
+        "--root",
+        str(tmp_path / "root"),
+    ]
     for options, named in (([], "expected --encoder NAME"), (["--extractor", "clip"], "published")):
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert (done.returncode, named in done.stderr) == (2, True), done.stderr

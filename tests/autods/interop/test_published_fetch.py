@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from published_archive import simple_sets, tar_of, write_dataset
 from servers.hosts import Drive
 from servers.web import running
+from warm import program
 
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
@@ -31,7 +31,6 @@ from autods.fetch.sources import base
 from autods.interop.published.spec import FeatureArchive, load_archive
 from autods.manifest.files import shipped_manifests
 
-AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ARCHIVE = load_archive("stream-clip")
 ID = ARCHIVE.files[0].mirrors[0].url
 
@@ -94,7 +93,7 @@ def fetch(
 def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(
     root: DataRoot, drive: Drive, content: bytes
 ) -> None:
-    command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
+    command = [program("autods"), "fetch", "--features", "stream-clip", "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     digest = hashlib.sha256(content).hexdigest()
@@ -166,7 +165,7 @@ def test_each_page_of_drive_has_its_cause_and_the_way_by_hand(
     drive.states[ID] = state
     with pytest.raises(kind, match=named):
         fetch(root, Silent())
-    command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
+    command = [program("autods"), "fetch", "--features", "stream-clip", "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert named in done.stderr
     assert "'autods import-features FILE'" in done.stderr
@@ -178,7 +177,7 @@ def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(
     drive.files = {}
     with pytest.raises(LinkGone):
         fetch(root, Silent())
-    command = [*AUTODS, "fetch", "--features", "stream-clip", "--root", str(root.path)]
+    command = [program("autods"), "fetch", "--features", "stream-clip", "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "no file of this id any more" in done.stderr
@@ -258,14 +257,14 @@ def test_where_a_checksum_is_published_it_decides(
 def test_wrong_requests_are_refused_without_a_download(
     root: DataRoot, options: list[str], code: int, named: str
 ) -> None:
-    command = [*AUTODS, "fetch", *options, "--root", str(root.path)]
+    command = [program("autods"), "fetch", *options, "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, named in done.stderr) == (code, True), done.stderr
     assert not root.path.exists()
 
 
 def test_the_plan_is_told_without_network(root: DataRoot) -> None:
-    command = [*AUTODS, "fetch", "--features", "stream-clip", "--dry-run"]
+    command = [program("autods"), "fetch", "--features", "stream-clip", "--dry-run"]
     command += ["--root", str(root.path)]
     blocked = {**os.environ, "AUTODS_GDRIVE_URL": "http://127.0.0.1:9"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=blocked)

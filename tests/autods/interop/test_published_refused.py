@@ -8,7 +8,6 @@ import pickle
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -29,13 +28,13 @@ from published_archive import (
     write_database,
     write_dataset,
 )
+from warm import program
 
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.interop.published import import_published
 
 ENCODER = "ViT-L-14.published-stream"
-AUTODS = [sys.executable, "-c", "from autods.cli.app import main; main()"]
 ODD = "zip/c0/train003.jpg"
 SETS = simple_sets()
 LISTS = SETS["none"]
@@ -178,7 +177,7 @@ def test_the_command_refuses_a_malicious_value_with_exit_code_1(
 ) -> None:
     marker = tmp_path / "marker"
     evil_value(source, marker)
-    command = [*AUTODS, "import-features", str(source), "--root", str(tmp_path / "root")]
+    command = [program("autods"), "import-features", str(source), "--root", str(tmp_path / "root")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "imported cats" in done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from archives import folders_layout, make_zip, manifest_of, placed
+from warm import program
 
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
@@ -276,8 +276,7 @@ def test_what_comes_after_an_unknown_number_of_classes_has_no_offset(
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("autods")
-    return subprocess.run([program, *words], text=True, capture_output=True, check=False)
+    return subprocess.run([program("autods"), *words], text=True, capture_output=True, check=False)
 
 
 def test_the_commands_show_and_write_what_can_be_opened(root: DataRoot, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from warm import program
 
 from autods.core.devices import choose_device
 from autods.errors import UsageError
@@ -17,7 +18,7 @@ BMC = ["-o", "bmc.buffer=20", "-o", "bmc.experts=2"]
 
 def bmc_stream(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from bmc.cli.app import main; main()", *map(str, arguments)],
+        [program("bmc-stream"), *map(str, arguments)],
         cwd=cwd,
         text=True,
         capture_output=True,

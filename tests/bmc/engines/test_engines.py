@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from small import CPU, small_config, small_stream, tensors
 from typer.testing import CliRunner
+from warm import program
 
 from autods.core.progress import Silent
 from autods.core.ray_cluster import import_ray
@@ -185,7 +185,7 @@ def test_a_killed_run_is_completed_by_the_other_engine(
     address = cluster.address if first == "ray" else None
     tests = str(Path(__file__).parents[1])
     code = CHILD.format(tests=tests, name=first, address=address, folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([program("python"), "-c", code])
     while not (tmp_path / "checkpoint.safetensors").exists():
         assert process.poll() is None
         time.sleep(0.001)
