@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def read_shard(path: Path) -> Shard:
     try:
         with h5py.File(path, "r", locking=False) as file:
             _check_whole(path, file)
-            info = _info(file)
+            info = READERS[int(file.attrs["format"])](file.attrs)
             locations = {name: _location(file[name]) for name in _dataset_names(file)}
         raw = np.memmap(path, dtype=np.uint8, mode="r")
         arrays = {name: _map(raw, *location) for name, location in locations.items()}
@@ -206,7 +206,7 @@ def _image(arrays: Mapping[str, Array], info: ShardInfo) -> bytes:
 
 def _check_whole(path: Path, file: h5py.File) -> None:
     version = file.attrs.get("format")
-    if version is not None and version != FORMAT:
+    if version is not None and version not in READERS:
         raise StoreError(
             f"{path}: expected format version {FORMAT}, got {version}; nothing was read. "
             "Use the version of autods that wrote it, or extract again."
@@ -215,8 +215,7 @@ def _check_whole(path: Path, file: h5py.File) -> None:
         raise StoreError(broken(path, "was not written to its end"))
 
 
-def _info(file: h5py.File) -> ShardInfo:
-    attrs = file.attrs
+def _info(attrs: Mapping[str, Any]) -> ShardInfo:
     return ShardInfo(
         dataset=str(attrs["dataset"]),
         split=str(attrs["split"]),
@@ -233,6 +232,14 @@ def _info(file: h5py.File) -> ShardInfo:
         hashed=str(attrs["hashed"]),
         origin=json.loads(attrs["origin"]),
     )
+
+
+# By format version: the current one, and the one before it, so that a new format does not mean
+# to extract everything again. Shards of version 1 do not say which sample index they are of.
+READERS: dict[int, Callable[[Mapping[str, Any]], ShardInfo]] = {
+    FORMAT: _info,
+    1: lambda attrs: _info({**attrs, "samples_sha256": ""}),
+}
 
 
 def _dataset_names(file: h5py.File) -> list[str]:

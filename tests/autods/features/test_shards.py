@@ -136,6 +136,19 @@ def test_a_shard_without_its_last_attribute_is_incomplete(tmp_path: Path) -> Non
         read_shard(path)
 
 
+def test_a_shard_of_the_format_before_is_read(tmp_path: Path) -> None:
+    now, before = tmp_path / "now.h5", tmp_path / "before.h5"
+    write_shard(now, data(4), info(4))
+    write_shard(before, data(4), info(4))
+    with h5py.File(before, "r+") as file:  # all that version 2 has changed in the file
+        file.attrs["format"] = 1
+        del file.attrs["samples_sha256"]
+    old, new = read_shard(before), read_shard(now)
+    assert old.info == replace(new.info, samples_sha256="")
+    assert np.array_equal(old.features, new.features)
+    assert old.labels.keys() == new.labels.keys()
+
+
 def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path: Path) -> None:
     path = tmp_path / "shard.h5"
     write_shard(path, data(4), info(4))
