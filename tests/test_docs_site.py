@@ -54,6 +54,18 @@ def test_the_site_has_every_method_and_every_metric(site):
     assert set(DEFINITIONS) <= set(re.findall(r"\w+", text_of(site / "metrics.html")))
 
 
+def test_the_pictures_of_the_architecture_have_every_room_and_no_arrow_that_points_up(site):
+    for package in ("autods", "bmc"):
+        picture = (site / f"rooms-{package}.svg").read_text(encoding="utf-8")
+        folders = [path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py")]
+        assert len(folders) > 6
+        assert all(f">{folder}</text>" in picture for folder in folders)
+        assert picture.count("marker-end") >= len(folders)
+        assert "stroke-dasharray" not in picture
+    assert 'src="rooms-autods.svg"' in (site / "architecture.html").read_text(encoding="utf-8")
+    assert "Add a method" in (site / "contributing.html").read_text(encoding="utf-8")
+
+
 def test_the_site_has_every_command(site):
     for program, app in (("autods", autods_app), ("bmc-stream", bmc_app)):
         page = (site / "reference" / f"{program}.html").read_text(encoding="utf-8")

@@ -18,10 +18,18 @@ from autods.layouts.nested_archives import NestedArchives
 from autods.layouts.numbered import Numbered
 from autods.layouts.parquet_table import ParquetTable
 
+Families = (
+    Arrays
+    | ClassFolders
+    | Combined
+    | CsvTable
+    | ListFiles
+    | NestedArchives
+    | Numbered
+    | ParquetTable
+)
 FAMILIES: Registry[type[Layout]] = Registry("layout family")
-for _family in (
-    Arrays, ClassFolders, Combined, CsvTable, ListFiles, NestedArchives, Numbered, ParquetTable,
-):  # fmt: skip
+for _family in get_args(Families):
     FAMILIES.register(get_args(_family.model_fields["family"].annotation)[0])(_family)
 
 
@@ -42,14 +50,7 @@ def _known_family(value: Any) -> Any:
 
 
 AnyLayout = Annotated[
-    Arrays
-    | ClassFolders
-    | Combined
-    | CsvTable
-    | ListFiles
-    | NestedArchives
-    | Numbered
-    | ParquetTable,
+    Families,
     Field(discriminator="family"),
     BeforeValidator(_known_family),
 ]

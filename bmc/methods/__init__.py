@@ -1,67 +1,12 @@
-"""Continual-learning methods, one file each, in one registry."""
+"""Continual-learning methods, one file each, in one registry; every file here is imported."""
 
-from bmc.methods import (
-    acil,
-    agem,
-    analytic,
-    bmc,
-    der,
-    dmc,
-    er_ace,
-    ewc,
-    experience_replay,
-    fdr,
-    fecam,
-    finetune,
-    gdumb,
-    gem,
-    gss,
-    hal,
-    icarl,
-    joint,
-    klda,
-    knn,
-    lwf,
-    mas,
-    ncm,
-    ridge,
-    si,
-    slda,
-    zero_shot,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from bmc.methods.base import METHODS, Method
 from bmc.methods.overrides import config_for, overrides_of
 
-__all__ = [
-    "METHODS",
-    "Method",
-    "acil",
-    "agem",
-    "analytic",
-    "bmc",
-    "config_for",
-    "der",
-    "dmc",
-    "er_ace",
-    "ewc",
-    "experience_replay",
-    "fdr",
-    "fecam",
-    "finetune",
-    "gdumb",
-    "gem",
-    "gss",
-    "hal",
-    "icarl",
-    "joint",
-    "klda",
-    "knn",
-    "lwf",
-    "mas",
-    "ncm",
-    "overrides_of",
-    "ridge",
-    "si",
-    "slda",
-    "zero_shot",
-]
+__all__ = ["METHODS", "Method", "config_for", "overrides_of"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architecture import REPOSITORY, drawing
 from docs_cli import command_page
 from docs_code import api_page, errors_page, examples_page, metrics_page
 from docs_methods import methods_page
@@ -15,6 +16,12 @@ from docs_methods import methods_page
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+
+
+def contributing_page() -> str:
+    """Return CONTRIBUTING.md, whose links to docs/ are links to pages here."""
+    return (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8").replace("](docs/", "](")
+
 
 PAGES = {
     "reference/autods.md": lambda: command_page("autods"),
@@ -25,6 +32,9 @@ PAGES = {
     "examples.md": examples_page,
     "methods.md": methods_page,
     "metrics.md": metrics_page,
+    "rooms-autods.svg": lambda: drawing(REPOSITORY / "autods"),
+    "rooms-bmc.svg": lambda: drawing(REPOSITORY / "bmc"),
+    "contributing.md": contributing_page,
 }
 
 
