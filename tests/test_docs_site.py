@@ -81,7 +81,7 @@ def test_the_site_says_of_every_error_what_happened_and_what_to_do(site):
     for name, error in vars(errors).items():
         if isinstance(error, type) and issubclass(error, errors.AutodsError):
             assert name.lower() in rows
-    assert {"runexists", "cellsfailed"} <= rows.keys()
+    assert {"runexists", "runsfailed"} <= rows.keys()
     for name, text in rows.items():
         assert len(re.findall(r"[.:](?= |$)", re.sub(r"<[^>]+>", "", text))) >= 2, name
 

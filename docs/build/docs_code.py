@@ -44,7 +44,7 @@ the output of `autods --version`.
 # Next steps that are told by messages, as they depend on the case, and not by docstrings.
 STEPS = {
     "AutodsError": "Do what the message says.",
-    "CellsFailed": "Look at the reasons above it, then run the same command again with `--resume`.",
+    "RunsFailed": "Look at the reasons above it, then run the same command again with `--resume`.",
     "CheckpointError": "Free space and run the command again with `--resume`; if what is there is "
     "damaged, move the run folder away.",
     "RunExists": "Add `--resume` to complete or reuse it, or choose another `--out`.",
@@ -123,7 +123,8 @@ def api_page(package: str) -> str:
     ]
     for name in sorted(set(face.__all__) - {"__version__"}):
         value = inspect.unwrap(getattr(face, name))
-        path = value.__name__ if inspect.ismodule(value) else f"{value.__module__}.{name}"
+        named = value if hasattr(value, "__name__") else type(value)  # of a registry, its class
+        path = named.__name__ if inspect.ismodule(named) else f"{named.__module__}.{named.__name__}"
         parts.append(f"::: {path}\n    options:\n      heading: {package}.{name}")
     parts.append("# For extensions and other libraries")
     parts += [f"::: {package}.{name}" for name in FURTHER[package]]
