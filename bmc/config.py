@@ -33,11 +33,15 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     one_of: Sequence[str] | None = None,
+    hidden: bool = False,
 ) -> T:
-    """Declare a field of an `OptionSet`: its default, the sentence that describes it, its range."""
+    """Declare a field of an `OptionSet`: its default, the sentence that describes it, its range.
+
+    ``hidden``: rarely used, so that ``--help`` leaves it to ``--help-all``.
+    """
     limits = {"above": above, "at least": at_least, "at most": at_most, "below": below}
     stated = {word: limit for word, limit in limits.items() if limit is not None}
-    metadata = {"help": text, "limits": stated, "one_of": one_of}
+    metadata = {"help": text, "limits": stated, "one_of": one_of, "hidden": hidden}
     made: T = field(default=default, metadata=metadata)  # a dataclass replaces it by the value
     return made
 
@@ -115,33 +119,46 @@ class Config(OptionSet):
     # batch normalisation over one row would only return its bias
     batch_size: int = option(64, "New samples per update.", at_least=2)
     learning_rate: float = option(0.001, "AdamW learning rate.", above=0)
-    weight_decay: float = option(0.01, "AdamW weight decay.", at_least=0)
-    hidden: int = option(128, "Width of the input projection.", at_least=1)
-    width: int = option(256, "Width of both residual blocks.", at_least=1)
-    dropout: float = option(0.3, "Dropout after each residual block.", at_least=0, below=1)
+    weight_decay: float = option(0.01, "AdamW weight decay.", at_least=0, hidden=True)
+    hidden: int = option(128, "Width of the input projection.", at_least=1, hidden=True)
+    width: int = option(256, "Width of both residual blocks.", at_least=1, hidden=True)
+    dropout: float = option(
+        0.3, "Dropout after each residual block.", at_least=0, below=1, hidden=True
+    )
     feature_norm: float = option(
-        10.0, "Length that L2-normalised feature rows are scaled to.", above=0
+        10.0, "Length that L2-normalised feature rows are scaled to.", above=0, hidden=True
     )
     memory: int = option(
         2000, "Samples the memory may hold (replay buffer, BMC's memory M).", at_least=1
     )
-    replay_batch: int = option(64, "Memory samples per update of replay methods.", at_least=1)
+    replay_batch: int = option(
+        64, "Memory samples per update of replay methods.", at_least=1, hidden=True
+    )
     outputs: str = option(
         "seen",
         "Classes that compete in training and prediction: seen, or all of the stream.",
         one_of=("seen", "all"),
+        hidden=True,
     )
     precision: str = option(
         "float32",
         "Of matrix products: float32, tf32 (CUDA), or bf16.",
         one_of=("float32", "tf32", "bf16"),
+        hidden=True,
     )
-    capture: bool = option(False, "CUDA: record an update once and replay it (a CUDA graph).")
+    capture: bool = option(
+        False, "CUDA: record an update once and replay it (a CUDA graph).", hidden=True
+    )
     evaluate_on: str = option(
-        "test", "Split that is measured: test, or dev for tuning.", one_of=("test", "dev")
+        "test",
+        "Split that is measured: test, or dev for tuning.",
+        one_of=("test", "dev"),
+        hidden=True,
     )
     measure_ahead: bool = option(
-        False, "Also measure tasks before they are learned, for forward transfer; costs some time."
+        False,
+        "Also measure tasks before they are learned, for forward transfer; costs some time.",
+        hidden=True,
     )
     seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.", at_least=0)
     options: Any = None

@@ -13,7 +13,8 @@ import typer
 
 from autods.cli import complete
 from autods.errors import UsageError
-from bmc.config import Config
+from bmc.cli.command import note_overrides, sections_for
+from bmc.config import ALIASES, Config
 from bmc.runs.choice import StreamChoice
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ def with_config_options(command: Command) -> Command:
 
     @wraps(command)
     def wrapper(option: list[str] | None, **values: Any) -> None:
-        from bmc.methods.overrides import overrides_of
+        from bmc.methods.overrides import merged, overrides_of
 
-        command(**values, overrides=overrides_of(option or []))
+        given = overrides_of(option or []) if option else {}
+        overrides = merged(sections_for(values["method"]), given)
+        note_overrides(overrides)
+        command(**values, overrides=overrides)
 
     hints = get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
@@ -41,7 +45,7 @@ def with_config_options(command: Command) -> Command:
     wrapper.__signature__ = signature.replace(parameters=[*parameters, given])  # type: ignore[attr-defined]
     del hints["overrides"]
     wrapper.__annotations__ = hints | {"option": OverrideOption}
-    return with_options(wrapper, "config", Config, "Hyper-parameters")
+    return with_options(wrapper, "config", Config, "Training")
 
 
 def with_stream_options(command: Command) -> Command:
@@ -73,6 +77,7 @@ def with_options(command: Command, name: str, kind: Any, panel: str) -> Command:
 
 def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
     """Return the parameter that typer makes an option of; ``metadata`` are its arguments."""
+    short = [f"--{alias}" for alias, name in ALIASES.items() if name == field.name]
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -80,7 +85,8 @@ def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
         annotation=Annotated[
             hint,
             typer.Option(
-                **{k: v for k, v in field.metadata.items() if k in ("help", "min")},
+                *([f"--{field.name.replace('_', '-')}", *short] if short else []),
+                **{k: v for k, v in field.metadata.items() if k in ("help", "min", "hidden")},
                 rich_help_panel=panel,
                 autocompletion=COMPLETION.get(field.name),
             ),
@@ -95,7 +101,7 @@ OverrideOption = Annotated[
         "--option",
         metavar="METHOD.OPTION=VALUE",
         help="Set an option of one method, for example er.memory=500; may be repeated.",
-        rich_help_panel="Hyper-parameters",
+        rich_help_panel="Training",
     ),
 ]
 EngineOption = Annotated[

@@ -79,6 +79,11 @@ def overrides_of(texts: Iterable[str]) -> Overrides:
     return overrides
 
 
+def merged(first: Overrides, then: Overrides) -> Overrides:
+    """Return overrides where those that come later beat those before."""
+    return {name: first.get(name, {}) | then.get(name, {}) for name in first | then}
+
+
 def check_chosen(overrides: Overrides, names: Collection[str]) -> None:
     """Refuse options of methods that are not among those chosen."""
     for name, values in overrides.items():

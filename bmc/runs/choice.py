@@ -27,19 +27,17 @@ class StreamChoice:
         "synthetic",
     )
     encoder: str = _option("Encoder whose features are used; default what a file says.", "")
-    root: Path | None = field(
-        default=None, metadata={"help": "Data root; default AUTODS_ROOT, else the user's folder."}
-    )
-    manifests: list[Path] | None = field(
-        default=None, metadata={"help": "Further folder of manifests and streams."}
+    root: Path | None = _option("Data root; default AUTODS_ROOT, else the user's folder.", None)
+    manifests: list[Path] | None = _option(
+        "Further folder of manifests and streams.", None, hidden=True
     )
     protocol: str | None = _option("clean or paper; default what a file says, else clean.", None)
     classes_per_task: int | None = _option(
         "Cut datasets into tasks of about so many classes.", None, min=1
     )
     max_tasks: int | None = _option("Keep only the first tasks.", None, min=1)
-    scale: float | None = _option("synthetic: samples per published sample.", None)
-    stream_seed: int = _option("synthetic: seed of the data.", 0, min=0)
+    scale: float | None = _option("synthetic: samples per published sample.", None, hidden=True)
+    stream_seed: int = _option("synthetic: seed of the data.", 0, min=0, hidden=True)
 
     @property
     def folder(self) -> str:

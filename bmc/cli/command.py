@@ -1,0 +1,229 @@
+"""The commands that train: a file of their options, a help that fits a screen."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+import yaml
+from typer.core import TyperArgument, TyperCommand, TyperOption
+
+from autods.core.registry import unknown
+from autods.errors import UsageError
+from bmc.config import Overrides
+
+SECTIONS = f"{__name__}.sections"  # of the context: what --config gives to single methods
+OVERRIDES = f"{__name__}.overrides"
+HELP_ALL = "help_all"
+# Any: of click's classes typer has its own copy or not, depending on its version
+_running: ContextVar[Any] = ContextVar("_running", default=None)
+# say how a command is carried out, not what it computes: `write_config` leaves them out
+NOT_REPEATED = {"config_file", HELP_ALL, "help", "option", "out", "resume", "list", "json"}
+
+
+class StudyCommand(TyperCommand):
+    """A command whose help is grouped by panel, and which `write_config` can repeat."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; `write_config` and `sections_for` look at its context."""
+        token = _running.set(ctx)
+        try:
+            return super().invoke(ctx)
+        finally:
+            _running.reset(token)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options under the titles of their panels, hidden ones left out."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                title = getattr(parameter, "rich_help_panel", None) or "Options"
+                panels.setdefault(title, []).append(record)
+        for title in sorted(panels, key=lambda title: title == "Options"):
+            with formatter.section(title):
+                formatter.write_dl(panels[title], col_max=28)
+
+
+def register(app: typer.Typer, command: Callable[..., None], examples: str) -> None:
+    """Add a command to an app, with ``--config FILE``, ``--help-all`` and its examples."""
+    epilog = "\b\nExamples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  ")
+    app.command(cls=StudyCommand, epilog=epilog)(_with_config_file(command))
+
+
+def _with_config_file(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def wrapper(**values: Any) -> None:
+        del values["config_file"], values[HELP_ALL]  # their callbacks have acted
+        command(**values)
+
+    signature, keyword = inspect.signature(command), inspect.Parameter.KEYWORD_ONLY
+    more = [
+        inspect.Parameter("config_file", keyword, default=None, annotation=FileOption),
+        inspect.Parameter(HELP_ALL, keyword, default=False, annotation=HelpAllOption),
+    ]
+    hints = get_type_hints(command, include_extras=True)
+    known = [p.replace(kind=keyword) for p in signature.parameters.values()]
+    wrapper.__signature__ = signature.replace(parameters=[*known, *more])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = hints | {p.name: p.annotation for p in more}
+    return wrapper
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    for parameter in context.command.get_params(context):
+        if isinstance(parameter, TyperOption):
+            parameter.hidden = False
+    typer.echo(context.get_help())
+    raise typer.Exit
+
+
+def _read(context: typer.Context, path: Path | None) -> Path | None:
+    """Make a file's values the defaults of the command, and note its sections of methods."""
+    if path is not None:
+        values, sections = read_config(path, _long_names(context.command))
+        context.default_map = {**(context.default_map or {}), **values}
+        context.meta[SECTIONS] = sections
+    return path
+
+
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", is_eager=True, callback=_read,
+        help="YAML file of options, with a section for each method; the command line beats it.",
+    ),
+]  # fmt: skip
+HelpAllOption = Annotated[
+    bool,
+    typer.Option(
+        "--help-all", is_eager=True, callback=_show_all, show_default=False,
+        help="Show the rarely used options too, and exit.",
+    ),
+]  # fmt: skip
+
+
+def _long_names(command: Any) -> dict[str, str]:
+    """Return the parameter that each long option sets, by its name with underscores."""
+    return {
+        text.lstrip("-").replace("-", "_"): parameter.name or ""
+        for parameter in command.params
+        if not {parameter.name} & {"config_file", HELP_ALL}
+        for text in parameter.opts
+        if text.startswith("--") or isinstance(parameter, TyperArgument)
+    }
+
+
+def read_config(path: Path, known: Mapping[str, str]) -> tuple[dict[str, Any], Overrides]:
+    """Read a YAML file of options.
+
+    Parameters
+    ----------
+    known
+        The parameter that each key sets; other keys are names of methods.
+
+    Returns
+    -------
+    tuple
+        Values by parameter, and by method those of its section.
+
+    Raises
+    ------
+    UsageError, UnknownName
+        When there is no such file, it is not YAML, or a key is unknown; names the nearest.
+    """
+    wrong = f"--config {path}: expected a YAML file of options, {{}}; nothing was run."
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(wrong.format(f"got none ({error.strerror})")) from None
+    except (yaml.YAMLError, ValueError) as error:
+        cause = " ".join(str(error).split())
+        raise UsageError(wrong.format(f"but it cannot be read: {cause}")) from None
+    if not isinstance(content, dict):
+        raise UsageError(wrong.format(f"got {type(content).__name__}"))
+    values: dict[str, Any] = {}
+    sections: Overrides = {}
+    for key, value in content.items():
+        if key in known:
+            values[known[key]] = ",".join(map(str, value)) if _joined(key, value) else value
+        else:
+            sections[key] = _section(path, key, value, known)
+    return values, sections
+
+
+def _joined(key: str, value: Any) -> bool:
+    """Tell whether a list is one of an option that takes commas: the others are repeated."""
+    return isinstance(value, list) and key not in ("grid", "manifests")
+
+
+def _section(path: Path, key: Any, value: Any, known: Iterable[str]) -> dict[str, Any]:
+    from bmc.methods import METHODS
+    from bmc.methods.overrides import field_of
+
+    if key not in METHODS.names():
+        named = unknown("key", str(key), [*known, *METHODS.names()])
+        raise UsageError(f"--config {path}: {named} Nothing was run.")
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"--config {path}: {key}: expected its options, a line each, got {value}; nothing "
+            "was run."
+        )
+    try:
+        return {field_of(key, str(name)): given for name, given in value.items()}
+    except UsageError as error:
+        raise UsageError(f"--config {path}: {error} Nothing was run.") from None
+
+
+def sections_for(methods: str) -> Overrides:
+    """Return what ``--config`` gives to these methods, comma-separated or ``all``.
+
+    A file may serve several commands, so sections of other methods are left out.
+    """
+    context = _running.get()
+    sections: Overrides = context.meta.get(SECTIONS, {}) if context else {}
+    names = methods.split(",")
+    return {name: given for name, given in sections.items() if methods == "all" or name in names}
+
+
+def note_overrides(overrides: Overrides) -> None:
+    """Note what the running command gives to single methods, for `write_config`."""
+    if (context := _running.get()) is not None:
+        context.meta[OVERRIDES] = overrides
+
+
+def write_config(path: Path, overrides: Overrides | None = None, **changes: Any) -> None:
+    """Write the YAML file that repeats the command that runs: ``--config`` reads it.
+
+    Parameters
+    ----------
+    overrides
+        The sections: values of methods; default: those that the command was given.
+    changes
+        Values in place of those of the command, by parameter: of one run of several.
+    """
+    from autods.core.files import atomic
+
+    context = _running.get()
+    values: dict[str, Any] = {}
+    for key, name in _long_names(context.command).items():
+        value = changes.get(name, context.params.get(name))
+        if name not in NOT_REPEATED and value not in (None, "", (), []):
+            values.setdefault(name, (key, _plain(value)))
+    sections: Overrides = context.meta.get(OVERRIDES, {}) if overrides is None else overrides
+    content = dict(values.values()) | {name: own for name, own in sections.items() if own}
+    text = f"# bmc-stream {context.info_name} --config {path.name}\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
