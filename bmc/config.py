@@ -128,9 +128,7 @@ class Config(OptionSet):
     feature_norm: float = option(
         10.0, "Length that L2-normalised feature rows are scaled to.", above=0, hidden=True
     )
-    memory: int = option(
-        2000, "Samples the memory may hold (replay buffer, BMC's memory M).", at_least=1
-    )
+    memory: int = option(2000, "Samples that the memory may hold.", at_least=1)
     replay_batch: int = option(
         64, "Memory samples per update of replay methods.", at_least=1, hidden=True
     )
@@ -160,7 +158,7 @@ class Config(OptionSet):
         "Also measure tasks before they are learned, for forward transfer; costs some time.",
         hidden=True,
     )
-    seed: int = option(0, "Run seed: initial weights, batches, dropout, memory.", at_least=0)
+    seed: int = option(0, "Seed of weights, batches, dropout, memory.", at_least=0)
     options: Any = None
 
     def as_dict(self) -> dict[str, Any]:

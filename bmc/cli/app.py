@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from autods.core.console import add_version, print_json, print_table, run_app
+from autods.core.console import add_version, print_json, run_app
 from bmc.cli import complete
+from bmc.cli.command import register, write_config
 from bmc.cli.compare import compare
+from bmc.cli.methods import methods
 from bmc.cli.options import (
     AddressOption,
     EngineOption,
@@ -28,6 +30,7 @@ from bmc.runs.orders import open_orders, parse_orders
 
 app = typer.Typer(
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Train continual-learning methods on feature streams, and report the results.",
 )
@@ -35,7 +38,6 @@ app = typer.Typer(
 add_version(app)
 
 
-@app.command()
 @with_config_options
 @with_stream_options
 def run(
@@ -45,7 +47,7 @@ def run(
     method: Annotated[
         str,
         typer.Option(
-            help="Methods, comma-separated, or 'all'; see `bmc-stream methods`.",
+            help="Methods: repeated, comma-separated, or 'all'; see `bmc-stream methods`.",
             autocompletion=complete.methods,
         ),
     ] = "bmc",
@@ -54,7 +56,11 @@ def run(
     ] = "paper",
     finetune: Annotated[
         bool,
-        typer.Option("--with-finetune", help="Add fine-tuning, for the relative time of the rest."),
+        typer.Option(
+            "--with-finetune",
+            hidden=True,
+            help="Add fine-tuning, for the relative time of the rest.",
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     engine: EngineOption = "local",
@@ -65,7 +71,10 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Complete what is in --out.")] = False,
     tracker: Annotated[
-        str, typer.Option(help="Follow runs with tensorboard, wandb, mlflow; comma-separated.")
+        str,
+        typer.Option(
+            hidden=True, help="Follow runs with tensorboard, wandb, mlflow; comma-separated."
+        ),
     ] = "",
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
@@ -101,25 +110,10 @@ def run(
                     report=console_progress(), tracker=trackers,
                 )  # fmt: skip
                 finished.append(made)
+                shared = {f: getattr(own, f) for f in own.names()}
+                given = {name: own.options.as_dict()}
+                write_config(made / "run.yaml", given, method=name, order=one_order, **shared)
     _show(finished, folder / "report.html", json)
-
-
-@app.command()
-def methods() -> None:
-    """List the methods."""
-    from bmc.methods import METHODS
-
-    print_table(
-        "Methods",
-        [
-            {
-                "name": name,
-                "title": METHODS.get(name).title,
-                "what it does": (METHODS.get(name).__doc__ or "").strip().partition("\n")[0],
-            }
-            for name in METHODS.names()
-        ],
-    )
 
 
 @app.command()
@@ -159,11 +153,28 @@ def _show(folders: list[Path], page: Path, as_json: bool) -> None:
     print(f"Report: {path.resolve()}")
 
 
-app.command()(compare)
-app.command()(reproduce)
+app.command()(methods)
 app.command()(runs)
-app.command()(sweep)
-app.command()(tune)
+register(app, run, """
+    bmc-stream run --scenario class-il --method bmc,er --stream synthetic
+    bmc-stream run --scenario class-il --method er -o er.memory=500 --order 0,1
+""")  # fmt: skip
+register(app, compare, """
+    bmc-stream compare --scenario class-il --method bmc,er,slda --jobs 4
+    bmc-stream compare --config runs/synthetic-class-il-compare/compare.yaml --resume
+""")  # fmt: skip
+register(app, sweep, """
+    bmc-stream sweep --scenario class-il --grid bmc.experts=1,4,16
+    bmc-stream sweep --scenario class-il --ablation stability,distillation --jobs 4
+""")  # fmt: skip
+register(app, tune, """
+    bmc-stream tune --scenario class-il --method er --grid learning_rate=0.001,0.01
+    bmc-stream tune --scenario class-il --grid bmc.lam=0,0.1 --list
+""")  # fmt: skip
+register(app, reproduce, """
+    bmc-stream reproduce stream-clip --max-tasks 5 --method bmc,er
+    bmc-stream reproduce split-cifar100 --seeds 3 --jobs 3
+""")  # fmt: skip
 
 
 def main() -> None:

@@ -38,6 +38,13 @@ class StudyCommand(TyperCommand):
         finally:
             _running.reset(token)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help without boxes, so that it fits a screen."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options under the titles of their panels, hidden ones left out."""
         panels: dict[str, list[tuple[str, str]]] = {}
@@ -60,7 +67,7 @@ def _with_config_file(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapper(**values: Any) -> None:
         del values["config_file"], values[HELP_ALL]  # their callbacks have acted
-        command(**values)
+        command(**values, method=",".join(values.pop("method")))
 
     signature, keyword = inspect.signature(command), inspect.Parameter.KEYWORD_ONLY
     more = [
@@ -69,6 +76,8 @@ def _with_config_file(command: Callable[..., None]) -> Callable[..., None]:
     ]
     hints = get_type_hints(command, include_extras=True)
     known = [p.replace(kind=keyword) for p in signature.parameters.values()]
+    hints["method"] = Annotated[list[str], *hints["method"].__metadata__]
+    known = [p.replace(default=[p.default]) if p.name == "method" else p for p in known]
     wrapper.__signature__ = signature.replace(parameters=[*known, *more])  # type: ignore[attr-defined]
     wrapper.__annotations__ = hints | {p.name: p.annotation for p in more}
     return wrapper
@@ -87,7 +96,7 @@ def _show_all(context: typer.Context, wanted: bool) -> None:
 def _read(context: typer.Context, path: Path | None) -> Path | None:
     """Make a file's values the defaults of the command, and note its sections of methods."""
     if path is not None:
-        values, sections = read_config(path, _long_names(context.command))
+        values, sections = read_config(path, _parameters(context.command))
         context.default_map = {**(context.default_map or {}), **values}
         context.meta[SECTIONS] = sections
     return path
@@ -109,10 +118,10 @@ HelpAllOption = Annotated[
 ]  # fmt: skip
 
 
-def _long_names(command: Any) -> dict[str, str]:
+def _parameters(command: Any) -> dict[str, Any]:
     """Return the parameter that each long option sets, by its name with underscores."""
     return {
-        text.lstrip("-").replace("-", "_"): parameter.name or ""
+        text.lstrip("-").replace("-", "_"): parameter
         for parameter in command.params
         if not {parameter.name} & {"config_file", HELP_ALL}
         for text in parameter.opts
@@ -120,7 +129,7 @@ def _long_names(command: Any) -> dict[str, str]:
     }
 
 
-def read_config(path: Path, known: Mapping[str, str]) -> tuple[dict[str, Any], Overrides]:
+def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], Overrides]:
     """Read a YAML file of options.
 
     Parameters
@@ -152,15 +161,17 @@ def read_config(path: Path, known: Mapping[str, str]) -> tuple[dict[str, Any], O
     sections: Overrides = {}
     for key, value in content.items():
         if key in known:
-            values[known[key]] = ",".join(map(str, value)) if _joined(key, value) else value
+            values[known[key].name] = _given(known[key], value)
         else:
             sections[key] = _section(path, key, value, known)
     return values, sections
 
 
-def _joined(key: str, value: Any) -> bool:
-    """Tell whether a list is one of an option that takes commas: the others are repeated."""
-    return isinstance(value, list) and key not in ("grid", "manifests")
+def _given(parameter: Any, value: Any) -> Any:
+    """Return a value of a file as its option takes it: repeated, or in one text with commas."""
+    if getattr(parameter, "multiple", False):
+        return value if isinstance(value, list) else [value]
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _section(path: Path, key: Any, value: Any, known: Iterable[str]) -> dict[str, Any]:
@@ -212,7 +223,8 @@ def write_config(path: Path, overrides: Overrides | None = None, **changes: Any)
 
     context = _running.get()
     values: dict[str, Any] = {}
-    for key, name in _long_names(context.command).items():
+    for key, parameter in _parameters(context.command).items():
+        name = parameter.name
         value = changes.get(name, context.params.get(name))
         if name not in NOT_REPEATED and value not in (None, "", (), []):
             values.setdefault(name, (key, _plain(value)))

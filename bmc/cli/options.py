@@ -100,19 +100,23 @@ OverrideOption = Annotated[
         "-o",
         "--option",
         metavar="METHOD.OPTION=VALUE",
-        help="Set an option of one method, for example er.memory=500; may be repeated.",
+        help="Set an option of one method; may be repeated.",
         rich_help_panel="Training",
     ),
 ]
 EngineOption = Annotated[
-    str, typer.Option(help="Where experts train: local, or a ray cluster; same results.")
+    str,
+    typer.Option(hidden=True, help="Where experts train: local, or a ray cluster; same results."),
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option(help="host:port of a Ray cluster, or auto; default: this machine alone."),
+    typer.Option(
+        hidden=True, help="host:port of a Ray cluster, or auto; default: this machine alone."
+    ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="ray: experts that train at once; default: all cores.")
+    int | None,
+    typer.Option(min=1, hidden=True, help="ray: experts that train at once; default: all cores."),
 ]
 
 

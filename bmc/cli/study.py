@@ -8,6 +8,7 @@ import typer
 
 from autods.core.console import print_json, print_table
 from bmc.cli import complete
+from bmc.cli.command import write_config
 from bmc.cli.options import Command, with_options
 from bmc.studies.options import StudyOptions
 
@@ -22,8 +23,7 @@ MethodOption = Annotated[
     str,
     typer.Option(
         "--method",
-        "--methods",
-        help="Methods, comma-separated, or 'all'; see `bmc-stream methods`.",
+        help="Methods: repeated, comma-separated, or 'all'; see `bmc-stream methods`.",
         autocompletion=complete.methods,
     ),
 ]
@@ -65,6 +65,7 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
     if options.list:
         _print_plan(study, options)
         return folder
+    write_config(folder / f"{study.command}.yaml")
     executed, findings = conduct(study, options, console_progress())
     if findings and options.json:
         print_json(findings.data)

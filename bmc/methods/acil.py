@@ -34,6 +34,13 @@ class ACIL(Method):
 
     name = "acil"
     title = "ACIL"
+    source = "Zhuang et al., NeurIPS 2022, arXiv 2205.14922"
+    equation = """
+        H = relu(X W_B),  W_B ~ N(0, 1),     R = I / γ, W = 0 at the start
+        R ← R − R Hᵀ (I + H R Hᵀ)⁻¹ H R
+        W ← W + R Hᵀ (Y − H W)               Y one-hot labels
+        class of x:  argmax_c  relu(x W_B) w_c
+    """
     shared = Method.shared | {"seed"}
 
     @dataclass(frozen=True)

@@ -24,6 +24,11 @@ class AveragedGEM(Replay):
 
     name = "agem"
     title = "A-GEM"
+    source = "Chaudhry et al., ICLR 2019, arXiv 1812.00420"
+    equation = """
+        g = ∇ L_T(batch),  g_ref = ∇ L_T(samples of M)
+        g ← g − (g·g_ref / g_ref·g_ref) g_ref     where g·g_ref < 0
+    """
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -49,6 +54,12 @@ class AveragedGEMReservoir(AveragedGEM):
 
     name = "agem-r"
     title = "A-GEM-R"
+    source = (
+        "A-GEM (arXiv 1812.00420) with the reservoir of Chaudhry et al. 2019 (arXiv 1902.10486)"
+    )
+    equation = """
+        as A-GEM; M is a uniform sample of all former samples
+    """
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)

@@ -186,6 +186,19 @@ class AnalyticConsolidation(Method):
 
     name = "bmc-analytic"
     title = "BMC-Analytic"
+    source = (
+        "This project, in BMC's setting; within-class shrinkage as in Deep SLDA, expected "
+        "means as in probabilistic LDA (Ioffe, ECCV 2006)"
+    )
+    equation = """
+        an expert sends   n_c, m_c,  A ≈ Vᵀ diag(e) V + (q / d) I
+                          A = Σ_c 1/(n_c − 1) Σ_{i in c} (x_i − m_c)(x_i − m_c)ᵀ
+        the centre keeps  all n_c and m_c, and the sum of the A, cut to R directions
+        S = (1 − ε) A / C + ε s I,  s the mean variance;   whitened by S:
+        μ_c = m + diag(ψ n_c / (ψ n_c + 1)) (m_c − m),   ψ = max(0, eigenvalues of B)
+        B = Σ_c (m_c − m)(m_c − m)ᵀ / (C − 1) − mean_c(1 / n_c) I
+        score of class c: w_c·x + b_c,   w_c = S⁻¹ μ_c,   b_c = −μ_c·w_c / 2
+    """
 
     @dataclass(frozen=True)
     class Options(Method.Options):

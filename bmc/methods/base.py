@@ -58,6 +58,8 @@ class Method:
 
     name: ClassVar[str]
     title: ClassVar[str]
+    source: ClassVar[str] = ""  # where it is published
+    equation: ClassVar[str] = ""  # as the code computes it; φ, θ, M, C as in docs/methods.md
     has_experts: ClassVar[bool] = False
     # the fields of `Config` that a method reads; every run reads these
     shared: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "measure_ahead", "precision"})

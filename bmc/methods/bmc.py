@@ -38,6 +38,16 @@ class BatchModelConsolidation(NetMethod):
 
     name = "bmc"
     title = "BMC"
+    source = "Fostiropoulos, Zhu and Itti, CVPR 2023"
+    equation = """
+        L_bd(teacher, student) = Σ_layers i ‖ stopgrad(φ_i^teacher) − φ_i^student ‖₂
+        expert of task t:   L_exp  = L_T(expert_t(x), y) + λ L_bd(base(x), expert_t(x))
+        sends once:         B_t = {(x, y, φ_t(x))}
+        D = M ∪ B_1 ∪ ... ∪ B_k
+        next base model:    L_base = α L_T(base'(x), y) + β L_bmc
+                            L_bmc  = mean over D of L_bd(φ stored with x, base'(x))
+        M ← a balanced choice from D
+    """
     shared = NetMethod.shared | {"memory"}
     has_experts = True
 

@@ -32,6 +32,10 @@ class DarkExperienceReplay(OnlineReplay):
 
     name = "der"
     title = "DER"
+    source = "Buzzega et al., NeurIPS 2020, arXiv 2004.07211"
+    equation = """
+        L = L_T(batch) + α mean_{(x, z) in M} ‖ f(x) − z ‖² / classes known when z was stored
+    """
     draws_per_update = 1
 
     @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class DarkExperienceReplayPlus(DarkExperienceReplay):
 
     name = "derpp"
     title = "DER++"
+    source = "Buzzega et al., NeurIPS 2020, arXiv 2004.07211"
+    equation = """
+        L = L_DER + β mean_{(x, y) in M} L_T(f(x), y)       on other samples of M
+    """
     draws_per_update = 2
 
     @dataclass(frozen=True)

@@ -33,6 +33,12 @@ class DeepModelConsolidation(NetMethod):
 
     name = "dmc"
     title = "DMC"
+    source = "Zhang et al., WACV 2020, arXiv 1903.07864"
+    equation = """
+        expert: L_T over the new classes alone
+        student: mean over x, classes of (f(x) − [z_old − mean z_old ; z_new − mean z_new])²
+        z_old, z_new: logits of the network of before and of the expert; x of the task and of M
+    """
     shared = NetMethod.shared | {"memory"}
 
     @dataclass(frozen=True)

@@ -24,6 +24,10 @@ class AsymmetricReplay(OnlineReplay):
 
     name = "er-ace"
     title = "ER-ACE"
+    source = "Caccia et al., ICLR 2022, arXiv 2104.05025"
+    equation = """
+        L = L_T(batch; only classes present in the batch compete) + L_T(samples of M; all compete)
+    """
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)

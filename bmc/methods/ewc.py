@@ -25,6 +25,13 @@ class OnlineEWC(PenaltyMethod):
 
     name = "ewc"
     title = "Online EWC"
+    source = (
+        "Schwarz et al., ICML 2018, arXiv 1805.06370; Kirkpatrick et al. 2017, arXiv 1612.00796"
+    )
+    equation = """
+        L = L_T + λ/2 Σ_i F_i (θ_i − θ*_i)²
+        after a task:  F ← γ F + mean_n (∂ log p(y_n | x_n) / ∂θ)²
+    """
 
     @dataclass(frozen=True)
     class Options(PenaltyMethod.Options):

@@ -84,6 +84,10 @@ class ExperienceReplay(Replay):
 
     name = "er"
     title = "Experience replay"
+    source = "Chaudhry et al. 2019, arXiv 1902.10486"
+    equation = """
+        L = L_T(batch ∪ samples of M),   M a uniform sample of all former samples
+    """
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)

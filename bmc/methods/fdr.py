@@ -30,6 +30,10 @@ class FunctionDistance(Remembering):
 
     name = "fdr"
     title = "FDR"
+    source = "Benjamin, Rolnick and Kording, ICLR 2019, arXiv 1805.08289"
+    equation = """
+        L = L_T + α sqrt( mean_{(x, p) in M} ‖ softmax f(x) − p ‖² )
+    """
     capturable = False  # the loss draws stored samples
 
     @dataclass(frozen=True)

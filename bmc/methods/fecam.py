@@ -73,6 +73,10 @@ class SharedFeCAM(DeepSLDA):
 
     name = "fecam-shared"
     title = "FeCAM (shared)"
+    source = "Goswami et al., NeurIPS 2023, arXiv 2309.14062"
+    equation = """
+        as FeCAM with one N for all classes, of the pooled within-class covariance
+    """
 
     @dataclass(frozen=True)
     class Options(DeepSLDA.Options):
@@ -111,6 +115,12 @@ class FeCAM(Method):
 
     name = "fecam"
     title = "FeCAM"
+    source = "Goswami et al., NeurIPS 2023, arXiv 2309.14062"
+    equation = """
+        z = x / ‖x‖,  μ_c = class mean / its length
+        Σ'_c = Σ_c + γ V₁ I + γ V₂ (1 − I),   N(i, j) = Σ'(i, j) / sqrt(Σ'(i, i) Σ'(j, j))
+        class of x:  argmin_c  (z − μ_c)ᵀ N_c⁻¹ (z − μ_c)
+    """
 
     @dataclass(frozen=True)
     class Options(Method.Options):

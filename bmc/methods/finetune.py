@@ -20,6 +20,10 @@ class FineTuning(NetMethod):
 
     name = "finetune"
     title = "Fine-tuning"
+    source = "The lower reference"
+    equation = """
+        L = L_T(batch)
+    """
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):

@@ -36,6 +36,10 @@ class GDumb(NetMethod):
 
     name = "gdumb"
     title = "GDumb"
+    source = "Prabhu, Torr and Dokania, ECCV 2020"
+    equation = """
+        M: class-balanced, greedy;  after each task a new network:  min_θ  L_T(M)
+    """
     shared = NetMethod.shared - {"epochs", "learning_rate"} | {"memory"}
 
     @dataclass(frozen=True)

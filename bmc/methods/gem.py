@@ -38,6 +38,12 @@ class GradientEpisodicMemory(Replay):
 
     name = "gem"
     title = "GEM"
+    source = "Lopez-Paz and Ranzato, NeurIPS 2017, arXiv 1706.08840"
+    equation = """
+        g = ∇ L_T(batch),  rows of G: ∇ L_T(M_k) of former tasks k
+        where some (G g)_k < 0:   g ← g + Gᵀ v
+        v = argmin_v  ½ vᵀ G Gᵀ v + (G g)ᵀ v   subject to v ≥ γ
+    """
     capturable = False  # the quadratic program is solved on the host
     memory: TaskMemory
 

@@ -119,6 +119,11 @@ class GradientSampleSelection(NetMethod):
 
     name = "gss"
     title = "GSS"
+    source = "Aljundi et al., NeurIPS 2019, arXiv 1903.08671, Algorithm 2"
+    equation = """
+        L = L_T(batch ∪ samples of M);  score of a sample: c = 1 + max_i cos(g, G_i)
+        M is full and c < 1: place i is drawn by C_i / Σ C, and taken with C_i / (C_i + c)
+    """
     shared = NetMethod.shared | {"memory", "replay_batch"}
     capturable = False
 

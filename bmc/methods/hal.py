@@ -44,6 +44,12 @@ class HindsightAnchors(Replay):
 
     name = "hal"
     title = "HAL"
+    source = "Chaudhry et al., AAAI 2021, arXiv 2002.08165"
+    equation = """
+        θ̃ = θ after a tentative update by L_T(batch ∪ samples of M)
+        L = L_T(batch ∪ samples of M) + λ mean_c ‖ f_θ(e_c) − f_θ̃(e_c) ‖²
+        anchors: e_c ← ascent on  L_T(f_forgetful(e), c) − L_T(f(e), c) − γ ‖ φ(e) − mean φ_c ‖²
+    """
 
     @dataclass(frozen=True)
     class Options(Replay.Options):

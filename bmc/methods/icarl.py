@@ -38,6 +38,12 @@ class ICaRL(NetMethod):
 
     name = "icarl"
     title = "iCaRL"
+    source = "Rebuffi et al., CVPR 2017, arXiv 1611.07725"
+    equation = """
+        L = Σ_c BCE(f_c(x), t_c),  t_c = σ(f_c^before(x)) of former classes, else the label
+        exemplars of a class by herding:  p_k = argmin_x ‖ mean φ − (φ(x) + Σ_{j<k} φ(p_j)) / k ‖
+        class of x:  argmin_c ‖ φ(x) − mean φ of the exemplars of c ‖,  all of length 1
+    """
     shared = NetMethod.shared | {"memory"}
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:

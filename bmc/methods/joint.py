@@ -17,6 +17,10 @@ class Joint(NetMethod):
 
     name = "joint"
     title = "Joint training"
+    source = "The upper reference for the same network"
+    equation = """
+        L = L_T(all training data of the stream)
+    """
     _kept = 0
 
     def group_size(self, n_tasks: int) -> int:

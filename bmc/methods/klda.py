@@ -24,6 +24,11 @@ class KLDA(DeepSLDA):
 
     name = "klda"
     title = "KLDA"
+    source = "arXiv 2412.15571; random features: Rahimi and Recht, NeurIPS 2007"
+    equation = """
+        h = sqrt(2 / D) cos(x Ω + b),  Ω ~ N(0, 2γ),  b ~ U(0, 2π):  h·h' ≈ exp(−γ ‖x − x'‖²)
+        then Deep SLDA on h
+    """
     shared = DeepSLDA.shared | {"seed"}
 
     @dataclass(frozen=True)

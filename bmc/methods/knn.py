@@ -34,6 +34,10 @@ class NearestNeighbours(Method):
 
     name = "knn"
     title = "kNN"
+    source = "Wu et al., CVPR 2018, arXiv 1805.01978"
+    equation = """
+        votes of class c = Σ over the k nearest i of class c of exp(cos(x, x_i) / T)
+    """
 
     @dataclass(frozen=True)
     class Options(Method.Options):

@@ -40,6 +40,11 @@ class LearningWithoutForgetting(NetMethod):
 
     name = "lwf"
     title = "LwF"
+    source = "Li and Hoiem, ECCV 2016, arXiv 1606.09282"
+    equation = """
+        L = L_T + α L_old,   L_old = −Σ_i p_i^before log p_i
+        p = softmax(f(x) / T) over former classes
+    """
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):

@@ -24,6 +24,11 @@ class MemoryAwareSynapses(PenaltyMethod):
 
     name = "mas"
     title = "MAS"
+    source = "Aljundi et al., ECCV 2018, arXiv 1711.09601"
+    equation = """
+        L = L_T + λ Σ_i Ω_i (θ_i − θ*_i)²
+        after a task:  Ω ← γ Ω + mean_n | ∂ ‖f(x_n)‖² / ∂θ |
+    """
 
     @dataclass(frozen=True)
     class Options(PenaltyMethod.Options):

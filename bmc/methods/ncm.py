@@ -28,6 +28,10 @@ class NearestClassMean(Method):
 
     name = "ncm"
     title = "NCM"
+    source = "Nearest class mean on frozen features"
+    equation = """
+        class of x:  argmax_c  cos(x, Σ_{i in c} x_i)
+    """
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)

@@ -47,6 +47,11 @@ class Ridge(Method):
 
     name = "ridge"
     title = "Streaming ridge"
+    source = "McDonnell et al., NeurIPS 2023, arXiv 2307.02251, without its projection"
+    equation = """
+        G = Σ h hᵀ,  Q = Σ h yᵀ,  W = (G + λ I)⁻¹ Q;  class of x:  argmax_c h·w_c;  here h = x
+        λ of 10⁻⁸ ... 10⁸: the least squared error on a fifth of each task's training data, summed
+    """
     shared = Method.shared | {"seed"}
 
     @dataclass(frozen=True)
@@ -168,6 +173,10 @@ class RanPAC(Ridge):
 
     name = "ranpac"
     title = "RanPAC"
+    source = "McDonnell et al., NeurIPS 2023, arXiv 2307.02251"
+    equation = """
+        h = relu(x W),  W ~ N(0, 1);  then streaming ridge on h
+    """
 
     @dataclass(frozen=True)
     class Options(Ridge.Options):

@@ -25,6 +25,12 @@ class SynapticIntelligence(PenaltyMethod):
 
     name = "si"
     title = "SI"
+    source = "Zenke, Poole and Ganguli, ICML 2017, arXiv 1703.04200"
+    equation = """
+        L = L_T + c Σ_i Ω_i (θ_i − θ*_i)²
+        in a task:     ω_i ← ω_i − (∂L_T/∂θ_i) · (change of θ_i)
+        after a task:  Ω_i ← Ω_i + max(0, ω_i) / (Δ_i² + ξ),  Δ_i the change of θ_i over the task
+    """
 
     @dataclass(frozen=True)
     class Options(PenaltyMethod.Options):

@@ -34,6 +34,11 @@ class DeepSLDA(Method):
 
     name = "slda"
     title = "Deep SLDA"
+    source = "Hayes and Kanan, CVPR Workshops 2020, arXiv 1909.01520"
+    equation = """
+        Λ = ((1 − ε) S + ε s I)⁻¹,  S the pooled within-class covariance, s its mean variance
+        score of class c: w_c·x + b_c,   w_c = Λ μ_c,   b_c = −μ_c·w_c / 2
+    """
 
     @dataclass(frozen=True)
     class Options(Method.Options):

@@ -23,17 +23,19 @@ class StreamChoice:
 
     scenario: str = _option("class-il or task-il; both are measured.")
     stream: str = _option(
-        "A stream by name, YAML file, or comma-separated datasets.",
+        "Its name, YAML file, or datasets with commas.",
         "synthetic",
     )
-    encoder: str = _option("Encoder whose features are used; default what a file says.", "")
-    root: Path | None = _option("Data root; default AUTODS_ROOT, else the user's folder.", None)
-    manifests: list[Path] | None = _option(
-        "Further folder of manifests and streams.", None, hidden=True
+    encoder: str = _option("Encoder of the features; default: the file's.", "")
+    root: Path | None = field(
+        default=None, metadata={"help": "Data root; default AUTODS_ROOT, else the user's folder."}
     )
-    protocol: str | None = _option("clean or paper; default what a file says, else clean.", None)
+    manifests: list[Path] | None = field(
+        default=None, metadata={"help": "Further folder of manifests and streams.", "hidden": True}
+    )
+    protocol: str | None = _option("clean or paper; default: the file's, else clean.", None)
     classes_per_task: int | None = _option(
-        "Cut datasets into tasks of about so many classes.", None, min=1
+        "Cut datasets into tasks of about so many classes.", None, min=1, hidden=True
     )
     max_tasks: int | None = _option("Keep only the first tasks.", None, min=1)
     scale: float | None = _option("synthetic: samples per published sample.", None, hidden=True)

@@ -29,12 +29,14 @@ class StudyOptions:
     """How the runs of a study are executed, and where they go."""
 
     jobs: int = _option(1, "Runs at once; more of them disturb each other's times.", min=1)
-    threads: int = _option(1, "Threads of each run; last bits of results depend on it.", min=1)
+    threads: int = _option(
+        1, "Threads of each run; last bits of results depend on it.", min=1, hidden=True
+    )
     runner: str = _option(
-        "local", "What executes runs: local processes, or tasks of a ray cluster."
+        "local", "What executes runs: local processes, or tasks of a ray cluster.", hidden=True
     )
     ray_address: str | None = _option(
-        None, "ray: host:port of a cluster, or auto; default: a cluster of its own."
+        None, "ray: host:port of a cluster, or auto; default: a cluster of its own.", hidden=True
     )
     device: str = _option("auto", "auto, cpu, cuda or cuda:N.")
     out: Path | None = field(

@@ -5,12 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
-
-import yaml
-
-EQUATIONS = Path(__file__).resolve().parents[2] / "docs" / "equations.yaml"
 
 INTRODUCTION = """\
 # Every method
@@ -28,27 +23,26 @@ Measured results: [benchmarks](benchmarks/bmc_real.md).
 
 
 def methods_page() -> str:
-    """Return the page; a method without an equation is an error."""
+    """Return the page; a method without an equation or a source is an error."""
     from bmc.methods import METHODS
 
     own = {n: METHODS.get(n) for n in METHODS.names()}
     own = {n: method for n, method in own.items() if method.__module__.startswith("bmc.")}
-    equations = yaml.safe_load(EQUATIONS.read_text(encoding="utf-8"))
-    if own.keys() != equations.keys():
-        raise LookupError(f"{EQUATIONS.name} and methods differ: {own.keys() ^ equations.keys()}")
+    if bare := [n for n, method in own.items() if not {"equation", "source"} <= vars(method).keys()]:
+        raise LookupError(f"methods without an equation or a source: {', '.join(bare)}")
     names = sorted(own, key=lambda name: (not name.startswith("bmc"), name))
-    return "\n".join([INTRODUCTION, *(_section(n, own[n], equations[n]) for n in names)])
+    return "\n".join([INTRODUCTION, *(_section(n, own[n]) for n in names)])
 
 
-def _section(name: str, method: Any, source: dict[str, str]) -> str:
+def _section(name: str, method: Any) -> str:
     module = inspect.getmodule(method)
     assert module is not None
     place = module.__name__.replace(".", "/")
     parts = [
         f"## {name}",
         f"**{method.title}.** {markdown(own_words(method))}",
-        f"```text\n{source['equation'].rstrip()}\n```",
-        f"Source: {linked(source['source'])}. Code: `{place}.py`.",
+        f"```text\n{inspect.cleandoc(method.equation)}\n```",
+        f"Source: {linked(method.source)}. Code: `{place}.py`.",
         markdown(own_words(module)),
         options_of(method),
     ]

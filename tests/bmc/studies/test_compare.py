@@ -226,7 +226,7 @@ def test_streams_generated_from_another_seed_are_other_data():
 
 
 FILES = ("compare.csv", "compare.json", "compare.tex", "report.html")
-ASKED = ["compare", *SMALL, "--methods", "ncm,er", "--order", "0,1", "--jobs", 2, "--out", "o"]
+ASKED = ["compare", *SMALL, "--method", "ncm,er", "--order", "0,1", "--jobs", 2, "--out", "o"]
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_a_finished_comparison_gives_the_same_files_again_with_resume_and_none_w
 
 
 def test_a_run_that_fails_costs_only_itself_and_is_named(tmp_path):
-    asked = ["compare", *SMALL, "--methods", "er,ncm", "--order", "0,1", "--jobs", 2, "--out", "o"]
+    asked = ["compare", *SMALL, "--method", "er,ncm", "--order", "0,1", "--jobs", 2, "--out", "o"]
     _, planned, _ = bmc_stream(*asked, "--list", "--json", cwd=tmp_path)
     (failing,) = (r["run"] for r in json.loads(planned) if r["run"].startswith("er-order-1-"))
     (tmp_path / "o").mkdir()
@@ -309,7 +309,7 @@ def test_a_run_that_fails_costs_only_itself_and_is_named(tmp_path):
 
 
 def test_a_finished_comparison_is_extended_after_an_upgrade(tmp_path):
-    asked = ["compare", *SMALL, "--methods", "ncm", "--jobs", 2, "--out", "o"]
+    asked = ["compare", *SMALL, "--method", "ncm", "--jobs", 2, "--out", "o"]
     assert bmc_stream(*asked, "--order", 0, cwd=tmp_path)[0] == 0
     for path in tmp_path.glob("o/*/config.json"):
         identity = json.loads(path.read_text())
@@ -325,7 +325,7 @@ def test_a_finished_comparison_is_extended_after_an_upgrade(tmp_path):
 
 def test_the_peak_memory_of_a_run_is_that_of_its_own_process(tmp_path):
     code, _, told = bmc_stream(
-        "compare", *STREAM, "--epochs", 1, "--methods", "ranpac,ncm", "-o",
+        "compare", *STREAM, "--epochs", 1, "--method", "ranpac,ncm", "-o",
         "ranpac.projections=2500", "--order", 0, "--out", "o", cwd=tmp_path,
     )  # fmt: skip
     assert code == 0, told
@@ -341,7 +341,7 @@ def tuned(tmp_path_factory) -> Path:
     """Values tuned on a stream of another seed."""
     folder = tmp_path_factory.mktemp("tune")
     code, out, told = bmc_stream(
-        "tune", *SMALL, "--stream-seed", 1, "--methods", "er", "--grid",
+        "tune", *SMALL, "--stream-seed", 1, "--method", "er", "--grid",
         "learning_rate=0.00001,0.01", "--order", 0, "--jobs", 2, "--out", "tuned", cwd=folder,
     )  # fmt: skip
     assert code == 0, told
@@ -366,7 +366,7 @@ def test_tuning_measures_the_development_split_and_records_what_it_rests_on(tune
 def test_a_comparison_with_tuned_values_uses_them_and_says_on_what_they_were_chosen(
     tuned, tmp_path
 ):
-    asked = ["compare", *SMALL, "--methods", "er", "--order", 0, "--jobs", 2, "--tuned", tuned]
+    asked = ["compare", *SMALL, "--method", "er", "--order", 0, "--jobs", 2, "--tuned", tuned]
     code, out, told = bmc_stream(*asked, "--out", "o", cwd=tmp_path)
     assert code == 0, told
     (folder,) = (tmp_path / "o").glob("er-learning-rate-0.01-order-0-seed-0-*")
@@ -391,7 +391,7 @@ def refused(tmp_path: Path, *arguments: object) -> str:
 
 
 def test_values_tuned_on_a_dataset_of_the_stream_are_refused(tuned, tmp_path):
-    said = refused(tmp_path, "compare", "--methods", "er", "--stream-seed", 1, "--tuned", tuned)
+    said = refused(tmp_path, "compare", "--method", "er", "--stream-seed", 1, "--tuned", tuned)
     assert "was tuned on datasets of this stream: synthetic 1: " in said
     assert "Nothing was run" in said
 
@@ -399,13 +399,13 @@ def test_values_tuned_on_a_dataset_of_the_stream_are_refused(tuned, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["compare", "--methods", "bmcc"], "did you mean bmc"),
-        (["compare", "--methods", "zero-shot", "--order", "0"], "embed-classes"),
-        (["compare", "--methods", "er", "--tuned", "none.json"], "but there is none"),
-        (["compare", "--methods", "er", "--orders", "0"], "No such option: --orders"),
-        (["tune", "--methods", "er", "--grid", "memory=1,2"], "expected a hyper-parameter"),
-        (["tune", "--methods", "er", "--grid", "bmc.lam=0,1"], "none of er reads bmc.lam"),
-        (["tune", "--methods", "er"], "--grid"),
+        (["compare", "--method", "bmcc"], "did you mean bmc"),
+        (["compare", "--method", "zero-shot", "--order", "0"], "embed-classes"),
+        (["compare", "--method", "er", "--tuned", "none.json"], "but there is none"),
+        (["compare", "--method", "er", "--orders", "0"], "No such option: --orders"),
+        (["tune", "--method", "er", "--grid", "memory=1,2"], "expected a hyper-parameter"),
+        (["tune", "--method", "er", "--grid", "bmc.lam=0,1"], "none of er reads bmc.lam"),
+        (["tune", "--method", "er"], "--grid"),
     ],
 )
 def test_wrong_usage_is_refused_before_anything_runs(arguments, said, tmp_path):

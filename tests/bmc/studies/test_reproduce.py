@@ -50,7 +50,7 @@ def root(tmp_path_factory) -> Path:
 def done(root, tmp_path_factory) -> tuple[Path, str]:
     """A finished trial of three methods, and what it printed."""
     folder = tmp_path_factory.mktemp("done")
-    code, out, told = reproduce("stream-clip", "--methods", "er,bmc", "--max-tasks", 2, "--root",
+    code, out, told = reproduce("stream-clip", "--method", "er,bmc", "--max-tasks", 2, "--root",
                                 root, "--jobs", 2, "--out", "o", cwd=folder)  # fmt: skip
     assert code == 0, told
     return folder / "o", out
@@ -114,10 +114,10 @@ def test_a_finished_reproduction_is_kept_with_resume_and_extended_by_a_method(do
     folder, _ = done
     kept = {path: path.read_bytes() for path in folder.rglob("timing.json")}
     arguments = ["stream-clip", "--max-tasks", 2, "--root", root, "--out", "o"]
-    code, _, told = reproduce(*arguments, "--methods", "er", cwd=folder.parent)
+    code, _, told = reproduce(*arguments, "--method", "er", cwd=folder.parent)
     assert code == 1
     assert "Add --resume" in told
-    code, out, told = reproduce(*arguments, "--methods", "er,bmc,der", "--resume", "--json",
+    code, out, told = reproduce(*arguments, "--method", "er,bmc,der", "--resume", "--json",
                                 cwd=folder.parent)  # fmt: skip
     assert code == 0, told
     assert {row["method"] for row in json.loads(out)["rows"]} == {"bmc", "der", "er", "finetune"}
@@ -177,7 +177,7 @@ def test_published_settings_differ_from_the_defaults_where_the_run_was_configure
 def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for(root, tmp_path):
     asked = ["stream-clip", "--max-tasks", 4, "--root", root, "--seeds", 2, "--list", "--json"]
     for methods, runs in (("finetune,bmc", 4), ("er", 4), ("finetune", 2)):
-        _, out, _ = reproduce(*asked, "--methods", methods, cwd=tmp_path)
+        _, out, _ = reproduce(*asked, "--method", methods, cwd=tmp_path)
         names = [row["run"].rpartition("-")[0] for row in json.loads(out)]
         assert len(names) == runs
         assert {"finetune-order-paper-seed-0", "finetune-order-paper-seed-1"} <= set(names)
