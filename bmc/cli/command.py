@@ -67,19 +67,22 @@ def _with_config_file(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapper(**values: Any) -> None:
         del values["config_file"], values[HELP_ALL]  # their callbacks have acted
-        command(**values, method=",".join(values.pop("method")))
+        values["method"] = ",".join(values["method"])
+        command(**values)
 
-    signature, keyword = inspect.signature(command), inspect.Parameter.KEYWORD_ONLY
-    more = [
-        inspect.Parameter("config_file", keyword, default=None, annotation=FileOption),
-        inspect.Parameter(HELP_ALL, keyword, default=False, annotation=HelpAllOption),
-    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
     hints = get_type_hints(command, include_extras=True)
-    known = [p.replace(kind=keyword) for p in signature.parameters.values()]
+    hints |= {"config_file": FileOption, HELP_ALL: HelpAllOption}
     hints["method"] = Annotated[list[str], *hints["method"].__metadata__]
-    known = [p.replace(default=[p.default]) if p.name == "method" else p for p in known]
-    wrapper.__signature__ = signature.replace(parameters=[*known, *more])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = hints | {p.name: p.annotation for p in more}
+    known = inspect.signature(command).parameters
+    defaults = {name: known[name].default for name in known}
+    defaults |= {"config_file": None, HELP_ALL: False, "method": [defaults["method"]]}
+    # typer reads the options from this attribute, which function types do not declare
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, keyword, default=default, annotation=hints[name])
+         for name, default in defaults.items()]
+    )  # fmt: skip
+    wrapper.__annotations__ = hints
     return wrapper
 
 

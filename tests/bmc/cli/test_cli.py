@@ -106,14 +106,6 @@ def test_methods_lists_every_method_with_its_sentence(tmp_path):
         assert name in done.stdout
 
 
-def test_every_option_of_the_configuration_stands_in_the_help(tmp_path):
-    from bmc.config import Config
-
-    shown = bmc_stream("run", "--help", cwd=tmp_path).stdout
-    for name in Config.names():
-        assert f"--{name.replace('_', '-')}"[:14] in shown
-
-
 def test_ctrl_c_says_what_is_kept_and_resume_goes_on(tmp_path):
     command = [sys.executable, "-u", "-c", "from bmc.cli.app import main; main()"]
     run = ["run", "--scenario", "class-il", "--method", "finetune", "--out", "out"]

@@ -1,0 +1,128 @@
+"""Help, `--config FILE` and the file that every run and study writes."""
+
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from bmc.cli.app import app
+from bmc.config import Config
+from bmc.methods import METHODS
+
+STREAM = ["--scenario", "class-il", "--max-tasks", "2", "--scale", "0.0001"]
+TRAINING = ("run", "compare", "sweep", "tune", "reproduce")
+
+
+def called(*arguments: object):
+    return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "80"})
+
+
+def printed(*arguments: object) -> str:
+    made = called(*arguments)
+    assert made.exit_code == 0, made.exception
+    return made.stdout
+
+
+def refused(*arguments: object) -> str:
+    made = called(*arguments)
+    assert getattr(made.exception, "exit_code", made.exit_code) == 2
+    return " ".join(f"{made.exception} {made.output}".split())
+
+
+def in_file(path, **values: object):
+    path.write_text(yaml.safe_dump({"scenario": "class-il", "max_tasks": 2, **values}))
+    return path
+
+
+def hashes(folder) -> set[str]:
+    return {path.parent.name for path in folder.rglob("results.json")}
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_help_fits_a_screen_of_80_columns_and_shows_two_examples(command):
+    lines = printed(command, "-h").splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 80
+    assert sum(line.strip().startswith(f"bmc-stream {command} ") for line in lines) == 2
+
+
+@pytest.mark.parametrize("command", TRAINING[:-1])
+def test_help_all_shows_every_shared_option(command):
+    short, whole = printed(command, "--help"), printed(command, "--help-all")
+    shown = [f"--{name.replace('_', '-')} " for name in Config.names()]
+    assert all(name in whole.replace(",", " ") for name in shown)
+    assert not all(name in short for name in shown)
+    assert printed(command, "--help") == short
+
+
+def test_a_method_is_shown_with_its_equation_source_and_options():
+    text = printed("methods", "hal")
+    assert "L_T(batch" in text
+    assert "arXiv 2002.08165" in text
+    assert "steps (a whole number at least 1; default 100)" in text
+    assert "replay-batch" in text
+    assert "epochs" not in printed("methods", "ncm")
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_every_method_is_shown_as_json_with_ranges_and_sentences(name):
+    made = json.loads(printed("methods", name, "--json"))
+    assert made["equation"] and made["source"]
+    assert [one["name"] for one in made["options"]] == METHODS.get(name).Options.names()
+    assert all(one["help"].endswith(".") and one["expected"] for one in made["options"])
+
+
+def test_the_methods_are_listed_as_json():
+    assert [row["name"] for row in json.loads(printed("methods", "--json"))] == METHODS.names()
+
+
+def test_the_command_line_beats_the_file_and_a_section_is_for_its_method(tmp_path):
+    path = in_file(tmp_path / "a.yaml", scale=1e-4, epochs=1, method=["er", "der"], memory=30,
+                   der={"alpha": 2, "memory": 40}, gem={"margin": 1.0})  # fmt: skip
+    asked = ["run", "--config", path, "--memory", 20, "-o", "der.alpha=3", "--json"]
+    er, der = json.loads(printed(*asked, "--out", tmp_path / "o"))
+    assert (er["method"], er["config"]["memory"], der["config"]["memory"]) == ("er", 20, 40)
+    assert der["config"]["options"] == {"alpha": 3.0}
+    assert er["config"]["epochs"] == der["config"]["epochs"] == 1
+
+
+def test_a_run_is_repeated_by_the_file_in_its_folder(tmp_path):
+    asked = [*STREAM, "--epochs", 1, "--method", "er", "--method", "knn", "--order", "0,1"]
+    printed("run", *asked, "-o", "knn.neighbours=3", "-o", "er.memory=30", "--out", tmp_path / "o")
+    for path in (tmp_path / "o").rglob("run.yaml"):
+        printed("run", "--config", path, "--out", tmp_path / "again")
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "o")
+    assert len(hashes(tmp_path / "o")) == 4
+
+
+def test_a_study_is_repeated_by_the_file_in_its_folder(tmp_path):
+    asked = [*STREAM, "--epochs", 1, "--method", "er", "--grid", "memory=20,30"]
+    printed("sweep", *asked, "-o", "er.replay_batch=8", "--out", tmp_path / "o")
+    printed("sweep", "--config", tmp_path / "o" / "sweep.yaml", "--out", tmp_path / "again")
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "o")
+    assert len(hashes(tmp_path / "o")) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"epoch": 3}, "unknown key 'epoch'; did you mean epochs"),
+        ({"err": {"memory": 3}}, "unknown key 'err'; did you mean er"),
+        ({"er": {"memroy": 3}}, "unknown option of er 'memroy'; did you mean memory"),
+        ({"er": 3}, "er: expected its options, a line each, got 3"),
+        ({"method": "er", "er": {"memory": "many"}}, "memory: expected a whole number"),
+        ({"epochs": "many"}, "'many' is not a valid integer"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_nearest_name(values, said, tmp_path):
+    path = in_file(tmp_path / "a.yaml", **values)
+    assert said in refused("run", "--config", path, "--out", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("content", "said"), [("[1", "cannot be read"), ("3", "got int")])
+def test_what_is_no_file_of_options_is_refused(content, said, tmp_path):
+    (tmp_path / "a.yaml").write_text(content)
+    assert said in refused("run", "--config", tmp_path / "a.yaml")
+    assert "got none" in refused("run", "--config", tmp_path / "missing.yaml")
