@@ -161,14 +161,14 @@ register(app, run, """
 """)  # fmt: skip
 register(app, compare, """
     bmc-stream compare --scenario class-il --method bmc,er,slda --jobs 4
-    bmc-stream compare --config runs/synthetic-class-il-compare/compare.yaml --resume
+    bmc-stream compare --config compare.yaml --resume
 """)  # fmt: skip
 register(app, sweep, """
     bmc-stream sweep --scenario class-il --grid bmc.experts=1,4,16
-    bmc-stream sweep --scenario class-il --ablation stability,distillation --jobs 4
+    bmc-stream sweep --scenario class-il --ablation stability --jobs 4
 """)  # fmt: skip
 register(app, tune, """
-    bmc-stream tune --scenario class-il --method er --grid learning_rate=0.001,0.01
+    bmc-stream tune --scenario class-il --method er --grid lr=0.001,0.01
     bmc-stream tune --scenario class-il --grid bmc.lam=0,0.1 --list
 """)  # fmt: skip
 register(app, reproduce, """

@@ -112,7 +112,7 @@ def test_a_study_is_repeated_by_the_file_in_its_folder(tmp_path):
         ({"er": {"memroy": 3}}, "unknown option of er 'memroy'; did you mean memory"),
         ({"er": 3}, "er: expected its options, a line each, got 3"),
         ({"method": "er", "er": {"memory": "many"}}, "memory: expected a whole number"),
-        ({"epochs": "many"}, "'many' is not a valid integer"),
+        ({"epochs": "many"}, "parse string as an integer"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_nearest_name(values, said, tmp_path):
