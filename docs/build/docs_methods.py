@@ -28,7 +28,9 @@ def methods_page() -> str:
 
     own = {n: METHODS.get(n) for n in METHODS.names()}
     own = {n: method for n, method in own.items() if method.__module__.startswith("bmc.")}
-    if bare := [n for n, method in own.items() if not {"equation", "source"} <= vars(method).keys()]:
+    if bare := [
+        n for n, method in own.items() if not {"equation", "source"} <= vars(method).keys()
+    ]:
         raise LookupError(f"methods without an equation or a source: {', '.join(bare)}")
     names = sorted(own, key=lambda name: (not name.startswith("bmc"), name))
     return "\n".join([INTRODUCTION, *(_section(n, own[n]) for n in names)])
