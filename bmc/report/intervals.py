@@ -51,25 +51,12 @@ def _line(row: Row) -> Line:
     interval = MISSING
     if row.low is not None and row.high is not None:
         interval = _minus(f"{row.low * 100:.1f} to {row.high * 100:.1f}")
-    return Line(row.group, f"{row.mean * 100:.1f}", interval, _difference(row), _p(row),
-                _verdict(row), row.n)  # fmt: skip
-
-
-def _difference(row: Row) -> str:
-    if row.best or row.difference is None:
-        return "" if row.best else MISSING
-    text = f"{row.difference * 100:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else _minus(text)
+    return Line(row.group, f"{row.mean * 100:.1f}", interval, _minus(row.difference_text),
+                row.p_text.replace("<", "< "), _verdict(row), row.n)  # fmt: skip
 
 
 def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _p(row: Row) -> str:
-    if row.p is None:
-        return "" if row.best else MISSING
-    return "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
 
 
 def _verdict(row: Row) -> str:

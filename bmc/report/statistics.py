@@ -2,9 +2,9 @@
 
 The order of the tasks is the independent unit: runs of one order that differ in the run seed are
 averaged first, since they share what makes orders differ. Differences are taken between runs of
-the same order and the same run seed. Intervals and tests tell how results vary from order to
-order, and nothing of how they would vary with other test samples: a method that does not depend
-on the order has an interval of width zero.
+the same order and the same run seed. Intervals and tests say how results vary from order to
+order, and nothing about other test samples: a method that does not depend on the order has an
+interval of width zero.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bmc.report.groups import Group
+from bmc.report.columns import MISSING
+from bmc.report.groups import Group
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05  # an adjusted p below it counts as a difference
@@ -28,7 +27,7 @@ Repeat = tuple[Order, int]  # with a run seed
 
 @dataclass(frozen=True)
 class Row:
-    """One group beside the best of all; ``None`` where there is nothing to tell.
+    """One group compared with the best; ``None`` where a number is unknown.
 
     Attributes
     ----------
@@ -37,9 +36,9 @@ class Row:
     mean, low, high
         Mean over orders and its 95 % interval (Student's t); no interval for one order.
     best
-        Whether it is the best of the groups that are no references.
+        Whether it is the best group, references aside.
     difference
-        Mean difference to the best (own minus its), over the orders that both have.
+        Mean of its values minus those of the best, over the orders that both have.
     p
         Of the paired two-sided t-test against the best, adjusted by Holm for the number of
         tests; ``None`` for the best itself and for fewer than two pairs.
@@ -58,18 +57,33 @@ class Row:
     pairs: int
 
     @property
+    def difference_text(self) -> str:
+        """The difference in points, with its sign; empty for the best."""
+        if self.best or self.difference is None:
+            return "" if self.best else MISSING
+        text = f"{100 * self.difference:+.1f}"
+        return "0.0" if text in ("+0.0", "-0.0") else text
+
+    @property
+    def p_text(self) -> str:
+        """The p value; empty for the best."""
+        if self.p is None:
+            return "" if self.best else MISSING
+        return "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
+
+    @property
     def half_width(self) -> float | None:
         """Half the width of the interval."""
         return None if self.mean is None or self.high is None else self.high - self.mean
 
     @property
     def tied(self) -> bool:
-        """Whether the best cannot be told from it: tested, and no significant difference."""
+        """Whether it was tested and does not differ significantly from the best."""
         return self.p is not None and self.p >= SIGNIFICANT
 
 
 def compare_groups(groups: Sequence[Group], scenario: str, metric: str = "final_mean") -> list[Row]:
-    """Compare groups in one metric, against the best that is no reference.
+    """Compare groups in one metric with the best of them, references aside.
 
     Parameters
     ----------
@@ -85,24 +99,25 @@ def compare_groups(groups: Sequence[Group], scenario: str, metric: str = "final_
     One row for each group, in their order.
     """
     repeats = [_repeats(g, scenario, metric) for g in groups]
-    values = [list(_by_order(known).values()) for known in repeats]
-    best = _best(groups, values, metric)
+    by_order = [list(_by_order(values).values()) for values in repeats]
+    best = _best(groups, by_order, metric)
     rows, tests = [], []
-    for k, (group, own) in enumerate(zip(groups, values, strict=True)):
+    for k, (group, values) in enumerate(zip(groups, by_order, strict=True)):
         differences: list[float] = []
         if best is not None and k != best:
-            shared = repeats[k].keys() & repeats[best].keys()
             pairs = {
-                key: repeats[k][key] - repeats[best][key] for key in repeats[k] if key in shared
+                repeat: value - repeats[best][repeat]
+                for repeat, value in repeats[k].items()
+                if repeat in repeats[best]
             }
             differences = list(_by_order(pairs).values())
-        low, high = interval(own) or (None, None)
+        low, high = interval(values) or (None, None)
         tests.append(paired_p(differences))
         rows.append(
             Row(
                 group=group,
-                n=len(own),
-                mean=fmean(own) if own else None,
+                n=len(values),
+                mean=fmean(values) if values else None,
                 low=low,
                 high=high,
                 best=k == best,
@@ -158,13 +173,14 @@ def holm(tests: Sequence[float | None]) -> list[float | None]:
 
 
 def _repeats(group: Group, scenario: str, metric: str) -> dict[Repeat, float]:
-    """Return what is known of a metric by order and run seed."""
-    found = {}
-    for run in group.runs:
-        value = run.metrics.get(scenario, {}).get(metric)
-        if value is not None:
-            found[tuple(task.name for task in run.tasks), run.run_seed] = value
-    return found
+    """Return the known values of a metric by order and run seed."""
+    values = {
+        (tuple(task.name for task in run.tasks), run.run_seed): run.metrics.get(scenario, {}).get(
+            metric
+        )
+        for run in group.runs
+    }
+    return {repeat: value for repeat, value in values.items() if value is not None}
 
 
 def _by_order(values: Mapping[Repeat, float]) -> dict[Order, float]:
@@ -172,15 +188,15 @@ def _by_order(values: Mapping[Repeat, float]) -> dict[Order, float]:
     seeds: dict[Order, list[float]] = {}
     for (order, _), value in values.items():
         seeds.setdefault(order, []).append(value)
-    return {order: fmean(own) for order, own in seeds.items()}
+    return {order: fmean(of_seeds) for order, of_seeds in seeds.items()}
 
 
-def _best(groups: Sequence[Group], values: Sequence[list[float]], metric: str) -> int | None:
-    """Return the number of the best group: the first of equals, references left out."""
+def _best(groups: Sequence[Group], by_order: Sequence[list[float]], metric: str) -> int | None:
+    """Return the number of the best group, the first of equals; references do not compete."""
     sign = -1 if metric in LESS_IS_BETTER else 1
     ranked = [
-        (sign * fmean(own), -k)
-        for k, (group, own) in enumerate(zip(groups, values, strict=True))
-        if own and not group.reference
+        (sign * fmean(values), -k)
+        for k, (group, values) in enumerate(zip(groups, by_order, strict=True))
+        if values and not group.reference
     ]
     return -max(ranked)[1] if ranked else None

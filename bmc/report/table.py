@@ -123,11 +123,12 @@ class Table:
         """
         from pandas import DataFrame
 
-        headers = [f"{c.short or c.header} ({c.sign})".removesuffix(" ()") for c in self._columns()]
+        columns = list(self.shown.values())
+        headers = [f"{c.short or c.header} ({c.sign})".removesuffix(" ()") for c in columns]
         texts = [
             [
                 escaped(g.label) + (r"$^{\dagger}$" if g.reference else ""),
-                *(_math(c.texts[k], c.marks[k]) for c in self._columns()),
+                *(_math(c.texts[k], c.marks[k]) for c in columns),
             ]
             for k, g in enumerate(self.groups)
         ]
@@ -141,9 +142,6 @@ class Table:
         if references and references[0]:
             lines.insert(lines.index(r"\midrule") + 1 + references[0], r"\midrule")
         return "\n".join(lines) + "\n"
-
-    def _columns(self) -> list[Shown]:
-        return list(self.shown.values())
 
 
 def results_table(

@@ -7,19 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bmc.report.columns import MISSING, PERCENT, final_key
+from bmc.report.columns import PERCENT, final_key
 from bmc.report.groups import Group, group
 from bmc.report.load import Run
 from bmc.report.statistics import CONFIDENCE, Row, compare_groups
-from bmc.report.table import (
-    NOTE,
-    REFERENCE_NOTE,
-    Mark,
-    Shown,
-    Table,
-    escaped,
-    results_table,
-)
+from bmc.report.table import NOTE, REFERENCE_NOTE, Mark, Shown, Table, escaped, results_table
 
 if TYPE_CHECKING:
     from bmc.studies.tuning import Tuned
@@ -61,17 +53,17 @@ class Comparison:
 
     @property
     def scenario(self) -> str:
-        """The one that ranks."""
+        """The scenario whose accuracy ranks the methods."""
         return self.runs[0].scenario
 
     @cached_property
     def rows(self) -> dict[str, list[Row]]:
-        """By scenario, one row for each group."""
+        """The statistics of each group, by scenario."""
         return {name: compare_groups(self.groups, name) for name in SCENARIOS}
 
     @property
     def orders(self) -> dict[str, list[str]]:
-        """Names of tasks by order."""
+        """The names of the tasks in each order."""
         ordered = sorted(
             self.runs, key=lambda run: -1 if run.order_seed is None else run.order_seed
         )
@@ -82,18 +74,19 @@ class Comparison:
 
     @property
     def seeds(self) -> list[int]:
-        """Run seeds."""
+        """The run seeds, sorted."""
         return sorted({run.run_seed for run in self.runs})
 
     @property
     def settings(self) -> dict[str, Any]:
         """The values of `SHARED` that all runs share."""
-        told = {}
-        for field in SHARED:
-            values = [run.config.get(field) for run in self.runs]
-            if values[0] is not None and all(value == values[0] for value in values):
-                told[field] = values[0]
-        return told
+        first = self.runs[0].config
+        return {
+            field: first[field]
+            for field in SHARED
+            if first.get(field) is not None
+            and all(run.config.get(field) == first[field] for run in self.runs)
+        }
 
     def notes(self) -> list[str]:
         """Return the sentences without which the numbers would mislead."""
@@ -107,9 +100,9 @@ class Comparison:
         ]
 
     def report_notes(self) -> list[str]:
-        """Return those of the notes that the report would not say by itself."""
-        told = [*self._budget(), *self.left_out, *self._incomplete()]
-        return [note[0].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in told]
+        """Return the notes that the report does not have by itself, as sentences."""
+        notes = [*self._budget(), *self.left_out, *self._incomplete()]
+        return [note[0].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in notes]
 
     def _statistics(self) -> list[str]:
         n = len(self.orders)
@@ -120,32 +113,30 @@ class Comparison:
             f"± half of the 95 % interval over {n} orders of the tasks (Student's t){seeds}",
             "difference to the best, paired by order and seed; p of the paired t-test, adjusted "
             "for the number of tests (Holm)",
-            "intervals and tests tell how results vary with the order, not with the test samples",
+            "intervals and tests say how results vary with the order, not with the test samples",
         ]
 
     def _budget(self) -> list[str]:
         equal = ", ".join(f"{SHARED[field]} {value:g}" for field, value in self.settings.items())
         if self.tuned is None:
             return [f"the same for all: {equal}; what only some methods have is not tuned"]
-        told = []
+        tuned = []
         for method in sorted({run.method for run in self.runs}):
-            values = self.tuned.chosen.get(method)
-            named = ", ".join(f"{field} {value}" for field, value in (values or {}).items())
-            told.append(f"{method} " + (named or "nothing"))
-        return [f"the same for all: {equal}; tuned: {'; '.join(told)}", tuned_note(self.tuned)]
+            values = self.tuned.chosen.get(method) or {}
+            named = ", ".join(f"{field} {value}" for field, value in values.items())
+            tuned.append(f"{method} " + (named or "nothing"))
+        return [f"the same for all: {equal}; tuned: {'; '.join(tuned)}", tuned_note(self.tuned)]
 
     def _incomplete(self) -> list[str]:
         if not self.failed:
             return []
-        behind = ", ".join(f"{g.label} {len(g.runs)}" for g in self.groups)
-        return [
-            f"{len(self.failed)} runs failed: {', '.join(name for name, _ in self.failed)}; "
-            f"finished runs: {behind}"
-        ]
+        finished = ", ".join(f"{g.label} {len(g.runs)}" for g in self.groups)
+        failed = ", ".join(name for name, _ in self.failed)
+        return [f"{len(self.failed)} runs failed: {failed}; finished runs: {finished}"]
 
 
 def tuned_note(tuned: Tuned) -> str:
-    """Say on what values were chosen."""
+    """Say on which datasets values were chosen."""
     names = tuned.datasets
     shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" * (len(names) > NAMED))
     return f"values were tuned on the development split of other datasets: {shown}"
@@ -189,32 +180,16 @@ def _tested(shown: Shown, rows: Sequence[Row]) -> Shown:
 
 def _tests(key: str, rows: Sequence[Row]) -> dict[str, Shown]:
     """Return the columns of the difference to the best and of its p value."""
+    differences = [row.difference_text or "best" for row in rows]
     plain: list[Mark] = [""] * len(rows)
     return {
-        f"{key}_difference": Shown(
-            "difference to the best", "vs best", "", list(map(_signed, rows)), plain, 1
-        ),
-        f"{key}_p": Shown("p", "", "", list(map(_probability, rows)), plain, 2),
+        f"{key}_difference": Shown("difference to the best", "vs best", "", differences, plain, 1),
+        f"{key}_p": Shown("p", "", "", [row.p_text for row in rows], plain, 2),
     }
 
 
-def _signed(row: Row) -> str:
-    """Format the difference to the best in points; the best is called so."""
-    if row.best or row.difference is None:
-        return "best" if row.best else MISSING
-    text = f"{100 * row.difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
-
-
-def _probability(row: Row) -> str:
-    """Format p; empty for the best."""
-    if row.p is None:
-        return "" if row.best else MISSING
-    return "<0.001" if row.p < 0.001 else f"{row.p:.3f}"
-
-
 def compare_json(comparison: Comparison) -> dict[str, Any]:
-    """Return all that stands in ``compare.json``: rows, and the values of every run."""
+    """Return the content of ``compare.json``: the table, and the values of every run."""
     first, tuned = comparison.runs[0], comparison.tuned
     return {
         "format": 1,
