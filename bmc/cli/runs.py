@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bmc.runs.listing import ListedRun
+
 
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder to search.")] = Path("runs"),
     json: Annotated[bool, typer.Option(help="Print the runs as JSON.")] = False,
 ) -> None:
-    """List the runs below a folder: state, accuracy, date, and the settings that differ."""
+    """List the runs below a folder: accuracy or state, the settings that differ, date."""
     from bmc.runs.listing import differing, list_runs
 
     found = list_runs(folder)
-    if not found and not json:
-        raise UsageError(f"no runs below {folder}. Start one with `bmc-stream run`.")
-    names = differing(found)
-    settings = [{k: run.settings[k] for k in names if k in run.settings} for run in found]
     if json:
-        print_json(
-            [
-                {
-                    "run": str(run.path),
-                    "state": run.state,
-                    "accuracy": run.accuracy,
-                    "date": run.date.isoformat(timespec="seconds"),
-                    "settings": values,
-                }
-                for run, values in zip(found, settings, strict=True)
-            ]
-        )
+        print_json([_record(run, differing(found)) for run in found])
         return
-    rows = [
+    if not found:
+        raise UsageError(f"no runs below {folder}. Start one with `bmc-stream run`.")
+    for parent, group in groupby(found, key=lambda run: run.path.parent):
+        members = list(group)
+        noun = "run" if len(members) == 1 else "runs"
+        print_table(f"{folder / parent}: {len(members)} {noun}", _rows(members))
+
+
+def _record(run: ListedRun, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "run": str(run.path),
+        "state": run.state,
+        "accuracy": run.accuracy,
+        "date": run.date.isoformat(timespec="seconds"),
+        "settings": {name: run.settings[name] for name in names if name in run.settings},
+    }
+
+
+def _rows(members: Sequence[ListedRun]) -> list[dict[str, str]]:
+    """Return the rows of one folder; those of unfinished runs say how far they are."""
+    from bmc.runs.listing import differing
+
+    names = differing(members)
+    return [
         {
-            "run": str(run.path),
-            "state": run.state,
-            "accuracy %": "" if run.accuracy is None else f"{100 * run.accuracy:.1f}",
+            "run": run.path.name,
+            "accuracy %": run.state if run.accuracy is None else f"{100 * run.accuracy:.1f}",
+            **{name: _text(run.settings.get(name, "")) for name in names},
             "date": run.date.strftime("%Y-%m-%d %H:%M"),
-            **{name: _text(values.get(name, "")) for name in names},
         }
-        for run, values in zip(found, settings, strict=True)
+        for run in members
     ]
-    print_table(f"{len(rows)} runs below {folder}", rows)
 
 
 def _text(value: object) -> str:

@@ -77,5 +77,9 @@ def _settings(identity: Mapping[str, Any]) -> dict[str, Any]:
     own = {f"{identity['method']}.{k}": v for k, v in config.pop("options", {}).items()}
     plain = {name: value for name, value in identity.items() if name not in nested}
     origin = identity["provenance"]
-    stream = {"protocol": origin.get("protocol"), "encoder": origin.get("encoder_name")}
+    stream = {
+        "protocol": origin.get("protocol"),
+        "encoder": origin.get("encoder_name"),
+        "tasks": len(origin.get("order", ())),
+    }
     return {**plain, **stream, **config, **own, **identity["versions"]}

@@ -152,12 +152,20 @@ def design(
 
 
 def conduct(
-    study: Study, options: StudyOptions, progress: Progress | None = None
+    study: Study,
+    options: StudyOptions,
+    progress: Progress | None = None,
+    begun: Callable[[Path], None] = lambda folder: None,
 ) -> tuple[Executed, Findings | None]:
     """Execute a study or complete it, and write its files and report.
 
     Runs that fail are named in what is returned; the findings are those of the others, ``None``
     if no run is finished.
+
+    Parameters
+    ----------
+    begun
+        Takes the folder once nothing stands in the way, before the first run.
 
     Raises
     ------
@@ -171,13 +179,14 @@ def conduct(
     runner = runner_of(options.runner, options.jobs, options.ray_address)
     jobs, folder = study.jobs(options), study.folder(options)
     with locked(folder / study.command, LOCK_SECONDS):
-        begun = [job.name for job in jobs if job.status != "to do"]
-        if begun and not options.resume:
+        known = [job.name for job in jobs if job.status != "to do"]
+        if known and not options.resume:
             raise RunExists(
-                f"{folder} already holds {len(begun)} runs of this {study.command}, {begun[0]} "
+                f"{folder} already holds {len(known)} runs of this {study.command}, {known[0]} "
                 "among them; nothing was run. Add --resume to complete or extend it, or choose "
                 "another --out."
             )
+        begun(folder)
         reporter = _Reporter(progress or Silent())
         reporter.progress.start(study.command.capitalize(), len(jobs), "runs")
         outcomes = execute(jobs, runner, reporter)

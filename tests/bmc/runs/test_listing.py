@@ -53,10 +53,13 @@ def test_the_command_prints_a_table_that_fits_80_columns_and_json_for_programs(
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = bmc_stream("runs", folder, cwd=tmp_path)
     assert code == 0
-    assert "memory" in out
-    assert "epochs" not in out
-    assert out.count("finished") == 2
-    assert max(map(len, out.splitlines()[1:])) <= 80
+    lines = out.splitlines()
+    assert lines[0] == f"{folder / 'a'}: 2 runs"
+    assert lines[1].split() == ["run", "accuracy", "%", "memory", "date"]
+    assert [line.split()[2] for line in lines[2:4]] == ["50", "60"]
+    assert "begun" in out
+    assert "damaged" in out
+    assert max(len(line) for line in lines if not line.startswith("/")) <= 80
     code, out, _ = bmc_stream("runs", folder, "--json", cwd=tmp_path)
     rows = json.loads(out)
     assert [row["settings"].get("memory") for row in rows] == [50, 60, 60, None]
