@@ -151,7 +151,6 @@ def compare(
     """
     from bmc.runs.choice import StreamChoice
     from bmc.studies.compare import compare_study
-    from bmc.studies.compare_table import Comparison, compare_table
     from bmc.studies.engine import conduct
     from bmc.studies.options import StudyOptions
 
@@ -165,9 +164,10 @@ def compare(
         tuned=Path(tuned) if tuned else None,
     )
     options = StudyOptions(jobs=jobs, device=device, out=Path(out) if out else None, resume=resume)
-    executed, _ = conduct(study, options, _progress(quiet))
+    executed, findings = conduct(study, options, _progress(quiet))
     executed.check("are in the report")
-    return compare_table(Comparison(tuple(executed.runs.values())))
+    assert findings is not None and findings.table is not None  # every run is finished
+    return findings.table
 
 
 def report(runs: Path | str | Iterable[Path | str], out: Path | str = "report.html") -> Path:

@@ -46,7 +46,7 @@ def compare_study(
         made = Comparison(runs, tuple(left_out), failed, chosen)
         table = compare_table(made)
         files = {"csv": table.csv(), "tex": compare_tex(made)}
-        return Findings(compare_json(made), table.print, files, made.report_notes())
+        return Findings(compare_json(made), table.print, files, made.report_notes(), table)
 
     runs = comparison_runs(base, range(config.seed, config.seed + seeds), values)
     name = f"{choice.folder}-compare"

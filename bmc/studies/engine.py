@@ -18,6 +18,7 @@ from autods.streams.stream import Stream
 from bmc.config import Config, Overrides
 from bmc.methods.fit import choose_methods
 from bmc.report import Run, build_report, load_runs
+from bmc.report.table import Table
 from bmc.runs.choice import StreamChoice
 from bmc.runs.folder import RunExists
 from bmc.runs.identity import identity_of, run_name
@@ -74,12 +75,15 @@ class Findings:
         Further texts by the suffix of their file: ``csv`` makes ``COMMAND.csv``.
     notes
         Sentences for the report, which stand above its results.
+    table
+        The results table, if the study has one.
     """
 
     data: Mapping[str, Any]
     show: Callable[[str], None]
     files: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
