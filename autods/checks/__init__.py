@@ -1,1 +1,1 @@
-"""Checks of what lies on disk and of the machine: verify, audit, doctor, inventory."""
+"""Checks of the data root and of the machine: verify, audit, doctor, inventory."""

@@ -1,6 +1,6 @@
 """Audit of an indexed dataset: duplicates within and across splits, imbalance, unreadable images.
 
-The images are read by `autods.checks.audit_scan`; here is what they mean for splits and classes.
+`autods.checks.audit_scan` reads the images; this module draws conclusions for splits and classes.
 Duplicates are sought among the samples of the index, not elsewhere in the archives.
 """
 
@@ -41,7 +41,7 @@ def audit_dataset(
     *,
     again: bool = False,
 ) -> dict[str, Any]:
-    """Audit an indexed dataset, or return the findings that are there of the same index.
+    """Audit an indexed dataset, or return existing findings for the same index.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def audit_dataset(
 
 
 def read_audit(root: DataRoot, name: str) -> dict[str, Any] | None:
-    """Return the findings of an earlier audit; ``None`` without any that can be read."""
+    """Return the findings of an earlier audit, or ``None``."""
     try:
         findings = json.loads(root.audit(name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _findings(index: SampleIndex, scan: Scan, decoded: bool) -> dict[str, Any]:
 
 
 class _Paths:
-    """Paths of single samples; the column is never made into Python objects as a whole."""
+    """Paths of single samples; never converts the whole column to Python objects."""
 
     def __init__(self, index: SampleIndex) -> None:
         self._column = index.table["path"]
@@ -220,7 +220,7 @@ def _duplicates(
 
 
 def _conflicts(copies: _Copies, labels: npt.NDArray[np.int32]) -> tuple[Rows, int]:
-    """Return the contents that stand under several classes, and the number of their images."""
+    """Return the contents that occur in several classes, and the number of their images."""
     labelled = labels[copies.rows] >= 0
     group, given = copies.group[labelled], labels[copies.rows[labelled]]
     first = np.searchsorted(group, group)  # of each image: where its content begins
@@ -238,7 +238,7 @@ def _two_classes(rows: Rows, labels: npt.NDArray[np.int32]) -> list[tuple[int, i
 
 
 def _first(groups: Rows, copies: _Copies) -> list[int]:
-    """Return the contents whose images stand first in the index."""
+    """Return the contents in the order of their first images in the index."""
     begins = copies.rows[np.searchsorted(copies.group, groups)]
     first: list[int] = groups[np.argsort(begins)][:EXAMPLES].tolist()
     return first

@@ -1,4 +1,4 @@
-"""What audits found, for people: a row per dataset, and a report of all findings."""
+"""Findings of audits for people: a row per dataset, and a report."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _decoded(findings: Findings) -> Iterator[str]:
 
 
 def _balance(found: Findings) -> Iterator[str]:
-    """Yield a table of the splits, and the classes that miss in one."""
+    """Yield a table of the splits, and the classes missing from one."""
     yield "| split | images | smallest class | median class | largest class | missing |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for split, classes in found["classes"].items():

@@ -1,6 +1,6 @@
 """Read every image of an index once: content hashes, what cannot be decoded, modes and sizes.
 
-What the numbers mean for splits and classes is `autods.checks.audit`'s.
+`autods.checks.audit` draws the conclusions for splits and classes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AHEAD = 4  # jobs handed out for each process: enough to keep it busy, little to
 
 @dataclass(eq=False)
 class Scan:
-    """What was read of n images, or of a chunk of them.
+    """The results of reading n images, or a chunk of them.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class Scanner:
         Raises
         ------
         ContainerError
-            When an archive is missing or cut off. A damaged member is a finding, no error.
+            When an archive is missing or cut off. A damaged member is a finding, not an error.
         AutodsError
             When a worker process dies.
         """
@@ -165,7 +165,7 @@ def scan_chunk(root: DataRoot, dataset: str, addresses: list[Address], decode: b
     try:
         for position, address in enumerate(addresses):
             if _stop is not None and _stop.is_set():
-                break  # nobody wants the result any more
+                break  # the result is no longer wanted
             try:
                 data = reader.read(*address)
             except DamagedMember:
@@ -199,7 +199,7 @@ def _addresses(root: DataRoot, dataset: str) -> tuple[int, Iterator[list[Address
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Put Ctrl-C off: it would leave a process that is starting half-way, with a traceback.
+    """Defer Ctrl-C: it would stop a starting process half-way, with a traceback.
 
     The mask is for that process, which inherits it. Here it is not enough: the signal may
     come to another thread, and its handler runs in the main one all the same.
@@ -223,7 +223,7 @@ _stop: Event | None = None  # in a worker: set when the work is given up
 
 
 def _prepare_worker(stop: Event) -> None:
-    """Leave Ctrl-C to the process that started this one, and end when that one ends."""
+    """Ignore Ctrl-C, which the parent handles, and end with the parent."""
     global _stop  # noqa: PLW0603  (an event can be handed to a worker only as it starts)
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)

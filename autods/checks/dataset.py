@@ -32,7 +32,7 @@ class Checked:
     problems: list[str] = field(default_factory=list)
 
     def enter(self, part: str, problems: list[str]) -> None:
-        """Note that a part was checked, and what was wrong with it."""
+        """Record the problems of one checked part."""
         self.states[part] = "problem" if problems else "ok"
         self.problems += problems
 
@@ -42,7 +42,7 @@ class Checked:
 
 
 def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str | None) -> Checked:
-    """Verify what is here of a dataset; an error of one part does not stop the others.
+    """Verify the local files of a dataset; an error of one part does not stop the others.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Check what fetching, indexing and extracting need on this machine, each with its cure.
+"""Check what fetching, indexing and extracting need on this machine, and suggest cures.
 
 Here: manifests, packages, tools, credentials, and how findings are shown. The data root is
 looked at in `autods.checks.doctor_root`, hosts and clock in `autods.checks.doctor_network`.
@@ -37,7 +37,7 @@ LABEL = 28  # columns of the names on the left
 def examine(
     catalogue: Catalogue, root: DataRoot, names: Sequence[str] = (), *, offline: bool = False
 ) -> list[Check]:
-    """Look at everything; nothing is changed, but for a file that is written and removed.
+    """Run every check; the only change is a file that is written and removed.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def examine(
 def show(checks: Sequence[Check], width: int) -> str:
     """Return the findings as lines of at most ``width`` columns (where words allow it).
 
-    A cure that several findings in a row have in common stands below the last of them.
+    A cure shared by consecutive findings is printed below the last of them.
     """
     label = min(max((len(check.check) for check in checks), default=0), LABEL)
     indent = " " * (label + 8)
     lines = []
     for check, following in zip(checks, [*checks[1:], None], strict=True):
         head = f"{check.state:4}  {check.check:{label}}  "
-        if len(head) > len(indent):  # a long name has a line of its own
+        if len(head) > len(indent):  # a long name gets its own line
             lines.append(head.rstrip())
             head = indent
         lines += _wrapped(head, check.text, width)

@@ -1,4 +1,4 @@
-"""Check the hosts that mirrors lie on, and the clock against theirs. Nothing is downloaded."""
+"""Check the hosts of mirrors, and the clock against theirs. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PORTS = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418}
 
 @dataclass
 class Host:
-    """A host that datasets come from.
+    """A host of one or more datasets.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a host said: how it answered or why it did not; ``ahead`` of its clock we are (s)."""
+    """A host's answer, or why there was none; ``ahead``: seconds that our clock is ahead of its."""
 
     reached: bool
     text: str
@@ -88,7 +88,7 @@ def hosts_of(manifests: Sequence[Manifest]) -> list[Host]:
 
 
 def address_of(mirror: Mirror) -> str | None:
-    """Return ``scheme://host[:port]`` of what is asked for a mirror; ``None`` if it is local."""
+    """Return ``scheme://host[:port]`` of a mirror; ``None`` if it is local."""
     from autods.fetch.sources import gdrive, kaggle
 
     sites = {
@@ -108,7 +108,7 @@ def address_of(mirror: Mirror) -> str | None:
 
 
 def ask(address: str) -> Answer:
-    """Ask one host for a sign of life: HEAD by http, a connection by anything else."""
+    """Probe one host: HEAD by http, a connection by anything else."""
     began = time.monotonic()
     place = urlsplit(address)
     if place.scheme in ("http", "https"):
@@ -159,7 +159,7 @@ def _finding(host: Host, answer: Answer) -> Check:
 
 
 def _clock(answers: Sequence[Answer]) -> Iterator[Check]:
-    """Yield the finding about the clock: that of one host may be wrong, those of all are not."""
+    """Yield the finding about the clock; one host's clock may be wrong, not all of them."""
     known = [answer.ahead for answer in answers if answer.ahead is not None]
     if not known:
         return

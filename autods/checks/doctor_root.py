@@ -1,4 +1,4 @@
-"""Check the data root: whether it can be written, how much fits, whether locks hold there."""
+"""Check the data root: write access, free space, file locks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCK_SECONDS = 5.0
 
 
 def check_root(root: DataRoot, manifests: Sequence[Manifest]) -> Iterator[Check]:
-    """Yield the findings; the folder is not made if it is not there."""
+    """Yield the findings; a missing folder is not created."""
     place = root.path
     while not place.exists():
         place = place.parent
@@ -58,7 +58,7 @@ def _locks(path: Path) -> Check:
 
 
 def _space(root: DataRoot, manifests: Sequence[Manifest]) -> Check:
-    """Compare the free space with the known sizes of what is not here yet."""
+    """Compare the free space with the known sizes of the files still to fetch."""
     from rich.filesize import decimal
 
     from autods.fetch.plan import free_bytes, known_remaining, plan_dataset

@@ -1,4 +1,4 @@
-"""Check stored features number by number; opening a stream checks only what is cheap."""
+"""Check stored features exhaustively; opening a stream checks only what is cheap."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCK = 65_536  # rows looked at once
 def verify_features(
     root: DataRoot, encoder: str | None = None, names: Iterable[str] = ()
 ) -> list[str]:
-    """Check feature sets and return what is wrong, one sentence per problem.
+    """Check feature sets and return their problems, one sentence each.
 
     Every shard opens and is complete, all shards of a set are there and belong together,
     features are finite, labels lie within their classes, sample ids increase through a split
@@ -79,7 +79,7 @@ def _feature_set(root: DataRoot, encoder: str, name: str) -> Iterator[str]:
 
 
 def _shard(shard: Shard, encoder: str, name: str) -> Iterator[str]:
-    """Yield what is wrong within one shard."""
+    """Yield the problems within one shard."""
     info = shard.info
     expected = f"{info.split}-{info.index:05d}-of-{info.count:05d}.h5"
     if shard.path.name != expected or info.dataset != name:
@@ -104,7 +104,7 @@ def _shard(shard: Shard, encoder: str, name: str) -> Iterator[str]:
 
 
 def _ids(stored: StoredFeatures) -> Iterator[str]:
-    """Yield what is wrong with the sample ids through all shards."""
+    """Yield the problems of sample ids across all shards."""
     by_split: dict[str, list[Shard]] = {}
     for shard in stored.shards:
         by_split.setdefault(shard.info.split, []).append(shard)
@@ -140,7 +140,7 @@ def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
 
 
 def _index(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
-    """Compare with the sample index, where the dataset was indexed under this root."""
+    """Compare with the sample index, if the dataset was indexed under this root."""
     info = stored.info
     if info.hashed != "image" or not root.samples(stored.dataset).is_file():
         return

@@ -1,4 +1,4 @@
-"""What of each dataset is under a data root: files, index, features.
+"""The state of each dataset under a data root: files, index, features.
 
 Looks at records, names and sizes only; hashes and contents are checked by `autods verify`.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Holding:
-    """What is here of one dataset.
+    """The local state of one dataset.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Holding:
     def state(self) -> str:
         """How far the dataset has come: ``-``, partial, fetched, indexed or features.
 
-        ``unknown`` where files are here and no manifest says which ones are meant.
+        ``unknown`` if files are here without a manifest that names them.
         """
         if set(self.features) - set(self.stale):
             return "features"
@@ -79,9 +79,9 @@ class Holding:
 def take_inventory(
     catalogue: Catalogue, root: DataRoot, names: Iterable[str] | None = None
 ) -> list[Holding]:
-    """Return what is here of the named datasets, in this order; nothing is an answer too.
+    """Return the state of the named datasets, in this order, present or not.
 
-    Without names: of every dataset of which anything is here, sorted.
+    Without names: every dataset with local files, sorted.
     """
     encoders: dict[str, list[str]] = {}
     for encoder, name in root.feature_sets():
@@ -139,7 +139,7 @@ def _look(
 
 
 def _made_from(manifest: Manifest, root: DataRoot, encoder: str) -> bool:
-    """Tell whether features are of this manifest; those that were imported are of none."""
+    """Tell whether features belong to this manifest; imported ones belong to none."""
     try:
         text = root.feature_record(encoder, manifest.name).read_text(encoding="utf-8")
         record = json.loads(text)

@@ -1,6 +1,6 @@
 """Small contents of array files: labels, lists of names, struct arrays, read whole.
 
-What a manifest says of an array file is in `autods.containers.array_specs`; arrays of images are
+Manifests describe array files with `autods.containers.array_specs`; arrays of images are
 read block by block by `autods.containers.arrays`.
 """
 

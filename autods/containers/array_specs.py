@@ -122,11 +122,11 @@ class ParquetImages(Strict):
         return self.column
 
 
-ImageSource = ArrayImages | ParquetImages  # what is turned into a tar of images
+ImageSource = ArrayImages | ParquetImages  # sources that become a tar of images
 
 
 def format_of(name: str) -> ArrayFormat:
-    """Return the format that a file name stands for; raise `ValueError` if none."""
+    """Return the format of a file by its name; raise `ValueError` if there is none."""
     lowered = name.lower().removesuffix(".gz")
     for suffix, kind in SUFFIXES.items():
         if lowered.endswith(suffix):

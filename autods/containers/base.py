@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 from autods.core.root import inside
 from autods.errors import ContainerError, UnsafePath
 
-NESTED = "!/"  # stands between the name of an inner archive and the path inside it
+NESTED = "!/"  # separates the name of an inner archive from the path inside it
 
 
 @dataclass(frozen=True, slots=True)  # there are millions

@@ -1,4 +1,4 @@
-"""Which kind of container a file name stands for."""
+"""The kind of container, by file name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Kind:
 
 
 def kind_of(name: str) -> Kind:
-    """Return what a file name (in any case) stands for; by itself a plain file."""
+    """Return the kind of a file by its name, in any case; the default is a plain file."""
     lowered = name.lower()
     for short, suffix in SHORT.items():
         if lowered.endswith(short):

@@ -125,5 +125,5 @@ class Slice(io.RawIOBase):
 
 
 def open_slice(path: Path, start: int, size: int) -> BinaryIO:
-    """Open a part of a file as a seekable, buffered file of its own."""
+    """Open a byte range of a file as a seekable, buffered file."""
     return io.BufferedReader(Slice(path.open("rb"), start, size, owned=True))

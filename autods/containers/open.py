@@ -34,7 +34,7 @@ class Listed:
     def __init__(self, reader: MemberReader, file: str, members: list[Member]) -> None:
         self._reader = reader
         self._file = file
-        # A name that occurs twice stands for its last entry, as unpacking would leave it.
+        # Of several entries with one name the last counts, as it would after unpacking.
         self._by_name = {member.name: member for member in sorted(members, key=_name)}
 
     @cached_property

@@ -28,7 +28,7 @@ FIRST = 256  # bytes read beyond a member's size: its header and name
 
 # Container, member, offset and size: columns of the sample index.
 Address = tuple[str, str, int, int]
-Key = tuple[str, Location, str]  # manifest file, location, inner archive: stands for one file
+Key = tuple[str, Location, str]  # manifest file, location, inner archive: identifies one file
 
 
 class MemberReader:

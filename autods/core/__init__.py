@@ -1,1 +1,1 @@
-"""What knows no dataset: files, data root, registry, progress, console, processes."""
+"""Code that knows no dataset: files, data root, registry, progress, console, processes."""

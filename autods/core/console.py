@@ -1,4 +1,4 @@
-"""What both command lines share: ``--version``, how errors end a command, printed results."""
+"""Shared by both command lines: ``--version``, error messages, printed results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 
 
 def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
-    """Run a command line: no traceback for what a user can mend, and a definite exit code.
+    """Run a command line: users get messages instead of tracebacks, and a definite exit code.
 
     0: everything asked for was done; 2: wrong usage; 1: anything else; 130: interrupted.
     ``extra`` brings torch for these commands, where it is not installed.

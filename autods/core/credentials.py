@@ -1,4 +1,4 @@
-"""What proves to a host who asks, and where the token of the Hugging Face Hub is found."""
+"""Credentials for hosts, and the lookup of the Hugging Face Hub's token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HUB_LOG_IN = f"Make a token at {HUB}/settings/tokens and run 'hf auth login', or
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a host takes as proof of who asks. Never printed: neither repr nor str shows it.
+    """An authorization for a host. Never printed: neither repr nor str shows it.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Credentials:
 
 
 def hub_credentials() -> Credentials | None:
-    """Return the Hub's token and where it was found, ``None`` if there is none."""
+    """Return the Hub's token and its source, or ``None``."""
     from huggingface_hub import constants, get_token
 
     token = get_token()

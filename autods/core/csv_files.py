@@ -1,4 +1,4 @@
-"""CSV files that people write: encoding, delimiter and columns found out, rows with their lines."""
+"""CSV files that people write: encoding, delimiter and columns are detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CsvRow(NamedTuple):
 
 
 class CsvFile(NamedTuple):
-    """What a file turned out to be: its delimiter, its columns, its rows."""
+    """The detected delimiter and columns of a file, and its rows."""
 
     delimiter: str
     columns: list[str]

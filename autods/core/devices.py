@@ -10,7 +10,7 @@ from autods.errors import UsageError
 
 
 def choose_device(name: str, kinds: Collection[str] = ()) -> torch.device:
-    """Return a device of this machine; ``auto`` stands for a GPU if there is one.
+    """Return a device of this machine; ``auto`` is a GPU if there is one.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def choose_device(name: str, kinds: Collection[str] = ()) -> torch.device:
     Raises
     ------
     UsageError
-        If the name is not that of a device, or this machine or its torch has no such device.
+        If the name is not a device, or this machine or its torch has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

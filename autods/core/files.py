@@ -57,7 +57,7 @@ def hash_file(path: Path, algorithm: str) -> str:
 def hash_tree(folder: Path) -> str:
     """Return the sha256 over the sorted relative paths and contents below a folder.
 
-    What file browsers leave behind does not count: looking at a folder does not change it.
+    Files that file browsers leave behind are ignored: opening a folder does not change it.
     """
     digest = hashlib.sha256()
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
@@ -69,7 +69,7 @@ def hash_tree(folder: Path) -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Tell whether a file name is that of what Finder or Explorer writes into folders."""
+    """Tell whether Finder or Explorer writes files of this name into folders."""
     return name in LITTER or name.startswith("._")
 
 

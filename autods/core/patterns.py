@@ -1,8 +1,8 @@
 """Patterns that take text out of a path, and templates that put it together again.
 
 Pattern: ``{name}`` takes text within one folder or file name, as short as possible;
-the same name again must take the same text; ``{name:int}`` takes digits only and stands
-for their number, without leading zeros; ``{name:word}`` takes text without a blank;
+the same name again must take the same text; ``{name:int}`` takes digits only and gives
+their number, without leading zeros; ``{name:word}`` takes text without a blank;
 ``*`` is any text within one name, ``**`` any number of folders. Template: ``{name}``
 stands for the text taken.
 """
@@ -74,7 +74,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def compile_template(template: str) -> Callable[[str, Mapping[str, str]], bool]:
-    """Return what tells whether a path is one that a template with ``*`` stands for.
+    """Return a function that tells whether a path matches a template with ``*``.
 
     It is called with the path and the values of the template's fields. They stand before
     the path in the text that is matched, so one regular expression serves all of them.
@@ -107,14 +107,14 @@ def check_fields(what: str, template: str, known: Collection[str]) -> None:
 
 
 def filler(template: str) -> Callable[[Mapping[str, str]], str]:
-    """Return what puts values into a template whose fields were checked."""
+    """Return a function that fills a template whose fields were checked."""
     if FIELD.fullmatch(template):  # most templates are one field, and there are millions
         return itemgetter(template[1:-1])
     return lambda values: FIELD.sub(lambda found: values[found[1]], template)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values into a template whose fields were checked."""
+    """Fill a template whose fields were checked."""
     return filler(template)(values)
 
 

@@ -57,7 +57,7 @@ class _DataAndPaths(_DataOnly):
 
 
 def load(data: bytes, *, encoding: str = "ASCII", paths: bool = False) -> Any:
-    """Return the object of a pickle that holds nothing but data.
+    """Return the object of a pickle that holds only data.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext
     """Return how workers are started: by a fork server if the platform has one.
 
     Workers that are forked off a process with threads can hang, and they inherit its
-    locks: after a kill -9 they would hold them on. A fork server has neither.
+    locks, which they would keep after a kill -9. A fork server has neither.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext
 def end_with_parent() -> None:
     """Make this process end when the one that started it is killed.
 
-    A watch of the parent process, such as torch's own, sees the fork server instead.
+    Watching the parent process, as torch does, would watch the fork server instead.
     """
     if parent := multiprocessing.parent_process():
 

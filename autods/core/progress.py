@@ -1,4 +1,4 @@
-"""Progress for people: bars on a terminal, plain lines elsewhere; of one thing or of many."""
+"""Progress for people: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from autods.errors import ClusterError, UsageError
 OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: jobs and reports are small
 REACH = 5.0  # seconds for a cluster to answer
 SETTINGS = {  # Ray reads them when it is imported
-    "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # a lost worker is told by us, in one line
+    "RAY_USAGE_STATS_ENABLED": "0",  # send no usage statistics
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # we report a lost worker ourselves, in one line
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it remarks on this choice itself
 }
 
@@ -52,7 +52,7 @@ def connect(
     Raises
     ------
     UsageError, ClusterError
-        When the address cannot be used, or nobody answers there.
+        When the address cannot be used or does not answer.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
@@ -77,7 +77,7 @@ def connect(
 
 
 def _check_reach(address: str) -> None:
-    """Refuse an address where nobody answers: Ray itself would try for a quarter of an hour."""
+    """Refuse an address that does not answer: Ray itself would try for a quarter of an hour."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH).close()

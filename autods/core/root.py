@@ -1,4 +1,4 @@
-"""The one owner of paths under a data root. Nobody else joins these names."""
+"""The only module that builds paths under a data root."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DataRoot:
         return cls(place)
 
     def datasets(self) -> list[str]:
-        """List the datasets of which something was fetched, sorted."""
+        """List the datasets with fetched files, sorted."""
         return sorted(path.parent.name for path in self.path.glob(f"{self.folder}/*/record.json"))
 
     def dataset(self, name: str) -> Path:
@@ -56,19 +56,19 @@ class DataRoot:
         return self.path / self.folder / name
 
     def archive(self, name: str, file: str) -> Path:
-        """Return the place of one verified download."""
+        """Return the path of one verified download."""
         return inside(self.dataset(name) / "archives", file)
 
     def converted(self, name: str, file: str) -> Path:
-        """Return the place of the uncompressed container made once from ``file``."""
+        """Return the path of the uncompressed container made from ``file``."""
         return inside(self.dataset(name) / "converted", file)
 
     def fetch_record(self) -> Path:
-        """Return the place of the record of the last ``autods fetch``."""
+        """Return the path of the record of the last ``autods fetch``."""
         return self.path / "fetch.json"
 
     def extract_record(self) -> Path:
-        """Return the place of the record of the last ``autods extract``."""
+        """Return the path of the record of the last ``autods extract``."""
         return self.path / "extract.json"
 
     def published(self) -> DataRoot:
@@ -76,15 +76,15 @@ class DataRoot:
         return replace(self, folder="published")
 
     def samples(self, name: str) -> Path:
-        """Return the place of the sample index."""
+        """Return the path of the sample index."""
         return self.dataset(name) / "samples.parquet"
 
     def record(self, name: str) -> Path:
-        """Return the place of the record of what was fetched and indexed."""
+        """Return the path of the record of what was fetched and indexed."""
         return self.dataset(name) / "record.json"
 
     def audit(self, name: str) -> Path:
-        """Return the place of the findings of an audit."""
+        """Return the path of the findings of an audit."""
         return self.dataset(name) / "audit.json"
 
     def feature_sets(self, finished: bool = True) -> list[tuple[str, str]]:
@@ -98,17 +98,17 @@ class DataRoot:
         return self.path / "features" / encoder / name
 
     def shard(self, encoder: str, name: str, split: str, index: int, count: int) -> Path:
-        """Return the place of shard ``index`` of ``count`` of a split."""
+        """Return the path of shard ``index`` of ``count`` of a split."""
         return self.features(encoder, name) / f"{split}-{index:05d}-of-{count:05d}.h5"
 
     def feature_record(self, encoder: str, name: str) -> Path:
-        """Return the place of the record of one feature set."""
+        """Return the path of the record of one feature set."""
         return self.features(encoder, name) / "record.json"
 
     def text(self, encoder: str, name: str, templates: str) -> Path:
-        """Return the place of the embedded class names of one dataset, by list of templates."""
+        """Return the path of the embedded class names of one dataset, by list of templates."""
         return self.features(encoder, name) / "text" / f"{templates}.h5"
 
     def texts(self, encoder: str = "*", name: str = "*") -> list[Path]:
-        """List the embedded class names that are there, sorted."""
+        """List the embedded class names, sorted."""
         return sorted(self.path.glob(f"features/{encoder}/{name}/text/*.h5"))

@@ -1,4 +1,4 @@
-"""The base of what is read from YAML files: typed, frozen, unknown keys refused."""
+"""The base of everything read from YAML files: typed, frozen, unknown keys refused."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def strata(
 
 
 def group_numbers(samples: Sequence[RawSample]) -> npt.NDArray[np.int64]:
-    """Return the number of each sample's group, int64 [n]; without one, a group of its own."""
+    """Return the number of each sample's group, int64 [n]; without one, a sample is its own."""
     known: dict[str, int] = {}
     return np.array(
         [

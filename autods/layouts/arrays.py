@@ -24,7 +24,7 @@ class ArrayPart(Strict):
     ----------
     images
         The images; each is a sample ``<file>/<array file>/<7-digit index>.ppm``, or ``.pgm``
-        where there are no channels.
+        if there are no channels.
     labels
         Task name to the array or list with a label for each image. The label key is the
         number as text.

@@ -17,7 +17,7 @@ class Join(TextFile):
     Attributes
     ----------
     by
-        The column that both tables have; its values stand once in this table.
+        The column that both tables have; its values are unique in this table.
     columns
         Names of this table's columns; ``None``: its first row names them.
     delimiter
@@ -45,7 +45,7 @@ class Join(TextFile):
         Raises
         ------
         LayoutError
-            When a value of ``by`` stands twice here, or is looked up in vain, or a column is
+            When a value of ``by`` occurs twice here or is missing, or a column is
             known already.
         """
         columns, table = self._read(container)

@@ -44,7 +44,7 @@ class ListedSamples(Layout):
     exclude
         Patterns of image paths; their rows are left out.
     empty
-        Label key that stands for an empty one.
+        Label key of rows whose label is empty.
     nested
         Patterns of inner archives of ``file`` to open (`NestedArchives`).
     """
@@ -183,7 +183,7 @@ class ListedSamples(Layout):
     def _finder(
         self, container: Container, table: TextFile
     ) -> Callable[[Row, str, Mapping[str, str]], str]:
-        """Return what tells the member that a row's path stands for."""
+        """Return a function from a row's path to its member."""
         if "*" not in self.path:
 
             def exact(row: Row, name: str, values: Mapping[str, str]) -> str:
@@ -205,7 +205,7 @@ class ListedSamples(Layout):
         return matching
 
     def _candidates(self, container: Container) -> dict[str, list[str]]:
-        """Return file name to the members that ``path`` can stand for."""
+        """Return file name to the members that ``path`` can mean."""
         loose = compile_pattern(FIELD.sub("**", self.path))
         members: dict[str, list[str]] = {}
         for member in container.members():

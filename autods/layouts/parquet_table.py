@@ -82,7 +82,7 @@ class ParquetTable(Layout):
                     yield RawSample(part.file, name, shared(keys), part.split)
 
     def _keys(self, file: str, container: Container, column: str) -> list[str]:
-        """Return the labels of a file's rows as text, ``""`` where there is none."""
+        """Return the labels of a file's rows as text, ``""`` if a row has none."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

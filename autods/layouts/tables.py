@@ -22,7 +22,7 @@ LINE_END = re.compile(r"\r?\n|\r")
 class TextFile(BaseModel):
     """A text file of a dataset: a manifest file itself, or a member inside one.
 
-    A ``member`` with ``*`` stands for the one member that matches it.
+    A ``member`` with ``*`` is the one member that matches it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,7 +72,7 @@ class Row(NamedTuple):
 
 
 def checked_columns(table: TextFile, columns: list[str]) -> list[str]:
-    """Return the columns of a table; raise `LayoutError` if one name stands for two."""
+    """Return the columns of a table; raise `LayoutError` if a name occurs twice."""
     for position, name in enumerate(columns):
         if name and name in columns[:position]:
             step = "Name the columns in the manifest."

@@ -1,4 +1,4 @@
-"""Where manifests and streams are found, and what is said of a file that is wrong.
+"""The lookup of manifests and streams by name, and errors for wrong files.
 
 What a manifest holds is in `autods.manifest.schema`.
 """

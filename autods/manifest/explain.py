@@ -19,7 +19,7 @@ from autods.core.registry import unknown
 Location = tuple[int | str, ...]
 Schema = dict[str, Any]
 
-KEY = "[key]"  # pydantic's name for the key itself, not what stands under it
+KEY = "[key]"  # pydantic's name for the key itself, not its value
 PLAIN = {
     "string_type": "expected text; put it in quotes",
     "list_type": "expected a list",

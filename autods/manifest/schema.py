@@ -115,7 +115,7 @@ class TaskSpec(Strict):
         return value
 
     def names(self) -> list[str] | None:
-        """Return the class names in order, ``None`` if only the archive tells them."""
+        """Return the class names in order, ``None`` if only the archive has them."""
         if isinstance(self.classes, list):
             return list(self.classes)
         return list(dict.fromkeys(self.keys.values())) if isinstance(self.keys, dict) else None
@@ -261,7 +261,7 @@ class Manifest(Release):
 
 
 def _repeated(values: list[T]) -> T | None:
-    """Return the first value that stands there twice, ``None`` if there is none."""
+    """Return the first value that occurs twice, or ``None``."""
     seen: set[T] = set()
     for value in values:
         if value in seen:

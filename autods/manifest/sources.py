@@ -23,7 +23,7 @@ Kind = Literal[
     "http", "ftp", "gdrive", "kaggle", "kaggle-competition", "huggingface", "git", "file"
 ]
 
-# Kind to what its url looks like, and how that is told. Those of git and file can be anything.
+# Kind to the pattern of its url and its description; git and file take any url.
 FORMS = {
     "http": (r"https?://.+", "http:// or https:// address"),
     "ftp": (r"ftp://.+", "ftp:// address"),
@@ -98,7 +98,7 @@ class Acceptance(Strict):
     """A licence that its owner wants accepted before the download begins."""
 
     url: str
-    text: str  # one sentence: what is accepted
+    text: str  # one sentence: the terms that are accepted
 
 
 class Release(Strict):

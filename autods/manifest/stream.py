@@ -77,7 +77,7 @@ class SyntheticData(Strict):
 class StreamSpec(Strict):
     """A stream: datasets in the order of its definition, and how it is meant to be opened.
 
-    What the caller of `open_stream` or the command line says comes before what stands here.
+    Arguments of `open_stream` and options of the command line override these values.
 
     Attributes
     ----------

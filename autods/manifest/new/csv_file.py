@@ -1,7 +1,7 @@
 """Write a manifest for images that a CSV file lists: path, label, perhaps split.
 
-The rows go into a table of our own beside the manifest, so that delimiters, quotes and
-places of somebody's file need no keys in the manifest.
+The rows are copied to a table beside the manifest, so that the delimiter, quotes and folder
+of the original file need no keys in the manifest.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
 
 
 def _images(table: Path, found: CsvFile) -> list[_Image]:
-    """Check every row; all images that are missing are told together."""
+    """Check every row; missing images are reported together."""
     image = next(name for name in IMAGES if name in found.columns)
     label = next(name for name in LABELS if name in found.columns)
     usual = {text: split for split, texts in (("train", TRAIN), ("dev", DEV), ("test", TEST))
@@ -148,7 +148,7 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
 
 
 def _common(table: Path, images: list[_Image]) -> Path:
-    """Return the deepest folder that holds all images: what is fetched."""
+    """Return the deepest folder that holds all images; it is what gets fetched."""
     folder = Path(os.path.commonpath([image.path.parent for image in images]))
     if folder == Path(folder.anchor):
         raise LayoutError(

@@ -110,7 +110,7 @@ def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
 
 
 def remarks(target: Path, folder: Path) -> list[str]:
-    """Return what a user should know of a manifest just written: counts, and what is left out.
+    """Return what a user should know about a manifest just written: counts and skipped files.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def remarks(target: Path, folder: Path) -> list[str]:
 
 
 def single_images(classes: Counter[str]) -> list[str]:
-    """Say which classes have one image, where the test split is drawn."""
+    """List the classes with one image, if the test split is drawn."""
     single = sorted(name for name, count in classes.items() if count == 1)
     shown = ", ".join(f"'{name}'" for name in single[:5]) + (", ..." if single[5:] else "")
     told = f"{shown}: one image only, which is for training; nothing is left to test."
@@ -142,7 +142,7 @@ def single_images(classes: Counter[str]) -> list[str]:
 
 
 def next_steps(target: Path) -> list[str]:
-    """Say what a user does after a manifest was written."""
+    """Return the next steps after a manifest was written."""
     where = f" --manifests {shlex.quote(str(target.parent))}"
     found = []
     if target.stem in Catalogue().datasets():
@@ -186,7 +186,7 @@ def check_names(folder: Path) -> None:
 
 
 def _official_splits(folder: Path) -> dict[str, list[str]]:
-    """Return split to folder names if every folder at the top is that of a split."""
+    """Return split to folder names if every folder at the top belongs to a split."""
     names = _folders(folder)
     known = {"train": TRAIN, "dev": DEV, "test": TEST}
     splits = {s: [n for n in names if n.lower() in usual] for s, usual in known.items()}
@@ -223,5 +223,5 @@ def _rule(splits: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def mirror_to(place: Path, out_dir: Path) -> str:
-    """Return a file or folder as the manifest names it: relative to the manifest's place."""
+    """Return a path as the manifest writes it: relative to the manifest's folder."""
     return Path(os.path.relpath(place.resolve(), out_dir.resolve())).as_posix()

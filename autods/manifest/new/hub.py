@@ -196,7 +196,7 @@ def _parquet_files(siblings: list[RepoSibling]) -> list[_Parquet]:
 
 
 def _of_config(repository: str, parquets: list[_Parquet], wanted: str) -> list[_Parquet]:
-    """Return the files of the configuration that is meant."""
+    """Return the files of the chosen configuration."""
     known = list(dict.fromkeys(parquet.config for parquet in parquets))
     chosen = wanted or ("default" if "default" in known else known[0])
     if wanted and wanted not in known:
@@ -270,7 +270,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _rule(splits: list[str]) -> dict[str, Any]:
-    """Return how the splits are used: validation is the test split where there is no other."""
+    """Return the split rule; validation becomes the test split if there is no other."""
     dev = [split for split in splits if split in DEV]
     if "train" not in splits or len(splits) == 1:
         return {"rule": "random", "test_fraction": TEST_FRACTION}
