@@ -93,7 +93,7 @@ def read_struct(data: bytes, shown: str, variable: str) -> list[dict[str, str]]:
 
 
 def load(handle: BinaryIO, kind: ArrayFormat, variable: str | None, shown: str) -> Any:
-    """Return the content of one variable, whole: an array, or what a pickle holds.
+    """Return the whole content of one variable: an array, or the object in a pickle.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def no_variable(shown: str, variable: str, known: Iterable[str]) -> LayoutError:
 
 
 def unreadable(shown: str, kind: ArrayFormat, error: Exception) -> LayoutError:
-    """Build the error for a file that is not of its format, or damaged."""
+    """Build the error for a damaged file, or one of another format."""
     names = {"mat": "MATLAB file up to version 7", "hdf5": "HDF5 file", "idx": "idx file"}
     advice = FETCH_AGAIN
     if isinstance(error, NotImplementedError):  # scipy's word for version 7.3

@@ -1,4 +1,4 @@
-"""Array files as a manifest describes them; `autods.containers.array_files` reads them."""
+"""Descriptions of array files in manifests; `autods.containers.array_files` reads the files."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class ParquetImages(Strict):
 
     @property
     def variable(self) -> str:
-        """What of the file is meant, for messages."""
+        """The variable or column, for messages."""
         return self.column
 
 

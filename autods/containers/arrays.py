@@ -1,7 +1,7 @@
 """Turn arrays of images into a tar of netpbm images, once, block by block.
 
-After that they are members like all others: extraction, hashes and audit need no path of
-their own. Values are the stored ones; only axes are brought into the order of images.
+Then they are members like all others: extraction, hashes and audit need no special case.
+Values stay as stored; only the axes are reordered.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _idx_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
 def _stored_blocks(
     spec: ArrayImages, handle: BinaryIO, shape: tuple[int, ...], fortran: bool
 ) -> Iterator[Array]:
-    """Yield uint8 values that follow one another in a file."""
+    """Yield blocks of uint8 values stored contiguously in a file."""
     slowest = len(shape) - 1 if fortran else 0
     if spec.axes.index("N") != slowest:  # images lie interleaved
         data = _values(handle, int(np.prod(shape)))
@@ -188,7 +188,7 @@ def _checked(spec: ArrayImages, array: Array) -> Array:
 
 
 def _check(spec: ArrayImages, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Refuse an array that is not uint8, or not of the axes that the manifest says."""
+    """Refuse an array whose type is not uint8 or whose axes differ from the manifest's."""
     where = spec.shown if spec.variable is None else f"{spec.shown}: {spec.variable}"
     got = f"{dtype} of shape {tuple(shape)}"
     if dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""What a container and a member are, and which member names are let in."""
+"""Containers and members, and the member names that are accepted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Container(Protocol):
 
 
 def plain_name(archive: Path, name: str) -> str | None:
-    """Return a member's name as we use it, ``None`` for litter of operating systems.
+    """Return the normalised name of a member, or ``None`` for files that operating systems leave.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def damaged(archive: Path, cause: object) -> ContainerError:
 
 
 def unwritable(target: Path, error: OSError) -> ContainerError:
-    """Build the error for a converted copy that the disk does not take."""
+    """Build the error for a converted copy that cannot be written."""
     return ContainerError(
         f"{target} could not be written: {error.strerror or error}; the archives are untouched. "
         "Make room on the disk or correct permissions, then run the same command again."

@@ -1,4 +1,4 @@
-"""Make the uncompressed tar that members of other archives are read from, once.
+"""Convert other archives to an uncompressed tar, once; members are read from it.
 
 A copy has a stamp beside it that says what it was made from: another checksum in the
 manifest makes it again. Both are written after the copy is whole.
@@ -125,7 +125,7 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
 def _write_sorted(
     members: Unpacked, crcs: Mapping[str, int], shown: Path, target: Path, progress: Progress
 ) -> None:
-    """Write members as a tar: first all into one nameless file, as they come, then sorted."""
+    """Write members as a tar: first into one nameless file in their order, then sorted."""
     byte_ranges: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryFile(dir=target.parent) as bag:
         for raw, size, stream in members:

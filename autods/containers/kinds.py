@@ -31,9 +31,9 @@ class Kind:
 
     @property
     def is_converted(self) -> bool:
-        """Whether members are read from an uncompressed tar that is made once.
+        """Whether members are read from an uncompressed copy.
 
-        Zips are too if they hold deflate64 data, which their name does not tell.
+        So are those of zips with deflate64 data, which the name does not show.
         """
         return bool(self.module) or self.archive in SYSTEM.values()
 

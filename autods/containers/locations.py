@@ -1,4 +1,4 @@
-"""The files in which members lie, how a member's offset says which one, windows on them.
+"""The files that hold members, the offsets that name them, and windows on byte ranges.
 
 The index keeps the location with the offset, so that a reader never guesses: when a
 converted copy was deleted it says so, and does not read other bytes from the archive.
@@ -21,7 +21,7 @@ SHIFT = 56  # bits for the byte within one file: 64 PiB
 
 
 class Location(IntEnum):
-    """Where the bytes of a member are, as the upper bits of its offset.
+    """The file that holds a member, as the upper bits of the member's offset.
 
     Numbers are part of the sample index and never change their meaning.
     """
@@ -67,7 +67,7 @@ def location_path(
 
 
 def inner_archives(name: str) -> list[str]:
-    """Return what may be the inner archive in a member's name: a folder may end in ``!``."""
+    """Return the candidates for the inner archive in a member's name: a folder may end in ``!``."""
     names = name.split(NESTED)
     return [NESTED.join(names[:count]) for count in range(1, len(names))]
 

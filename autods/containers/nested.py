@@ -100,7 +100,7 @@ class InnerArchives:
 
     @contextmanager
     def _file_of(self, archive: Member, beside: Path) -> Iterator[Path]:
-        """Give the inner archive as a file with its own suffix, which tools go by."""
+        """Give the inner archive as a file with its own suffix, because tools rely on it."""
         if archive.offset == -1:
             yield self._path(Location.FOLDER, archive)
             return

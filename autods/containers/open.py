@@ -1,4 +1,4 @@
-"""Open a dataset's file as a container, converting it first where that is needed."""
+"""Open a dataset's file as a container, converted first if necessary."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def open_container(
 def _members(
     reader: MemberReader, source: Path, file: str, kind: Kind, checksum: str, progress: Progress
 ) -> list[Member]:
-    """List the members of a manifest file, from a converted copy where it needs one."""
+    """List the members of a manifest file, from a converted copy if it needs one."""
     if source.is_dir():
         return list(_list_folder(source))
     if source.name.lower().endswith(UNREADABLE):

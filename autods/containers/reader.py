@@ -1,4 +1,4 @@
-"""Read single members by what the sample index says of them."""
+"""Read single members by their entries in the sample index."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
 
 @contextmanager
 def _explained(path: Path, member: str) -> Iterator[None]:
-    """Turn what goes wrong while a member is read into the errors of this package."""
+    """Convert errors while reading a member into the errors of this package."""
     try:
         yield
     except zlib.error as error:

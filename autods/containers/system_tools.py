@@ -1,6 +1,6 @@
 """Unpack archives by system tools, as a stream of members; nothing is written to disk here.
 
-What a tool gives is checked by `autods.containers.convert`; a tool never chooses a path.
+`autods.containers.convert` checks the output; a tool never chooses a path.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Entry = tuple[str | None, int, int | None]  # name (None: not a file), size, CRC
 
 
 class Stream(Protocol):
-    """What gives the bytes of one member, one after the other."""
+    """A stream of the bytes of one member."""
 
     def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, none at the end."""
+        """Return up to ``size`` bytes, empty at the end."""
 
 
 Unpacked = Generator[tuple[str, int, Stream], None, None]  # name, size, content
 
 
 class ToolFailed(Exception):
-    """A tool could not read an archive; the text is what it said."""
+    """A tool could not read an archive; the text is its message."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _header(name: str, size: int) -> bytes:
 
 
 def _unicode(name: str) -> str:
-    """Return a name that is not UTF-8 as Latin-1, which is what old archives mostly are."""
+    """Decode a name that is not UTF-8 as Latin-1, which most old archives use."""
     data = name.encode(errors="surrogateescape")
     try:
         return data.decode()

@@ -69,7 +69,7 @@ def list_zip(
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of an entry; old writers on Windows part folders by backslashes."""
+    """Return the name of an entry; old writers on Windows separate folders by backslashes."""
     if info.create_system == FAT and "/" not in info.filename:
         return info.filename.replace("\\", "/")
     return info.filename

@@ -1,4 +1,4 @@
-"""From opened archives to the table of samples: collect, merge, number, divide."""
+"""From opened archives to the table of samples: read, merge, number, split."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ NAMED = 5  # classes whose number of images differs
 
 @dataclass(frozen=True)
 class Difference:
-    """One number that is not as expected: what it counts, the numbers, who expects it."""
+    """A count that differs from the expected one, and the source of the expectation."""
 
     what: str
     expected: int
@@ -32,8 +32,8 @@ class Difference:
 def count_differences(manifest: Manifest, root: DataRoot) -> list[Difference]:
     """Compare numbers of images per split and class, and of classes per task.
 
-    What the manifest leaves open is not compared; the published numbers of images are,
-    where protocol paper makes the published splits again.
+    Numbers missing from the manifest are skipped; the published numbers of images are compared
+    if protocol paper reproduces the published splits.
 
     Raises
     ------

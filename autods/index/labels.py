@@ -1,7 +1,7 @@
 """From label keys to class numbers and from official splits to protocols.
 
-One place for all layout families. Everything is a function of the samples in their
-final order, so it does not depend on the machine.
+Shared by all layout families. Everything is a function of the samples in their final
+order, so the machine does not matter.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def _numbering(
 
 
 def _sorted_numbers(keys: Collection[str]) -> list[str]:
-    """Return label keys in the order of their numbers, none if one is no whole number."""
+    """Return label keys in the order of their numbers; empty if one is not a whole number."""
     if not all(WHOLE.fullmatch(key) for key in keys):
         return []
     return sorted(keys, key=lambda key: (int(key), key))
 
 
 def _composed(text: str) -> str:
-    """Return a name in one form of Unicode: macOS packs folders in another than lists have."""
+    """Return a name in one form of Unicode: archives packed on macOS use another than lists."""
     return normalize("NFC", text)
 
 
@@ -262,7 +262,7 @@ def _taken(cell: str, pattern: Pattern, spec: ClassTable, table: TextFile, line:
 
 
 def _distinct(names: list[str], keys: list[str]) -> list[str]:
-    """Tell classes of the same name apart by their keys."""
+    """Make equal class names distinct by appending their keys."""
     times = Counter(names)
     return [
         f"{name} ({key})" if times[name] > 1 else name

@@ -1,4 +1,4 @@
-"""The sample index of a dataset: one Parquet file that says where each image lies.
+"""The sample index of a dataset: one Parquet file with the location of each image.
 
 `index_dataset` makes it from the archives, `load_samples` reads it, `verify_index`
 checks it against the archives. Reading images is left to `autods.containers`.
@@ -97,7 +97,7 @@ class SampleIndex:
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """What `index_dataset` did.
+    """The result of `index_dataset`.
 
     Attributes
     ----------
@@ -273,7 +273,7 @@ def _is_current(manifest: Manifest, root: DataRoot, entry: dict[str, Any]) -> bo
 
 
 def _check_fetched(manifest: Manifest, root: DataRoot) -> None:
-    """Refuse archives that fetch has not verified by the checksums of this very manifest."""
+    """Refuse archives that were not verified by the checksums of this manifest."""
     if missing := missing_files(manifest, root):
         folder = root.dataset(manifest.name) / "archives"
         raise ContainerError.at(

@@ -14,8 +14,8 @@ def hold_out(
 ) -> npt.NDArray[np.bool_]:
     """Choose a stratified part of the samples, leaving at least one of each class.
 
-    Every class gives its share, rounded up or down so that the whole comes out as near to
-    ``fraction`` as it can; the samples within a class are drawn by numpy's PCG64.
+    Each class contributes its share, rounded so that the total is as close to ``fraction`` as
+    possible; samples within a class are drawn by numpy's PCG64.
 
     Parameters
     ----------

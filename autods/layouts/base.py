@@ -1,4 +1,4 @@
-"""What every layout family is: typed parameters plus one method that reads.
+"""The base of layout families: typed parameters plus one method that reads.
 
 A family turns the members of a dataset's containers into `RawSample` records. It
 knows nothing of splits per protocol, label numbers or sample ids; `autods.index.samples`
@@ -100,7 +100,7 @@ class Labels(Mapping[str, str]):
 
 
 class Shared:
-    """Gives equal labels as one object: there are few of them and millions of samples.
+    """Returns equal labels as one object: there are few of them and millions of samples.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class Shared:
 
 
 def is_image(member: str, suffixes: tuple[str, ...] | None = None) -> bool:
-    """Tell whether a member's suffix (in any case) is one of these, by default of an image.
+    """Tell whether a member has one of these suffixes (in any case; default: those of images).
 
     Hidden files never are.
     """

@@ -1,4 +1,4 @@
-"""Class folders: labels, and often splits, are parts of each image's path."""
+"""Class folders: an image's path gives its label, and often its split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autods.layouts.tables import TextFile, rows
 
 
 class SplitNames(TextFile):
-    """A list with one image per line; they are those of an official split.
+    """A list of the images of an official split, one per line.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class SplitNames(TextFile):
 
 
 class PathLabels(Layout):
-    """What families have in common that read everything from paths.
+    """Parameters shared by families that read everything from paths.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class PathLabels(Layout):
             raise LayoutError.at(files, "an image for each line", got, "split_lists")
 
     def _listed(self, containers: Mapping[str, Container]) -> dict[str, str | None]:
-        """Return image path to official split, of all lists; none may contradict another."""
+        """Return image path to official split; the lists must not contradict each other."""
         splits: dict[str, str | None] = {}
         for entry in self.split_lists:
             path = filler(entry.path)

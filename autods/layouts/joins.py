@@ -1,4 +1,4 @@
-"""Joined tables: further columns for each row, looked up by one that both have."""
+"""Joined tables: more columns for each row, looked up by a common column."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Join(TextFile):
     def reader(
         self, container: Container, other: TextFile, known: set[str]
     ) -> Callable[[Row, dict[str, str]], None]:
-        """Read the table; return what adds its columns to the values of a row of ``other``.
+        """Read the table; return a function that adds its columns to a row of ``other``.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Samples named by the rows of a table: what list files and CSV tables share."""
+"""Samples named by the rows of a table: shared by list files and CSV tables."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class ListedSamples(Layout):
             check_fields("split", split or "", known)
 
     def known_fields(self, columns: list[str] | None) -> set[str] | None:
-        """Return the fields that templates may use, ``None`` if only the tables tell."""
+        """Return the fields that templates may use, ``None`` if only the tables have them."""
         if columns is None or any(table.columns is None for table in self.join):
             return None
         joined = {name for table in self.join for name in table.columns or []}

@@ -1,4 +1,4 @@
-"""Parquet: tables whose rows hold encoded images and their labels, as most of the Hub's are."""
+"""Parquet: tables of encoded images and their labels, the most common format of the Hub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
@@ -55,16 +56,16 @@ class ParquetTable(Layout):
             raise ValueError(f"parts: expected each file once, got '{again}' again")
         return self
 
+    @override
     def files(self) -> list[str]:
-        """Return the Parquet files."""
         return [part.file for part in self.parts]
 
+    @override
     def labelled(self) -> list[str]:
-        """Return the tasks that have a column."""
         return list(self.labels)
 
+    @override
     def arrays(self) -> dict[str, list[ParquetImages]]:
-        """Return the column of images of each file."""
         return {
             part.file: [ParquetImages(file=part.file, column=self.image)] for part in self.parts
         }

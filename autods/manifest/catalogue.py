@@ -25,7 +25,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Catalogue:
-    """All manifests and streams that can be named.
+    """All known manifests and streams.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Catalogue:
         return self._datasets[name]
 
     def dataset(self, name: str) -> Manifest:
-        """Load one manifest. Local mirrors are resolved against the manifest's folder."""
+        """Load one manifest; local mirrors are relative to its folder."""
         path = self.path(name)
         manifest = load(path, Manifest)
         if manifest.name != path.stem:

@@ -1,4 +1,4 @@
-"""What is said of a YAML file that does not follow its schema.
+"""Error messages for YAML files that do not follow their schema.
 
 Each problem is one line: file, line, field, what was expected, what came. The schema's
 internal words (names of classes, of alternatives) are kept out of it.
@@ -35,7 +35,7 @@ OF_KEYS = ("model_type", "model_attributes_type")  # problems: not keys with val
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a problem is: the field as a user knows it, and what the schema says of it."""
+    """The location of a problem: the field as users know it, and its schema."""
 
     field: str
     schema: Schema
@@ -100,7 +100,7 @@ def _got(value: Any) -> str:
 def _place(root: Schema, location: Location) -> _Place:
     """Follow a location through a JSON schema.
 
-    The schema of a problem with a key that is missing or unknown is that of the keys around.
+    For a missing or unknown key this is the schema of the surrounding object.
     """
     schema, alternative, shown = root, False, []
     for part in location:
@@ -123,7 +123,7 @@ def _place(root: Schema, location: Location) -> _Place:
 
 
 def _resolved(schema: Schema, root: Schema) -> Schema:
-    """Follow references and pass by ``null``."""
+    """Follow references; skip ``null``."""
     forms = [form for form in schema.get("anyOf", []) if form != {"type": "null"}]
     if len(forms) == 1:
         schema = forms[0]

@@ -1,4 +1,4 @@
-"""Which manifests and streams there are, by their files' names alone. Nothing is read or parsed."""
+"""The manifests and streams, by file name; no file is opened."""
 
 from __future__ import annotations
 

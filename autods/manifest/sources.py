@@ -90,7 +90,7 @@ class FileEntry(Strict):
         return value
 
     def fault(self, path: Path) -> str | None:
-        """Say why a file with this checksum is still not the one, ``None`` if it is."""
+        """Return why a file with this checksum is still the wrong one, or ``None``."""
         return None
 
 
