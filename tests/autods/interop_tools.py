@@ -8,7 +8,7 @@ import numpy as np
 
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
-from autods.interop.imports.from_files import import_npz_folder
+from autods.interop.imports.from_files import import_files
 from autods.streams.open import open_stream
 from autods.streams.stream import Stream
 
@@ -32,7 +32,7 @@ def make_root(folder: Path) -> DataRoot:
             arrays[f"y_{split}"] = y
         np.savez(folder / f"{name}.npz", **arrays)
     root = DataRoot.open(folder / "root")
-    import_npz_folder(folder, root, ENCODER)
+    import_files(folder, root, ENCODER)
     return root
 
 

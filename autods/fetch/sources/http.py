@@ -19,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from autods.core.credentials import Credentials
 from autods.core.progress import Progress
 from autods.core.version import __version__
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
@@ -86,7 +87,7 @@ def fetch_url(
     entry: FileEntry,
     progress: Progress,
     *,
-    headers: Mapping[str, str] | None = None,
+    token: Credentials | None = None,
     explain: Explain = nothing_special,
 ) -> None:
     """Download what one address gives, continuing a part.
@@ -99,8 +100,8 @@ def fetch_url(
         What identifies the content; two addresses of one mirror give the same.
     part, entry, progress
         As in `Source`.
-    headers
-        Further request headers. ``Authorization`` is sent to the host of ``url`` only.
+    token
+        Sent to the host of ``url`` only.
     explain
         Asked first about errors and web pages.
 
@@ -111,11 +112,15 @@ def fetch_url(
     """
     import httpx
 
-    if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
-        raise MirrorFailed(  # httpx would refuse it too, and repeat it
-            "its token is not one line of plain characters", CredentialsMissing, BAD_TOKEN
-        )
-    with _client({**HEADERS, **(headers or {})}) as client:
+    headers = dict(HEADERS)
+    if token is not None:
+        if token.note:
+            progress.note(f"  {token.note}")
+        headers["Authorization"] = value = token.authorization
+        if not (value.isascii() and value.isprintable()):  # httpx would refuse and repeat it
+            text = "its token is not one line of plain characters"
+            raise MirrorFailed(text, CredentialsMissing, BAD_TOKEN)
+    with _client(headers) as client:
 
         def attempt() -> None:
             try:

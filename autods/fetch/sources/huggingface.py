@@ -42,9 +42,8 @@ def fetch_huggingface(
     except ValueError as error:
         raise MirrorFailed(f"not a name of the Hub: {error}") from None
     token = hub_credentials()
-    headers = {"Authorization": token.authorization} if token else {}
     explain = _explain(f"{endpoint}/datasets/{repository}", repository, revision, path, token)
-    fetch_url(url, mirror, target_part, entry, progress, headers=headers, explain=explain)
+    fetch_url(url, mirror, target_part, entry, progress, token=token, explain=explain)
 
 
 def _explain(

@@ -46,9 +46,9 @@ def fetch_dataset_archive(
     if version:
         path += f"?datasetVersionNumber={version}"
     missing = f"version {version} of the dataset" if version else "the dataset"
-    found = credentials()
-    explain = _explain(f"{SITE}/datasets/{name}", missing, found)
-    _fetch(path, mirror, target_part, entry, progress, found, explain)
+    token = credentials()
+    explain = _explain(f"{SITE}/datasets/{name}", missing, token)
+    fetch_url(_address(path), mirror, target_part, entry, progress, token=token, explain=explain)
 
 
 @SOURCES.register("kaggle-competition")
@@ -56,12 +56,12 @@ def fetch_competition_archive(
     mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress
 ) -> None:
     """Download all files of a Kaggle competition as one archive (see `Source`)."""
-    found = credentials()
-    if found is None:
+    token = credentials()
+    if token is None:
         raise MirrorFailed("no Kaggle token was found", CredentialsMissing, GET_TOKEN)
-    path = f"competitions/data/download-all/{quote(mirror.url)}"
-    explain = _explain(f"{SITE}/competitions/{mirror.url}/rules", "the competition", found)
-    _fetch(path, mirror, target_part, entry, progress, found, explain)
+    url = _address(f"competitions/data/download-all/{quote(mirror.url)}")
+    explain = _explain(f"{SITE}/competitions/{mirror.url}/rules", "the competition", token)
+    fetch_url(url, mirror, target_part, entry, progress, token=token, explain=explain)
 
 
 def credentials() -> Credentials | None:
@@ -125,47 +125,29 @@ def _basic(name: str, key: str) -> str:
     return "Basic " + b64encode(f"{name}:{key}".encode()).decode()
 
 
-def _fetch(
-    path: str,
-    mirror: Mirror,
-    part: Path,
-    entry: FileEntry,
-    progress: Progress,
-    found: Credentials | None,
-    explain: Explain,
-) -> None:
-    if found and found.note:
-        progress.note(f"  {found.note}")
-    url = f"{os.environ.get('KAGGLE_API_ENDPOINT', SITE).rstrip('/')}/api/v1/{path}"
-    headers = {"Authorization": found.authorization} if found else {}
-    fetch_url(url, mirror, part, entry, progress, headers=headers, explain=explain)
+def _address(path: str) -> str:
+    return f"{os.environ.get('KAGGLE_API_ENDPOINT', SITE).rstrip('/')}/api/v1/{path}"
 
 
-def _explain(page_url: str, what: str, found: Credentials | None) -> Explain:
+def _explain(page_url: str, what: str, token: Credentials | None) -> Explain:
     """Return what Kaggle's answers mean; the server's own words could repeat the token."""
-    is_competition = page_url.endswith("/rules")
 
     def explain(response: httpx.Response, page: bytes) -> None:
         status = response.status_code
         if is_elsewhere(response):
             return  # the storage host's answer, not Kaggle's
-        if found is None and status in (401, 403):
-            raise MirrorFailed(
-                "Kaggle gives it only to those who show a token, and none was found",
-                CredentialsMissing,
-                GET_TOKEN,
-            )
-        if found is not None and status == 401:
-            raise MirrorFailed(
-                f"Kaggle does not take the token of {found.source}", CredentialsMissing, GET_TOKEN
-            )
-        if status == 403 and is_competition:
-            step = f"Join the competition and accept its rules at {page_url}"
-            text = "the rules of the competition are not accepted"
-            raise MirrorFailed(f"{text}, see {page_url}", RulesNotAccepted, f"{step}.", page_url)
+        if token is None and status in (401, 403):
+            text = "Kaggle gives it only to those who show a token, and none was found"
+            raise MirrorFailed(text, CredentialsMissing, GET_TOKEN)
+        if token is not None and status == 401:
+            text = f"Kaggle does not take the token of {token.source}"
+            raise MirrorFailed(text, CredentialsMissing, GET_TOKEN)
         if status == 403:
             step = f"Accept the terms of the dataset at {page_url} (it may also be private now)"
             text = "Kaggle wants the terms of the dataset accepted"
+            if page_url.endswith("/rules"):
+                step = f"Join the competition and accept its rules at {page_url}"
+                text = "the rules of the competition are not accepted"
             raise MirrorFailed(f"{text}, see {page_url}", RulesNotAccepted, f"{step}.", page_url)
         if status in (404, 410):
             raise MirrorFailed(f"Kaggle does not have {what} any more", LinkGone)

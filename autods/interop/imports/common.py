@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,40 @@ def check_request(encoder: str, dev_fraction: float, seed: int) -> None:
             "expected 0 <= dev fraction < 1 and a seed from 0 on, got "
             f"{dev_fraction} and {seed}; nothing was imported."
         )
+
+
+def import_info(
+    name: str,
+    encoder: str,
+    class_names: Mapping[str, Sequence[str]],
+    fingerprint: str,
+    origin: Mapping[str, Any],
+    **facts: str,
+) -> ShardInfo:
+    """Return what the shards of an import have in common; the first label set is the default.
+
+    Parameters
+    ----------
+    fingerprint, origin
+        As of `is_current`.
+    facts
+        What else is known of the encoder.
+    """
+    return ShardInfo(
+        dataset=name,
+        split="train",
+        default_task=next(iter(class_names)),
+        class_names=class_names,
+        encoder={"model": encoder, "pretrained": None, "imported": True, **facts},
+        fingerprint=fingerprint,
+        samples_sha256="",
+        start=0,
+        stop=0,
+        index=0,
+        count=1,
+        hashed="features",
+        origin=origin,
+    )
 
 
 def present_width(root: DataRoot, encoder: str) -> int | None:

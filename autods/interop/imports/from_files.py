@@ -32,6 +32,7 @@ from autods.interop.imports.common import (
     ImportOutcome,
     check_request,
     hash_rows,
+    import_info,
     is_current,
     present_width,
 )
@@ -111,19 +112,14 @@ def import_files(
                 table = _opened(path)
                 width = width or table.dim
                 _check_width(path, table.dim, width, pad_to)
-                info = _info(name, encoder_name, table, fingerprint, origin)
+                classes = {TASK: table.class_names}
+                wide = {**origin, "width": table.dim}
+                info = import_info(name, encoder_name, classes, fingerprint, wide)
                 notes += [*table.notes, *_write(asked, path, table, info, width)]
                 imported.append(name)
         progress.advance(1)
     progress.finish()
     return ImportOutcome(imported, kept, tuple(notes))
-
-
-def import_npz_folder(
-    folder: Path, root: DataRoot, encoder_name: str, **options: Any
-) -> ImportOutcome:
-    """Import a folder of ``NAME.npz`` files; arguments and errors as of `import_files`."""
-    return import_files(folder, root, encoder_name, **options)
 
 
 def _fingerprint(path: Path) -> str:
@@ -210,26 +206,6 @@ def _rounded(path: Path, table: Table, folder: Path) -> Iterator[npt.NDArray[np.
         if start != count:
             raise wrong(path, "rows", f"{count} of features, as labels", start)
         yield features
-
-
-def _info(
-    name: str, encoder: str, table: Table, fingerprint: str, origin: dict[str, Any]
-) -> ShardInfo:
-    return ShardInfo(
-        dataset=name,
-        split="train",
-        default_task=TASK,
-        class_names={TASK: table.class_names},
-        encoder={"model": encoder, "pretrained": None, "imported": True},
-        fingerprint=fingerprint,
-        samples_sha256="",
-        start=0,
-        stop=0,
-        index=0,
-        count=1,
-        hashed="features",
-        origin={**origin, "width": table.dim},
-    )
 
 
 def _write(asked: _Import, path: Path, table: Table, info: ShardInfo, width: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,7 @@ from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.features.sets import seal_features
-from autods.features.shards import ShardInfo
-from autods.interop.imports.common import is_current, present_width
+from autods.interop.imports.common import import_info, is_current, present_width
 from autods.interop.published.archive import SPLITS, Part, PublishedDataset
 from autods.interop.published.lmdb_file import LmdbFile
 from autods.interop.published.metadata import LabelSet, path_key, read_metadata
@@ -136,7 +135,12 @@ def _write(
         _check_rows(request, name, databases[split], rows[split], counts[split])
     tasks = _ordered(sets, request.archive.default_tasks.get(name))
     hold_out_dev(rows["train"], tasks, request.dev_fraction, request.seed)
-    info = _info(request, name, tasks, {t: sets[t].class_names for t in tasks}, fingerprint, origin)
+    class_names = {task: sets[task].class_names for task in tasks}
+    facts = {
+        "extractor": request.extractor,
+        "source": request.archive.known(request.extractor).source,
+    }
+    info = import_info(name, request.encoder, class_names, fingerprint, origin, **facts)
     del sets  # the shards need the numbers only
     width = present_width(request.root, request.encoder)
     writers = Writers(request.root, request.encoder, info, width, progress)
@@ -200,37 +204,6 @@ def _ordered(sets: Mapping[str, LabelSet], default: str | None) -> list[str]:
     """Return the label sets, the default one first: the known one, else the first."""
     first = next(task for task in (default, *sets) if task in sets)
     return [str(first), *(task for task in sets if task != first)]
-
-
-def _info(
-    request: Request,
-    name: str,
-    tasks: Sequence[str],
-    class_names: Mapping[str, Sequence[str]],
-    fingerprint: str,
-    origin: Mapping[str, Any],
-) -> ShardInfo:
-    return ShardInfo(
-        dataset=name,
-        split="train",
-        default_task=tasks[0],
-        class_names=class_names,
-        encoder={
-            "model": request.encoder,
-            "pretrained": None,
-            "imported": True,
-            "extractor": request.extractor,
-            "source": request.archive.known(request.extractor).source,
-        },
-        fingerprint=fingerprint,
-        samples_sha256="",
-        start=0,
-        stop=0,
-        index=0,
-        count=1,
-        hashed="features",
-        origin=origin,
-    )
 
 
 def _refused(error: AutodsError, name: str) -> AutodsError:

@@ -31,7 +31,7 @@ from autods.features.class_names import load_text, read_texts, write_texts
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
 from autods.features.templates import SHIPPED, Templates, find_templates, readable_names
-from autods.interop.imports.from_files import import_npz_folder
+from autods.interop.imports.from_files import import_files
 from autods.streams.open import open_stream
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
@@ -213,7 +213,7 @@ def test_imported_features_get_class_names_too(root, encoder, tmp_path):
     }
     (tmp_path / "in").mkdir()
     np.savez(tmp_path / "in" / "pets.npz", **arrays)
-    import_npz_folder(tmp_path / "in", root, "clip.elsewhere")
+    import_files(tmp_path / "in", root, "clip.elsewhere")
     lines = Lines()
     embed_classes(
         "pets", root, encoder, find_templates("plain"), beside="clip.elsewhere", progress=lines
@@ -223,7 +223,7 @@ def test_imported_features_get_class_names_too(root, encoder, tmp_path):
         "class": ["cat", "dog"]
     }
     assert any("do not say which weights made them" in note for note in lines.notes)
-    again = import_npz_folder(tmp_path / "in", root, "clip.elsewhere")
+    again = import_files(tmp_path / "in", root, "clip.elsewhere")
     assert again.kept == ["pets"]
     assert verify_features(root) == []
 

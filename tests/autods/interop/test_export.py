@@ -24,7 +24,7 @@ from autods.features.sets import StoredFeatures, open_features, seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.interop import export, export_formats
 from autods.interop.export import export_features
-from autods.interop.imports.from_files import import_npz_folder
+from autods.interop.imports.from_files import import_files
 from autods.streams.open import open_stream
 
 ENCODER = "tiny.a"
@@ -217,7 +217,7 @@ def test_what_was_exported_as_npz_is_imported_as_it_was(root, tmp_path, dev):
     write_set(root, dev=dev)
     export_features("pets", root, ENCODER, "npz", tmp_path / "out")
     other = DataRoot.open(tmp_path / "other")
-    import_npz_folder(tmp_path / "out", other, ENCODER, dev_fraction=0.0)
+    import_files(tmp_path / "out", other, ENCODER, dev_fraction=0.0)
     found, wanted = open_features(other, ENCODER, "pets"), expected(root)
     for split in SPLITS:
         rows = found.rows(split)
@@ -237,10 +237,10 @@ def test_an_import_goes_out_and_in_again_unchanged(root, tmp_path):
     }
     (tmp_path / "in").mkdir()
     np.savez(tmp_path / "in" / "shapes.npz", **arrays)
-    import_npz_folder(tmp_path / "in", root, ENCODER)
+    import_files(tmp_path / "in", root, ENCODER)
     export_features("shapes", root, ENCODER, "npz", tmp_path / "out")
     other = DataRoot.open(tmp_path / "other")
-    import_npz_folder(tmp_path / "out", other, ENCODER)
+    import_files(tmp_path / "out", other, ENCODER)
     one, two = (open_features(place, ENCODER, "shapes") for place in (root, other))
     for split in SPLITS:
         assert len(one.rows(split)) > 0

@@ -18,7 +18,7 @@ from autods.errors import AutodsError, ContainerError, FeatureMismatch, LayoutEr
 from autods.features.sets import open_features
 from autods.features.shards import write_shard
 from autods.index.splits import hold_out
-from autods.interop.imports.from_files import import_npz_folder
+from autods.interop.imports.from_files import import_files
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "features"
 ENCODER = "mobilenetv2.imagenet"
@@ -73,7 +73,7 @@ def test_hold_out_takes_the_fraction_as_a_whole_even_of_small_classes() -> None:
 
 def test_an_imported_file_keeps_every_sample_with_its_label(tmp_path: Path) -> None:
     root = DataRoot.open(tmp_path / "root")
-    outcome = import_npz_folder(save(tmp_path / "in", "Birds"), root, ENCODER)
+    outcome = import_files(save(tmp_path / "in", "Birds"), root, ENCODER)
     assert outcome.imported == ["birds"] and outcome.kept == []
     stored = open_features(root, ENCODER, "birds")
     source = arrays()
@@ -93,41 +93,41 @@ def test_a_second_import_changes_nothing_and_a_fresh_one_gives_the_same_bytes(
 ) -> None:
     folder = save(tmp_path / "in", "birds")
     root, other = DataRoot.open(tmp_path / "one"), DataRoot.open(tmp_path / "two")
-    import_npz_folder(folder, root, ENCODER)
+    import_files(folder, root, ENCODER)
     before = tree(root)
-    assert import_npz_folder(folder, root, ENCODER).kept == ["birds"]
-    import_npz_folder(folder, other, ENCODER)
+    assert import_files(folder, root, ENCODER).kept == ["birds"]
+    import_files(folder, other, ENCODER)
     assert tree(root) == before == tree(other)
 
 
 def test_an_import_that_was_cut_short_is_completed_to_the_same_bytes(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", "birds")
     root = DataRoot.open(tmp_path / "root")
-    import_npz_folder(folder, root, ENCODER)
+    import_files(folder, root, ENCODER)
     whole = tree(root)
     for name in ("record.json", "test-00000-of-00001.h5"):
         root.features(ENCODER, "birds").joinpath(name).unlink()
-    assert import_npz_folder(folder, root, ENCODER).imported == ["birds"]
+    assert import_files(folder, root, ENCODER).imported == ["birds"]
     assert tree(root) == whole
 
 
 def test_changed_files_and_settings_are_a_mismatch_that_keeps_what_stands(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", "birds")
     root = DataRoot.open(tmp_path / "root")
-    import_npz_folder(folder, root, ENCODER)
+    import_files(folder, root, ENCODER)
     before = tree(root)
     with pytest.raises(FeatureMismatch, match="seed was 0, now 1"):
-        import_npz_folder(folder, root, ENCODER, seed=1)
+        import_files(folder, root, ENCODER, seed=1)
     save(folder, "birds", **arrays(seed=5))
     with pytest.raises(FeatureMismatch, match="made of sha256"):
-        import_npz_folder(folder, root, ENCODER)
+        import_files(folder, root, ENCODER)
     assert tree(root) == before
 
 
 def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", "birds")
     root, other = DataRoot.open(tmp_path / "root"), DataRoot.open(tmp_path / "other")
-    import_npz_folder(folder, other, ENCODER, seed=1)
+    import_files(folder, other, ENCODER, seed=1)
     stored = open_features(other, ENCODER, "birds").shards
     for name, changes in [
         ("train-00000-of-00001.h5", {"hashed": "image", "origin": {}}),
@@ -138,7 +138,7 @@ def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path: Path) 
         write_shard(path, stored[0], replace(stored[0].info, **changes))
         before = tree(root)
         with pytest.raises(FeatureMismatch, match=f"{name}.*Move that folder away"):
-            import_npz_folder(folder, root, ENCODER)
+            import_files(folder, root, ENCODER)
         assert tree(root) == before
         path.unlink()
 
@@ -147,17 +147,17 @@ def test_narrow_features_are_padded_only_when_asked(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", "a")
     save(folder, "b", **arrays(d=4))
     with pytest.raises(FeatureMismatch, match=r"expected 6 dimensions.*got 4.*--pad-to 6"):
-        import_npz_folder(folder, DataRoot.open(tmp_path / "one"), ENCODER)
+        import_files(folder, DataRoot.open(tmp_path / "one"), ENCODER)
     root = DataRoot.open(tmp_path / "two")
-    import_npz_folder(folder, root, ENCODER, pad_to=6)
+    import_files(folder, root, ENCODER, pad_to=6)
     stored = open_features(root, ENCODER, "b")
     assert stored.dim == 6 and stored.info.origin["width"] == 4
     assert not stored.take(stored.rows("test"))[:, 4:].any()
     with pytest.raises(FeatureMismatch, match="--pad-to 6"):
-        import_npz_folder(folder, root, ENCODER, pad_to=8)
+        import_files(folder, root, ENCODER, pad_to=8)
     save(folder, "c", **arrays(d=7))
     with pytest.raises(FeatureMismatch, match=r"c\.npz: expected 6 dimensions.*got 7"):
-        import_npz_folder(folder, root, ENCODER, pad_to=6)
+        import_files(folder, root, ENCODER, pad_to=6)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_wrong_file_is_named_with_key_and_what_came(
 ) -> None:
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(LayoutError, match=rf"birds\.npz: .*{named}"):
-        import_npz_folder(save(tmp_path / "in", "birds", **changes), root, ENCODER)
+        import_files(save(tmp_path / "in", "birds", **changes), root, ENCODER)
     assert not list(root.path.rglob("*.h5"))
 
 
@@ -192,34 +192,34 @@ def test_pickled_objects_and_damaged_files_are_refused_without_running_them(
     folder = save(tmp_path / "in", "birds", class_names=np.array(["a", "b"], dtype=object))
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(ContainerError, match="no Python objects"):
-        import_npz_folder(folder, root, ENCODER)
+        import_files(folder, root, ENCODER)
     whole = save(tmp_path / "in", "birds").joinpath("birds.npz").read_bytes()
     for bad in (b"", b"text", whole[:200], whole[:100] + b"\0\0\0\0" + whole[104:]):
         folder.joinpath("birds.npz").write_bytes(bad)
         with pytest.raises(AutodsError):
-            import_npz_folder(folder, root, ENCODER)
+            import_files(folder, root, ENCODER)
 
 
 def test_names_that_cannot_stand_are_refused(tmp_path: Path) -> None:
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(UsageError, match="found none"):
-        import_npz_folder(tmp_path, root, ENCODER)
+        import_files(tmp_path, root, ENCODER)
     with pytest.raises(UsageError, match="encoder name"):
-        import_npz_folder(save(tmp_path / "in", "birds"), root, "../evil")
+        import_files(save(tmp_path / "in", "birds"), root, "../evil")
     for wrong in ({"dev_fraction": 1.0}, {"seed": -1}):
         with pytest.raises(UsageError, match="seed from 0 on"):
-            import_npz_folder(tmp_path / "in", root, ENCODER, **wrong)
+            import_files(tmp_path / "in", root, ENCODER, **wrong)
     with pytest.raises(UsageError, match="cannot name a feature set"):
-        import_npz_folder(save(tmp_path / "two", "my birds"), root, ENCODER)
+        import_files(save(tmp_path / "two", "my birds"), root, ENCODER)
     if sys.platform == "linux":
         with pytest.raises(UsageError, match="would both become 'birds'"):
-            import_npz_folder(save(tmp_path / "in", "BIRDS"), root, ENCODER)
+            import_files(save(tmp_path / "in", "BIRDS"), root, ENCODER)
 
 
 def test_val_becomes_the_development_part_when_there_is_a_test_part_too(tmp_path: Path) -> None:
     extra = {"x_test": np.ones((3, 6), np.float16), "y_test": np.zeros(3, np.int64)}
     root = DataRoot.open(tmp_path / "root")
-    import_npz_folder(save(tmp_path / "in", "birds", **extra), root, ENCODER)
+    import_files(save(tmp_path / "in", "birds", **extra), root, ENCODER)
     stored = open_features(root, ENCODER, "birds")
     assert [len(stored.rows(split)) for split in ("train", "dev", "test")] == [40, 20, 3]
 
@@ -231,7 +231,7 @@ def test_real_features_are_imported_whole(tmp_path: Path) -> None:
     for name in ("flowers17", "clip_animehero2"):
         shutil.copy(SHARED / f"{name}.npz", folder)
     root = DataRoot.open(tmp_path / "root")
-    import_npz_folder(folder, root, ENCODER, pad_to=1280)
+    import_files(folder, root, ENCODER, pad_to=1280)
     stored = open_features(root, ENCODER, "flowers17")
     assert [len(stored.rows(s)) for s in ("train", "dev", "test")] == [976, 108, 272]
     assert open_features(root, ENCODER, "clip_animehero2").dim == 1280
@@ -245,5 +245,5 @@ def test_a_test_part_without_rows_is_refused_and_named(tmp_path: Path) -> None:
     folder.mkdir()
     np.savez(folder / "a.npz", x_train=x, y_train=y, x_val=x[:0], y_val=y[:0], class_names=names)
     with pytest.raises(LayoutError, match=r"a\.npz.*x_val.*at least one row"):
-        import_npz_folder(folder, DataRoot.open(tmp_path / "root"), "m.t")
+        import_files(folder, DataRoot.open(tmp_path / "root"), "m.t")
     assert not list((tmp_path / "root").rglob("*.h5"))

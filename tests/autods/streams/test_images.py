@@ -33,7 +33,7 @@ from autods.errors import (
 )
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset
-from autods.interop.imports.from_files import import_npz_folder
+from autods.interop.imports.from_files import import_files
 from autods.manifest.schema import Manifest
 from autods.streams.images import ImageSet, open_images
 from autods.streams.open import open_stream
@@ -240,7 +240,7 @@ def test_features_without_images_say_so(tmp_path):
     np.savez(tmp_path / "npz" / "a.npz", x_train=x, y_train=y, x_val=x + 1, y_val=y,
              class_names=names)  # fmt: skip
     root = DataRoot.open(tmp_path / "root")
-    import_npz_folder(tmp_path / "npz", root, "drawn.numbers")
+    import_files(tmp_path / "npz", root, "drawn.numbers")
     with pytest.raises(ImagesMissing, match="were imported"):
         open_stream("a", root, "drawn.numbers").tasks[0].images("test")
 

@@ -17,7 +17,7 @@ from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageEr
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import open_features, seal_features
 from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
-from autods.interop.imports.from_files import import_npz_folder
+from autods.interop.imports.from_files import import_files
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
 from autods.streams.feature_set import FeatureSet, l2_normalize
@@ -463,7 +463,7 @@ def test_a_stream_can_be_made_by_hand() -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real features are not here")
 def test_the_real_features_make_a_stream_of_small_tasks(tmp_path: Path) -> None:
     root, encoder = DataRoot.open(tmp_path), "mobilenetv2.imagenet"
-    import_npz_folder(SHARED, root, encoder, pad_to=1280)
+    import_files(SHARED, root, encoder, pad_to=1280)
     stream = open_stream("all", root, encoder, classes_per_task=12)
     assert (len(stream.tasks), stream.n_classes, stream.dim) == (32, 353, 1280)
     assert stream.provenance["counts"] == {"train": 15423, "dev": 1714, "test": 6270}
