@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable
 from threading import Event, Lock
-from types import TracebackType
 
 from rich import progress as rich
 from rich.console import Console, RenderableType
@@ -93,12 +92,7 @@ class Board:
             self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.live:
             self._bars.stop()
 
