@@ -60,7 +60,7 @@ class Figure(NamedTuple):
         from altair.utils.schemapi import debug_mode
 
         with debug_mode(False):
-            chart: dict[str, Any] = self.draw(style).to_dict()
+            chart: dict[str, Any] = self.draw(style).to_dict(validate=False)
         return chart
 
 

@@ -12,51 +12,41 @@ from bmc.report.statistics import Row, compare_groups
 TIED, WORSE = "not told apart", "worse"  # p from 0.05 on, and below
 
 
-class Line(NamedTuple):
-    """One group in words."""
-
-    group: Group
-    mean: str
-    interval: str
-    difference: str
-    p: str
-    verdict: str
-    orders: int
-
-
 class Tests(NamedTuple):
-    """The lines of all groups whose final mean is known."""
+    """Each group whose final mean is known, in words.
 
-    lines: list[Line]
+    Attributes
+    ----------
+    lines
+        Group, then mean, interval, difference to the best, p, verdict, number of orders.
+    tied
+        Labels of the groups that the tests cannot tell from the best.
+    tested
+        How many groups were tested against the best, references left out.
+    """
 
-    @property
-    def tied(self) -> list[str]:
-        """Labels of the groups that the tests cannot tell from the best."""
-        return [line.group.label for line in self.lines if line.verdict == TIED]
-
-    @property
-    def tested(self) -> int:
-        """How many groups were tested against the best, references left out."""
-        return sum(line.verdict in (TIED, WORSE) for line in self.lines)
+    lines: list[tuple[Group, list[str]]]
+    tied: list[str]
+    tested: int
 
 
 def tests_of(groups: Sequence[Group], scenario: str) -> Tests | None:
-    """Return a line for each group whose final mean is known; ``None`` when all have one order."""
+    """Compare the final means of groups; ``None`` when all have one order."""
     rows = [row for row in compare_groups(groups, scenario) if row.mean is not None]
-    return None if all(row.n < 2 for row in rows) else Tests([_line(row) for row in rows])
+    if all(row.n < 2 for row in rows):
+        return None
+    lines = [(row.group, [*_numbers(row), _verdict(row), str(row.n)]) for row in rows]
+    tested = [(g.label, texts[4]) for g, texts in lines if texts[4] in (TIED, WORSE)]
+    return Tests(lines, [label for label, verdict in tested if verdict == TIED], len(tested))
 
 
-def _line(row: Row) -> Line:
-    assert row.mean is not None
+def _numbers(row: Row) -> list[str]:
+    """Return mean, interval, difference and p, with the sign that typesetters use for minus."""
     interval = MISSING
     if row.low is not None and row.high is not None:
-        interval = _minus(f"{row.low * 100:.1f} to {row.high * 100:.1f}")
-    return Line(row.group, f"{row.mean * 100:.1f}", interval, _minus(row.difference_text),
-                row.p_text.replace("<", "< "), _verdict(row), row.n)  # fmt: skip
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
+        interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+    texts = [f"{100 * (row.mean or 0):.1f}", interval, row.difference_text, row.p_text]
+    return [text.replace("-", "\N{MINUS SIGN}").replace("<", "< ") for text in texts]
 
 
 def _verdict(row: Row) -> str:

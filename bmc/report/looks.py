@@ -15,13 +15,13 @@ from markupsafe import Markup
 from bmc.report.groups import Group
 from bmc.report.table import REFERENCE
 
-# The methods in the order in which looks were given out; append only. The first eight, which are
-# compared most often, have a colour each. Any other name is placed behind them by its checksum.
+# A row has a colour each; append only. Methods that are often drawn together differ in colour. Any
+# other name is placed behind them by its checksum.
 FAMILIAR = (
     "bmc", "er", "finetune", "slda", "derpp", "ncm", "ranpac", "icarl",
-    "ewc", "der", "lwf", "ridge", "bmc-analytic", "gdumb", "knn", "er-ace",
-    "agem", "fecam", "si", "acil", "mas", "klda", "gem", "zero-shot",
-    "agem-r", "dmc", "fdr", "fecam-shared", "gss", "hal", "joint",
+    "ridge", "gdumb", "acil", "der", "bmc-analytic", "lwf", "ewc", "fecam-shared",
+    "klda", "knn", "er-ace", "agem", "fecam", "si", "mas", "gem",
+    "zero-shot", "agem-r", "dmc", "fdr", "gss", "hal", "joint",
 )  # fmt: skip
 COLOURS = 8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

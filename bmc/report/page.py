@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -89,7 +90,6 @@ def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ())
         When a folder holds no finished run, or runs of one stream cannot be compared.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from vl_convert import javascript_bundle
 
     runs = load_runs(run_dirs)
     environment = Environment(
@@ -105,13 +105,22 @@ def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ())
         )
         written.append((_section_title(content), Markup(section)))
     page = environment.get_template("page.html.jinja").render(
-        title="; ".join(title for title, _ in written), sections=written, charts=charts.json,
+        title=written[0][0] if len(written) == 1 else f"Results on {len(written)} streams",
+        sections=written, charts=charts.json,
         light=variables(dark=False), dark=variables(dark=True),
-        runtime=Markup(javascript_bundle(RUNTIME).replace("</script", "<\\/script")),
+        runtime=_runtime(),
     )  # fmt: skip
     with atomic(out) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return out
+
+
+@cache
+def _runtime() -> Markup:
+    """Return the script that draws charts: Vega, Vega-Lite and vega-embed, bundled in seconds."""
+    from vl_convert import javascript_bundle
+
+    return Markup(javascript_bundle(RUNTIME).replace("</script", "<\\/script"))
 
 
 def _section_title(content: dict[str, Any]) -> str:

@@ -97,6 +97,7 @@ class Style:
 
         ink, soft, line = (self.colour(name) for name in ("ink", "soft", "line"))
         columns = 1 if self.width is None else self.width // round(legend_width * 0.7)
+        thin = self.stroke / 2
         label: dict[str, Any] = {"labelColor": soft, "labelFontSize": self.size * 0.92}
         title: dict[str, Any] = {"titleColor": soft, "titleFontSize": self.size,
                                  "titleFontWeight": "normal"}  # fmt: skip
@@ -111,7 +112,8 @@ class Style:
             font="Liberation Sans, Arial, sans-serif" if self.width else "system-ui, sans-serif",
             view=alt.ViewConfig(stroke=None),
             axis=alt.AxisConfig(
-                gridColor=line, domainColor=soft, tickColor=soft, **label, **title
+                gridColor=line, domainColor=soft, tickColor=soft, gridWidth=thin,
+                domainWidth=thin, tickWidth=thin, **label, **title
             ),
             legend=alt.LegendConfig(
                 orient="bottom", labelColor=ink, labelFontSize=self.size,
