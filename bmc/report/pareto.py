@@ -78,7 +78,7 @@ def pareto(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
             entries[g].name, point.cost, mean, mean - sd, mean + sd, int(g in named),
             named.get(g, ""),
         ])  # fmt: skip
-    y = alt.Y("mean:Q", title="final mean accuracy (%)", scale=scale)
+    y = alt.Y("mean:Q", title="final mean accuracy (%)", scale=scale, axis=alt.Axis(tickCount=6))
     numbers = dict.fromkeys(("cost", "mean", "low", "high", "front"), "number")
     base = alt.Chart(table(rows, name="string", **numbers, side="string")).encode(x=axis, y=y)
     tips = [alt.Tooltip("name:N", title="method"),

@@ -38,7 +38,8 @@ def _rows(rows: Sequence[Row], style: Style, *layers: alt.Chart) -> alt.LayerCha
     words = alt.Chart(data).encode(y=_band(rows))
     above: dict[str, Any] = {"dy": -0.27 * style.row, "baseline": "middle"}
     labels = [
-        words.mark_text(align="left", limit=260, **above).encode(x=alt.value(0), text="name:N"),
+        words.mark_text(align="left", limit=18 * style.size, **above)
+            .encode(x=alt.value(0), text="name:N"),
         words.mark_text(align="right", color=style.colour("soft"), **above)
             .encode(x=alt.value("width"), text="words:N"),
     ]  # fmt: skip
@@ -53,9 +54,9 @@ def _band(rows: Sequence[Row]) -> alt.Y:
         domain=[r.entry.name for r in rows], paddingInner=0, paddingOuter=0))  # fmt: skip
 
 
-def _bar(style: Style, **more: Any) -> dict[str, Any]:
+def _bar(style: Style) -> dict[str, Any]:
     """Return how a bar lies in the lower half of its row."""
-    return {"size": 0.42 * style.row, "yOffset": 0.2 * style.row, **more}
+    return {"size": 0.42 * style.row, "yOffset": 0.2 * style.row}
 
 
 def answers(shown: Sequence[Entry], style: Style) -> alt.LayerChart:

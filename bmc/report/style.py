@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from bmc.report.looks import SHAPES, Entry
@@ -29,7 +28,7 @@ PALETTE = {
     "h6": ("#447eb5", "#528cc0"), "h7": ("#2d669f", "#70a6d6"), "h8": ("#1b4c81", "#98c3e8"),
     "h9": ("#0d3360", "#c9e2f8"),
 }  # fmt: skip
-LEVELS = 10  # colours of the accuracy scale, h0 to h9
+LEVELS = [f"h{k}" for k in range(10)]  # the accuracy scale, low to high
 
 
 def variables(dark: bool) -> str:
@@ -62,11 +61,6 @@ class Style:
         colour = entry.look.colour
         return self.colour("ref" if colour is None else f"m{colour}")
 
-    @cached_property
-    def levels(self) -> list[str]:
-        """Colours of the accuracy scale, low to high."""
-        return [self.colour(f"h{k}") for k in range(LEVELS)]
-
     def by_method(
         self, shown: Sequence[Entry], *channels: Literal["color", "shape", "strokeDash"]
     ) -> dict[str, Any]:
@@ -88,7 +82,7 @@ class Style:
             for channel in channels
         }  # fmt: skip
 
-    def finish(self, *layers: alt.Chart, height: float, legend_width: int = 150) -> alt.LayerChart:
+    def finish(self, *layers: alt.Chart, height: float) -> alt.LayerChart:
         """Return a chart of these layers that stands alone.
 
         The page's script widens legends to as many columns as fit.
@@ -96,7 +90,7 @@ class Style:
         import altair as alt
 
         ink, soft, line = (self.colour(name) for name in ("ink", "soft", "line"))
-        columns = 1 if self.width is None else self.width // round(legend_width * 0.7)
+        columns = 1 if self.width is None else self.width // (14 * round(self.size))
         thin = self.stroke / 2
         label: dict[str, Any] = {"labelColor": soft, "labelFontSize": self.size * 0.92}
         title: dict[str, Any] = {"titleColor": soft, "titleFontSize": self.size,
@@ -117,7 +111,7 @@ class Style:
             ),
             legend=alt.LegendConfig(
                 orient="bottom", labelColor=ink, labelFontSize=self.size,
-                labelLimit=legend_width - 30, columns=columns,
+                labelLimit=11 * self.size, columns=columns,
                 symbolOpacity=1, symbolStrokeWidth=0, symbolSize=2 * self.point, offset=6, **title,
             ),
             text=alt.MarkConfig(color=ink, fontSize=self.size),

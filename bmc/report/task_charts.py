@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmc.report.charts import table
 from bmc.report.looks import Entry
-from bmc.report.style import Style
+from bmc.report.style import LEVELS, Style
 
 if TYPE_CHECKING:
     import altair as alt
@@ -44,7 +44,7 @@ def matrix(entry: Entry, scenario: str, style: Style) -> alt.LayerChart:
     scale = alt.Scale(domain=[0.5, last + 0.5], nice=False, reverse=True)
     colour = alt.Color(
         "accuracy:Q", title="accuracy (%)",
-        scale=alt.Scale(type="quantize", domain=[0, 100], range=style.levels),
+        scale=alt.Scale(type="quantize", domain=[0, 100], range=[style.colour(c) for c in LEVELS]),
         legend=None if style.width is None else alt.Legend(
             orient="right", type="gradient", direction="vertical",
             gradientLength=40 if single else 110, gradientThickness=7,
