@@ -1,6 +1,6 @@
-"""Images and labels as a dataset of torch, decoded from where they lie in the archives.
+"""Images and labels as a dataset of torch, decoded in place from the archives.
 
-Which images make a set is decided in `autods.streams.images`.
+`autods.streams.images` decides which images make a set.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from autods.containers import MemberReader
+from autods.containers.reader import Address
 from autods.core.processes import end_with_parent
 from autods.encode.decode import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember, UsageError
@@ -34,7 +35,7 @@ Transform = Callable[["Image.Image"], Any]
 class ImageSet(Dataset[tuple[Any, int]]):
     """Images and labels of one split: a map-style dataset of torch, and an iterable.
 
-    ``images[i]`` is ``(image, label)``, decoded when it is asked for; the image is a PIL image,
+    ``images[i]`` is ``(image, label)``, decoded on access; the image is a PIL image,
     or what the transform makes of it. A `torch.utils.data.DataLoader` with any number of
     workers and any start method takes it; every process opens the archives by itself.
 
@@ -84,11 +85,14 @@ class ImageSet(Dataset[tuple[Any, int]]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"ImageSet({len(self):,} images, {len(self.class_names):,} classes)"
+
     @property
     def targets(self) -> list[int]:
         """The labels under the name, and as the list, that torchvision's datasets have."""
-        found: list[int] = self.labels.tolist()
-        return found
+        targets: list[int] = self.labels.tolist()
+        return targets
 
     def __getitem__(self, i: int) -> tuple[Any, int]:
         """Return one decoded image and its label.
@@ -149,7 +153,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
 
     def path(self, i: int) -> str:
         """Return ``<file>/<member>`` of an image."""
-        container, member, *_ = self._files.place(int(self._rows[i]))
+        container, member, *_ = self._files.address(int(self._rows[i]))
         return f"{container}/{member}"
 
     def decode(self, i: int) -> Image.Image:
@@ -174,13 +178,13 @@ class ImageSet(Dataset[tuple[Any, int]]):
 
     def unreadable(self) -> list[tuple[int, str]]:
         """Decode everything; return sample and reason of each image that cannot be."""
-        found = []
+        unreadable = []
         for i in range(len(self)):
             try:
                 load_image(self.read(i))
             except (Unreadable, DamagedMember) as reason:
-                found.append((int(self.sample[i]), str(reason)))
-        return found
+                unreadable.append((int(self.sample[i]), str(reason)))
+        return unreadable
 
     def _loaded(self, order: Rows, size: int, collate: Callable[[list[Any]], Any]) -> Iterator[Any]:
         """Yield what ``collate`` makes of ``size`` images at a time, in an order."""
@@ -200,7 +204,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
             prefetch_factor=AHEAD if self.workers else None,
             multiprocessing_context=context,
             worker_init_fn=_end_with_parent,
-            generator=torch.Generator(),  # or it would draw from the caller's
+            generator=torch.Generator(),  # otherwise it draws from the caller's
         )
         for piece in loader:
             if isinstance(piece, AutodsError):
@@ -222,7 +226,7 @@ class _Pieces(Dataset[Any]):
 
 
 class ImageFiles:
-    """Where the images of one dataset lie, and the reader of them; shared by its image sets.
+    """The addresses of the images of one dataset, and their reader; shared by its image sets.
 
     Parameters
     ----------
@@ -258,7 +262,7 @@ class ImageFiles:
         """Return the files of some rows, numbered anew, with a reader of their own."""
         return ImageFiles(MemberReader(self.reader.root, self.dataset), self._table.take(rows))
 
-    def place(self, row: int) -> tuple[str, str, int, int]:
+    def address(self, row: int) -> Address:
         """Return container, member, offset and size of a row."""
         return (
             self._containers[self._container[row]],
@@ -269,7 +273,7 @@ class ImageFiles:
 
     def read(self, row: int) -> bytes:
         """Return the bytes of a row's file."""
-        return self.reader.read(*self.place(row))
+        return self.reader.read(*self.address(row))
 
 
 def _as_is(answer: Any) -> Any:

@@ -1,7 +1,7 @@
 """Features made from a seed: the counts of Stream71, and numbers that look like CLIP's.
 
 The published shape is data, ``manifests/shapes/stream71.yaml``. Tasks in order, with global
-class numbers, are put together in `autods.streams.synthetic`.
+class numbers, are `autods.streams.synthetic`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_SCALE = 0.002  # about 36,000 training samples: a demo's size
 TRAIN_PER_CLASS, TEST_PER_CLASS = 10, 3  # at least; train counts dev
 TRAIN_PER_TASK, TEST_PER_TASK = 100, 30  # at least; train counts dev
 DEV_SHARE = 0.1  # of train, and at least one sample per class
-TEST_SHARE = 0.25  # of train, where every class is given the same number of samples
+TEST_SHARE = 0.25  # of train, if every class has the same number of samples
 RAW_LENGTH = 10.0  # factor on rows that are not normalised: raw CLIP rows are about 10 long
 
 Floats = npt.NDArray[np.float64]
