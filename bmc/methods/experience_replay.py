@@ -101,6 +101,7 @@ class OnlineReplay(Remembering):
     of epochs: a reservoir that is offered it in every pass fills with copies of it.
     """
 
+    shared = Remembering.shared - {"capture"}
     capturable = False  # an update draws what it replays, from what the one before it stored
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:

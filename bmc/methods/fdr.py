@@ -34,6 +34,7 @@ class FunctionDistance(Remembering):
     equation = """
         L = L_T + α sqrt( mean_{(x, p) in M} ‖ softmax f(x) − p ‖² )
     """
+    shared = Remembering.shared - {"capture"}
     capturable = False  # the loss draws stored samples
 
     @dataclass(frozen=True)

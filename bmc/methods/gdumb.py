@@ -40,7 +40,7 @@ class GDumb(NetMethod):
     equation = """
         M: class-balanced, greedy;  after each task a new network:  min_θ  L_T(M)
     """
-    shared = NetMethod.shared - {"epochs", "learning_rate"} | {"memory"}
+    shared = NetMethod.shared - {"epochs", "learning_rate", "capture"} | {"memory"}
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):

@@ -44,6 +44,7 @@ class GradientEpisodicMemory(Replay):
         where some (G g)_k < 0:   g ← g + Gᵀ v
         v = argmin_v  ½ vᵀ G Gᵀ v + (G g)ᵀ v   subject to v ≥ γ
     """
+    shared = Replay.shared - {"capture"}
     capturable = False  # the quadratic program is solved on the host
     memory: TaskMemory
 

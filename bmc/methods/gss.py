@@ -124,7 +124,7 @@ class GradientSampleSelection(NetMethod):
         L = L_T(batch ∪ samples of M);  score of a sample: c = 1 + max_i cos(g, G_i)
         M is full and c < 1: place i is drawn by C_i / Σ C, and taken with C_i / (C_i + c)
     """
-    shared = NetMethod.shared | {"memory", "replay_batch"}
+    shared = NetMethod.shared - {"capture"} | {"memory", "replay_batch"}
     capturable = False
 
     @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
 from typing import Any, TypeVar
 
 from autods.core.registry import Registry
 from autods.errors import UsageError
+from bmc.config import Config, OptionSet
 
 GROUP = "bmc.methods"
 
@@ -100,11 +102,24 @@ class PluginRegistry(Registry[type[T]]):
                 return f"expected its class to define '{key}'"
         if item.name != name:  # type: ignore[attr-defined]
             return f"expected name = '{name}' in its class, got '{item.name}'"  # type: ignore[attr-defined]
+        if problem := _wrong_options(item.Options):  # type: ignore[attr-defined]
+            return problem
         for other, known in self._items.items():
             if other != name and known.title == item.title:  # type: ignore[attr-defined]
                 title = item.title  # type: ignore[attr-defined]
                 return f"expected a title of its own, got '{title}', that of '{other}'"
         return ""
+
+
+def _wrong_options(options: type[OptionSet]) -> str:
+    """Say what is wrong with the dataclass of a method's options, ``""`` if nothing is."""
+    if "__dataclass_params__" not in vars(options):
+        return "expected its Options to be a dataclass, decorated with @dataclass(frozen=True)"
+    if undeclared := {f.name for f in fields(options)} - set(options.names()):
+        return f"expected its options to be declared by option(...), not {sorted(undeclared)}"
+    if taken := set(options.names()) & set(Config.names()):
+        return f"expected options of other names than those that methods share, {sorted(taken)}"
+    return ""
 
 
 def _place(entry: EntryPoint) -> str:

@@ -1,10 +1,11 @@
 """Class means under one shared diagonal covariance: a method of one's own for `bmc-stream`."""
 
+from dataclasses import dataclass
+
 import torch
 
+from bmc.config import option
 from bmc.methods import Method
-
-FLOOR = 1e-6  # added to each variance: a feature that never varies must not divide by zero
 
 
 class DiagonalLDA(Method):
@@ -12,6 +13,10 @@ class DiagonalLDA(Method):
 
     name = "diagonal-lda"  # as in pyproject.toml
     title = "Diagonal LDA"  # as tables and figures show it
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        floor: float = option(1e-6, "Added to the variance of each feature.", above=0)
 
     def __init__(self, dim, n_classes, config, device):
         super().__init__(dim, n_classes, config, device)
@@ -34,7 +39,7 @@ class DiagonalLDA(Method):
         counts = self.counts[: self.seen].clamp(min=1)[:, None]  # [c, 1]
         means = self.sums[: self.seen] / counts  # [c, d]
         scatter = self.squares - (counts * means.square()).sum(dim=0)  # [d]
-        weights = means / (scatter / counts.sum() + FLOOR)  # [c, d]
+        weights = means / (scatter / counts.sum() + self.options.floor)  # [c, d]
         bias = (weights * means).sum(dim=1) / 2  # [c]
         return (features.to(self.device).double() @ weights.T - bias).float()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -34,6 +35,12 @@ class Mine(Method):
     def state(self): return {{}}
     def load_state(self, state): pass
 """
+
+OWN_OPTIONS = (
+    "from dataclasses import dataclass\nfrom bmc.config import option\n"
+    + METHOD.format(name="mine", title="T")
+    + "    {}\n    class Options(Method.Options):\n        {}\n"
+).replace("return {}", "return dict()")
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +161,17 @@ def test_what_fails_to_import_is_one_line_and_is_told_again_when_asked_for(
         methods.get("goood")
 
 
+def test_options_of_the_worked_example_are_shown_set_and_varied(installed: Path) -> None:
+    shown = json.loads(bmc("methods", "diagonal-lda", "--json", path=installed).stdout)
+    assert [one["name"] for one in shown["options"]] == ["floor"]
+    asked = ["sweep", *SMALL, "--method", "diagonal-lda", "--list", "--json"]
+    done = bmc(*asked, "--grid", "diagonal-lda.floor=0.001,0.1", path=installed)
+    assert [row["changes"] for row in json.loads(done.stdout)] == ["floor=0.001", "floor=0.1"]
+    done = bmc(*asked, "--grid", "diagonal-lda.floor=0,0.1", path=installed)
+    assert "floor: expected a finite number above 0, got 0" in done.stderr
+    assert done.returncode == 2
+
+
 def test_help_imports_no_package_and_does_not_fail_with_one(packages: Path) -> None:
     offer(packages, "broken", {"mine": "loud:Mine"}, loud="print('imported'); raise ValueError")
     done = bmc("--help", path=packages)
@@ -182,6 +200,10 @@ def test_a_name_that_a_method_has_already_is_refused_with_both_places(
 @pytest.mark.parametrize(
     ("module", "told"),
     [
+        (OWN_OPTIONS.format("@dataclass(frozen=True)", "memory: int = option(1, 'M.')"),
+         "other names than those that methods share, ['memory']"),
+        (OWN_OPTIONS.format("", "a: int = option(1, 'A.')"), "expected its Options to be a datac"),
+        (OWN_OPTIONS.format("@dataclass(frozen=True)", "a: int = 1"), "declared by option(...)"),
         ("Mine = 3", "expected a subclass of Method, got 3"),
         (METHOD.format(name="other", title="T"), "name = 'mine' in its class, got 'other'"),
         (METHOD.format(name="mine", title="NCM"), "title of its own, got 'NCM', that of 'ncm'"),
