@@ -165,24 +165,24 @@ def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
     cure = "Debian, Ubuntu: apt-get install git; conda: conda install git; macOS: brew install git"
     yield _tool("git", git, list(from_git), cure)
     for kind, tools in TOOLS.items():
-        place = next((found for tool in tools if (found := tool.find())), None)
+        tool_path = next((found for tool in tools if (found := tool.find())), None)
         first = tools[0]
         cure = (
             f"Debian, Ubuntu: apt-get install {first.debian}; conda: conda install -c conda-forge "
             f"{first.conda}; macOS: brew install {first.brew}"
         )
         if kind == "zip":  # which zips need it shows only when they are opened
-            text = f"{place} unpacks zips with deflate64" if place else "none for deflate64"
-            yield Check("zip", "ok" if place else "warn", text, "" if place else cure)
+            text = f"{tool_path} unpacks zips with deflate64" if tool_path else "none for deflate64"
+            yield Check("zip", "ok" if tool_path else "warn", text, "" if tool_path else cure)
         else:
             needing = {name: None for name, entry in files if kind_of(entry.name).archive == kind}
-            yield _tool(kind, place, list(needing), cure)
+            yield _tool(kind, tool_path, list(needing), cure)
 
 
-def _tool(name: str, place: str | None, needing: Sequence[str], cure: str) -> Check:
+def _tool(name: str, tool_path: str | None, needing: Sequence[str], cure: str) -> Check:
     needed = f"needed for {counted(needing)}" if needing else "no dataset needs it"
-    if place:
-        return Check(name, "ok", f"{place}; {needed}")
+    if tool_path:
+        return Check(name, "ok", f"{tool_path}; {needed}")
     if needing:
         return Check(name, "warn", f"no tool is installed; {needed}", cure)
     return Check(name, "ok", f"no tool is installed; {needed}")

@@ -103,19 +103,19 @@ def address_of(mirror: Mirror) -> str | None:
     if "://" not in url:  # git: user@host:path, or a folder
         machine, colon, _ = url.partition(":")
         return f"ssh://{machine.rpartition('@')[2]}" if colon and "/" not in machine else None
-    place = urlsplit(url)
-    return f"{place.scheme.lower()}://{place.netloc.rpartition('@')[2]}" if place.hostname else None
+    split = urlsplit(url)
+    return f"{split.scheme.lower()}://{split.netloc.rpartition('@')[2]}" if split.hostname else None
 
 
 def ask(address: str) -> Answer:
     """Probe one host: HEAD by http, a connection by anything else."""
     began = time.monotonic()
-    place = urlsplit(address)
-    if place.scheme in ("http", "https"):
+    split = urlsplit(address)
+    if split.scheme in ("http", "https"):
         return _head(address, began)
     try:
-        port = place.port or PORTS[place.scheme]
-        socket.create_connection((place.hostname or "", port), SECONDS).close()
+        port = split.port or PORTS[split.scheme]
+        socket.create_connection((split.hostname or "", port), SECONDS).close()
     except TimeoutError:
         return Answer(False, _silent())
     except socket.gaierror:

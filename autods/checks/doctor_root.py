@@ -21,12 +21,12 @@ LOCK_SECONDS = 5.0
 
 def check_root(root: DataRoot, manifests: Sequence[Manifest]) -> Iterator[Check]:
     """Yield the findings; a missing folder is not created."""
-    place = root.path
-    while not place.exists():
-        place = place.parent
-    state = "" if place == root.path else f" does not exist yet; it will be made in {place}"
+    existing = root.path
+    while not existing.exists():
+        existing = existing.parent
+    state = "" if existing == root.path else f" does not exist yet; it will be made in {existing}"
     try:
-        with tempfile.TemporaryDirectory(dir=place, prefix=".autods-doctor-") as folder:
+        with tempfile.TemporaryDirectory(dir=existing, prefix=".autods-doctor-") as folder:
             (Path(folder) / "file").write_bytes(b"autods")
             yield Check("root", "ok", f"{root.path}{state or ' can be written'}")
             yield _locks(Path(folder) / "file")

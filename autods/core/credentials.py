@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-HUB = "https://huggingface.co"  # HF_ENDPOINT takes its place
+HUB = "https://huggingface.co"  # HF_ENDPOINT overrides it
 HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 HUB_LOG_IN = f"Make a token at {HUB}/settings/tokens and run 'hf auth login', or set HF_TOKEN."
 
@@ -21,7 +21,7 @@ class Credentials:
     authorization
         The value of the ``Authorization`` header.
     note
-        One line for the user about the place, ``""`` if there is nothing to say.
+        One line for the user about the source, ``""`` if there is nothing to say.
     """
 
     source: str

@@ -42,10 +42,10 @@ class DataRoot:
         """Return the root at ``path``, or the default one; a root is returned as it is."""
         if isinstance(path, DataRoot):
             return path
-        place = (Path(path) if path is not None else default_root()).expanduser().resolve()
-        if place.exists() and not place.is_dir():
-            raise UsageError(f"data root {place} is a file; expected a folder. Correct --root.")
-        return cls(place)
+        folder = (Path(path) if path is not None else default_root()).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"data root {folder} is a file; expected a folder. Correct --root.")
+        return cls(folder)
 
     def datasets(self) -> list[str]:
         """List the datasets with fetched files, sorted."""
@@ -90,8 +90,8 @@ class DataRoot:
     def feature_sets(self, finished: bool = True) -> list[tuple[str, str]]:
         """List the feature sets as pairs (encoder, dataset), sorted; also begun ones if asked."""
         files = ["record.json"] if finished else ["record.json", "*.h5"]
-        places = [path.parent for file in files for path in self.path.glob(f"features/*/*/{file}")]
-        return sorted({(place.parent.name, place.name) for place in places})
+        folders = (p.parent for file in files for p in self.path.glob(f"features/*/*/{file}"))
+        return sorted({(folder.parent.name, folder.name) for folder in folders})
 
     def features(self, encoder: str, name: str) -> Path:
         """Return the folder of one feature set."""

@@ -91,10 +91,10 @@ def embed_classes(
             f"encoder '{getattr(encoder, 'name', encoder)}' has no text side: expected an "
             "open_clip model; nothing was done."
         )
-    place = beside or encoder.name
-    path = root.text(place, dataset, templates.name)
+    folder = beside or encoder.name
+    path = root.text(folder, dataset, templates.name)
     with locked(path):
-        shard = first_shard(root, place, dataset)
+        shard = first_shard(root, folder, dataset)
         if shard is not None:
             _check_features(shard, encoder, progress)
         default, classes = _classes(root, dataset, shard)
@@ -119,7 +119,7 @@ def embed_classes(
             action = "embedded"
     alike = [f"{task}: {name}" for task, read in names.items() for name in sorted(_repeated(read))]
     counts = {task: len(listed) for task, listed in classes.items()}
-    return TextOutcome(dataset, place, action, counts, alike)
+    return TextOutcome(dataset, folder, action, counts, alike)
 
 
 def _classes(
