@@ -30,7 +30,7 @@ def table(rows: Iterable[Sequence[Any]], **columns: str) -> alt.InlineData:
     import altair as alt
 
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\r\n")  # quotes names that hold either
     writer.writerow(columns)
     writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
     return alt.InlineData(

@@ -192,12 +192,11 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     UsageError
         When runs of one stream cannot stand in one report.
     """
-    parts = sections(runs)
+    by_stream = sections(runs)
+    names = _file_names([" ".join(key) for key in by_stream])
     written: list[Path] = []
-    for name, members in zip(
-        _file_names([" ".join(key) for key in parts]), parts.values(), strict=True
-    ):
-        written += _write_section(members, folder / name if len(parts) > 1 else folder)
+    for name, members in zip(names, by_stream.values(), strict=True):
+        written += _write_section(members, folder / name if len(names) > 1 else folder)
     return written
 
 

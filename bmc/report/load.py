@@ -211,12 +211,12 @@ def sections(runs: Sequence[Run]) -> dict[tuple[str, ...], list[Run]]:
 
     The runs of a section can stand in one table.
     """
-    made: dict[tuple[str, ...], list[Run]] = {}
+    by_key: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         tasks = f"{len(run.tasks)} tasks"
         key = (run.stream, run.scenario, run.protocol, tasks, run.encoder or "")
-        made.setdefault(key, []).append(run)
-    return dict(sorted(made.items()))
+        by_key.setdefault(key, []).append(run)
+    return dict(sorted(by_key.items()))
 
 
 def read_run(folder: Path) -> Run:

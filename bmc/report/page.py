@@ -97,11 +97,11 @@ def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ())
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     charts, written = Charts(), []
-    members = sections(runs) or {(): []}
-    for number, part in enumerate(members.values(), start=1):
-        content = _content(group(part), charts, f"s{number}-")
+    by_stream = sections(runs) or {(): []}
+    for number, members in enumerate(by_stream.values(), start=1):
+        content = _content(group(members), charts, f"s{number}-")
         section = environment.get_template("section.html.jinja").render(
-            **content, notes=notes, top=1 if len(members) == 1 else 2
+            **content, notes=notes, top=1 if len(by_stream) == 1 else 2
         )
         written.append((_section_title(content), Markup(section)))
     page = environment.get_template("page.html.jinja").render(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bmc.report.charts import percent, table
+from bmc.report.columns import MISSING
 from bmc.report.groups import summarise
 from bmc.report.load import Run
 from bmc.report.looks import Entry
@@ -70,10 +71,14 @@ def answers(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
         if right is None or dataset is None:
             continue
         rows.append(Row(entry, f"{percent(right.mean)} of {percent(dataset.mean)}"))
-        parts = (right.mean, max(0.0, dataset.mean - right.mean), 1 - max(dataset.mean, right.mean))
+        fractions = (
+            right.mean,
+            max(0.0, dataset.mean - right.mean),
+            1 - max(dataset.mean, right.mean),
+        )
         shares += [
-            [entry.name, k, kind, 100 * part]
-            for k, (kind, part) in enumerate(zip(ANSWERS, parts, strict=True))
+            [entry.name, k, kind, 100 * fraction]
+            for k, (kind, fraction) in enumerate(zip(ANSWERS, fractions, strict=True))
         ]
     kinds = alt.Scale(domain=list(ANSWERS), range=[style.colour(c) for c in ANSWERS.values()])
     data = table(shares, name="string", order="number", kind="string", share="number")
@@ -135,7 +140,7 @@ def cost_accuracy(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
     for entry in shown:
         stat = summarise(run.costs.cost_accuracy for run in entry.group.runs)
         stores = any(run.costs.total_bytes for run in entry.group.runs)
-        without = "n/a" if stores else "stores nothing"
+        without = MISSING if stores else "stores nothing"
         words = f"{stat.mean:,.2f} %/MB" if stat else without
         values.append((entry, stat.mean if stat else None, words))
     return bars(values, "cost accuracy (%/MB)", style)

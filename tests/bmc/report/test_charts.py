@@ -18,7 +18,6 @@ from bmc.methods import METHODS
 from bmc.report import group, load_runs
 from bmc.report.charts import curves
 from bmc.report.figures import COLUMNS, _file_names, figures, task_figures, write_figures
-from bmc.report.groups import drawn
 from bmc.report.load import Run
 from bmc.report.looks import COUNT, FAMILIAR, SHAPES, entries
 from bmc.report.pareto import _name_sides, cost_points, pareto, pareto_front
@@ -202,10 +201,3 @@ def test_names_of_the_front_never_meet_and_its_best_point_is_always_named(points
     assert named[-1:] == front[-1:]
     for k, (x, y) in enumerate(named):
         assert all(abs(x - a) > 0.5 or abs(y - b) > 0.05 for a, b in named[k + 1 :])
-
-
-def test_curves_of_the_best_and_the_landmarks_are_drawn(tmp_path):
-    groups = group(load_runs(many(tmp_path, 9, 1)))
-    assert [g.label for g in drawn(groups)] == [
-        *(f"Method {k}" for k in range(6)), "Fine-tuning", "Joint training"
-    ]  # fmt: skip
