@@ -1,6 +1,6 @@
-"""One pass over the test data of all tasks seen so far gives one row of each R.
+"""One pass over the test data of all tasks seen so far gives one row of each accuracy matrix R.
 
-What a method makes of tasks that it has not learned yet (`measure_ahead`) is kept apart.
+Accuracies on tasks that a method has not learned yet (`measure_ahead`) are kept apart.
 """
 
 from __future__ import annotations
@@ -44,32 +44,35 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
 
     The split is ``config.evaluate_on``; a task without samples of it counts as not measured.
     """
-    rows = np.full((3, len(tasks)), np.nan)
+    accuracies = np.full((3, len(tasks)), np.nan)
     seen = [task for task in tasks if task.stop <= method.seen]
-    data: list[Split] = [getattr(task, method.config.evaluate_on) for task in seen]
-    sizes = torch.tensor([len(part) for part in data])
-    features = joined([part.features for part in data])
-    labels = joined([part.labels for part in data])
+    splits: list[Split] = [getattr(task, method.config.evaluate_on) for task in seen]
+    sizes = torch.tensor([len(split) for split in splits])
+    features = joined([split.features for split in splits])
+    labels = joined([split.labels for split in splits])
     ends = torch.cumsum(sizes, 0).tolist()
-    found, within = torch.empty_like(labels), torch.empty_like(labels)  # predicted classes
+    # predicted classes: of all that are scored, and of those of the sample's task
+    predicted, within = torch.empty_like(labels), torch.empty_like(labels)
     size = CHUNK.get(labels.device.type, 16_384)
     for first in range(0, len(labels), size):
         last = min(first + size, len(labels))
         scores = method.scores(features[first:last])
-        torch.argmax(scores, dim=1, out=found[first:last])
+        torch.argmax(scores, dim=1, out=predicted[first:last])
         for task, begin, end in zip(seen, [0, *ends], ends, strict=False):
-            part = slice(max(begin, first), min(end, last))
-            if part.start < part.stop:
-                own = scores[part.start - first : part.stop - first, task.start : task.stop]
-                within[part] = own.argmax(dim=1) + task.start
+            rows = slice(max(begin, first), min(end, last))
+            if rows.start < rows.stop:
+                of_task = scores[rows.start - first : rows.stop - first, task.start : task.stop]
+                within[rows] = of_task.argmax(dim=1) + task.start
     dataset = _dataset_of_class(tasks).to(labels.device)
-    right = torch.stack([found == labels, within == labels, dataset[found] == dataset[labels]])
+    right = torch.stack(
+        [predicted == labels, within == labels, dataset[predicted] == dataset[labels]]
+    )
     by_task = torch.split(right, sizes.tolist(), dim=1)
-    counts = torch.stack([part.sum(dim=1) for part in by_task], dim=1)
+    counts = torch.stack([hits.sum(dim=1) for hits in by_task], dim=1)
     known = sizes.numpy() > 0
     index = np.array([task.index for task in seen])[known]
-    rows[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
-    return Row(*rows)
+    accuracies[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
+    return Row(*accuracies)
 
 
 @torch.no_grad()
@@ -78,22 +81,22 @@ def measure_ahead(method: Method, tasks: Sequence[TaskTensors]) -> npt.NDArray[n
 
     Returns
     -------
-    Accuracies, float64 [len(tasks)], NaN for a task without samples; ``None`` when the method
-    has no scores for classes that it has not met.
+    Accuracies, float64 [len(tasks)], NaN for a task without samples; ``None`` if the method does
+    not score classes that it has not met.
     """
     accuracies = np.full(len(tasks), np.nan)
     for k, task in enumerate(tasks):
-        data: Split = getattr(task, method.config.evaluate_on)
-        size = CHUNK.get(data.labels.device.type, 16_384)
+        split: Split = getattr(task, method.config.evaluate_on)
+        size = CHUNK.get(split.labels.device.type, 16_384)
         right = 0
-        for first in range(0, len(data), size):
+        for first in range(0, len(split), size):
             rows = slice(first, first + size)
-            scores = method.unseen_scores(data.features[rows], task.start, task.stop)
+            scores = method.unseen_scores(split.features[rows], task.start, task.stop)
             if scores is None:
                 return None
-            right += int((scores.argmax(dim=1) + task.start == data.labels[rows]).sum())
-        if len(data):
-            accuracies[k] = right / len(data)
+            right += int((scores.argmax(dim=1) + task.start == split.labels[rows]).sum())
+        if len(split):
+            accuracies[k] = right / len(split)
     return accuracies
 
 

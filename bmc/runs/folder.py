@@ -37,7 +37,7 @@ class RunExists(AutodsError):
 
 
 class CheckpointError(AutodsError):
-    """A checkpoint could not be written, or what stands on disk is not one."""
+    """A checkpoint could not be written, or the file on disk is not one."""
 
 
 @dataclass
@@ -207,7 +207,7 @@ def finished_runs(folders: Iterable[Path]) -> list[Path]:
     Raises
     ------
     UsageError
-        When there is none in one of them.
+        When one of them holds none.
     """
     runs: list[Path] = []
     for folder in folders:

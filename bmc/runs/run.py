@@ -66,7 +66,7 @@ def run(
         Where experts train; default: here. The results do not depend on it, and a run may be
         resumed with another one.
     resume
-        Go on with the run in ``folder``.
+        Keep or complete the run in ``folder``.
     report
         Receives progress in tasks.
     tracker
@@ -81,7 +81,7 @@ def run(
     RunExists, RunMismatch
         See `bmc.runs.folder.RunFolder.begin`.
     CheckpointError
-        When a checkpoint cannot be written, or the one that is there is damaged.
+        When a checkpoint cannot be written, or the present one is damaged.
     Busy
         When another process works on this run.
     ClusterError
@@ -117,7 +117,7 @@ def run(
 
 
 def _restored(target: RunFolder, method: Method, device: torch.device) -> RunState:
-    """Bring a method to where the checkpoint left it."""
+    """Restore a method from the checkpoint, if there is one."""
     checkpoint = target.load(device)
     if checkpoint is None:
         return RunState()
@@ -175,7 +175,7 @@ def _learn_all(
 def _look_ahead(
     method: Method, tasks: list[TaskTensors], group: list[TaskTensors], state: RunState
 ) -> None:
-    """Note what the method makes of the tasks it learns next; before any training, of all."""
+    """Record accuracies on the tasks that are learned next; before any training, on all tasks."""
     first = group[0].index
     row = measure_ahead(method, group if first else tasks)
     if row is None:

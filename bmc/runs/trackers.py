@@ -1,8 +1,8 @@
 """Trackers: where the numbers of a run go while it trains, beside its own folder.
 
-A tracker has four methods, `begin`, `scalars`, `file` and `end`. What it cannot do is told once
-and costs the run nothing. ``--tracker`` names any of `TRACKERS`; their packages are imported
-when a run begins.
+A tracker has four methods, `begin`, `scalars`, `file` and `end`. A tracker that fails is
+reported once; the run continues. ``--tracker`` names any of `TRACKERS`; their packages are
+imported when a run begins.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ PROJECT = "bmc-stream"  # how runs are filed where a tracker has projects or exp
 
 
 class Tracker(Protocol):
-    """What follows a run; it is asked to begin again for every run."""
+    """Follows runs, one after the other."""
 
     def begin(self, folder: Path, identity: Mapping[str, Any]) -> None:
         """Begin the run of a folder, or go on with it; ``identity`` is all that determines it."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Take numbers by name, known after ``step`` tasks were learned."""
+        """Log numbers by name, measured after ``step`` learned tasks."""
 
     def file(self, path: Path) -> None:
-        """Take a file of the run."""
+        """Store a file of the run."""
 
     def end(self, status: Status) -> None:
         """End the run."""
@@ -63,7 +63,7 @@ class TensorBoard:
         self._writer.flush()
 
     def file(self, path: Path) -> None:
-        """Leave the file where it is: in the run folder, as the events are."""
+        """Leave the file in the run folder, where the events are too."""
 
     def end(self, status: Status) -> None:
         """Close the events."""
@@ -73,7 +73,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """Runs of the project ``bmc-stream`` (or ``WANDB_PROJECT``) of Weights & Biases.
 
-    ``WANDB_MODE=offline`` and its other variables hold. Local files lie in the run folder.
+    ``WANDB_MODE=offline`` and its other variables are respected. Local files are in the run folder.
     """
 
     @staticmethod
@@ -82,7 +82,7 @@ class WeightsAndBiases:
         return ("wandb",)
 
     def begin(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        """Begin a run, or go on with the one that the folder names."""
+        """Begin a run, or continue the one that the folder names."""
         import wandb
 
         self._folder = folder
@@ -112,8 +112,8 @@ class WeightsAndBiases:
 class MLflow:
     """Runs of the experiment ``bmc-stream`` (or ``MLFLOW_EXPERIMENT_NAME``) of MLflow.
 
-    They go where MLflow keeps its own: ``MLFLOW_TRACKING_URI``, else a database ``mlflow.db`` in
-    the folder of the command, so that ``mlflow ui`` shows them there.
+    They are stored at ``MLFLOW_TRACKING_URI``, else in a database ``mlflow.db`` in the current
+    folder, where ``mlflow ui`` finds them.
     """
 
     states: Mapping[str, str] = {
@@ -127,7 +127,7 @@ class MLflow:
         return ("mlflow", "sqlalchemy", "alembic") if place.startswith("sqlite:") else ("mlflow",)
 
     def begin(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        """Begin a run, or go on with the one that the folder names."""
+        """Begin a run, or continue the one that the folder names."""
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
@@ -164,7 +164,7 @@ class MLflow:
         self._client.log_artifact(self._run, str(path))
 
     def end(self, status: Status) -> None:
-        """Say how the run ended."""
+        """Record how the run ended."""
         self._client.set_terminated(self._run, self.states[status])
 
 
@@ -176,12 +176,12 @@ TRACKERS: Mapping[str, type[TensorBoard] | type[WeightsAndBiases] | type[MLflow]
 
 
 class Trackers:
-    """Several trackers as one. What fails is left out from then on, and told once.
+    """Several trackers as one. A tracker that fails is reported once and left out from then on.
 
     Parameters
     ----------
     named
-        Trackers by the name under which a failure is told.
+        Trackers by the name that reports of failures use.
     warn
         Receives the line about a failure.
     """
@@ -195,7 +195,7 @@ class Trackers:
         self._each(lambda tracker: tracker.begin(folder, identity))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Pass numbers on; those that are none (NaN) are left out."""
+        """Pass numbers on, without those that are undefined (NaN)."""
         known = {name: value for name, value in values.items() if not math.isnan(value)}
         self._each(lambda tracker: tracker.scalars(step, known))
 
