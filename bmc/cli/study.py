@@ -65,8 +65,12 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
     if options.list:
         _print_plan(study, options)
         return folder
-    write_config(folder / f"{study.command}.yaml")
-    executed, findings = conduct(study, options, console_progress())
+    executed, findings = conduct(
+        study,
+        options,
+        console_progress(),
+        lambda path: write_config(path / f"{study.command}.yaml"),
+    )
     if findings and options.json:
         print_json(findings.data)
     elif findings:

@@ -26,14 +26,7 @@ def compare_study(
 ) -> Study:
     """Plan every method in every order under every run seed, fine-tuning among them.
 
-    Parameters
-    ----------
-    methods
-        Names, comma-separated, or ``all`` that can learn the stream.
-    seeds
-        Number of run seeds, from that of ``config`` on.
-    tuned
-        What ``bmc-stream tune`` wrote: values of single methods, over those given.
+    ``tuned`` is what ``bmc-stream tune`` wrote: values of single methods, over those given.
     """
     chosen = read_tuned(tuned) if tuned else None
     values = chosen.chosen if chosen else {}

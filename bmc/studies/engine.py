@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,7 @@ class Study:
         return options.out or Path("runs") / self.name
 
     def jobs(self, options: StudyOptions) -> list[Job]:
-        """Return the runs with where and on what each is executed.
-
-        Raises
-        ------
-        UsageError
-            When this machine does not have the device.
-        """
+        """Return the runs with where and on what each is executed."""
         device = choose_device(options.device, ("cpu", "cuda"))
         folder = self.folder(options).resolve()
         # Ray shows each task only the GPU that it was given
@@ -142,6 +137,11 @@ def design(
     overrides: Overrides,
 ) -> tuple[Design, Mapping[Order, Stream], list[str], list[str]]:
     """Open a stream in several orders, and choose the methods that can learn it.
+
+    Parameters
+    ----------
+    methods
+        Names, comma-separated, or ``all`` that can learn the stream.
 
     Returns
     -------
@@ -191,10 +191,10 @@ def conduct(
                 "another --out."
             )
         begun(folder)
-        reporter = _Reporter(progress or Silent())
-        reporter.progress.start(study.command.capitalize(), len(jobs), "runs")
-        outcomes = execute(jobs, runner, reporter)
-        reporter.progress.finish()
+        progress = progress or Silent()
+        progress.start(study.command.capitalize(), len(jobs), "runs")
+        outcomes = execute(jobs, runner, partial(_show, progress))
+        progress.finish()
         messages = {o.job.name: o.message for o in outcomes if o.message is not None}
         failed = {job.name: messages[job.name] for job in jobs if job.name in messages}
         finished = [job for job in jobs if job.status == "finished"]
@@ -212,19 +212,13 @@ def conduct(
     return executed, findings
 
 
-@dataclass(frozen=True)
-class _Reporter:
-    """Shows outcomes as they come: one bar, or one line now and then, over all runs."""
-
-    progress: Progress
-
-    def __call__(self, outcome: Outcome, seconds_left: float | None) -> None:
-        if outcome.message is not None:
-            self.progress.note(f"{outcome.job.name}: {outcome.message}")
-        if outcome.detail:
-            self.progress.note(outcome.detail)
-        self.progress.detail(f"about {_duration(seconds_left)} left" if seconds_left else "")
-        self.progress.advance(1)
+def _show(progress: Progress, outcome: Outcome, seconds_left: float | None) -> None:
+    if outcome.message is not None:
+        progress.note(f"{outcome.job.name}: {outcome.message}")
+    if outcome.detail:
+        progress.note(outcome.detail)
+    progress.detail(f"about {_duration(seconds_left)} left" if seconds_left else "")
+    progress.advance(1)
 
 
 def _duration(seconds: float) -> str:

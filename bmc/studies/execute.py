@@ -86,7 +86,6 @@ class Outcome:
     detail: str = ""
 
 
-Answer = tuple[str | None, str]  # message and detail of an outcome
 Runner = Callable[[Sequence[Job]], Generator[Outcome, None, None]]
 
 
@@ -132,25 +131,26 @@ def execute(
     return outcomes
 
 
-def attempt(job: Job) -> Answer:
-    """Execute a run and return what becomes its outcome."""
+def attempt(job: Job) -> Outcome:
+    """Execute a run and say how it ended."""
     try:
         job.execute()
     except AutodsError as error:
-        return str(error), ""
+        return Outcome(job, str(error))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        return f"the system refused: {error.strerror or error}{where}", ""
+        return Outcome(job, f"the system refused: {error.strerror or error}{where}")
     except Exception as error:  # a defect in one run must not cost the others
-        return f"{type(error).__name__}: {error}", traceback.format_exc()
-    return None, ""
+        return Outcome(job, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Outcome(job, None)
 
 
-def _lost(how: str) -> Answer:
-    return (
+def _lost(job: Job, how: str) -> Outcome:
+    return Outcome(
+        job,
         f"its process was lost {ATTEMPTS} times, at last by {how}, perhaps for want of memory; "
-        "its checkpoint is kept. Use fewer --jobs."
-    ), ""
+        "its checkpoint is kept. Use fewer --jobs.",
+    )
 
 
 @dataclass(eq=False)
@@ -159,7 +159,7 @@ class _Worker:
 
     job: Job
     process: BaseProcess
-    answers: Connection
+    outcomes: Connection
 
     @classmethod
     def start(cls, context: ForkServerContext | SpawnContext, job: Job) -> _Worker:
@@ -169,19 +169,19 @@ class _Worker:
         sender.close()  # the end of the process then ends what can be received
         return cls(job, process, receiver)
 
-    def answer(self) -> Answer | None:
-        """Return the answer of a process that ended; ``None`` if it ended without one."""
+    def outcome(self) -> Outcome | None:
+        """Return the outcome of a process that ended; ``None`` if it ended without one."""
         try:
-            answer: Answer | None = self.answers.recv()
+            outcome: Outcome | None = self.outcomes.recv()
         except EOFError:
-            answer = None
-        self.answers.close()
+            outcome = None
+        self.outcomes.close()
         self.process.join()
-        return answer
+        return outcome
 
-    def lost(self) -> Answer:
-        code = self.process.exitcode
-        return _lost(f"signal {-code}" if code is not None and code < 0 else f"exit code {code}")
+    def lost(self) -> Outcome:
+        code = self.process.exitcode or 0
+        return _lost(self.job, f"signal {-code}" if code < 0 else f"exit code {code}")
 
 
 @dataclass(frozen=True)
@@ -201,24 +201,24 @@ class Processes:
                 while waiting and len(workers) < self.jobs:
                     job, left[job.name] = waiting.popleft()
                     workers.append(_Worker.start(context, job))
-                ready = wait([worker.answers for worker in workers])
-                for worker in [worker for worker in workers if worker.answers in ready]:
+                ready = wait([worker.outcomes for worker in workers])
+                for worker in [worker for worker in workers if worker.outcomes in ready]:
                     workers.remove(worker)
-                    answer, job = worker.answer(), worker.job
-                    if answer is None and left[job.name] > 1:
+                    outcome, job = worker.outcome(), worker.job
+                    if outcome is None and left[job.name] > 1:
                         waiting.appendleft((job, left[job.name] - 1))
                     else:
-                        yield Outcome(job, *(answer or worker.lost()))
+                        yield outcome or worker.lost()
         finally:  # an interrupted command leaves no process behind
             for worker in workers:
                 worker.process.kill()
                 worker.process.join()
 
 
-def _work(job: Job, answers: Connection) -> None:
+def _work(job: Job, outcomes: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command answers Ctrl-C
     end_with_parent()  # so that its run can be resumed
-    answers.send(attempt(job))
+    outcomes.send(attempt(job))
 
 
 @dataclass(frozen=True)
@@ -237,13 +237,7 @@ class RayTasks:
     jobs: int
 
     def __call__(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        """Yield the outcome of every run as it ends.
-
-        Raises
-        ------
-        UsageError, ClusterError
-            When Ray is not installed, or the cluster cannot be reached.
-        """
+        """Yield the outcome of every run as it ends; errors as of `connect`."""
         from autods.core.ray_cluster import connect, import_ray
 
         ray = import_ray()
@@ -272,13 +266,12 @@ def _ray_outcomes(ray: Any, jobs: Sequence[Job]) -> Generator[Outcome, None, Non
             for reference in ready:
                 job = pending.pop(reference)
                 try:
-                    answer: Answer = ray.get(reference)
+                    yield ray.get(reference)
                 except ray.exceptions.RayTaskError as error:  # a worker that cannot execute runs
                     cause = f"{error}".strip().splitlines()[-1]
-                    answer = f"it could not start on the cluster: {cause}", ""
+                    yield Outcome(job, f"it could not start on the cluster: {cause}")
                 except ray.exceptions.RayError as error:
-                    answer = _lost(" ".join(f"{error}".split())[:200])
-                yield Outcome(job, *answer)
+                    yield _lost(job, " ".join(f"{error}".split())[:200])
     finally:
         for reference in pending:
             ray.cancel(reference, force=True)

@@ -32,15 +32,6 @@ def reproduce_study(
 ) -> Study:
     """Plan the methods of a published experiment in the published order, with its settings.
 
-    Parameters
-    ----------
-    methods
-        Published methods, comma-separated, or ``all``.
-    seeds
-        Number of run seeds: 0, 1, ...
-    encoder
-        Encoder of the features; default that of the experiment.
-
     Raises
     ------
     UnknownName, FeaturesMissing

@@ -27,16 +27,7 @@ def sweep_study(
 ) -> Study:
     """Plan the product of grids, then ablations, of every method in every order.
 
-    Parameters
-    ----------
-    methods
-        Names, comma-separated, or ``all`` that can learn the stream.
-    grid
-        As of `bmc.studies.plan.grid_changes`.
-    ablation
-        As of `bmc.studies.plan.ablation_changes`.
-    finetune
-        Add the fine-tuning that relative times need.
+    See `grid_changes`, `ablation_changes` and `Design.with_finetune` of `bmc.studies.plan`.
     """
     changes = grid_changes(grid) if grid or not ablation else []
     changes += ablation_changes(ablation) if ablation else []

@@ -30,17 +30,7 @@ def tune_study(
     orders: Sequence[Order] = tuple(range(3)),
     seeds: int = 1,
 ) -> Study:
-    """Plan every combination of a grid for every method, measured on development data.
-
-    Parameters
-    ----------
-    grid
-        As of `bmc.studies.plan.grid_changes`.
-    methods
-        Names, comma-separated, or ``all`` that can learn the stream.
-    seeds
-        Number of run seeds, from that of ``config`` on.
-    """
+    """Plan every combination of a grid for every method, measured on development data."""
     config = replace(config, evaluate_on="dev")
     changes = grid_changes(grid)
     base, streams, skipped, left_out = design(choice, methods, orders, config, overrides)
