@@ -1,7 +1,7 @@
 """Fetch many datasets at once: bounded per host, one failure never stops another.
 
 Worker threads take the next dataset whose host has room. One that failed for a cause that
-may pass goes back into the line, and no thread sleeps for it. Everything that is known is in
+may pass goes back into the queue, and no thread sleeps for it. Everything that is known is in
 files (archives, parts, records), so a run that was ended at any moment goes on from them.
 """
 
@@ -21,7 +21,7 @@ from autods.errors import AutodsError, QuotaExceeded, RulesNotAccepted
 from autods.fetch import fetch_dataset
 from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
-from autods.fetch.queue import Line, Task
+from autods.fetch.queue import Queue, Task
 from autods.fetch.report import Report, Row, failed_row, look
 from autods.manifest.sources import Release
 
@@ -96,8 +96,8 @@ def fetch_many(
     record = _Record(report, board)
     for row in early:
         record.add(row)
-    line = Line(tasks, per_host)
-    _run(line, jobs, lambda task: _one(task, root, board, mirrors), pauses, record)
+    queue = Queue(tasks, per_host)
+    _run(queue, jobs, lambda task: _one(task, root, board, mirrors), pauses, record)
     return report
 
 
@@ -139,13 +139,13 @@ class _Record:
 
 
 def _run(
-    line: Line, jobs: int, one: Callable[[Task], Row], pauses: Sequence[float], record: _Record
+    queue: Queue, jobs: int, one: Callable[[Task], Row], pauses: Sequence[float], record: _Record
 ) -> None:
-    """Work the line off in threads; collect their rows in this one, which signals reach."""
+    """Work the queue off in threads; collect their rows in this one, which signals reach."""
     rows: SimpleQueue[tuple[Row, float | None]] = SimpleQueue()
 
     def work() -> None:
-        while task := line.take():
+        while task := queue.take():
             try:
                 row = one(task)
             except Stopped:
@@ -154,16 +154,16 @@ def _run(
             pause = pause_after(row.again, task.tries, pauses)
             rows.put((row, pause))
             if pause is None:
-                line.ended(task)
+                queue.ended(task)
             else:
-                line.again(task, pause, last=row.state == QuotaExceeded.cause)
+                queue.again(task, pause, last=row.state == QuotaExceeded.cause)
 
     # Daemons: one that waits for a silent host must not hold up the end of the program.
-    threads = [Thread(target=work, daemon=True) for _ in range(min(jobs, line.length))]
+    threads = [Thread(target=work, daemon=True) for _ in range(min(jobs, queue.length))]
     try:
         for thread in threads:
             thread.start()
-        missing = line.length
+        missing = queue.length
         while missing:
             row, pause = rows.get()
             record.add(row, pause)
@@ -172,7 +172,7 @@ def _run(
     finally:
         if record.report.ended is None:
             record.board.stop()
-            line.dissolve()
+            queue.dissolve()
             until = time.monotonic() + LAST_WORDS
             for thread in threads:
                 thread.join(max(0.0, until - time.monotonic()))

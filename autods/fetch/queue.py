@@ -13,7 +13,7 @@ from autods.manifest.sources import Release
 
 @dataclass(eq=False)
 class Task:
-    """One dataset in the line.
+    """One dataset in the queue.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Task:
     last: bool = False
 
 
-class Line:
+class Queue:
     """Shared by all workers; a dataset whose host is busy, or must wait, lets others pass.
 
     Parameters
@@ -72,13 +72,13 @@ class Line:
             return None
 
     def ended(self, task: Task) -> None:
-        """Take a dataset out of the line; its host has room again."""
+        """Take a dataset out of the queue; its host has room again."""
         with self._changed:
             self._under_way.remove(task)
             self._changed.notify_all()
 
     def again(self, task: Task, pause: float, last: bool) -> None:
-        """Put a dataset at the end of the line, to be begun after ``pause`` seconds."""
+        """Put a dataset at the end of the queue, to be begun after ``pause`` seconds."""
         with self._changed:
             task.ready, task.last = time.monotonic() + pause, last
             self._under_way.remove(task)

@@ -27,8 +27,8 @@ METADATA = re.compile(r"(?:.*/)?([^/]+)/metadata\.pickle")
 
 
 @dataclass(frozen=True)
-class Part:
-    """Bytes that are read in place: ``size`` of them from ``offset`` on; ``shown`` in errors."""
+class Stored:
+    """A file read in place: ``size`` bytes from ``offset`` on; ``shown`` is its name in errors."""
 
     path: Path
     offset: int
@@ -73,11 +73,11 @@ class Part:
 
 @dataclass
 class PublishedDataset:
-    """Where the parts of one dataset lie; ``features`` by extractor and published split."""
+    """Where the files of one dataset lie; ``features`` by extractor and published split."""
 
     folder: str
-    metadata: Part | None = None
-    features: dict[str, dict[str, Part]] = field(default_factory=dict)
+    metadata: Stored | None = None
+    features: dict[str, dict[str, Stored]] = field(default_factory=dict)
 
 
 def is_published(source: Path) -> bool:
@@ -98,18 +98,18 @@ def open_published(source: Path) -> dict[str, PublishedDataset]:
         When the tar is compressed, cut off, damaged, or has members that would leave it.
     """
     found: dict[str, PublishedDataset] = {}
-    for name, part in _parts(source):
+    for name, file in _files(source):
         if match := FEATURES.fullmatch(name):
             dataset = found.setdefault(match[1], PublishedDataset(match[1]))
             splits = dataset.features.setdefault(match[2], {})
             if match[3] in splits:
-                raise _twice(splits[match[3]], part)
-            splits[match[3]] = part
+                raise _twice(splits[match[3]], file)
+            splits[match[3]] = file
         elif match := METADATA.fullmatch(name):
             dataset = found.setdefault(match[1], PublishedDataset(match[1]))
             if dataset.metadata is not None:
-                raise _twice(dataset.metadata, part)
-            dataset.metadata = part
+                raise _twice(dataset.metadata, file)
+            dataset.metadata = file
     if not any(dataset.features for dataset in found.values()):
         raise UsageError(
             f"{source}: expected <dataset>/feats/<extractor>/train/data.mdb and so on, found none "
@@ -146,19 +146,19 @@ def whole_tar(source: Path) -> list[Member]:
     )
 
 
-def _parts(source: Path) -> Iterator[tuple[str, Part]]:
+def _files(source: Path) -> Iterator[tuple[str, Stored]]:
     if source.is_dir():
         for name in ("metadata.pickle", "data.mdb"):
             for path in sorted(source.rglob(name)):
                 relative = path.relative_to(source).as_posix()
-                yield relative, Part(path, 0, path.stat().st_size, str(path))
+                yield relative, Stored(path, 0, path.stat().st_size, str(path))
         return
     for member in whole_tar(source):
         shown = f"{source.name}/{member.name}"
-        yield member.name, Part(source, member.offset, member.size, shown)
+        yield member.name, Stored(source, member.offset, member.size, shown)
 
 
-def _twice(first: Part, second: Part) -> ContainerError:
+def _twice(first: Stored, second: Stored) -> ContainerError:
     return ContainerError(
         f"{first.shown} and {second.shown} are of the same dataset: expected each once; nothing "
         "was imported. Name a folder that holds one of the two."

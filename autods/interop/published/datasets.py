@@ -18,7 +18,7 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, LayoutError, UnsafePickle
 from autods.features.sets import seal_features
 from autods.interop.imports.common import import_info, is_current, present_width
-from autods.interop.published.archive import SPLITS, Part, PublishedDataset
+from autods.interop.published.archive import SPLITS, PublishedDataset, Stored
 from autods.interop.published.lmdb_file import LmdbFile
 from autods.interop.published.metadata import LabelSet, path_key, read_metadata
 from autods.interop.published.rows import Rows, hold_out_dev, make_rows
@@ -53,10 +53,10 @@ def import_dataset(request: Request, name: str, dataset: PublishedDataset) -> bo
         When the disk takes no more.
     """
     root, encoder = request.root, request.encoder
-    parts = _parts(request, name, dataset)
+    files = _files(request, name, dataset)
     with held(root.features(encoder, name), f"{name} by {encoder}", request.progress.note):
         try:
-            hashes = _hashes(request, name, parts)
+            hashes = _hashes(request, name, files)
             fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
             origin = {
                 "archive": request.archive.name,
@@ -71,7 +71,7 @@ def import_dataset(request: Request, name: str, dataset: PublishedDataset) -> bo
             raise _refused(error, name) from None
         _clear(request, name)  # what an import that was ended has left: this one's, unfinished
         try:
-            _write(request, name, parts, fingerprint, origin)
+            _write(request, name, files, fingerprint, origin)
         except AutodsError as error:
             _clear(request, name)
             raise _refused(error, name) from None
@@ -86,18 +86,18 @@ def _clear(request: Request, name: str) -> None:
         folder.rmdir()
 
 
-def _hashes(request: Request, name: str, parts: Mapping[str, Part]) -> dict[str, str]:
-    total = sum(part.size for part in parts.values())
+def _hashes(request: Request, name: str, files: Mapping[str, Stored]) -> dict[str, str]:
+    total = sum(file.size for file in files.values())
     if total < LARGE:
-        return {place: part.sha256() for place, part in parts.items()}
+        return {place: file.sha256() for place, file in files.items()}
     request.progress.start(f"hashing {name}", total, "bytes")
     try:
-        return {place: part.sha256(request.progress.advance) for place, part in parts.items()}
+        return {place: file.sha256(request.progress.advance) for place, file in files.items()}
     finally:
         request.progress.finish()
 
 
-def _parts(request: Request, name: str, dataset: PublishedDataset) -> dict[str, Part]:
+def _files(request: Request, name: str, dataset: PublishedDataset) -> dict[str, Stored]:
     """Return the three files of a dataset by their published places."""
     if not NAME.fullmatch(name):
         raise LayoutError(
@@ -105,12 +105,12 @@ def _parts(request: Request, name: str, dataset: PublishedDataset) -> dict[str, 
             "of it was imported. Unpack the archive and rename that folder."
         )
     databases = dataset.features.get(request.extractor, {})
-    parts = {"metadata.pickle": dataset.metadata}
-    parts |= {f"{split}/data.mdb": databases.get(split) for split in SPLITS}
-    there = {place: part for place, part in parts.items() if part is not None}
-    if missing := [place for place in parts if place not in there]:
+    files = {"metadata.pickle": dataset.metadata}
+    files |= {f"{split}/data.mdb": databases.get(split) for split in SPLITS}
+    there = {place: file for place, file in files.items() if file is not None}
+    if missing := [place for place in files if place not in there]:
         raise LayoutError(
-            f"{dataset.folder}: expected {', '.join(parts)} (of extractor {request.extractor}), "
+            f"{dataset.folder}: expected {', '.join(files)} (of extractor {request.extractor}), "
             f"got no {', '.join(missing)}; nothing of '{name}' was imported. Fetch the archive "
             "again if others have it."
         )
@@ -120,14 +120,14 @@ def _parts(request: Request, name: str, dataset: PublishedDataset) -> dict[str, 
 def _write(
     request: Request,
     name: str,
-    parts: Mapping[str, Part],
+    files: Mapping[str, Stored],
     fingerprint: str,
     origin: Mapping[str, Any],
 ) -> None:
     """Write all shards and the record of one dataset."""
-    progress, databases = request.progress, {s: parts[f"{s}/data.mdb"] for s in SPLITS}
-    positions = {split: _positions(part) for split, part in databases.items()}
-    sets = read_metadata(parts["metadata.pickle"], positions)
+    progress, databases = request.progress, {s: files[f"{s}/data.mdb"] for s in SPLITS}
+    positions = {split: _positions(file) for split, file in databases.items()}
+    sets = read_metadata(files["metadata.pickle"], positions)
     counts = {split: len(numbers) for split, numbers in positions.items()}
     del positions
     rows = {split: make_rows(sets, split, counts[split]) for split in SPLITS}
@@ -147,35 +147,35 @@ def _write(
     progress.start(f"importing {name}", sum(counts.values()), "features")
     try:
         first = 0
-        for split, part in databases.items():
-            with _opened(part) as database:
-                writers.write(database, part.shown, rows[split], first)
+        for split, file in databases.items():
+            with _opened(file) as database:
+                writers.write(database, file.shown, rows[split], first)
             first += len(rows[split])
     finally:
         progress.finish()
     seal_features(request.root, request.encoder, name)
 
 
-def _check_rows(request: Request, name: str, part: Part, rows: Rows, features: int) -> None:
+def _check_rows(request: Request, name: str, file: Stored, rows: Rows, features: int) -> None:
     """Refuse a split without rows; say how many features no list names."""
     if not len(rows):
-        raise LayoutError(f"{part.shown}: expected features with labels, got none")
+        raise LayoutError(f"{file.shown}: expected features with labels, got none")
     if unnamed := features - len(np.unique(rows.feature)):
         request.progress.note(
-            f"{name}: {unnamed:,} features of {part.shown} have no label in metadata.pickle and "
+            f"{name}: {unnamed:,} features of {file.shown} have no label in metadata.pickle and "
             "are left out"
         )
 
 
-def _positions(part: Part) -> dict[bytes, int]:
+def _positions(file: Stored) -> dict[bytes, int]:
     """Return the number of each feature of a database, by keys; it must list the same keys."""
-    with _opened(part) as database:
+    with _opened(file) as database:
         stored = database.get(FILE_NAMES)
         keys = (key for key in database.keys() if key != FILE_NAMES)  # noqa: SIM118  # no mapping
         positions = {key: number for number, key in enumerate(keys)}
     if stored is None:
         raise ContainerError(
-            f"{part.shown}: expected a list of its keys under 'file_names', which is written last, "
+            f"{file.shown}: expected a list of its keys under 'file_names', which is written last, "
             "got none: the database was not finished"
         )
     try:
@@ -183,21 +183,21 @@ def _positions(part: Part) -> dict[bytes, int]:
         del stored
         numbers = np.array([positions.get(path_key(str(item)), -1) for item in listed], np.int64)
     except UnsafePickle as error:
-        raise UnsafePickle(f"{part.shown}: the value of 'file_names': {error}") from None
+        raise UnsafePickle(f"{file.shown}: the value of 'file_names': {error}") from None
     except (ValueError, TypeError) as error:
-        raise ContainerError(f"{part.shown}: the value of 'file_names': {error}") from None
+        raise ContainerError(f"{file.shown}: the value of 'file_names': {error}") from None
     absent, found = np.flatnonzero(numbers < 0), np.unique(numbers[numbers >= 0])
     if len(absent) or len(found) < len(positions):
         raise LayoutError(
-            f"{part.shown}: expected the features that its 'file_names' lists, got "
+            f"{file.shown}: expected the features that its 'file_names' lists, got "
             f"{len(positions) - len(found):,} others and none of {len(absent):,} of the "
             f"{len(numbers):,} in the list"
         )
     return positions
 
 
-def _opened(part: Part) -> LmdbFile:
-    return LmdbFile(part.path, part.offset, part.size, part.shown)
+def _opened(file: Stored) -> LmdbFile:
+    return LmdbFile(file.path, file.offset, file.size, file.shown)
 
 
 def _ordered(sets: Mapping[str, LabelSet], default: str | None) -> list[str]:

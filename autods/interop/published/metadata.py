@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from autods.core import pickles
 from autods.errors import ContainerError, LayoutError, UnsafePickle
-from autods.interop.published.archive import SPLITS, Part
+from autods.interop.published.archive import SPLITS, Stored
 from autods.manifest.schema import TASK
 
 Positions = Mapping[bytes, int]  # key of a feature to its number in the order of the keys
@@ -51,7 +51,7 @@ class LabelSet:
     splits: dict[str, Listed]
 
 
-def read_metadata(part: Part, positions: Mapping[str, Positions]) -> dict[str, LabelSet]:
+def read_metadata(file: Stored, positions: Mapping[str, Positions]) -> dict[str, LabelSet]:
     """Return the label sets of a dataset by their names, in the order of the file.
 
     The class names are the published ones, followed by those that only occur as labels (of
@@ -70,35 +70,35 @@ def read_metadata(part: Part, positions: Mapping[str, Positions]) -> dict[str, L
         When it is damaged, not as described, or lists a file without a feature; tells where.
     """
     try:
-        with part.open() as handle:
+        with file.open() as handle:
             content = pickles.load_torch(handle, paths=True)
     except UnsafePickle as error:
-        raise UnsafePickle(f"{part.shown}: {error}") from None
+        raise UnsafePickle(f"{file.shown}: {error}") from None
     except ValueError as error:
-        raise ContainerError(f"{part.shown}: not a file of torch.save: {error}") from None
-    top = _mapping(part, "its content", content)
+        raise ContainerError(f"{file.shown}: not a file of torch.save: {error}") from None
+    top = _mapping(file, "its content", content)
     del content  # what was read is freed: there can be millions of files
     if "file_names" not in top:
-        raise _wrong(part, "its content", "a key 'file_names'", _listed(top))
-    files, names = _mapping(part, "file_names", top.pop("file_names")), top.get("class_names", {})
+        raise _wrong(file, "its content", "a key 'file_names'", _listed(top))
+    files, names = _mapping(file, "file_names", top.pop("file_names")), top.get("class_names", {})
     if set(SPLITS) <= set(files):
         files, names = {"none": files}, {"none": names}
-    named = _mapping(part, "class_names", names)
+    named = _mapping(file, "class_names", names)
     sets: dict[str, LabelSet] = {}
     for published in list(files):
         task = ONLY if published == "none" else published
         if not TASK.fullmatch(task) or task in sets:
-            raise _wrong(part, "file_names", "distinct plain names of label sets", repr(published))
+            raise _wrong(file, "file_names", "distinct plain names of label sets", repr(published))
         where = f"file_names of '{published}'"
-        splits = _mapping(part, where, files.pop(published))
-        sets[task] = _label_set(part, where, splits, named.get(published, ()), positions)
+        splits = _mapping(file, where, files.pop(published))
+        sets[task] = _label_set(file, where, splits, named.get(published, ()), positions)
     if not sets:
-        raise _wrong(part, "file_names", "at least one label set", "none")
+        raise _wrong(file, "file_names", "at least one label set", "none")
     return sets
 
 
 def _label_set(
-    part: Part,
+    file: Stored,
     where: str,
     splits: dict[str, Any],
     names: Any,
@@ -106,15 +106,15 @@ def _label_set(
 ) -> LabelSet:
     for split in SPLITS:
         if split not in splits:
-            raise _wrong(part, where, f"splits {' and '.join(SPLITS)}", _listed(splits))
+            raise _wrong(file, where, f"splits {' and '.join(SPLITS)}", _listed(splits))
     if isinstance(names, str | bytes) or not _is_row(names):
-        raise _wrong(part, f"class_names beside {where}", "a list", type(names).__name__)
-    class_names = [_text(part, "class_names", name) for name in names]
+        raise _wrong(file, f"class_names beside {where}", "a list", type(names).__name__)
+    class_names = [_text(file, "class_names", name) for name in names]
     number = {name: position for position, name in enumerate(class_names)}
     if len(number) < len(class_names):
-        raise _wrong(part, f"class_names beside {where}", "distinct names", class_names)
+        raise _wrong(file, f"class_names beside {where}", "distinct names", class_names)
     lists = {
-        split: _read_list(part, f"{where}, {split}", splits.pop(split), number, positions[split])
+        split: _read_list(file, f"{where}, {split}", splits.pop(split), number, positions[split])
         for split in SPLITS
     }
     # Labels beyond the published names are numbered as they came, and sorted among themselves.
@@ -128,29 +128,29 @@ def _label_set(
 
 
 def _read_list(
-    part: Part, where: str, rows: Any, number: dict[str, int], positions: Positions
+    file: Stored, where: str, rows: Any, number: dict[str, int], positions: Positions
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Return the feature and the label of every row; ``number`` grows by labels not in it."""
     if isinstance(rows, Mapping):
         rows = list(rows.items())
     if not _is_row(rows):
-        raise _wrong(part, where, "a list of pairs", type(rows).__name__)
+        raise _wrong(file, where, "a list of pairs", type(rows).__name__)
     features, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
     for place, row in enumerate(rows):
         if not _is_row(row) or len(row) != 2:
-            raise _wrong(part, where, "pairs of path and label", repr(row)[:80])
+            raise _wrong(file, where, "pairs of path and label", repr(row)[:80])
         path, label = row
         if type(path) is not str:
-            path = _text(part, where, path)
+            path = _text(file, where, path)
         if type(label) is not str:
-            label = _text(part, where, label)
+            label = _text(file, where, label)
         features[place] = positions.get(path_key(path), -1)
         labels[place] = number.setdefault(label, len(number))
     absent = np.flatnonzero(features < 0)
     if len(absent):
         expected = f"a feature of each of the {len(rows):,} files"
-        got = f"none of {len(absent):,}, the first being '{_text(part, where, rows[absent[0]][0])}'"
-        raise _wrong(part, where, expected, got)
+        got = f"none of {len(absent):,}, the first being '{_text(file, where, rows[absent[0]][0])}'"
+        raise _wrong(file, where, expected, got)
     return features, labels
 
 
@@ -163,21 +163,21 @@ def _is_row(value: Any) -> bool:
     return isinstance(value, list | tuple | np.ndarray)
 
 
-def _text(part: Part, where: str, value: Any) -> str:
+def _text(file: Stored, where: str, value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     if value is None or not isinstance(value, str | int | float | np.generic):
-        raise _wrong(part, where, "text or a number", type(value).__name__)
+        raise _wrong(file, where, "text or a number", type(value).__name__)
     return str(value)
 
 
-def _mapping(part: Part, where: str, value: Any) -> dict[str, Any]:
+def _mapping(file: Stored, where: str, value: Any) -> dict[str, Any]:
     """Return a copy of a dict with text as keys; ``None`` counts as ``none``."""
     if not isinstance(value, Mapping):
-        raise _wrong(part, where, "a dict", type(value).__name__)
-    copied = {"none" if k is None else _text(part, where, k): v for k, v in value.items()}
+        raise _wrong(file, where, "a dict", type(value).__name__)
+    copied = {"none" if k is None else _text(file, where, k): v for k, v in value.items()}
     if len(copied) < len(value):
-        raise _wrong(part, where, "distinct keys", _listed(copied))
+        raise _wrong(file, where, "distinct keys", _listed(copied))
     return copied
 
 
@@ -185,5 +185,5 @@ def _listed(found: Mapping[str, Any]) -> str:
     return f"only {', '.join(found) or 'none'}"[:200]
 
 
-def _wrong(part: Part, where: str, expected: str, got: object) -> LayoutError:
-    return LayoutError(f"{part.shown}: {where}: expected {expected}, got {got}")
+def _wrong(file: Stored, where: str, expected: str, got: object) -> LayoutError:
+    return LayoutError(f"{file.shown}: {where}: expected {expected}, got {got}")
