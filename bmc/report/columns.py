@@ -54,8 +54,6 @@ class Column:
         Computes it for one run; ``None`` where it is unknown.
     best
         Whether the largest or the smallest mean is marked, or none.
-    cost
-        Whether it is a cost; short tables show its mean only.
     tables
         The short tables that show it: on the terminal, in LaTeX and at the top of the page.
         CSV, JSON and the full table of the page have every column.
@@ -70,7 +68,6 @@ class Column:
     unit: Unit
     value: Callable[[Run], float | None]
     best: Literal["max", "min"] | None = None
-    cost: bool = False
     tables: tuple[TableName, ...] = ()
     short: str = ""
     priority: int = 9
@@ -85,76 +82,58 @@ def final_key(scenario: str) -> str:
     return scenario.replace("-", "_")
 
 
-def _final(scenario: str, priority: int) -> Column:
-    def value(run: Run) -> float | None:
-        return run.metrics.get(scenario, {}).get("final_mean")
-
-    key, header = final_key(scenario), f"{scenario} final mean"
-    return Column(key, header, PERCENT, value, "max", False, ALL, f"{scenario} mean", priority)
+def _metric(scenario: str, name: str) -> Callable[[Run], float | None]:
+    return lambda run: run.metrics.get(scenario, {}).get(name)
 
 
-def _metric(
-    scenario: str,
-    name: str,
-    header: str,
-    best: Literal["max", "min"] = "max",
-    tables: tuple[TableName, ...] = (),
-    short: str = "",
-    priority: int = 9,
-) -> Column:
-    def value(run: Run) -> float | None:
-        return run.metrics.get(scenario, {}).get(name)
-
-    key = f"{final_key(scenario)}_{name}"
-    return Column(key, header, PERCENT, value, best, False, tables, short, priority)
-
-
-def _cost(
-    key: str,
-    header: str,
-    unit: Unit,
-    value: Callable[[Run], float | None],
-    best: Literal["min"] | None = None,
-    tables: tuple[TableName, ...] = (),
-    short: str = "",
-    priority: int = 9,
-) -> Column:
-    return Column(key, header, unit, value, best, True, tables, short, priority)
+def _cost(name: str) -> Callable[[Run], float | None]:
+    return lambda run: getattr(run.costs, name)
 
 
 COLUMNS = (
-    _final("class-il", 1),
-    _final("task-il", 2),
-    _metric("class-il", "dataset_id", "right dataset", "max", ("run",), priority=7),
-    _metric("class-il", "within_dataset", "class within dataset"),
-    _metric("class-il", "average_incremental_shared", "average incremental", "max", ("run",),
-            "avg. increm.", 6),
-    _metric("class-il", "forgetting_chaudhry", "forgetting", "min", ("run",), priority=3),
-    _metric("class-il", "final_micro", "class-il final micro"),
-    _metric("class-il", "bwt_gem", "backward transfer"),
-    _metric("class-il", "learning_accuracy", "learning accuracy"),
-    _metric("class-il", "worst_task", "worst task"),
-    _metric("class-il", "intransigence", "intransigence", "min"),
-    _metric("task-il", "forgetting_chaudhry", "task-il forgetting", "min"),
-    _metric("task-il", "intransigence", "task-il intransigence", "min"),
-    _metric("task-il", "fwt_gem", "task-il forward transfer"),
-    _cost("memory_bytes", "memory", MEGABYTES, lambda run: run.costs.memory_bytes,
-          None, ("run", "compare"), priority=4),
-    _cost("communication_bytes", "sent", MEGABYTES, lambda run: run.costs.communication_bytes,
-          None, ("run", "compare"), priority=8),
-    _cost("total_bytes", "total cost", MEGABYTES, lambda run: run.costs.total_bytes,
-          None, ("sweep",), priority=4),
-    _cost("cost_accuracy", "cost accuracy", Unit("%/MB", 1, 2), lambda run: run.costs.cost_accuracy,
-          None, ("sweep", "reproduce"), "cost acc.", 4),
-    _cost("learning_seconds", "learning time", SECONDS, lambda run: run.costs.learning_seconds,
-          "min", ("run", "compare"), "time", 5),
-    _cost("relative_time", "relative time", Unit("%", 100, 0), lambda run: run.costs.relative_time,
-          "min", ALL, "rel. time", 5),
-    _cost("total_seconds", "time with evaluation", SECONDS,
-          lambda run: run.costs.seconds.get("total")),
-    _cost("steps", "updates", Unit("", 1, 0), lambda run: run.costs.steps),
-    _cost("peak_host_bytes", "peak host memory", WHOLE_MEGABYTES,
-          lambda run: run.costs.peak_host_bytes, None, ("compare",), "host peak"),
-    _cost("peak_device_bytes", "peak device memory", WHOLE_MEGABYTES,
-          lambda run: run.costs.peak_device_bytes or None, None, ("compare",), "GPU peak"),
+    Column("class_il", "class-il final mean", PERCENT, _metric("class-il", "final_mean"),
+           "max", ALL, "class-il mean", 1),
+    Column("task_il", "task-il final mean", PERCENT, _metric("task-il", "final_mean"),
+           "max", ALL, "task-il mean", 2),
+    Column("class_il_dataset_id", "right dataset", PERCENT, _metric("class-il", "dataset_id"),
+           "max", ("run",), priority=7),
+    Column("class_il_within_dataset", "class within dataset", PERCENT,
+           _metric("class-il", "within_dataset"), "max"),
+    Column("class_il_average_incremental_shared", "average incremental", PERCENT,
+           _metric("class-il", "average_incremental_shared"), "max", ("run",), "avg. increm.", 6),
+    Column("class_il_forgetting_chaudhry", "forgetting", PERCENT,
+           _metric("class-il", "forgetting_chaudhry"), "min", ("run",), priority=3),
+    Column("class_il_final_micro", "class-il final micro", PERCENT,
+           _metric("class-il", "final_micro"), "max"),
+    Column("class_il_bwt_gem", "backward transfer", PERCENT, _metric("class-il", "bwt_gem"), "max"),
+    Column("class_il_learning_accuracy", "learning accuracy", PERCENT,
+           _metric("class-il", "learning_accuracy"), "max"),
+    Column("class_il_worst_task", "worst task", PERCENT, _metric("class-il", "worst_task"), "max"),
+    Column("class_il_intransigence", "intransigence", PERCENT,
+           _metric("class-il", "intransigence"), "min"),
+    Column("task_il_forgetting_chaudhry", "task-il forgetting", PERCENT,
+           _metric("task-il", "forgetting_chaudhry"), "min"),
+    Column("task_il_intransigence", "task-il intransigence", PERCENT,
+           _metric("task-il", "intransigence"), "min"),
+    Column("task_il_fwt_gem", "task-il forward transfer", PERCENT,
+           _metric("task-il", "fwt_gem"), "max"),
+    Column("memory_bytes", "memory", MEGABYTES, _cost("memory_bytes"),
+           None, ("run", "compare"), priority=4),
+    Column("communication_bytes", "sent", MEGABYTES, _cost("communication_bytes"),
+           None, ("run", "compare"), priority=8),
+    Column("total_bytes", "total cost", MEGABYTES, _cost("total_bytes"),
+           None, ("sweep",), priority=4),
+    Column("cost_accuracy", "cost accuracy", Unit("%/MB", 1, 2), _cost("cost_accuracy"),
+           None, ("sweep", "reproduce"), "cost acc.", 4),
+    Column("learning_seconds", "learning time", SECONDS, _cost("learning_seconds"),
+           "min", ("run", "compare"), "time", 5),
+    Column("relative_time", "relative time", Unit("%", 100, 0), _cost("relative_time"),
+           "min", ALL, "rel. time", 5),
+    Column("total_seconds", "time with evaluation", SECONDS,
+           lambda run: run.costs.seconds.get("total")),
+    Column("steps", "updates", Unit("", 1, 0), _cost("steps")),
+    Column("peak_host_bytes", "peak host memory", WHOLE_MEGABYTES, _cost("peak_host_bytes"),
+           None, ("compare",), "host peak"),
+    Column("peak_device_bytes", "peak device memory", WHOLE_MEGABYTES,
+           lambda run: run.costs.peak_device_bytes or None, None, ("compare",), "GPU peak"),
 )  # fmt: skip

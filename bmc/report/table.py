@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from autods.core import tables
-from bmc.report.columns import COLUMNS, Column, TableName, final_key
+from bmc.report.columns import COLUMNS, PERCENT, Column, TableName, final_key
 from bmc.report.groups import Group
 from bmc.report.load import Run, shared_note
 
@@ -165,7 +165,7 @@ def results_table(
         column.key: made
         for column in COLUMNS
         if (name is None or name in column.tables)
-        and (made := _shown(column, groups, plain=name is not None and column.cost))
+        and (made := _shown(column, groups, plain=name is not None and column.unit is not PERCENT))
     }
     own = final_key(groups[0].first.scenario)
     if own in shown:
@@ -236,7 +236,7 @@ def _frame(groups: Sequence[Group], values: Mapping[str, Sequence[Any]]) -> Data
 
 
 def _shown(column: Column, groups: Sequence[Group], plain: bool) -> Shown | None:
-    """Return a column as text, ``plain`` without deviations; ``None`` if nothing is known.
+    """Return a column as text, ``plain`` without deviations; ``None`` if no run knows it.
 
     Means that print like the best are best, too. References do not compete.
     """

@@ -202,10 +202,7 @@ def compare_json(comparison: Comparison) -> dict[str, Any]:
         "orders": comparison.orders,
         "seeds": comparison.seeds,
         "settings": comparison.settings,
-        "tuned": None
-        if tuned is None
-        else {"datasets": tuned.datasets, "stream": tuned.stream, "encoder": tuned.encoder,
-              "chosen": tuned.chosen},
+        "tuned": tuned and tuned.model_dump(include={"datasets", "stream", "encoder", "chosen"}),
         "notes": comparison.notes(),
         "left_out": list(comparison.left_out),
         "failed": dict(comparison.failed),
