@@ -82,7 +82,8 @@ def print_columns(
     """
     width = terminal_width()
     shown, widths, gap = fit(columns, width)
-    left_out = [c.title or " ".join(c.head.split()) for c in columns if c not in shown]
+    dropped = [column for column in columns if all(column is not kept for kept in shown)]
+    left_out = [column.title or " ".join(column.head.split()) for column in dropped]
     if title:
         print(title)
     if columns:
