@@ -29,7 +29,7 @@ _HOMES = {
     "extract": "autods.verbs",
     "fetch": "autods.fetch",
     "index": "autods.index",
-    "load": "autods.verbs",
+    "load": "autods.streams.load",
     "open_images": "autods.streams.images",
     "open_stream": "autods.streams.open",
     "synthetic_stream": "autods.streams.synthetic",

@@ -10,6 +10,7 @@ from autods.manifest.stream import StreamSpec as StreamSpec
 from autods.streams.feature_set import FeatureSet as FeatureSet
 from autods.streams.image_set import ImageSet as ImageSet
 from autods.streams.images import open_images as open_images
+from autods.streams.load import load as load
 from autods.streams.open import open_stream as open_stream
 from autods.streams.stream import Stream as Stream
 from autods.streams.stream import Task as Task
@@ -18,7 +19,6 @@ from autods.verbs import datasets as datasets
 from autods.verbs import extract as extract
 from autods.verbs import fetch as fetch
 from autods.verbs import index as index
-from autods.verbs import load as load
 
 __all__ = [
     "AutodsError",

@@ -1,4 +1,4 @@
-"""The commands as functions: fetch, index and extract datasets, list them, load their features."""
+"""The commands as functions: fetch, index and extract datasets, and list them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar
 
 from autods.core.progress import Board, Progress, Silent, console_board, console_progress
-from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, DatasetsFailed, FetchError, UsageError
 from autods.manifest.catalogue import Catalogue
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from autods.encode.extract import ExtractOutcome
     from autods.fetch.report import Report, Row
     from autods.index.samples import IndexSummary
-    from autods.streams.feature_set import FeatureSet
-    from autods.streams.stream import Task
 
 OutcomeT = TypeVar("OutcomeT")
 
@@ -246,91 +243,6 @@ def extract(
 
     with closing(engine):
         return _each(chosen, one, progress)
-
-
-@overload
-def load(
-    name: str,
-    encoder: str,
-    split: None = None,
-    *,
-    label_set: str | None = None,
-    protocol: str = "clean",
-    normalize: str = "l2",
-    root: DataRoot | Path | str | None = None,
-    catalogue: Catalogue | None = None,
-) -> Task: ...
-
-
-@overload
-def load(
-    name: str,
-    encoder: str,
-    split: str,
-    *,
-    label_set: str | None = None,
-    protocol: str = "clean",
-    normalize: str = "l2",
-    root: DataRoot | Path | str | None = None,
-    catalogue: Catalogue | None = None,
-) -> FeatureSet: ...
-
-
-def load(
-    name: str,
-    encoder: str,
-    split: str | None = None,
-    *,
-    label_set: str | None = None,
-    protocol: str = "clean",
-    normalize: str = "l2",
-    root: DataRoot | Path | str | None = None,
-    catalogue: Catalogue | None = None,
-) -> Task | FeatureSet:
-    """Load the features of one dataset: all splits with class names, or one split alone.
-
-    Parameters
-    ----------
-    name
-        Of the dataset.
-    encoder
-        Name of the encoder whose features are loaded, ``<model>.<pretrained>``.
-    split
-        ``train``, ``dev`` or ``test``; default: all three.
-    label_set
-        The labelling; default: the dataset's default one.
-    protocol, normalize, root, catalogue
-        As of `open_stream`.
-
-    Returns
-    -------
-    Task or FeatureSet
-        ``task.train``, ``task.dev`` and ``task.test`` are feature sets, ``task.class_names``
-        names the classes, ``task.images("train")`` opens the images. A feature set has
-        ``features`` float16 [n, d], read when they are first used, and ``labels`` int64 [n].
-
-    Raises
-    ------
-    UnknownName, UsageError
-        When there is no such dataset, split, label set or protocol.
-    FeaturesMissing, FeatureMismatch, StoreError
-        When features are absent, of another manifest, or damaged.
-    """
-    from autods.core.splits import SPLITS
-    from autods.manifest.stream import StreamItem, StreamSpec
-    from autods.streams.open import open_stream
-
-    if split is not None and split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    catalogue, root = catalogue or Catalogue(), DataRoot.open(root)
-    known = {*catalogue.datasets(), *(dataset for _, dataset in root.feature_sets())}
-    if name not in known:
-        raise unknown("dataset", name, known)
-    spec = StreamSpec(name=name, datasets=[StreamItem(dataset=name, task=label_set)])
-    (task,) = open_stream(
-        spec, root, encoder, protocol=protocol, normalize=normalize, catalogue=catalogue
-    ).tasks
-    return task if split is None else getattr(task, split)
 
 
 def _listed(names: str | Iterable[str]) -> list[str]:
