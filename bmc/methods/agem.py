@@ -13,7 +13,7 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
 from bmc.train.memory import Reservoir, TaskMemory
 
@@ -34,7 +34,7 @@ class AveragedGEM(Replay):
         super().__init__(dim, n_classes, config, device)
         self.memory = TaskMemory(config.memory, dim, device)
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update along the projected gradient."""
         own, old = (slice(self.config.batch_size), slice(self.config.batch_size, x.shape[1]))
         reference = None

@@ -16,7 +16,7 @@ from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.methods.plugins import PluginRegistry
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active, Batch
+from bmc.train.copies import Batch, StackedCopies
 from bmc.train.costs import Stopwatch
 from bmc.train.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
 from bmc.train.loop import Course, train_stacked
@@ -209,7 +209,7 @@ class NetMethod(Method):
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
             return self.fetch(data, rows)
 
-        def step(update: Active, batch: Batch) -> None:
+        def step(update: StackedCopies, batch: Batch) -> None:
             features, labels = batch.data
             self.observe(update, self.inputs(features), labels, batch.keep)
 
@@ -232,7 +232,7 @@ class NetMethod(Method):
         """Return features [n, 1, B, d] and labels [n, 1, B] of n batches, for `loss`."""
         return tuple(take(table, rows, self.device) for table in (data.features, data.labels))
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update with a batch: x [1, B, d], labels [1, B].
 
         ``keep`` is bool [1, B + extra_rows, dropout_width], the activations that survive.

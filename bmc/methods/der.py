@@ -21,7 +21,7 @@ from torch import Tensor
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import OnlineReplay
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
 from bmc.train.memory import Reservoir
 
@@ -49,7 +49,7 @@ class DarkExperienceReplay(OnlineReplay):
         self.extra_rows = config.replay_batch * self.draws_per_update
         self.memory = Reservoir(config.memory, dim, device, n_outputs=n_classes)
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update, then offer the batch with the logits of this moment."""
         logits, old, rows = self.replay(x, keep)
         loss = task_loss(logits, labels)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import OnlineReplay
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
 from bmc.train.memory import Reservoir
 
@@ -33,7 +33,7 @@ class AsymmetricReplay(OnlineReplay):
         super().__init__(dim, n_classes, config, device)
         self.memory = Reservoir(config.memory, dim, device)
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update, then offer the batch to the reservoir."""
         logits, old, rows = self.replay(x, keep)
         loss = task_loss(among_present(logits, labels), labels)

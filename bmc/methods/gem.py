@@ -23,7 +23,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.methods.experience_replay import Replay
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors
 from bmc.train.losses import task_loss
 from bmc.train.memory import TaskMemory
@@ -95,7 +95,7 @@ class GradientEpisodicMemory(Replay):
             torch.cat([labels, self.memory.labels[old].view(shape)], 2),
         )
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update along the projected gradient."""
         b = self.config.batch_size
         logits, _ = self.net(x[:, :b], keep[:, :b])

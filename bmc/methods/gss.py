@@ -23,7 +23,7 @@ from torch import Tensor
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.network.gradients import cross_entropy, sample_gradients
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
 from bmc.train.seeds import generator
 
@@ -147,7 +147,7 @@ class GradientSampleSelection(NetMethod):
         self._draws = generator(self.config.seed, "gradient selection", group[0].index)
         self._left = sum(len(task.train) for task in group)
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make an update with replayed samples beside the batch; then offer the batch."""
         new, new_labels = x[0, : self._left], labels[0, : self._left]
         if len(self.memory):

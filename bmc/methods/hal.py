@@ -24,7 +24,7 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replay
 from bmc.methods.hal_anchors import climb, one_of_each
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active, Batch
+from bmc.train.copies import Batch, StackedCopies
 from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
@@ -92,7 +92,7 @@ class HindsightAnchors(Replay):
             torch.cat([labels, own], dim=2),  # an anchor's number is its class
         )
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update that also lowers what a tentative update changes at the anchors."""
         b, n = self.config.batch_size, x.shape[1]
         n -= self.config.replay_batch if self._made else 0  # rows before the anchors

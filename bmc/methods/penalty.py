@@ -10,7 +10,7 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.methods.base import NetMethod
 from bmc.network.gradients import ROWS, Value, mean_over_samples
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors, take
 
 
@@ -43,7 +43,7 @@ class PenaltyMethod(NetMethod):
         self._anchor = self.net.weights.data[:, :size].clone()
         self._pull = self.strength * self.importance[:, :size]
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make an update along the gradients of the task's loss and of the penalty."""
         self.add_penalty(update.gradient(self.loss(x, labels, keep)))
         update.apply()

@@ -15,7 +15,7 @@ from torch import Tensor
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.penalty import PenaltyMethod
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
 
 
@@ -53,7 +53,7 @@ class SynapticIntelligence(PenaltyMethod):
         super().begin_group(group)
         self._path = torch.zeros_like(self._anchor)
 
-    def observe(self, update: Active, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make an update; omega -= gradient of the task's loss alone * the parameters' change."""
         gradient = update.gradient(self.loss(x, labels, keep))
         of_task, before = gradient.clone(), self.net.weights.data.clone()

@@ -1,4 +1,4 @@
-"""The copies that still train, as the rows of one network with one AdamW over all of them."""
+"""Stacked copies of the network, trained together by one AdamW."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WARM = 3  # updates of an arrangement before it is captured: libraries allocate 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of each of the m copies that still train.
+    """One batch of each of the m stacked copies.
 
     Attributes
     ----------
@@ -43,8 +43,10 @@ class _Best(NamedTuple):
     statistics: Tensor
 
 
-class Active:
-    """Makes a net hold the copies that still train; on exit all are home again.
+class StackedCopies:
+    """Stacked copies of the network, trained together; one that finishes leaves the stack.
+
+    On exit the net holds all copies again, in their order.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ class Active:
             "capturable": self._capture,
         }  # fmt: skip
 
-    def __enter__(self) -> Active:
+    def __enter__(self) -> StackedCopies:
         self.net.train()
         return self
 
@@ -150,7 +152,7 @@ class Active:
                 self.end(copy)
 
     def end(self, copy: int) -> None:
-        """Take a copy home, as it was when it was best; the last copy takes its place."""
+        """Remove a copy from the stack, as it was when it was best; the last one fills its row."""
         place, last = self.copies.index(copy), len(self.copies) - 1
         weights, statistics = self.net.weights.data, self.net.statistics
         best = self._best.get(copy)
@@ -167,20 +169,20 @@ class Active:
         self._captured, self._updates = None, 0
 
 
-# Makes one update of the copies that still train.
-Step = Callable[[Active, Batch], None]
+# Makes one update of the stacked copies.
+Step = Callable[[StackedCopies, Batch], None]
 
 
 class _Captured:
     """One update recorded as a CUDA graph: replaying it launches all kernels at once."""
 
-    def __init__(self, active: Active, step: Step, batch: Batch) -> None:
+    def __init__(self, stacked: StackedCopies, step: Step, batch: Batch) -> None:
         self.batch = type(batch)(tuple(t.clone() for t in batch.data), batch.keep.clone())
         self.graph = torch.cuda.CUDAGraph()
-        device = active.net.weights.device
+        device = stacked.net.weights.device
         torch.cuda.synchronize(device)
         with torch.cuda.device(device), torch.cuda.graph(self.graph):  # of the current device
-            step(active, self.batch)
+            step(stacked, self.batch)
 
     def replay(self, batch: Batch) -> None:
         """Make the update with this batch."""

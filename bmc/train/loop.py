@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active, Batch, Judge, Step
+from bmc.train.copies import Batch, Judge, StackedCopies, Step
 from bmc.train.seeds import Noise
 
 CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
@@ -52,7 +52,7 @@ Fetch = Callable[[Tensor, Sequence[int]], tuple[Tensor, ...]]
 
 def by_loss(loss: Callable[[Batch], Tensor]) -> Step:
     """Return the step along the gradient of ``loss``, which gives float32 [m], one per copy."""
-    return lambda active, batch: active.descend(loss(batch))
+    return lambda stacked, batch: stacked.descend(loss(batch))
 
 
 def train_stacked(
@@ -73,8 +73,7 @@ def train_stacked(
 ) -> list[int]:
     """Train K copies together, each for its own number of updates.
 
-    A copy that has ended is neither computed nor changed: the net holds the copies that still
-    train, and the last of them takes the place of the one that ends.
+    A copy that finishes leaves the stack: it is neither computed nor changed any more.
 
     Parameters
     ----------
@@ -115,22 +114,22 @@ def train_stacked(
     rate = rate or config.learning_rate
     longest = max(course.steps for course in courses)
     capture = capture and schedule is None
-    with Active(net, config, rate, classes, capture) as active:
+    with StackedCopies(net, config, rate, classes, capture) as stacked:
         t = 0
-        while active.copies:
-            count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in active.copies) - t)
-            for number, batch in enumerate(_batches(draws, active.copies, fetch, t, count)):
+        while stacked.copies:
+            count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in stacked.copies) - t)
+            for number, batch in enumerate(_batches(draws, stacked.copies, fetch, t, count)):
                 if schedule is not None:
-                    active.rate = rate * schedule((t + number) / longest)
-                active.update(step, batch)
+                    stacked.rate = rate * schedule((t + number) / longest)
+                stacked.update(step, batch)
             t += count
-            for copy in active.copies:
+            for copy in stacked.copies:
                 made[copy] = t
             if judge is not None:
-                due = [c for c in active.copies if courses[c].is_due(t)]
-                active.judge(due, judge, patience)
-            for copy in [c for c in active.copies if courses[c].steps == t]:
-                active.end(copy)
+                due = [c for c in stacked.copies if courses[c].is_due(t)]
+                stacked.judge(due, judge, patience)
+            for copy in [c for c in stacked.copies if courses[c].steps == t]:
+                stacked.end(copy)
     return made
 
 

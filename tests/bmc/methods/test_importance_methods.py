@@ -12,7 +12,7 @@ from bmc.methods.gss import GreedyMemory
 from bmc.methods.lwf import distillation
 from bmc.methods.penalty import PenaltyMethod
 from bmc.network.gradients import cross_entropy, squared_length
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors
 
 STREAM = small_stream()
@@ -68,7 +68,7 @@ def test_an_update_follows_the_loss_and_the_weighted_distance_from_the_anchor(
     net = method.net
     x, labels = method.inputs(task.train.features[None, :32]), task.train.labels[None, :32]
     keep = torch.ones(1, 32, net.dropout_width, dtype=torch.bool)
-    with Active(net, method.config, 0.001, task.stop, False) as update:
+    with StackedCopies(net, method.config, 0.001, task.stop, False) as update:
         start = net.weights.data.clone()
         net.weights.data += 0.01 * torch.randn(start.shape, generator=draws)
         weights = net.weights.data.clone()
@@ -93,7 +93,7 @@ def test_the_path_integral_of_si_is_the_loss_that_the_task_lost():
         with torch.no_grad():
             return method.loss(x, labels, keep).item()
 
-    with Active(method.net, method.config, 1e-4, task.stop, False) as update:
+    with StackedCopies(method.net, method.config, 1e-4, task.stop, False) as update:
         losses = [task_loss()]
         for _ in range(50):  # small steps with the same batch: a fine path
             method.observe(update, x, labels, keep)
@@ -122,7 +122,7 @@ def test_si_leaves_the_penalty_out_of_the_path_integral():
     method.begin_group([task])
     x, labels = method.inputs(task.train.features[None, :32]), task.train.labels[None, :32]
     keep = torch.ones(1, 32, method.net.dropout_width, dtype=torch.bool)
-    with Active(method.net, method.config, 0.001, task.stop, False) as update:
+    with StackedCopies(method.net, method.config, 0.001, task.stop, False) as update:
         method.net.weights.data += 0.01  # off the anchor, so that the penalty pulls
         before = method.net.weights.data.clone()
         of_loss = update.gradient(method.loss(x, labels, keep)).clone()
@@ -179,7 +179,7 @@ def test_lwf_distils_the_classes_known_before_the_task_from_the_network_before_i
     method.seen = second.stop
     method.begin_group([second])
     keep = torch.ones(1, 40, method.net.dropout_width, dtype=torch.bool)
-    with Active(method.net, method.config, 0.001, second.stop, False):
+    with StackedCopies(method.net, method.config, 0.001, second.stop, False):
         method.net.weights.data += 0.01  # the student moves on, the teacher does not
         logits = method.net(x, keep)[0]
         task = functional.cross_entropy(logits[0], labels[0])
@@ -252,7 +252,7 @@ def test_a_score_of_gss_is_one_more_than_the_largest_cosine_with_stored_gradient
     method.learn([first])
     x, labels = method.inputs(second.train.features[:8]), second.train.labels[:8]
     kept = method.memory.rows(torch.arange(20))
-    with Active(method.net, method.config, 0.001, second.stop, False):
+    with StackedCopies(method.net, method.config, 0.001, second.stop, False):
         # statistics and weights as they stand in training, running statistics in the gradient
         scores = method.compare(x, labels)
         stored_rows = method.inputs(kept[0]), kept[1]

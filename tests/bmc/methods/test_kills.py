@@ -18,7 +18,7 @@ from small import small_config, small_stream
 from bmc.methods import METHODS
 from bmc.runs import run as experiment
 from bmc.studies.execute import PRELOADED
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 
 TASKS = 5
 LOST = 3  # the group that is killed, counted from 1: two are in the checkpoint
@@ -56,7 +56,7 @@ def run_to_evaluation(method: str, folder: Path, at: int, pipe: Connection) -> N
 
 def run_to_update(method: str, folder: Path, at: int, pipe: Connection) -> None:
     """Come as far as an update of the network."""
-    Active.update = stopping(Active.update, at, pipe)  # type: ignore[method-assign]
+    StackedCopies.update = stopping(StackedCopies.update, at, pipe)  # type: ignore[method-assign]
     run(method, folder)
 
 

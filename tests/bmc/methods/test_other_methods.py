@@ -29,7 +29,7 @@ from bmc.methods.fit import fitting
 from bmc.methods.icarl import herding, quotas
 from bmc.runs.evaluate import evaluate
 from bmc.runs.run import run
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors, no_texts
 
 STREAM = small_stream()
@@ -231,9 +231,11 @@ def test_gdumb_learns_from_its_memory_alone():
 
 def test_the_learning_rate_of_gdumb_is_a_cosine_between_its_two_rates(monkeypatch):
     rates: list[float] = []
-    update = Active.update
+    update = StackedCopies.update
     monkeypatch.setattr(
-        Active, "update", lambda self, *rest: (rates.append(self.rate), update(self, *rest))[1]
+        StackedCopies,
+        "update",
+        lambda self, *rest: (rates.append(self.rate), update(self, *rest))[1],
     )
     made("gdumb", rate=0.01, last_rate=0.0001).learn(tensors(STREAM)[:1])
     n = len(rates)

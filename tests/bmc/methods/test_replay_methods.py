@@ -14,7 +14,7 @@ from bmc.methods.der import logit_distance
 from bmc.methods.er_ace import among_present
 from bmc.methods.fdr import function_distance
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Active
+from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
 from bmc.train.losses import task_loss
 from bmc.train.memory import Reservoir, TaskMemory
@@ -48,7 +48,7 @@ def one_update(method, task: TaskTensors, labels=None):
     twin.load_state_dict({k: v.clone() for k, v in method.net.state_dict().items()})
     twin.weights.data = twin.weights.data[:, : twin.size(method.outputs)].clone()
     x = method.inputs(features)
-    with Active(method.net, method.config, 0.001, method.outputs, capture=False) as update:
+    with StackedCopies(method.net, method.config, 0.001, method.outputs, capture=False) as update:
         method.observe(update, x, y, keep)
         gradient = method.net.weights.grad.clone()
     return (x, y, keep), twin.train(), gradient
