@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -184,8 +185,10 @@ def environment(**more: str) -> dict[str, str]:
 
 def begin(*arguments: object, **more: Any) -> subprocess.Popen[str]:
     """Begin ``autods`` with arguments in a process of its own."""
+    cold = [sys.executable, "-c", "from autods.cli.app import main; main()"]
+    start = cold if more else [program("autods")]  # limits of a process do not reach a fork
     return subprocess.Popen(
-        [program("autods"), *map(str, arguments)],
+        [*start, *map(str, arguments)],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

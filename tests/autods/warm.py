@@ -1,7 +1,7 @@
 """Commands that start warm: one process imports the packages, and each command is a fork of it.
 
 A command is as real as from a shell (a process, arguments, folder, environment, streams, exit
-code of its own) but for the seconds in which torch is imported. Whoever kills it kills the fork.
+code of its own) but for the seconds in which torch is imported; signals reach it, too.
 `program` gives ``autods``, ``bmc-stream`` or ``python``; all three lie in the folder `programs`.
 """
 
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,13 +31,15 @@ HEAVY = (
 
 CLIENT = """\
 #!{python} -SE
-import json, os, socket, sys
+import json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 asked = {{"program": {name!r}, "argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}
 message = json.dumps(asked).encode()
 socket.send_fds(server, [len(message).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(message)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: server.send(bytes([number])))
 sys.exit(int(server.recv(8) or b"70"))
 """
 
@@ -104,11 +107,11 @@ def handle(connection: socket.socket) -> int:
         connection.close()
         run(**json.loads(message))
     ended = os.pidfd_open(child)
-    killed = ended not in select.select([connection, ended], [], [])[0]
-    if killed:  # the client, and so is the command
-        os.kill(child, signal.SIGKILL)
+    while ended not in select.select([connection, ended], [], [])[0]:
+        number = connection.recv(1)  # a signal to pass on; nothing: the client was killed
+        os.kill(child, number[0] if number else signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if not killed:
+    with suppress(BrokenPipeError):
         connection.sendall(str(code if code >= 0 else 128 - code).encode())
     return 0
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from archives import folders_layout, make_tar, make_zip, manifest_of, placed
 from flawed import make_flawed, picture
+from notes import Notes
 
 from autods.checks.audit import audit_dataset, read_audit
 from autods.checks.audit_report import row, write_report
@@ -21,18 +22,6 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.index.samples import index_dataset, load_samples
 from autods.manifest.schema import Manifest
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.done = 0
-
-    def advance(self, amount: int) -> None:
-        self.done += amount
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def audit(root, manifest, workers=1, decode=True, again=False, progress=None):

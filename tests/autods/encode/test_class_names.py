@@ -3,17 +3,16 @@
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 import open_clip
 import pytest
 from encode_tools import add_model, make_dataset, many
+from notes import Notes
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
 
 from autods.checks.features import verify_features
-from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.class_names import embed_classes
 from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
@@ -38,23 +37,10 @@ TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "lay
 MODEL = "tiny-test-clip"
 
 
-class Lines(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> OpenClipEncoder:
     add_model(tmp_path_factory.mktemp("config"), MODEL, text_cfg=TEXT)
     return load_encoder(MODEL, random_weights=0)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot.open(tmp_path / "root")
 
 
 def store(root: DataRoot, encoder: str, features: np.ndarray, labels: np.ndarray, **info) -> None:
@@ -214,7 +200,7 @@ def test_imported_features_get_class_names_too(root, encoder, tmp_path):
     (tmp_path / "in").mkdir()
     np.savez(tmp_path / "in" / "pets.npz", **arrays)
     import_files(tmp_path / "in", root, "clip.elsewhere")
-    lines = Lines()
+    lines = Notes()
     embed_classes(
         "pets", root, encoder, find_templates("plain"), beside="clip.elsewhere", progress=lines
     )
@@ -222,7 +208,7 @@ def test_imported_features_get_class_names_too(root, encoder, tmp_path):
     assert read_texts(root.text("clip.elsewhere", "pets", "plain")).names == {
         "class": ["cat", "dog"]
     }
-    assert any("do not say which weights made them" in note for note in lines.notes)
+    assert any("do not say which weights made them" in note for note in lines.lines)
     again = import_files(tmp_path / "in", root, "clip.elsewhere")
     assert again.kept == ["pets"]
     assert verify_features(root) == []

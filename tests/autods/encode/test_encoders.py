@@ -12,14 +12,14 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from encode_tools import MODEL, add_model, drawn, make_dataset, many, tiny_encoder
+from encode_tools import MODEL, Touch, add_model, drawn, make_dataset, many, tiny_encoder
+from notes import Notes
 from open_clip import pretrained as hub
 from PIL import Image
 from safetensors.torch import save_file
 
 from autods.checks.features import verify_features
 from autods.core.files import hash_file
-from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.encoders import checkpoints
 from autods.encode.encoders.interface import Encoder, TextEncoder
@@ -28,14 +28,6 @@ from autods.encode.encoders.weights import choose_weights, default_tag, fitting_
 from autods.errors import AutodsError, EncoderError, UnknownName, UsageError
 from autods.features.sets import open_features
 from autods.index.samples import load_samples
-
-
-class Lines(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture
@@ -52,10 +44,10 @@ def test_random_weights_are_the_same_for_a_seed_and_different_for_another(tmp_pa
 
 
 def test_random_weights_are_announced_loudly(tmp_path):
-    lines = Lines()
+    lines = Notes()
     encoder = load_encoder(add_model(tmp_path), random_weights=3, progress=lines)
     assert encoder.name == f"{MODEL}.random-3"
-    assert "RANDOM" in lines.notes[0] and "meaningless" in lines.notes[0]
+    assert "RANDOM" in lines.lines[0] and "meaningless" in lines.lines[0]
 
 
 def test_an_encoder_says_all_that_determines_its_features(tmp_path):
@@ -120,16 +112,6 @@ def test_a_checkpoint_file_gives_the_encoder_it_was_saved_from(tmp_path, state, 
     assert encoder.provenance["weights_sha256"] == original.provenance["weights_sha256"]
     batch = torch.ones(2, 3, 32, 32)
     assert np.array_equal(encoder.encode(batch), original.encode(batch))
-
-
-class Touch:
-    """Pickles to a call: what a malicious checkpoint holds."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -291,9 +273,9 @@ def test_a_file_for_a_model_with_a_quickgelu_twin_is_remarked_on(tmp_path, state
     add_model(tmp_path)
     add_model(tmp_path, f"{MODEL}-quickgelu", quick_gelu=True)
     torch.save(state, tmp_path / "w.pt")
-    lines = Lines()
+    lines = Notes()
     plain = load_encoder(MODEL, str(tmp_path / "w.pt"), progress=lines)
-    assert f"--model {MODEL}-quickgelu" in lines.notes[0]
+    assert f"--model {MODEL}-quickgelu" in lines.lines[0]
     quick = load_encoder(f"{MODEL}-quickgelu", str(tmp_path / "w.pt"))
     assert (plain.provenance["quick_gelu"], quick.provenance["quick_gelu"]) == (False, True)
     batch = torch.ones(1, 3, 32, 32)

@@ -20,6 +20,7 @@ import pytest
 import torch
 from archives import folders_layout, make_zip, manifest_of, placed
 from encode_tools import drawn, make_dataset, many, tiny_encoder
+from notes import Notes
 from PIL import Image
 from torch.utils.data import dataloader
 from warm import program
@@ -49,30 +50,6 @@ from autods.features.sets import open_features
 from autods.features.shards import read_shard
 from autods.index.samples import SampleIndex, index_dataset, load_samples
 from autods.manifest.schema import Manifest
-
-
-class Lines(Silent):
-    """Keep what is told to the user."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.done = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def advance(self, amount: int) -> None:
-        self.done += amount
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot.open(tmp_path / "root")
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> OpenClipEncoder:
-    return tiny_encoder(tmp_path_factory.mktemp("config"))
 
 
 def run(
@@ -158,11 +135,11 @@ def test_a_second_run_changes_nothing_and_reads_no_image(root, encoder):
     before = tree(root, encoder)
     for path in root.archive("drawn", "images").rglob("*.png"):
         path.unlink()
-    lines = Lines()
+    lines = Notes()
     outcome = extract_dataset(manifest, root, encoder, batch_size=8, shard_size=30, progress=lines)
     assert (outcome.written, outcome.kept, outcome.images) == (0, 4, 60)
     assert tree(root, encoder) == before
-    assert lines.done == 0 and "there already" in lines.notes[-1]
+    assert lines.done == 0 and "there already" in lines.lines[-1]
 
 
 def test_only_missing_shards_are_made_again_and_equal_the_old_ones(root, encoder):
@@ -178,12 +155,12 @@ def test_only_missing_shards_are_made_again_and_equal_the_old_ones(root, encoder
 
 def test_a_run_tells_what_it_did(root, encoder):
     images = {**many(250), "train/class0/bad.png": drawn(1)[:100]}
-    lines = Lines()
+    lines = Notes()
     manifest = make_dataset(root, images)
     extract_dataset(manifest, root, encoder, progress=lines)
     assert lines.done == 251
-    assert "250 images" in lines.notes[-1] and "1 unreadable" in lines.notes[-1]
-    assert "images/s" in lines.notes[-1]
+    assert "250 images" in lines.lines[-1] and "1 unreadable" in lines.lines[-1]
+    assert "images/s" in lines.lines[-1]
 
 
 def test_a_truncated_image_is_recorded_and_skipped(root, encoder):
@@ -294,7 +271,7 @@ def test_a_small_dataset_is_encoded_in_small_batches_that_a_second_run_keeps(roo
             shapes.add(len(batch))
             return super().encode(batch)
 
-    lines, watched = Lines(), Watched(**vars(encoder))
+    lines, watched = Notes(), Watched(**vars(encoder))
     manifest = make_dataset(root, many(20))
     extract_dataset(manifest, root, watched, batch_size=64)
     before = tree(root, encoder)
@@ -302,11 +279,11 @@ def test_a_small_dataset_is_encoded_in_small_batches_that_a_second_run_keeps(roo
     extract_dataset(manifest, root, watched, batch_size=64, progress=lines)
     assert shapes == {16}  # the 14 of train, filled up
     assert tree(root, encoder) == before
-    assert not any("batches of" in note for note in lines.notes)
+    assert not any("batches of" in note for note in lines.lines)
     next(root.features(encoder.name, "drawn").glob("test-*.h5")).unlink()
     extract_dataset(manifest, root, watched, batch_size=2, progress=lines)
     assert tree(root, encoder) == before
-    assert "drawn: batches of 16 images, as in the shards that are there, not of 2" in lines.notes
+    assert "drawn: batches of 16 images, as in the shards that are there, not of 2" in lines.lines
 
 
 @pytest.mark.parametrize("package", ["PIL", "torchvision"])
@@ -331,13 +308,13 @@ def test_an_image_so_narrow_that_enlarging_it_takes_all_memory_is_unreadable(roo
 
 
 def test_a_run_that_waits_for_another_one_says_so(root, encoder):
-    manifest, lines = make_dataset(root, many(20)), Lines()
+    manifest, lines = make_dataset(root, many(20)), Notes()
     with ThreadPoolExecutor(1) as pool, locked(root.features(encoder.name, "drawn")):
         waiting = pool.submit(extract_dataset, manifest, root, encoder, progress=lines)
         deadline = time.monotonic() + 20
-        while not lines.notes and time.monotonic() < deadline:
+        while not lines.lines and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert "another process works on drawn by" in lines.notes[0] and not waiting.done()
+        assert "another process works on drawn by" in lines.lines[0] and not waiting.done()
     assert waiting.result().images == 20
 
 

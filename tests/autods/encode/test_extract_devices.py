@@ -23,11 +23,6 @@ from autods.encode.timings import Processes
 from autods.errors import ContainerError, EncoderError, TooManyUnreadable, UsageError
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot.open(tmp_path / "root")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("config")

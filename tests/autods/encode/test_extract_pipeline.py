@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from archives import folders_layout, make_zip, manifest_of, placed
-from encode_tools import drawn, make_dataset, many, tiny_encoder
+from encode_tools import drawn, make_dataset, many
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -40,16 +40,6 @@ from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.features.sets import open_features
 from autods.index.samples import index_dataset, load_samples
 from autods.manifest.schema import Manifest
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot.open(tmp_path / "root")
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> OpenClipEncoder:
-    return tiny_encoder(tmp_path_factory.mktemp("config"))
 
 
 def run(manifest: Manifest, root: DataRoot, encoder: object, **options: object) -> ExtractOutcome:

@@ -2,19 +2,18 @@
 
 import pickle
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
-from encode_tools import drawn, make_dataset, many
+from encode_tools import Touch, drawn, make_dataset, many
+from notes import Notes
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
 from autods.core.files import hash_file
-from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.encoders import checkpoints
 from autods.encode.encoders.open_clip import load_encoder
@@ -28,14 +27,6 @@ MODEL = "timm:test_resnet.r160_in1k"  # tiny models that timm keeps for tests
 VIT = "timm:test_vit.r160_in1k"
 
 
-class Lines(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def tiny(seed: int = 0, model: str = MODEL) -> TimmEncoder:
     return load_encoder(model, random_weights=seed)
 
@@ -47,12 +38,12 @@ def plain(model: str, seed: int, **options: int) -> torch.nn.Module:
 
 
 def test_random_weights_are_the_same_for_a_seed_and_announced():
-    lines = Lines()
+    lines = Notes()
     one = load_encoder(MODEL, random_weights=1, progress=lines)
     assert one.provenance == tiny(1).provenance
     assert one.provenance["weights_sha256"] != tiny(2).provenance["weights_sha256"]
     assert one.name == "timm-test_resnet.r160_in1k.random-1"
-    assert "RANDOM" in lines.notes[0] and one.name in lines.notes[0]
+    assert "RANDOM" in lines.lines[0] and one.name in lines.lines[0]
 
 
 def test_building_a_model_leaves_the_random_numbers_of_the_caller_alone():
@@ -144,16 +135,6 @@ def test_a_checkpoint_file_gives_the_features_it_was_saved_from(tmp_path, kind):
     batch = torch.ones(2, 3, 160, 160)
     with torch.no_grad():
         assert np.array_equal(encoder.encode(batch), original(batch).numpy())
-
-
-class Touch:
-    """Pickles to a call: what a malicious checkpoint holds."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -27,11 +27,6 @@ def entry(name: str, checksum: str) -> FileEntry:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
-
-
-@pytest.fixture
 def toy() -> Manifest:
     files = [
         entry("a.zip", "md5:" + hashlib.md5(A).hexdigest()),

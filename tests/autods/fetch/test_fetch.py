@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from notes import Notes
 
 from autods.core.files import hash_tree, write_json
 from autods.core.progress import Silent
@@ -23,16 +24,6 @@ from autods.fetch.sources import base
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = b"not really an archive\n" * 1000
-
-
-class Notes(Silent):
-    """Collects what would stay on the terminal."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def manifest(*files: FileEntry) -> Manifest:
@@ -47,11 +38,6 @@ def entry(name: str, checksum: str, *places: tuple[str, object]) -> FileEntry:
 
 def md5(content: bytes) -> str:
     return "md5:" + hashlib.md5(content).hexdigest()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 @pytest.fixture

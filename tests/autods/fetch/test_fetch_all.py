@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,7 +19,6 @@ from many_tools import (
     content,
     described,
     published,
-    serving,
     until,
     write_manifests,
 )
@@ -31,17 +29,6 @@ from autods.fetch.report import Report
 from autods.manifest.schema import Manifest
 
 STEP = "Look for the file on the homepage"
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with serving({}) as running:
-        yield running
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 @pytest.fixture

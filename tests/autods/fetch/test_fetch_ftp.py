@@ -104,11 +104,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "BACKOFF", 0.001)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
-
-
 def toy(*urls: str) -> Manifest:
     mirrors = [Mirror(kind="ftp", url=url) for url in urls]
     entry = FileEntry(name="a.bin", checksum=CHECKSUM, mirrors=mirrors)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from servers.hosts import Drive
@@ -30,11 +29,6 @@ def drive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
         server.files[ID] = CONTENT
         monkeypatch.setenv("AUTODS_GDRIVE_URL", server.url("/"))
         yield server
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 def toy(*ids: str) -> Manifest:

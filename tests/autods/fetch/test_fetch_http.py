@@ -52,11 +52,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
-
-
 def toy(*urls: str, checksum: str = CHECKSUM, size: int | None = None) -> Manifest:
     mirrors = [Mirror(kind="http", url=url) for url in urls]
     entry = FileEntry(name="a.bin", checksum=checksum, size=size, mirrors=mirrors)

@@ -39,25 +39,12 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def storage() -> Iterator[Storage]:
-    with running(Storage()) as server:
-        yield server
-        # whatever a test does, the storage host sees no credentials
-        assert set(server.sent("Authorization")) <= {None}
-
-
-@pytest.fixture
 def hub(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with running(Hub(storage)) as server:
         files = {"data/all images.tar.gz": CONTENT, "data/train.txt": b"a.png 0\n"}
         server.repositories[NAME] = {"main": files, REVISION: files}
         monkeypatch.setenv("HF_ENDPOINT", server.url(""))
         yield server
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 def toy(url: str = f"{NAME}@{REVISION}:data/all images.tar.gz") -> Manifest:

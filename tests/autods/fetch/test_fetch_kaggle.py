@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from notes import Notes
 from servers.hosts import Kaggle
 from servers.web import Storage, running
 
@@ -24,16 +25,6 @@ BASIC = "Basic YW5uOnNlY3JldA=="  # ann:secret
 VARIABLES = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR")
 
 
-class Notes(Silent):
-    """Collects what would stay on the terminal."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a home without credentials."""
@@ -46,25 +37,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def storage() -> Iterator[Storage]:
-    with running(Storage()) as server:
-        yield server
-        # whatever a test does, the storage host sees no credentials
-        assert set(server.sent("Authorization")) <= {None}
-
-
-@pytest.fixture
 def site(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
     with running(Kaggle(storage)) as server:
         server.datasets["ann/cats"] = {"1": CONTENT, "3": CONTENT}
         server.competitions["cat-contest"] = CONTENT
         monkeypatch.setenv("KAGGLE_API_ENDPOINT", server.url(""))
         yield server
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 def toy(url: str, kind: str = "kaggle") -> Manifest:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, Thread
 from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
-from many_tools import Host, content, described, manifests, published, serving, until
+from many_tools import Host, content, described, manifests, published, until
 
 from autods.core.progress import Board, Silent
 from autods.core.root import DataRoot
@@ -31,17 +31,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with serving({}) as running:
-        yield running
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 class Told(Board):

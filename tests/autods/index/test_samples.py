@@ -39,14 +39,6 @@ BY_FOLDER = folders_layout("a.zip", "{split}/{class}/*", split="{split}")
 OFFICIAL = {"rule": "official", "train": ["train"], "test": ["test"]}
 
 
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
 def setting(tmp_path: Path, layout=BY_FOLDER, members=MEMBERS, **changes) -> tuple:
     source = make_zip(tmp_path / "source" / "a.zip", members)
     root = DataRoot(tmp_path / "root")

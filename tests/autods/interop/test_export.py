@@ -32,11 +32,6 @@ SIZES = {"train": 40, "dev": 6, "test": 12}
 NAMES = {"kind": ["cat", "dog", "Prairie dog"], "fur": ["long", "short"]}
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot.open(tmp_path / "root")
-
-
 def write_set(
     root: DataRoot, name: str = "pets", shards: int = 2, d: int = 5, **sizes: int
 ) -> StoredFeatures:

@@ -48,11 +48,6 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot.open(tmp_path / "root")
-
-
 def imported(source: Path, root: DataRoot, **options) -> PublishedOutcome:
     """Import without a refusal."""
     outcome = import_published(source, root, **options)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from notes import Notes
 from published_archive import simple_sets, tar_of, write_dataset
 from servers.hosts import Drive
 from servers.web import running
@@ -35,14 +36,6 @@ ARCHIVE = load_archive("stream-clip")
 ID = ARCHIVE.files[0].mirrors[0].url
 
 
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("published")
@@ -59,11 +52,6 @@ def drive(monkeypatch: pytest.MonkeyPatch, content: bytes) -> Iterator[Drive]:
         server.files[ID] = content
         monkeypatch.setenv("AUTODS_GDRIVE_URL", server.url("/"))
         yield server
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    return DataRoot(tmp_path / "root")
 
 
 def target(root: DataRoot) -> Path:

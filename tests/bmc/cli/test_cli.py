@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -107,9 +106,17 @@ def test_methods_lists_every_method_with_its_sentence(tmp_path):
 
 
 def test_ctrl_c_says_what_is_kept_and_resume_goes_on(tmp_path):
-    command = [sys.executable, "-u", "-c", "from bmc.cli.app import main; main()"]
-    run = ["run", "--scenario", "class-il", "--method", "finetune", "--out", "out"]
-    child = subprocess.Popen([*command, *run], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    run = [
+        program("bmc-stream"),
+        "run",
+        "--scenario",
+        "class-il",
+        "--method",
+        "finetune",
+        "--out",
+        "out",
+    ]
+    child = subprocess.Popen(run, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.05)
