@@ -41,29 +41,11 @@ def audit_dataset(
     *,
     again: bool = False,
 ) -> dict[str, Any]:
-    """Audit an indexed dataset, or return existing findings for the same index.
+    """Return the content of ``audit.json``: that of the same index, or of a new audit.
 
-    Parameters
-    ----------
-    manifest
-        If given, the index must be of this manifest.
-    scanner
-        Reads the images. Findings without decoding are no substitute for those with it.
-    again
-        Audit anew even if findings are there.
-
-    Returns
-    -------
-    The content of ``audit.json``.
-
-    Raises
-    ------
-    IndexMissing
-        When there is no index, or one of another manifest or format.
-    ContainerError
-        When an archive is missing or cut off.
-    Busy
-        When another process audits this dataset.
+    Findings without decoding are no substitute for those with it; with ``again``, none are.
+    With a ``manifest`` the index must be of it, else `IndexMissing`. `ContainerError` if an
+    archive is missing or cut off.
     """
     with locked(root.audit(name)):
         index = load_samples(root, name, manifest, addresses=False)
@@ -138,21 +120,11 @@ class _Paths:
 
 @dataclass(frozen=True, eq=False)
 class _Copies:
-    """The m images whose content occurs more than once, sorted by content, then by row.
+    """The m images whose content occurs more than once, sorted by content, then by row."""
 
-    Attributes
-    ----------
-    rows
-        Rows of the index, int64 [m].
-    group
-        Number of the content, int64 [m], ascending.
-    codes
-        Splits, int8 [m].
-    """
-
-    rows: Rows
-    group: Rows
-    codes: npt.NDArray[np.int8]
+    rows: Rows  # of the index, int64 [m]
+    group: Rows  # number of the content, int64 [m], ascending
+    codes: npt.NDArray[np.int8]  # splits, [m]
 
     def groups_in(self, code: int) -> Rows:
         """Return the contents that occur in a split, int64, ascending."""

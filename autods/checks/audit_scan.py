@@ -33,26 +33,13 @@ AHEAD = 4  # jobs handed out for each process: enough to keep it busy, little to
 
 @dataclass(eq=False)
 class Scan:
-    """The results of reading n images, or a chunk of them.
+    """The results of reading n images, or a chunk of them."""
 
-    Attributes
-    ----------
-    hashes
-        uint64 [n], `autods.encode.decode.content_hash`; 0 where ``stored`` is False.
-    stored
-        bool [n]: whether the bytes could be read out of the archive.
-    unreadable
-        Position and reason of each image that cannot be decoded.
-    modes
-        PIL mode to number of images, as stored.
-    smallest, largest
-        Width and height in pixels over all decoded images, each on its own; ``None``: no image.
-    """
-
-    hashes: npt.NDArray[np.uint64]
-    stored: npt.NDArray[np.bool_]
-    unreadable: list[tuple[int, str]] = field(default_factory=list)
-    modes: Counter[str] = field(default_factory=Counter)
+    hashes: npt.NDArray[np.uint64]  # [n], `content_hash`; 0 where `stored` is False
+    stored: npt.NDArray[np.bool_]  # [n], whether the bytes could be read out of the archive
+    unreadable: list[tuple[int, str]] = field(default_factory=list)  # position and reason
+    modes: Counter[str] = field(default_factory=Counter)  # PIL mode, as stored
+    # Width and height in pixels over all decoded images, each on its own.
     smallest: tuple[int, int] | None = None
     largest: tuple[int, int] | None = None
 
@@ -84,13 +71,8 @@ class Scan:
 class Scanner:
     """Scans datasets with the same worker processes; to be used in a ``with`` statement.
 
-    Parameters
-    ----------
-    workers
-        Processes that read and decode; 1: this process. They import the calling program
-        again, so a script that asks for more must start below ``if __name__ == "__main__"``.
-    decode
-        Whether to decode; else images are hashed only.
+    Without ``decode``, images are hashed only. One worker is this process; more import the
+    calling program again, so a script must start them below ``if __name__ == "__main__"``.
     """
 
     def __init__(self, workers: int, decode: bool) -> None:
@@ -111,12 +93,8 @@ class Scanner:
     def scan(self, root: DataRoot, dataset: str, progress: Progress) -> Scan:
         """Read all images of an indexed dataset.
 
-        Raises
-        ------
-        ContainerError
-            When an archive is missing or cut off. A damaged member is a finding, not an error.
-        AutodsError
-            When a worker process dies.
+        A damaged member is a finding; `ContainerError` if an archive is missing or cut off,
+        `AutodsError` if a worker process dies.
         """
         count, addresses = _addresses(root, dataset)
         scan, start = Scan.of(count), 0

@@ -17,19 +17,12 @@ PARTS = ("archives", "index", "counts", "features")
 
 @dataclass
 class Checked:
-    """What was checked of a dataset.
-
-    Attributes
-    ----------
-    states
-        Part to ``ok``, ``problem``, ``-`` (not here) or ``?`` (here, and could not be checked).
-    problems
-        Sentences.
-    """
+    """What was checked of a dataset."""
 
     dataset: str
+    # `ok`, `problem`, `-` (not here) or `?` (here, and could not be checked)
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(PARTS, "-"))
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # sentences
 
     def enter(self, part: str, problems: list[str]) -> None:
         """Record the problems of one checked part."""
@@ -44,10 +37,7 @@ class Checked:
 def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str | None) -> Checked:
     """Verify the local files of a dataset; an error of one part does not stop the others.
 
-    Parameters
-    ----------
-    encoder
-        Encoder whose features are checked; ``None``: all that have some.
+    Without an ``encoder``, features of all are checked.
     """
     from autods.checks.features import verify_features
 

@@ -39,12 +39,8 @@ def examine(
 ) -> list[Check]:
     """Run every check; the only change is a file that is written and removed.
 
-    Parameters
-    ----------
-    names
-        Datasets to look at; none: all that have a manifest.
-    offline
-        Leave hosts and clock out.
+    Without ``names``, all datasets with a manifest are looked at; ``offline`` leaves hosts and
+    clock out.
     """
     manifests, checks = _load(catalogue, names)
     checks += [_python(), _torch(), _packages()]

@@ -26,21 +26,11 @@ PORTS = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418}
 
 @dataclass
 class Host:
-    """A host of one or more datasets.
+    """A host of one or more datasets."""
 
-    Attributes
-    ----------
-    address
-        ``scheme://host[:port]``.
-    datasets
-        Datasets with a mirror there.
-    only
-        Those of them with a file that has no mirror elsewhere.
-    """
-
-    address: str
+    address: str  # scheme://host[:port]
     datasets: list[str] = field(default_factory=list)
-    only: list[str] = field(default_factory=list)
+    only: list[str] = field(default_factory=list)  # those with a file that has no mirror elsewhere
 
 
 @dataclass(frozen=True)

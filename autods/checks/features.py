@@ -30,17 +30,8 @@ def verify_features(
     ``record.json`` says what the shards say. Embedded class names beside the features are of
     their classes and width, and of length 1.
 
-    Parameters
-    ----------
-    encoder
-        Encoder whose features are checked; ``None``: all under the root.
-    names
-        Datasets to check; none: all that have features.
-
-    Raises
-    ------
-    UnknownName
-        When a named encoder or dataset has no features under the root.
+    Without an encoder or names, all features under the root are checked; `UnknownName` if a
+    named encoder or dataset has none.
     """
     # Finished or not: a folder that holds a shard or a record is looked at.
     files = [*root.path.glob("features/*/*/*.h5"), *root.path.glob("features/*/*/record.json")]

@@ -22,37 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Holding:
-    """The local state of one dataset.
-
-    Attributes
-    ----------
-    manifest
-        ``None`` if none is known.
-    missing
-        Files of the manifest that are not here, or not verified; ``None`` without a manifest.
-    begun
-        Whether some bytes of a missing file are here.
-    index
-        The index's entry of the record, if the index is there and of this manifest.
-    outdated
-        Whether an index is there, but of another manifest or format.
-    features
-        Encoders with finished features.
-    stale
-        Those of them whose features were made from another manifest: no stream uses them.
-    problem
-        What is wrong with the manifest or the record, if one of them cannot be read.
-    """
+    """The local state of one dataset."""
 
     dataset: str
-    manifest: Manifest | None
-    missing: tuple[str, ...] | None = None
-    begun: bool = False
+    manifest: Manifest | None  # None: none is known
+    missing: tuple[str, ...] | None = None  # not here or not verified
+    begun: bool = False  # some bytes of a missing file are here
+    # the record's entry, if the index is there and of this manifest
     index: dict[str, Any] = field(default_factory=dict)
-    outdated: bool = False
-    features: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    problem: str | None = None
+    outdated: bool = False  # an index is there, but of another manifest or format
+    features: tuple[str, ...] = ()  # encoders with finished features
+    stale: tuple[str, ...] = ()  # those made from another manifest: no stream uses them
+    problem: str | None = None  # of a manifest or record that cannot be read
 
     @property
     def fetched(self) -> bool | None:

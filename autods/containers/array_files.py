@@ -31,13 +31,7 @@ Array = npt.NDArray[Any]
 
 
 def read_labels(source: ArrayFile, container: Container) -> list[str]:
-    """Return an array or list of labels, flattened, each as text; whole numbers as such.
-
-    Raises
-    ------
-    LayoutError
-        When the file is not as ``source`` says.
-    """
+    """Return an array or list of labels, flattened, each as text; whole numbers as such."""
     with container.open(source.name) as handle:
         value = load(handle, source.kind, source.variable, source.shown)
     return _texts(value, source.shown)
@@ -48,17 +42,7 @@ def read_names(
 ) -> list[str]:
     """Return a list of names: a MATLAB cell array, a pickled list, a data set of strings.
 
-    Parameters
-    ----------
-    data
-        Content of the file.
-    shown
-        Name of the file for messages; tells the format if ``format`` is ``None``.
-
-    Raises
-    ------
-    LayoutError
-        When the file is not as described.
+    ``shown`` names the file in errors and, without a ``format``, tells it.
     """
     value = load(_unpacked(data, shown), format or _format(shown), variable, shown)
     return _texts(value, f"{shown}: {variable}")
@@ -68,16 +52,6 @@ def read_struct(data: bytes, shown: str, variable: str) -> list[dict[str, str]]:
     """Return the elements of a MATLAB struct array as field name to text.
 
     A field of several values gives their texts with blanks between them.
-
-    Parameters
-    ----------
-    data, shown
-        Content of the file, and its name for messages.
-
-    Raises
-    ------
-    LayoutError
-        When the file holds no such struct array, or a field is neither text nor numbers.
     """
     array = np.atleast_1d(load(_unpacked(data, shown), "mat", variable, shown))
     if array.dtype.names is None:
@@ -95,10 +69,7 @@ def read_struct(data: bytes, shown: str, variable: str) -> list[dict[str, str]]:
 def load(handle: BinaryIO, kind: ArrayFormat, variable: str | None, shown: str) -> Any:
     """Return the whole content of one variable: an array, or the object in a pickle.
 
-    Raises
-    ------
-    LayoutError
-        When the file cannot be read as ``kind`` or has no such variable.
+    `LayoutError` if the file cannot be read as ``kind`` or has no such variable.
     """
     try:
         if kind == "mat":
@@ -121,10 +92,7 @@ def load(handle: BinaryIO, kind: ArrayFormat, variable: str | None, shown: str) 
 def idx_header(handle: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Return type and shape of an idx file, and leave the handle at its first value.
 
-    Raises
-    ------
-    ValueError
-        When the file is no idx file.
+    `ValueError` if it is not an idx file.
     """
     zeros, code, count = struct.unpack(">HBB", handle.read(4))
     if zeros or code not in IDX_TYPES or not count:

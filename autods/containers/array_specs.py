@@ -18,22 +18,12 @@ NAMED = ("mat", "hdf5")  # formats that hold variables by name; a pickle may
 
 
 class ArrayFile(Strict):
-    """An array in a file of a dataset.
+    """An array in a file of a dataset."""
 
-    Attributes
-    ----------
-    file, member
-        Manifest file, and the array file inside it; ``None``: the file itself.
-    variable
-        MATLAB variable, HDF5 dataset or pickle key.
-    format
-        ``None``: by the suffix; ``.gz`` is unpacked on the way.
-    """
-
-    file: str
-    member: str | None = None
-    variable: str | None = None
-    format: ArrayFormat | None = None
+    file: str  # the manifest file
+    member: str | None = None  # the array file inside it; None: the file itself
+    variable: str | None = None  # MATLAB variable, HDF5 dataset or pickle key
+    format: ArrayFormat | None = None  # None: by the suffix; .gz is unpacked on the way
 
     @property
     def name(self) -> str:
@@ -61,19 +51,10 @@ class ArrayFile(Strict):
 
 
 class ArrayImages(ArrayFile):
-    """An array of images; each becomes a member ``<array file>/<7-digit index>.ppm``.
+    """An array of images; each becomes a member ``<array file>/<7-digit index>.ppm``."""
 
-    Attributes
-    ----------
-    axes
-        What the stored array's axes are, in order: ``N`` images, ``H`` rows, ``W`` columns,
-        ``C`` channels if there are any.
-    shape
-        If each image is stored flat, its shape in the order of ``axes`` without ``N``.
-    """
-
-    axes: str
-    shape: tuple[int, ...] | None = None
+    axes: str  # the stored order: N images, H rows, W columns, C channels if there are any
+    shape: tuple[int, ...] | None = None  # of an image stored flat, in the order of axes without N
 
     @model_validator(mode="after")
     def _axes_are_clear(self) -> ArrayImages:
@@ -93,18 +74,10 @@ class ArrayImages(ArrayFile):
 
 
 class ParquetImages(Strict):
-    """A column of encoded images in a Parquet file; each becomes ``<file>/<7-digit row>.jpg``.
-
-    Attributes
-    ----------
-    file
-        Manifest file.
-    column
-        Name of the column: bytes, or a struct with ``bytes``.
-    """
+    """A column of encoded images in a Parquet file; each becomes ``<file>/<7-digit row>.jpg``."""
 
     file: str
-    column: str
+    column: str  # of bytes, or of structs with the field bytes
 
     @property
     def name(self) -> str:

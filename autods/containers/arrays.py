@@ -41,23 +41,10 @@ def array_members(
     checksum: str,
     progress: Progress,
 ) -> list[Member]:
-    """Return the images in the arrays of one manifest file as members.
+    """Return the images in the arrays of one manifest file, opened as ``container``, as members.
 
-    Parameters
-    ----------
-    container
-        The opened file, which holds the array files.
-    arrays
-        What they are, see `ArrayImages`.
-    checksum
-        Of the manifest file.
-
-    Raises
-    ------
-    LayoutError
-        When an array is not as described, or not of type uint8.
-    ContainerError
-        When the file is damaged.
+    ``checksum`` is that of the manifest file. `LayoutError` if an array is not as ``arrays``
+    say or not of type uint8; `ContainerError` if the file is damaged.
     """
     unique = sorted(set(arrays), key=lambda s: (s.name, str(s)))  # tasks may share images
     for one, other in pairwise(unique):

@@ -49,10 +49,7 @@ class Container(Protocol):
     def open(self, name: str) -> BinaryIO:
         """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked.
 
-        Raises
-        ------
-        ContainerError
-            When the member is absent or damaged.
+        `ContainerError` if the member is absent or damaged.
         """
 
     def close(self) -> None:
@@ -62,12 +59,8 @@ class Container(Protocol):
 def plain_name(archive: Path, name: str) -> str | None:
     """Return the normalised name of a member, or ``None`` for files that operating systems leave.
 
-    Raises
-    ------
-    UnsafePath
-        When the name is absolute or contains ``..``; names archive and member.
-    ContainerError
-        When the name is not UTF-8: the index could not hold it.
+    `UnsafePath` if it is absolute or contains ``..``; `ContainerError` if it is not UTF-8,
+    because the index could not hold it.
     """
     try:
         if ".." in name or name[:1] in ("/", "\\") or not name.strip("./"):

@@ -26,20 +26,10 @@ from autods.errors import ContainerError, ToolMissing
 
 
 def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
-    """Have ``target`` made, unless it was made from the same source before.
+    """Have ``make`` write ``target``, unless it was made from the same ``source`` before.
 
-    Parameters
-    ----------
-    source
-        What it is made from and how, as text: the stamp.
-    make
-        Writes the file to the temporary path it is given.
-
-    Raises
-    ------
-    ContainerError
-        As ``make`` raises it, and when the disk is full; ``target`` is then as before
-        or absent.
+    ``source`` tells what it is made from and how; the stamp keeps it. After an error
+    ``target`` is as before or absent.
     """
     stamp = target.with_name(target.name + ".source")
     if target.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == source:
@@ -59,19 +49,8 @@ def decompress(
 ) -> None:
     """Write what a compressed file holds as an uncompressed tar.
 
-    Parameters
-    ----------
-    source
-        The compressed file; a tar gives its own bytes, a single file a tar around it.
-    shown
-        The file that errors name.
-    name
-        Name of the member that a single file becomes.
-
-    Raises
-    ------
-    ContainerError
-        When the source is damaged.
+    A compressed tar gives its own bytes, a single file a tar with the member ``name``.
+    `ContainerError`, which names ``shown``, if the source is damaged.
     """
     opener = importlib.import_module(kind.module).open
     with opener(source, "rb") as packed, target.open("wb") as plain:
@@ -88,21 +67,8 @@ def decompress(
 def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Progress) -> None:
     """Write the members of an archive that needs a system tool as a tar, sorted by name.
 
-    The tar is the same whichever tool is used.
-
-    Parameters
-    ----------
-    archive
-        Kind of archive, a key of `autods.containers.system_tools.TOOLS`.
-
-    Raises
-    ------
-    ToolMissing
-        When none of the tools is installed.
-    ContainerError
-        When none of those installed can read the archive.
-    UnsafePath
-        When a member's name is absolute or contains ``..``.
+    The tar is the same whichever tool of ``TOOLS[archive]`` is used. `ToolMissing` if none is
+    installed, `ContainerError` if none of those installed can read the archive.
     """
     tools = [(tool, path) for tool in TOOLS[archive] if (path := tool.find())]
     if not tools:

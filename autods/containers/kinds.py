@@ -11,18 +11,10 @@ SYSTEM = {".rar": "rar", ".7z": "7z"}  # archives that need a system tool
 
 @dataclass(frozen=True)
 class Kind:
-    """What is inside a file.
+    """What is inside a file."""
 
-    Attributes
-    ----------
-    archive
-        ``zip``, ``tar``, ``rar``, ``7z``; or ``""``, a single file.
-    module
-        Standard module that decompresses the whole: ``gzip``, ``bz2``, ``lzma``; or ``""``.
-    """
-
-    archive: str = ""
-    module: str = ""
+    archive: str = ""  # zip, tar, rar, 7z; or "", a single file
+    module: str = ""  # that decompresses the whole: gzip, bz2, lzma; or ""
 
     @property
     def is_single(self) -> bool:

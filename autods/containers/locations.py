@@ -75,10 +75,7 @@ def inner_archives(name: str) -> list[str]:
 class Slice(io.RawIOBase):
     """A read-only window of ``size`` bytes from ``start`` on another binary file.
 
-    Parameters
-    ----------
-    owned
-        Close the other file together with the window.
+    If it is ``owned``, that file is closed together with the window.
     """
 
     def __init__(self, handle: BinaryIO, start: int, size: int, *, owned: bool = False) -> None:

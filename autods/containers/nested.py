@@ -32,15 +32,7 @@ def inner_archive_names(names: Sequence[str], patterns: Sequence[str]) -> list[s
 
 
 class InnerArchives:
-    """Opens inner archives of one container.
-
-    Parameters
-    ----------
-    reader, file
-        The container: a manifest file of the reader's dataset.
-    checksum
-        Of the container, from the manifest.
-    """
+    """Opens inner archives of one container, a manifest file of the reader's dataset."""
 
     def __init__(self, reader: MemberReader, file: str, checksum: str, progress: Progress) -> None:
         self._reader = reader
@@ -53,11 +45,6 @@ class InnerArchives:
 
         Stored zips and tars are read in place, deflated ones are taken out once, others
         are converted once.
-
-        Raises
-        ------
-        ContainerError, UnsafePath
-            As for an archive that lies by itself.
         """
         kind = kind_of(archive.name)
         try:

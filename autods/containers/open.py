@@ -98,18 +98,10 @@ def open_container(
 
     What cannot be read in place (compressed tars, rar, 7z, deflate64, single compressed
     files, arrays) is first converted into an uncompressed tar beside the archives; that is
-    done once, and again only when the checksum has changed. Call this under
-    the dataset's lock.
+    done once, and again only when the checksum has changed. Call this under the dataset's lock.
 
-    Parameters
-    ----------
-    dataset, file, checksum
-        Its name, the name of one of its files, and that file's checksum in the manifest.
-    nested
-        Patterns of members that are archives and are opened too: what they hold are
-        members ``inner.zip!/path`` in their stead.
-    arrays
-        Arrays of images in this file, whose images are members too.
+    Members that match a pattern of ``nested`` are archives and are opened too: what they hold
+    are members ``inner.zip!/path`` in their stead. The images of ``arrays`` are members too.
 
     Raises
     ------

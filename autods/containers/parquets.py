@@ -21,11 +21,7 @@ SUFFIXES = {
 def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of the image of each row.
 
-    Raises
-    ------
-    LayoutError
-        When the file is no Parquet file, has no such column, or a row holds no image; names
-        file and row.
+    `LayoutError` names file and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -27,11 +27,7 @@ def check_rar(path: Path, shown: Path) -> dict[str, int]:
     """Follow the headers of a version 5 archive to its end; return member name to CRC.
 
     Archives of older versions need not have an end: nothing is known of them here.
-
-    Raises
-    ------
-    ContainerError
-        When the archive is cut off, encrypted, or one of several volumes.
+    `ContainerError` if the archive is cut off, encrypted, or one of several volumes.
     """
     crcs: dict[str, int] = {}
     with path.open("rb") as handle:

@@ -37,16 +37,6 @@ class MemberReader:
     Never lists an archive, so a worker process starts at once. Files are opened when
     first needed and read with ``pread``, which keeps no position: one reader may be
     used by several threads, carried over ``fork``, and pickled to spawned workers.
-
-    Parameters
-    ----------
-    root, dataset
-        Where the files lie.
-
-    Examples
-    --------
-    >>> reader = MemberReader(root, "flowers")                             # doctest: +SKIP
-    >>> data = reader.read(row.container, row.member, row.offset, row.size)  # doctest: +SKIP
     """
 
     def __init__(self, root: DataRoot, dataset: str) -> None:
@@ -59,12 +49,7 @@ class MemberReader:
         return {"root": self.root, "dataset": self.dataset, "_open": {}, "_folders": {}}
 
     def read(self, container: str, member: str, offset: int, size: int) -> bytes:
-        """Return the bytes of one member, uncompressed.
-
-        Parameters
-        ----------
-        container, member, offset, size
-            The columns of the sample index; see `Member` for what ``offset`` means.
+        """Return the bytes of one member, uncompressed; the arguments are columns of the index.
 
         Raises
         ------
@@ -128,13 +113,7 @@ class MemberReader:
             os.close(self._folders.popitem()[1])
 
     def paths(self, members: Iterable[tuple[str, str, int]]) -> set[Path]:
-        """Return the files and folders in which members lie.
-
-        Parameters
-        ----------
-        members
-            Container, member and offset of each, columns of the sample index.
-        """
+        """Return the files and folders with members, each given by container, name and offset."""
         return {self._path(key) for key in {self._key(*member) for member in members}}
 
     def _own_file(self, container: str, member: str) -> Path:

@@ -46,22 +46,12 @@ class ToolFailed(Exception):
 
 @dataclass(frozen=True)
 class Tool:
-    """A system tool.
-
-    Attributes
-    ----------
-    executables
-        Its names; the first that is installed is used.
-    unpack
-        Yields the members of an archive in any order, given the executable and the archive.
-        Raises `ToolFailed`.
-    debian, conda, brew
-        The package to install on Debian and Ubuntu, from conda-forge, on macOS.
-    """
+    """A system tool; the first of its ``executables`` that is installed is used."""
 
     executables: tuple[str, ...]
+    # executable, archive to its members in any order; raises ToolFailed
     unpack: Callable[[str, Path], Unpacked]
-    debian: str
+    debian: str  # package of Debian and Ubuntu; then of conda-forge and of macOS
     conda: str
     brew: str
 
@@ -171,10 +161,7 @@ class _Content:
 def _running(command: list[str], piped: Path | None = None) -> Iterator[IO[bytes]]:
     """Run a command and give its output; raise `ToolFailed` if it fails.
 
-    Parameters
-    ----------
-    piped
-        File whose content it gets on its input, through a pipe.
+    It gets the content of the file ``piped`` on its input, through a pipe.
     """
     environment = {**os.environ, "LC_ALL": LOCALE, "LANG": LOCALE}
     with tempfile.TemporaryFile() as complaints:

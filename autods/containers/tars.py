@@ -22,17 +22,9 @@ def list_tar(
     shown: Path | None = None,
     location: Location = Location.ARCHIVE,
 ) -> list[Member]:
-    """List the regular files of an uncompressed tar with the offsets of their bytes.
+    """List the regular files of an uncompressed tar, or of one stored in ``path`` at ``start``.
 
-    Parameters
-    ----------
-    start, size
-        Where in ``path`` the tar lies; default: all of it. Offsets count from the start
-        of ``path``.
-    shown
-        The file that errors name; default: ``path``.
-    location
-        What ``path`` is, as members say it.
+    Offsets count from the start of ``path``; ``shown`` is the file that errors name.
 
     Raises
     ------

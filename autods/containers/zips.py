@@ -33,22 +33,9 @@ def list_zip(
 ) -> list[Member]:
     """List the members of a zip file, or of one stored in ``path`` at ``start``.
 
-    Offsets count from the start of ``path``. A name that occurs twice stands for its
-    last entry, as unpacking would leave it.
-
-    Parameters
-    ----------
-    shown
-        The file that errors name; default: ``path``.
-    location
-        What ``path`` is, as members say it.
-
-    Raises
-    ------
-    ContainerError
-        When the zip is damaged, encrypted, or compressed by a rare method.
-    NeedsConversion
-        When members are compressed by deflate64.
+    Offsets count from the start of ``path``; ``shown`` is the file that errors name. A name
+    that occurs twice stands for its last entry, as unpacking would leave it. `ContainerError`
+    if the zip is damaged, encrypted, or compressed by a rare method.
     """
     shown = shown or path
     with path.open("rb") as handle:

@@ -12,21 +12,11 @@ HUB_LOG_IN = f"Make a token at {HUB}/settings/tokens and run 'hf auth login', or
 
 @dataclass(frozen=True)
 class Credentials:
-    """An authorization for a host. Never printed: neither repr nor str shows it.
+    """An authorization for a host. Never printed: neither repr nor str shows it."""
 
-    Attributes
-    ----------
-    source
-        Where it was found: the name of a variable or a path.
-    authorization
-        The value of the ``Authorization`` header.
-    note
-        One line for the user about the source, ``""`` if there is nothing to say.
-    """
-
-    source: str
-    authorization: str = field(repr=False)
-    note: str = ""
+    source: str  # the variable or the path it comes from
+    authorization: str = field(repr=False)  # value of the header
+    note: str = ""  # a line for the user about the source
 
 
 def hub_credentials() -> Credentials | None:

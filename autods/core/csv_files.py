@@ -31,18 +31,8 @@ class CsvFile(NamedTuple):
 def read_csv(path: Path, *, wanted: Sequence[Sequence[str]], done: str = NOTHING) -> CsvFile:
     """Read a CSV file in UTF-8, with or without a byte order mark.
 
-    Parameters
-    ----------
-    wanted
-        Columns that must be there, each with its other names.
-    done
-        What a message says of the data.
-
-    Raises
-    ------
-    LayoutError
-        When it is not UTF-8, has no rows, lacks a column, or a row has another number of
-        cells; names file and line.
+    ``wanted`` are the required columns, each with its other names; ``done`` is what an error
+    says of the data. `LayoutError` names file and line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -12,15 +12,8 @@ from autods.errors import UsageError
 def choose_device(name: str, kinds: Collection[str] = ()) -> torch.device:
     """Return a device of this machine; ``auto`` is a GPU if there is one.
 
-    Parameters
-    ----------
-    kinds
-        Types of device that can be used; empty: whatever torch has.
-
-    Raises
-    ------
-    UsageError
-        If the name is not a device, or this machine or its torch has no such device.
+    ``kinds`` are the types that can be used; empty: whatever torch has. `UsageError` if this
+    machine or its torch has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

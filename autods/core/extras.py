@@ -17,13 +17,7 @@ OPTIONAL = {"safetensors", "torch"}.union(*EXTRAS.values())
 
 
 def require(what: str, *packages: str) -> None:
-    """Check that optional packages are installed.
-
-    Raises
-    ------
-    UsageError
-        If one is missing; the message names the extra to install.
-    """
+    """Raise `UsageError`, which names the extra to install, if an optional package is missing."""
     for package in packages:
         if find_spec(package) is None:
             raise missing(package, what)

@@ -14,10 +14,7 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
-    Parameters
-    ----------
-    homes
-        Public name to the module that has it; a name that is a module itself to that module.
+    ``homes`` maps a public name to its module; a public module to itself.
     """
 
     def load(name: str) -> Any:

@@ -89,11 +89,7 @@ def held(path: Path, what: str, note: Callable[[str], None]) -> Iterator[None]:
 def locked(path: Path, timeout: float = 600.0) -> Iterator[None]:
     """Hold an inter-process lock on ``path`` (a ``.lock`` file beside it).
 
-    Raises
-    ------
-    Busy
-        When another process keeps the lock for ``timeout`` seconds. The message
-        names that process.
+    `Busy` names the process that keeps the lock for more than ``timeout`` seconds.
     """
     from filelock import FileLock, Timeout
 

@@ -22,13 +22,7 @@ TYPES = {None: "[^/]+?", "int": "[0-9]+", "word": "[^/ ]+"}
 
 
 class Pattern:
-    """A compiled path pattern.
-
-    Attributes
-    ----------
-    fields
-        Names of its fields.
-    """
+    """A compiled path pattern."""
 
     def __init__(self, pattern: str) -> None:
         self._regex = compile_pattern(pattern)
@@ -50,10 +44,7 @@ class Pattern:
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Translate a path pattern into a regular expression for `re.Pattern.fullmatch`.
 
-    Raises
-    ------
-    ValueError
-        When a field's name is not made of lower-case letters, digits and ``_``.
+    `ValueError` unless a field's name is made of lower-case letters, digits and ``_``.
     """
     seen: set[str] = set()
     parts, last = [], 0

@@ -57,24 +57,18 @@ class _DataAndPaths(_DataOnly):
 
 
 def load(data: bytes, *, encoding: str = "ASCII", paths: bool = False) -> Any:
-    """Return the object of a pickle that holds only data.
+    """Return the object of a pickle (any protocol, also Python 2's) that holds only data.
 
-    Parameters
-    ----------
-    data
-        The pickle, of any protocol, also as Python 2 wrote it.
-    encoding
-        How Python 2's ``str`` is read: ``"bytes"`` keeps them as they are, ``"latin-1"``
-        makes text of them. Arrays of Python 2 need one of these two.
-    paths
-        Whether objects of `pathlib` may occur too; each becomes its text, with slashes.
+    ``encoding`` is how Python 2's ``str`` is read: ``"bytes"`` keeps them, ``"latin-1"`` makes
+    text of them; arrays of Python 2 need one of these two. With ``paths``, objects of `pathlib`
+    may occur; each becomes its text, with slashes.
 
     Raises
     ------
     UnsafePickle
         When the pickle asks for anything but containers, text, numbers and arrays.
     ValueError
-        When it is damaged or no pickle at all; says why.
+        When it is damaged or not a pickle.
     """
     kind = _DataAndPaths if paths else _DataOnly
     return _next(kind(io.BytesIO(data), encoding=encoding))
@@ -83,20 +77,8 @@ def load(data: bytes, *, encoding: str = "ASCII", paths: bool = False) -> Any:
 def load_torch(handle: BinaryIO, *, paths: bool = False) -> Any:
     """Return the object of a file by ``torch.save`` that holds no tensors; torch is not needed.
 
-    Parameters
-    ----------
-    handle
-        The file, seekable and at its start: the zip of torch 1.6 and later, the older row of
-        pickles, or one pickle. It is read in pieces.
-    paths
-        As in `load`.
-
-    Raises
-    ------
-    UnsafePickle
-        When it asks for anything but containers, text, numbers and arrays.
-    ValueError
-        When it is damaged or no such file; says why.
+    ``handle`` is seekable and at its start: the zip of torch 1.6 and later, the older row of
+    pickles, or one pickle. Errors and ``paths`` as of `load`.
     """
     kind = _DataAndPaths if paths else _DataOnly
     is_zip = handle.read(2) == b"PK"

@@ -22,12 +22,7 @@ def usable_cores() -> int:
 def choose_workers(images: int, processes: int = 1) -> int:
     """Return how many processes decode by default: one per core, none for a few images.
 
-    Parameters
-    ----------
-    images
-        Images to decode.
-    processes
-        Processes that share the cores, each with as many workers.
+    ``processes`` share the cores, each with as many workers.
     """
     return 0 if images < FEW * processes else max(1, min(MOST, usable_cores()) // processes)
 
@@ -36,12 +31,8 @@ def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext
     """Return how workers are started: by a fork server if the platform has one.
 
     Workers that are forked off a process with threads can hang, and they inherit its
-    locks, which they would keep after a kill -9. A fork server has neither.
-
-    Parameters
-    ----------
-    preloaded
-        Modules that the server imports once, for all workers.
+    locks, which they would keep after a kill -9. A fork server has neither; it imports the
+    ``preloaded`` modules once, for all workers.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

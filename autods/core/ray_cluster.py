@@ -19,13 +19,7 @@ SETTINGS = {  # Ray reads them when it is imported
 
 
 def import_ray() -> Any:
-    """Return the module ``ray``.
-
-    Raises
-    ------
-    UsageError
-        When it is not installed.
-    """
+    """Return the module ``ray``; raise `UsageError` if it is not installed."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     require("engine 'ray'", "ray")
@@ -39,20 +33,10 @@ def connect(
 ) -> None:
     """Connect to a cluster, or start one on this machine.
 
-    Parameters
-    ----------
-    address
-        ``host:port`` of a cluster, or ``auto``: the one that this machine belongs to. ``None``:
-        that of the variable ``RAY_ADDRESS``, else a cluster of this machine alone.
-    objects
-        Bytes of shared memory of a cluster that is started here; ``None``: Ray's default.
-    cores
-        Tasks of one core each that such a cluster runs at once; ``None``: the machine's cores.
-
-    Raises
-    ------
-    UsageError, ClusterError
-        When the address cannot be used or does not answer.
+    ``address`` is ``host:port``, or ``auto``, the cluster that this machine belongs to;
+    ``None``: that of ``RAY_ADDRESS``, else a cluster of this machine alone, with ``objects``
+    bytes of shared memory (``None``: Ray's default) and ``cores`` tasks at once (``None``: all).
+    `UsageError` or `ClusterError` if the address cannot be used or does not answer.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}

@@ -27,13 +27,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 
 class Registry(Generic[T]):
-    """Named things of one kind. Refuses duplicates, answers typos.
-
-    Parameters
-    ----------
-    kind
-        The word an error message uses, for example ``"method"``.
-    """
+    """Named things of one ``kind``, the word of its errors. Refuses duplicates, answers typos."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -63,13 +63,8 @@ def read_samples(
 ) -> list[RawSample]:
     """Run the layout; return every image once, sorted by ``<file>/<member>``.
 
-    An image that a layout yields again, for example from the list of another task, is
-    one sample with the labels of both.
-
-    Raises
-    ------
-    LayoutError
-        When two records of one image contradict each other.
+    An image that a layout yields again, for example from the list of another task, is one
+    sample with the labels of both; `LayoutError` if they contradict each other.
     """
     merged: dict[str, dict[str, RawSample]] = {}  # file, member: no new text for each sample
     count = 0

@@ -34,11 +34,6 @@ def count_differences(manifest: Manifest, root: DataRoot) -> list[Difference]:
 
     Numbers missing from the manifest are skipped; the published numbers of images are compared
     if protocol paper reproduces the published splits.
-
-    Raises
-    ------
-    IndexMissing
-        When there is no index of this manifest.
     """
     index = load_samples(root, manifest.name, manifest, addresses=False)
     return [*_images(manifest, index), *_of_classes(manifest, index), *_classes(manifest, index)]

@@ -29,18 +29,10 @@ WHOLE = re.compile(r"[+-]?[0-9]+")
 
 @dataclass(frozen=True)
 class TaskLabels:
-    """Numbers of one task.
+    """Class names of one task, and the number of each sample."""
 
-    Attributes
-    ----------
-    classes
-        Class names; the position is the number.
-    numbers
-        int32 [n], one per sample; -1 where the sample has no label of this task.
-    """
-
-    classes: list[str]
-    numbers: npt.NDArray[np.int32]
+    classes: list[str]  # the position is the number
+    numbers: npt.NDArray[np.int32]  # [n]; -1: no label of this task
 
 
 def number_labels(
@@ -53,12 +45,7 @@ def number_labels(
 
     Without a list in the manifest the classes are those that occur: in sorted order of
     their names, as numbers if they are, or in the order of a `ClassTable`. Names in another
-    form of Unicode are the same.
-
-    Raises
-    ------
-    LayoutError
-        For a label key that is not in the list, mapping or table; names the image.
+    form of Unicode are the same. `LayoutError` names the image whose label is unknown.
     """
     keys = [sample.labels.get(task) for sample in samples]
     composed = {key: _composed(key) for key in set(keys) if key is not None}
@@ -108,16 +95,11 @@ def _composed(text: str) -> str:
 def strata(
     default: str, tasks: Mapping[str, TaskLabels]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return what splits are stratified by.
+    """Return what splits are stratified by: class numbers and their tasks, both int32 [n].
 
-    Returns
-    -------
-    numbers
-        int32 [n], the class of the default task; where a sample has none (it belongs to a
-        task with images of its own), that of the first task that labels it. -1: no label.
-    owners
-        int32 [n], which task that is. Each task's images are divided on their own, so the
-        split of one does not depend on the others.
+    The class is that of the default task; if a sample has none (it belongs to a task with
+    images of its own), that of the first task that labels it; -1: no label. Each task's images
+    are divided on their own, so the split of one does not depend on the others.
     """
     names = [default, *(name for name in tasks if name != default)]
     numbers = np.full(len(tasks[default].numbers), -1, np.int32)
@@ -148,25 +130,11 @@ def assign_splits(
     owners: npt.NDArray[np.int32],
     groups: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.object_]:
-    """Divide the samples by one protocol's rule.
+    """Divide the samples by one protocol's rule: [n] of a name of `SPLITS`, or ``""`` (not used).
 
-    Parameters
-    ----------
-    official
-        Split names as the layout gave them, one per sample.
-    labels, owners
-        What is stratified by, int32 [n], see `strata`; samples with -1 are not used.
-    groups
-        Group of each sample, int64 [n], for rules with ``grouped``.
-
-    Returns
-    -------
-    Array [n] of ``"train"``, ``"dev"``, ``"test"`` or ``""`` (not used).
-
-    Raises
-    ------
-    LayoutError
-        When the rule names an official split that no sample has.
+    ``official`` are the split names of the layout, [n]; ``labels`` and ``owners`` are what is
+    stratified by, int32 [n], see `strata` (-1: not used); ``groups`` int64 [n] for rules with
+    ``grouped``. `LayoutError` if the rule names an official split that no sample has.
     """
     splits = np.full(len(labels), "", dtype=object)
     labelled = labels >= 0
@@ -215,10 +183,7 @@ def _check_names(protocol: str, rule: SplitRule, official: Sequence[str | None])
 def class_table(spec: ClassTable, container: Container) -> dict[str, str]:
     """Return label key to class name in the order of the rows.
 
-    Raises
-    ------
-    LayoutError
-        When the table is not as the manifest says; names file and line.
+    `LayoutError` names file and line.
     """
     table = TextFile(file=spec.file, member=spec.member)
     if spec.variable is not None:

@@ -36,28 +36,15 @@ BATCH = 10_000  # rows made into Python objects at once
 class SampleIndex:
     """The samples of one dataset in the order of their ids; arrays are of length n.
 
-    Attributes
-    ----------
-    dataset
-        Name of the dataset.
-    fingerprint
-        Of the manifest it was made by.
-    default_task
-        The task that splits were stratified by.
-    classes
-        Task to its class names; the position is the class number.
-    protocols
-        The protocols that divide the samples, ``clean`` first.
-    table
-        Columns ``sample`` int64, ``path``, ``container``, ``member`` string, ``offset``,
-        ``size`` int64, ``split_<protocol>`` string, ``label_<task>`` int32 (-1 = none).
+    Columns of ``table``: ``sample`` int64, ``path``, ``container``, ``member`` string,
+    ``offset``, ``size`` int64, ``split_<protocol>`` string, ``label_<task>`` int32 (-1 = none).
     """
 
     dataset: str
-    fingerprint: str
-    default_task: str
-    classes: dict[str, list[str]]
-    protocols: list[str]
+    fingerprint: str  # of the manifest it was made by
+    default_task: str  # the task that splits were stratified by
+    classes: dict[str, list[str]]  # task to its class names; the position is the class number
+    protocols: list[str]  # those that divide the samples, `clean` first
     table: pa.Table
 
     def __len__(self) -> int:
@@ -97,25 +84,13 @@ class SampleIndex:
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """The result of `index_dataset`.
-
-    Attributes
-    ----------
-    action
-        ``indexed``, or ``kept``: the index was up to date.
-    samples
-        Number of samples.
-    classes
-        Task to number of classes.
-    counts
-        Protocol to split (``unused`` included) to number of samples.
-    """
+    """The result of `index_dataset`."""
 
     dataset: str
-    action: Literal["indexed", "kept"]
+    action: Literal["indexed", "kept"]  # kept: it was up to date
     samples: int
-    classes: dict[str, int]
-    counts: dict[str, dict[str, int]]
+    classes: dict[str, int]  # task to number of classes
+    counts: dict[str, dict[str, int]]  # protocol, split (or `unused`): samples
 
 
 def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> IndexSummary:
@@ -132,8 +107,6 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
         is damaged or dangerous.
     LayoutError
         When an archive is not laid out as the manifest says.
-    Busy
-        When another process works on this dataset.
     """
     with locked(root.record(manifest.name)):
         _check_fetched(manifest, root)
@@ -158,18 +131,8 @@ def load_samples(
 ) -> SampleIndex:
     """Read the sample index of a dataset.
 
-    Parameters
-    ----------
-    manifest
-        If given, the index must have been made by this very manifest.
-    addresses
-        Whether to read where the images lie. Without, it takes half of the memory, and
-        `SampleIndex.locate` is of no use.
-
-    Raises
-    ------
-    IndexMissing
-        When there is no index, or it is of another manifest or format.
+    Without ``addresses`` it takes half of the memory, and `SampleIndex.locate` cannot be used.
+    `IndexMissing` if there is none of this format, or of ``manifest`` if that is given.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -12,25 +12,11 @@ import numpy.typing as npt
 def hold_out(
     labels: npt.NDArray[Any], fraction: float, seed: int, at_least: int = 0
 ) -> npt.NDArray[np.bool_]:
-    """Choose a stratified part of the samples, leaving at least one of each class.
+    """Choose a stratified part of the samples, leaving at least one of each class: a mask [n].
 
-    Each class contributes its share, rounded so that the total is as close to ``fraction`` as
-    possible; samples within a class are drawn by numpy's PCG64.
-
-    Parameters
-    ----------
-    labels
-        Integer class numbers, [n]; any values.
-    fraction
-        Share to hold out, 0 <= fraction < 1.
-    at_least
-        Samples that every class gives even when its share is less.
-    seed
-        Seed of the draw. The same labels in the same order give the same result.
-
-    Returns
-    -------
-    Mask [n], True for the samples that are held out.
+    Each class of ``labels`` [n] contributes its share, rounded so that the total is as close to
+    ``fraction`` (0 <= fraction < 1) as possible, and not less than ``at_least``; samples within
+    a class are drawn by numpy's PCG64. The same labels in the same order give the same result.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction: expected 0 <= fraction < 1, got {fraction}")
@@ -54,27 +40,14 @@ def hold_out_groups(
     seed: int,
     at_least: int = 0,
 ) -> npt.NDArray[np.bool_]:
-    """Choose a part of the samples like `hold_out`, by whole groups.
+    """Choose a part of the samples like `hold_out`, by whole groups: a mask [n].
 
     In drawn order, a group is taken if that brings its classes nearer to their shares (the
     sum of their squared distances, each relative to the size of the class), and if every
-    class keeps another group.
+    class keeps another group. ``groups`` [n] are numbers; a group may hold several classes.
 
-    Parameters
-    ----------
-    labels
-        Integer class numbers, [n].
-    groups
-        Integer group numbers, [n]; a group may hold several classes.
-    fraction, seed
-        As for `hold_out`.
-    at_least
-        1: a class that would give nothing, since its groups are few or large, gives the one
-        that fits best, if every class keeps another.
-
-    Returns
-    -------
-    Mask [n], True for the samples that are held out.
+    With ``at_least`` 1, a class that would give nothing, since its groups are few or large, gives
+    the one that fits best, if every class keeps another.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction: expected 0 <= fraction < 1, got {fraction}")

@@ -18,23 +18,13 @@ from autods.layouts.base import Layout, RawSample, Shared
 
 
 class ArrayPart(Strict):
-    """One array of images with its labels.
+    """One array of images with its labels."""
 
-    Attributes
-    ----------
-    images
-        The images; each is a sample ``<file>/<array file>/<7-digit index>.ppm``, or ``.pgm``
-        if there are no channels.
-    labels
-        Task name to the array or list with a label for each image. The label key is the
-        number as text.
-    split
-        Official split name of all of them, or ``None``.
-    """
-
+    # each is a sample <file>/<array file>/<7-digit index>.ppm, .pgm without channels
     images: ArrayImages
+    # task to the array or list with a label for each image; the label key is the number as text
     labels: dict[str, ArrayFile] = Field(min_length=1)
-    split: str | None = None
+    split: str | None = None  # official split of all of them
 
 
 class Arrays(Layout):

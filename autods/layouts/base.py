@@ -102,10 +102,7 @@ class Labels(Mapping[str, str]):
 class Shared:
     """Returns equal labels as one object: there are few of them and millions of samples.
 
-    Parameters
-    ----------
-    tasks
-        What is labelled, in the order of the label keys.
+    ``tasks`` are labelled, in the order of the label keys.
     """
 
     def __init__(self, tasks: Iterable[str]) -> None:

@@ -17,52 +17,29 @@ from autods.layouts.tables import TextFile, rows
 
 
 class SplitNames(TextFile):
-    """A list of the images of an official split, one per line.
+    """A list of the images of an official split, one per line."""
 
-    Attributes
-    ----------
-    path
-        Template of the image's path inside its container, of the field ``{line}``.
-    split
-        Name of the official split.
-    """
-
-    path: str = "{line}"
+    path: str = "{line}"  # template of the image's path inside its container
     split: str
 
 
 class PathLabels(Layout):
     """Parameters shared by families that read everything from paths.
 
-    Attributes
-    ----------
-    in_files
-        Manifest files that hold the images (``files`` in YAML).
-    pattern
-        Path pattern, for example ``"{split}/{class}/*"`` (see `autods.core.patterns`).
-        Images that do not match are not part of the dataset.
-    labels
-        Task name to template of its label key, for example ``"{alphabet}/{character}"``.
-    split
-        Template of the official split name; ``None``: no official split.
-    split_lists
-        Lists of the images of further official splits; they win over ``split``.
-    group
-        Template of what a split must not tear apart; ``None``: nothing.
-    exclude
-        Patterns of paths to leave out although they match.
-    suffixes
-        File name endings to keep, in any case; ``None``: those of images.
+    Images that do not match ``pattern`` (see `autods.core.patterns`) are not part of the dataset.
     """
 
-    in_files: list[str] = Field(alias="files", min_length=1)
-    pattern: str
+    in_files: list[str] = Field(alias="files", min_length=1)  # manifest files that hold the images
+    pattern: str  # for example "{split}/{class}/*"
+    # task to template of its label key, for example "{alphabet}/{character}"
     labels: dict[str, str] = Field(min_length=1)
-    split: str | None = None
+    split: str | None = None  # template of the official split; None: no official split
+    # of further official splits; they win over `split`
     split_lists: list[SplitNames] = Field(default_factory=list)
-    group: str | None = None
+    group: str | None = None  # template of what a split must not tear apart
+    # patterns of paths to leave out although they match
     exclude: list[str] = Field(default_factory=list)
-    suffixes: list[str] | None = None
+    suffixes: list[str] | None = None  # endings to keep, in any case; None: those of images
 
     @model_validator(mode="after")
     def _fields_are_taken(self) -> PathLabels:

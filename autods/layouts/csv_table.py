@@ -15,32 +15,17 @@ from autods.layouts.tables import TextFile, checked_columns, rows
 
 
 class CsvTable(ListedSamples):
-    """Images named by one table.
-
-    Attributes
-    ----------
-    table
-        The table: file, member inside it, encoding.
-    columns
-        Names of the columns; ``None``: the first row names them.
-    delimiter
-        One character between cells.
-    skip_lines
-        Rows at the start of the table that are not images.
-    rest
-        The last of ``columns`` takes the rest of the line, and quotes mean nothing: for tables
-        with unquoted delimiters in their last columns.
-    split
-        Template of the official split name, for example ``"{partition}"``.
-    """
+    """Images named by one table."""
 
     family: Literal["csv-table"]
     table: TextFile
-    columns: list[str] | None = None
+    columns: list[str] | None = None  # their names; None: the first row names them
     delimiter: str = Field(default=",", min_length=1, max_length=1)
-    skip_lines: int = Field(default=0, ge=0)
+    skip_lines: int = Field(default=0, ge=0)  # rows at the start that are not images
+    # The last of `columns` takes the rest of the line, and quotes mean nothing: for tables with
+    # unquoted delimiters in their last columns.
     rest: bool = False
-    split: str | None = None
+    split: str | None = None  # template of the official split, for example "{partition}"
 
     @model_validator(mode="after")
     def _consistent(self) -> CsvTable:

@@ -12,41 +12,21 @@ from autods.layouts.tables import Row, TextFile, checked_columns, rows
 
 
 class Join(TextFile):
-    """A table whose columns are added to the rows of another.
+    """A table whose columns are added to the rows of another."""
 
-    Attributes
-    ----------
-    by
-        The column that both tables have; its values are unique in this table.
-    columns
-        Names of this table's columns; ``None``: its first row names them.
-    delimiter
-        One character; ``None``: white space, the last column takes the rest of the line.
-    skip_lines
-        Rows at its start that are not data.
-    """
-
-    by: str
-    columns: list[str] | None = None
+    by: str  # the column that both tables have; its values are unique in this table
+    columns: list[str] | None = None  # their names; None: the first row names them
+    # None: white space, the last column takes the rest of the line
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    skip_lines: int = Field(default=0, ge=0)
+    skip_lines: int = Field(default=0, ge=0)  # rows at the start that are not data
 
     def reader(
         self, container: Container, other: TextFile, known: set[str]
     ) -> Callable[[Row, dict[str, str]], None]:
         """Read the table; return a function that adds its columns to a row of ``other``.
 
-        Parameters
-        ----------
-        known
-            Names of the columns that such a row has without this table; those of this table
-            are added.
-
-        Raises
-        ------
-        LayoutError
-            When a value of ``by`` occurs twice here or is missing, or a column is
-            known already.
+        ``known`` are the columns that such a row has so far; those of this table are added.
+        `LayoutError` if a column is known already, or a value of ``by`` is missing or twice here.
         """
         columns, table = self._read(container)
         if twice := known.intersection(columns) - {self.by, ""}:

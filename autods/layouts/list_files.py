@@ -16,39 +16,22 @@ from autods.layouts.tables import Row, TextFile, rows
 
 
 class SplitList(TextFile):
-    """One list.
+    """One list."""
 
-    Attributes
-    ----------
-    split
-        Template of the official split that its images are; ``None``: none.
-    skip_lines
-        Rows at its start that are not images.
-    variable
-        Struct array of a MATLAB file whose elements are the rows; ``None``: it is a text.
-    """
-
-    split: str | None = None
-    skip_lines: int = Field(default=0, ge=0)
+    split: str | None = None  # template of the official split that its images are; None: none
+    skip_lines: int = Field(default=0, ge=0)  # rows at the start that are not images
+    # struct array of a MATLAB file whose elements are the rows; None: a text
     variable: str | None = None
 
 
 class ListFiles(ListedSamples):
-    """Images named by lists.
-
-    Attributes
-    ----------
-    lists
-        The lists, each with the official split it stands for.
-    columns
-        Names of the columns, for use in ``path`` and ``labels``; of a struct, its fields.
-    delimiter
-        One character; ``None``: white space, the last column takes the rest of the line.
-    """
+    """Images named by lists."""
 
     family: Literal["list-files"]
     lists: list[SplitList] = Field(min_length=1)
+    # their names, for use in templates; of a struct, its fields
     columns: list[str] = Field(min_length=1)
+    # None: white space, the last column takes the rest of the line
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
 
     @model_validator(mode="after")

@@ -26,38 +26,20 @@ from autods.layouts.tables import Row, TextFile
 class ListedSamples(Layout):
     """Parameters of every family whose images are named by rows.
 
-    Attributes
-    ----------
-    file
-        Manifest file that holds the images.
-    path
-        Template of the image's path inside ``file``, for example ``"images/{id}.jpg"``. With
-        ``*`` in it (not in the last part), the one member that matches.
-    labels
-        Task name to template of its label key.
-    group
-        Template of what a split must not tear apart; ``None``: nothing.
-    take
-        Column to a pattern that takes further fields out of it.
-    join
-        Further tables whose columns are added to each row.
-    exclude
-        Patterns of image paths; their rows are left out.
-    empty
-        Label key of rows whose label is empty.
-    nested
-        Patterns of inner archives of ``file`` to open (`NestedArchives`).
+    With ``*`` in ``path`` (not in its last part), the image is the one member that matches.
     """
 
-    file: str
-    path: str
-    labels: dict[str, str] = Field(min_length=1)
-    group: str | None = None
+    file: str  # manifest file that holds the images
+    path: str  # template of the image's path inside `file`, for example "images/{id}.jpg"
+    labels: dict[str, str] = Field(min_length=1)  # task to template of its label key
+    group: str | None = None  # template of what a split must not tear apart
+    # column to a pattern that takes further fields out of it
     take: dict[str, str] = Field(default_factory=dict)
-    join: list[Join] = Field(default_factory=list)
+    join: list[Join] = Field(default_factory=list)  # tables whose columns are added to each row
+    # patterns of image paths; their rows are left out
     exclude: list[str] = Field(default_factory=list)
-    empty: str | None = None
-    nested: list[str] = Field(default_factory=list)
+    empty: str | None = None  # label key of rows whose label is empty
+    nested: list[str] = Field(default_factory=list)  # patterns of inner archives of `file` to open
 
     @field_validator("path")
     @classmethod
@@ -94,22 +76,11 @@ class ListedSamples(Layout):
         found: Iterable[Row],
         split: str | None,
     ) -> Iterator[RawSample]:
-        """Yield a sample for each row; its image must be in the container ``file``.
+        """Yield a sample for each row of ``table``; its image must be in the container ``file``.
 
-        Parameters
-        ----------
-        table
-            Where the rows are from, for messages.
-        columns
-            Names of their cells.
-        split
-            Template of the official split.
-
-        Raises
-        ------
-        LayoutError
-            When a template has an unknown field, an image is missing, a row has no partner in
-            a joined table, or there is no row at all.
+        ``columns`` name the cells, ``split`` is the template of the official split. `LayoutError`
+        if a template has an unknown field, an image or a partner in a joined table is missing, or
+        there is no row at all.
         """
         add = [self._taker(column, pattern, table) for column, pattern in self.take.items()]
         known = {*columns, *self._taken()}

@@ -14,12 +14,8 @@ class NestedArchives(PathLabels):
     """Images inside inner archives; the pattern sees ``path/inner.zip!/path inside``.
 
     For example ``"{part}.zip!/*/{alphabet}/{character}/*"``. Inner zips and tars that are
-    stored are read in place; others are taken out once.
-
-    Attributes
-    ----------
-    nested
-        Patterns of the inner archives to open; others are not looked into.
+    stored are read in place; others are taken out once, those that ``nested`` does not match
+    are not looked into.
     """
 
     family: Literal["nested-archives"]

@@ -23,12 +23,7 @@ from autods.layouts.tables import TextFile, rows
 class MatSplits(BaseModel):
     """Official splits as numbers of images in the variables of a MATLAB file.
 
-    Attributes
-    ----------
-    file, member
-        The ``.mat`` file: a manifest file itself, or a member inside one.
-    variables
-        Official split name to the variables that hold its numbers.
+    ``variables`` maps each official split to the variables that hold its numbers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,29 +57,17 @@ class MatSplits(BaseModel):
 class Numbered(Layout):
     """Images named by numbers, ``per_class`` consecutive ones for each class.
 
-    Attributes
-    ----------
-    file
-        Manifest file that holds the images.
-    pattern
-        Path pattern with the field ``{number}``, for example ``"jpg/image_{number}.jpg"``.
-    tasks
-        Tasks that get the label: the position ``(number - first) // per_class`` as text.
-    first
-        Number of the first image.
-    splits
-        Official splits in a MATLAB file.
-    split_lists
-        Official split name to the text file with the numbers of its images, one per line.
+    The label is the position ``(number - first) // per_class`` as text.
     """
 
     family: Literal["numbered"]
-    file: str
-    pattern: str
-    tasks: list[str] = Field(min_length=1)
+    file: str  # manifest file that holds the images
+    pattern: str  # with the field {number}, for example "jpg/image_{number}.jpg"
+    tasks: list[str] = Field(min_length=1)  # those that get the label
     per_class: int = Field(ge=1)
-    first: int = 1
+    first: int = 1  # number of the first image
     splits: MatSplits | None = None
+    # official split to the numbers of its images, one per line
     split_lists: dict[str, TextFile] = Field(default_factory=dict)
 
     @field_validator("pattern")

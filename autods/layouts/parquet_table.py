@@ -16,38 +16,22 @@ from autods.layouts.base import Layout, RawSample, Shared
 
 
 class ParquetPart(Strict):
-    """One Parquet file of the dataset.
-
-    Attributes
-    ----------
-    file
-        The manifest file.
-    split
-        Official split name of all of its rows, or ``None``.
-    """
+    """One Parquet file of the dataset."""
 
     file: str
-    split: str | None = None
+    split: str | None = None  # official split of all of its rows
 
 
 class ParquetTable(Layout):
     """Images in a column of Parquet files, each a sample ``<file>/<7-digit row>.jpg``.
 
-    Attributes
-    ----------
-    parts
-        The files.
-    image
-        Column of the images: bytes, or a struct with ``bytes`` as ``datasets`` writes it.
-    labels
-        Task name to the column of its labels; the label key is the value as text. Rows
-        without a label, or with -1, are no samples.
+    The label key is the label as text. Rows without a label, or with -1, are no samples.
     """
 
     family: Literal["parquet"]
     parts: list[ParquetPart] = Field(min_length=1)
-    image: str = "image"
-    labels: dict[str, str] = Field(min_length=1)
+    image: str = "image"  # of bytes, or of structs with `bytes` as `datasets` writes them
+    labels: dict[str, str] = Field(min_length=1)  # task to the column of its labels
 
     @model_validator(mode="after")
     def _files_differ(self) -> ParquetTable:

@@ -90,19 +90,9 @@ def rows(
 ) -> Iterator[Row]:
     """Yield the rows of a table that are not empty.
 
-    Parameters
-    ----------
-    delimiter
-        One character; ``None``: white space, the last column takes the rest of the line.
-    columns
-        Number of cells expected in each row; ``None``: as many as the first row has.
-    rest
-        The last of ``columns`` takes the rest of the line, and quotes mean nothing.
-
-    Raises
-    ------
-    LayoutError
-        For a row with another number of cells; names file and line.
+    ``delimiter`` is one character; ``None``: white space, the last column takes the rest of the
+    line. With ``rest`` it does so too, and quotes mean nothing. `LayoutError` names file and
+    line of a row without ``columns`` cells; ``None``: as many as the first row has.
     """
     try:
         for line, cells in _split(table.text(container), delimiter, columns, rest):

@@ -102,10 +102,7 @@ class Catalogue:
 def load(path: Path, model: type[ModelT]) -> ModelT:
     """Read and validate one YAML file.
 
-    Raises
-    ------
-    ManifestError
-        With the file, the line, the field, what was expected and what came.
+    `ManifestError` says file, line, field, what was expected and what came.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -43,15 +43,7 @@ class _Place:
 
 
 def explain(path: Path, text: str, model: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return one line for each problem of a YAML file.
-
-    Parameters
-    ----------
-    text
-        Content of the file, valid YAML.
-    model
-        What it was checked against.
-    """
+    """Return one line for each problem of a YAML file that was checked against ``model``."""
     root = model.model_json_schema(by_alias=True)
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     problems = error.errors()

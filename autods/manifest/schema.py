@@ -79,15 +79,11 @@ class ClassTable(Strict):
 class TaskSpec(Strict):
     """One labelling of a dataset.
 
-    Attributes
-    ----------
-    classes
-        The ordered list of class names, or a table in the archive, or ``null``: the names
-        found in the archive over all splits, sorted (as numbers, if all are whole numbers).
-    keys
-        What the layout's labels are: ``name``, class names or keys of the table; ``index``,
-        positions in ``classes``; or a mapping from each label to its class name, which gives
-        the order too where ``classes`` is ``null``.
+    ``classes`` is the ordered list of class names, or a table in the archive, or ``null``: the
+    names found in the archive over all splits, sorted (as numbers, if all are whole numbers).
+    ``keys`` says what the layout's labels are: ``name``, class names or keys of the table;
+    ``index``, positions in ``classes``; or a mapping from each label to its class name, which
+    gives the order too if ``classes`` is ``null``.
     """
 
     classes: list[str] | ClassTable | None = None
@@ -157,31 +153,16 @@ class SplitRule(Strict):
 
 
 class Expected(Strict):
-    """Counts of the default task's images as published, where known, and who says so.
-
-    Attributes
-    ----------
-    classes
-        Number of classes.
-    total
-        Images that protocol clean divides, without second copies.
-    train, test
-        Images under protocol clean; ``train`` counts train and dev together.
-    published_train, published_test
-        Images of train and validation in the published run, see protocol paper.
-    per_class
-        Class name to its number of images in all splits.
-    source
-        Who says so.
-    """
+    """Counts of the default task's images as published, where known, and who says so."""
 
     classes: int | None = None
-    total: int | None = None
-    train: int | None = None
-    test: int | None = None
+    total: int | None = None  # images that protocol clean divides, without second copies
+    train: int | None = None  # of protocol clean; with dev
+    test: int | None = None  # of protocol clean
+    # train and validation in the published run, see protocol paper
     published_train: int | None = None
     published_test: int | None = None
-    per_class: dict[str, int] = Field(default={})
+    per_class: dict[str, int] = Field(default={})  # class to its number of images in all splits
     source: str | None = None
 
 

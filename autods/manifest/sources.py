@@ -40,15 +40,11 @@ FORMS = {
 class Mirror(Strict):
     """One place a file can be fetched from. Mirrors are tried in order.
 
-    Attributes
-    ----------
-    kind
-        The source kind, a name of `autods.fetch.SOURCES`.
-    url
-        http and ftp: an address; gdrive: the file's id, with ``#`` and its resource key if it
-        has one; kaggle: ``owner/slug`` or ``owner/slug@version``; kaggle-competition: its
-        slug; huggingface: ``owner/repository@revision:path``, a file of a dataset
-        repository; git: a remote; file: a local path, absolute or beside the manifest.
+    ``url`` is, for http and ftp, an address; for gdrive, the file's id, with ``#`` and its
+    resource key if it has one; for kaggle, ``owner/slug`` or ``owner/slug@version``; for
+    kaggle-competition, its slug; for huggingface, ``owner/repository@revision:path``, a file of
+    a dataset repository; for git, a remote; for file, a local path, absolute or beside the
+    manifest.
     """
 
     kind: Kind

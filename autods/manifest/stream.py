@@ -128,13 +128,7 @@ class StreamSpec(Strict):
         return self
 
     def write(self, path: Path) -> Path:
-        """Write the definition as YAML, atomically; `open_stream` takes the file's path.
-
-        Returns
-        -------
-        Path
-            ``path``.
-        """
+        """Write the definition as YAML, atomically; return ``path``, which `open_stream` takes."""
         content = self.model_dump(mode="json", exclude_defaults=True)
         for place, item in enumerate(content["datasets"]):
             if set(item) == {"dataset"}:
