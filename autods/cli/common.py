@@ -77,10 +77,7 @@ def each(
 ) -> None:
     """Do something with each dataset; one that fails does not stop the others.
 
-    Parameters
-    ----------
-    then
-        Done at the end, before the failures are raised as one error.
+    ``then`` runs at the end, before the failures are raised as one error.
     """
     failed: dict[str, AutodsError] = {}
     for name in names:

@@ -1,8 +1,6 @@
 """Fetch the files of a dataset into its archive folder; `autods.fetch.many`: of many datasets.
 
-What happens to one file is in `one_file`, how bytes come from one kind of mirror in the
-file of that kind; the paths are `autods.core.root`'s. A target exists only whole and verified.
-The package is also the verb: ``autods.fetch("flowers")`` is `autods.verbs.fetch`.
+A target exists only whole and verified. The package is also the verb `autods.verbs.fetch`.
 """
 
 from __future__ import annotations
@@ -67,36 +65,14 @@ class FetchOutcome:
 def fetch_dataset(
     manifest: Release, root: DataRoot, progress: Progress, mirrors: Sequence[str] = ()
 ) -> FetchOutcome:
-    """Fetch all files of a dataset into the data root; what is there already is kept.
+    """Fetch all files of a dataset into the data root; files that are already there are kept.
 
-    A file that no mirror gives does not keep the others from being fetched. Different
-    datasets can be fetched from several threads at once, each with its own progress.
+    A file that no mirror gives does not keep the others from being fetched. ``mirrors`` are tried
+    before those of the manifest: http, https or ftp addresses or local folders, below which a
+    file is at ``<dataset>/<file>``. Different datasets may be fetched from several threads.
 
-    Parameters
-    ----------
-    manifest
-        The dataset. Mirrors of each file are tried in order.
-    root
-        Where the archives go.
-    progress
-        Told one line per file and, while bytes come, their number.
-    mirrors
-        Further places, tried before those of the manifest: http, https or ftp addresses
-        or local folders, below which a file is at ``<dataset>/<file>``.
-
-    Raises
-    ------
-    FetchError
-        When no mirror gives a file; names the cause of each. It is of the subclass that
-        the user can do most about: `CredentialsMissing`, `RulesNotAccepted`,
-        `QuotaExceeded`, `ChecksumMismatch`, `Unreachable`, none of these, `LinkGone`. A host
-        that asks for a long pause is not waited for; the error's ``again`` says how long.
-    DiskFull
-        When the disk holds no more; files that were fetched before stay.
-    Busy
-        When another process works on this dataset, and for longer than is waited for.
-    UsageError
-        When one of ``mirrors`` is no address and no folder that is there.
+    Raises the `FetchError` that the user can do most about, see `autods.fetch.mirrors.USEFUL`;
+    `Busy` if another process works on this dataset; `UsageError` for a mirror that cannot be.
     """
     files: list[FetchedFile] = []
     errors: list[FetchError] = []

@@ -20,37 +20,13 @@ from autods.manifest.schema import Manifest, Mirror
 def import_files(
     manifest: Manifest, root: DataRoot, files: Sequence[Path], progress: Progress
 ) -> list[tuple[str, str]]:
-    """Put files that were fetched by hand among the archives of a dataset.
+    """Copy files that were fetched by hand into the archives of a dataset, and record them.
 
-    What a file is, its checksum says; its name does not matter. It is copied, and recorded
-    like a fetched one. For a ``tree:`` entry a folder is given, for a ``git:`` entry a
-    clone that has the pinned commit checked out.
+    A file is recognised by its checksum; its name does not matter. For a ``tree:`` entry a
+    folder is given, for a ``git:`` entry a clone that has the pinned commit checked out. The
+    result pairs each name in the manifest with ``imported`` or ``kept``, in the order of ``files``.
 
-    Parameters
-    ----------
-    manifest
-        The dataset.
-    root
-        Where the archives go.
-    files
-        Files and folders; they stay as they are.
-    progress
-        Told one line per file and the bytes that are copied.
-
-    Returns
-    -------
-    list of (str, str)
-        Name of the manifest's file and what was done, ``"imported"`` or ``"kept"`` (it was
-        here), in the order of ``files``.
-
-    Raises
-    ------
-    UsageError
-        When a file does not exist.
-    ChecksumMismatch
-        When a file is none of the manifest's; then nothing is imported at all.
-    FetchError
-        When the data root cannot be written, or a file changes while it is copied.
+    Raises `ChecksumMismatch`, and imports nothing at all, if the manifest has no such file.
     """
     given = [Path(file).expanduser().absolute() for file in files]
     for path in given:

@@ -56,7 +56,7 @@ def listing(folder: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if there.
+    """Delete a file or a folder if it exists.
 
     A git process whose parent was killed may still write below the folder for a moment;
     it stops when its working directory is gone, hence the repetition.

@@ -64,22 +64,10 @@ def expected_kind(name: str) -> str | None:
 
 
 def refusal(head: bytes, name: str) -> str | None:
-    """Tell what a content is that cannot be the file ``name``; ``None`` if it may be it.
+    """Return what a content is that cannot be the file ``name``; ``None`` if it may be that file.
 
-    Parameters
-    ----------
-    head
-        The first bytes of the content, `ENOUGH` if there are so many; with more, more of a
-        page can be told.
-    name
-        The name of the file as its manifest says.
-
-    Returns
-    -------
-    str or None
-        For example ``"a web page titled 'Google Drive - Quota exceeded'"``. An archive of
-        another kind than the name says is not refused: names are wrong more often than
-        checksums.
+    ``head`` holds its first `ENOUGH` bytes; more of them tell more about a page. An archive of
+    another kind than the name says is not refused: names are wrong more often than checksums.
     """
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if _is_markup(begin) and not name.lower().endswith(PAGES):

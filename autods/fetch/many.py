@@ -1,8 +1,7 @@
 """Fetch many datasets at once: bounded per host, one failure never stops another.
 
-Worker threads take the next dataset whose host has room. One that failed for a cause that
-may pass goes back into the queue, and no thread sleeps for it. Everything that is known is in
-files (archives, parts, records), so a run that was ended at any moment goes on from them.
+A dataset whose failure may pass goes back into the queue; no thread sleeps for it. All state
+is in files (archives, parts, records), so an interrupted run continues from them.
 """
 
 from __future__ import annotations
@@ -45,18 +44,11 @@ def fetch_many(
 ) -> Report:
     """Fetch all files of several datasets; return how each of them ended.
 
-    The record `DataRoot.fetch_record` is written after each dataset and at the end.
+    The record `DataRoot.fetch_record` is written after each dataset and at the end. Nothing is
+    fetched if the plan is known not to fit on the disk (`DiskFull`).
 
     Parameters
     ----------
-    manifests
-        The datasets, in the order in which they are begun.
-    root
-        Where the archives go.
-    board
-        Told what happens.
-    mirrors
-        See `autods.fetch.fetch_dataset`.
     jobs
         Datasets that are fetched at the same time.
     per_host
@@ -64,21 +56,12 @@ def fetch_many(
         all local files count as one host.
     pauses
         Seconds after which a dataset whose cause may pass (a host that is down, a quota) is
-        tried again: one number for each further round, see `PAUSES`. A quota's turn comes
-        when all others have ended. What a host itself asks to wait is always waited, up to
-        `LONGEST_ASKED`.
+        tried again, one for each further round. A quota's turn comes when all others have
+        ended. Up to `LONGEST_ASKED`, what a host itself asks to wait is always waited.
     accept
-        Datasets whose licence the user accepts, or ``all``. Only datasets with an
-        ``acceptance`` in their manifest ask for that.
+        Datasets whose licence the user accepts, or ``all``.
     unread
         Datasets whose manifest cannot be read, and why: they are reported as failed.
-
-    Raises
-    ------
-    DiskFull
-        When what is still to come is known not to fit; nothing was fetched.
-    UsageError
-        When an extra mirror is no address and no folder that is there.
     """
     check_mirrors(mirrors)
     report = Report(root, [*(unread or {}), *(manifest.name for manifest in manifests)])
@@ -180,16 +163,9 @@ def _run(
 
 
 def pause_after(again: float | None, tries: int, pauses: Sequence[float]) -> float | None:
-    """Return after how many seconds a failed fetch is tried again, ``None``: not any more.
+    """Return after how many seconds a failed fetch is tried again; ``None``: not any more.
 
-    Parameters
-    ----------
-    again
-        As of `autods.errors.FetchError`.
-    tries
-        That were made.
-    pauses
-        As of `fetch_many`.
+    ``again`` is that of `FetchError`, ``pauses`` that of `fetch_many`.
     """
     if again is None:
         return None

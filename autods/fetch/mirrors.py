@@ -51,13 +51,7 @@ def described(mirror: Mirror) -> str:
 
 
 def check_mirrors(mirrors: Sequence[str]) -> None:
-    """Refuse mirrors of the user that cannot be meant, before anything is fetched past them.
-
-    Raises
-    ------
-    UsageError
-        When one is neither an http, https or ftp address nor a folder that is there.
-    """
+    """Raise `UsageError` for a mirror that is no address and no existing folder."""
     for base in mirrors:
         scheme = base.partition("://")[0].lower() if "://" in base else ""
         if scheme not in ("", "http", "https", "ftp"):
@@ -76,8 +70,7 @@ def users_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> lis
     """Return where the user's mirrors hold one file, whatever kind the manifest's mirrors are.
 
     A file is at ``<mirror>/<dataset>/<file>``; for a ``git:`` entry that is a git
-    repository. Mirrors that cannot give the form of the checksum are left out. What is no
-    address is a folder, see `check_mirrors`.
+    repository. Mirrors that cannot give the form of the checksum are left out.
     """
     is_git = entry.checksum.startswith("git:")
     found = []

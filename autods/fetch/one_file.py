@@ -35,15 +35,8 @@ class FetchedFile:
 def decide(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> tuple[Action, str]:
     """Decide what to do with one file; return it with the word that the log uses.
 
-    Parameters
-    ----------
-    entry
-        The file as the manifest describes it.
-    target
-        Its place among the archives.
-    recorded
-        Its entry in the record of an earlier run, if there is one. A file that agrees with
-        it is not hashed again; `verify_archives` does that.
+    A file that agrees with its record of an earlier run is not hashed again;
+    `verify_archives` does that.
     """
     if target.exists():
         if is_recorded(entry, target, recorded):
@@ -65,19 +58,7 @@ def fetch_file(
 ) -> FetchedFile:
     """Bring one file into its place; the caller holds the lock of the dataset's record.
 
-    Parameters
-    ----------
-    dataset, entry
-        The file as the manifest describes it.
-    mirrors
-        Groups of mirrors, tried in order.
-    root, progress
-        As in `fetch_dataset`.
-
-    Raises
-    ------
-    FetchError
-        When no mirror gives the file.
+    ``mirrors`` are groups, tried in order. Raises `FetchError` if no mirror gives the file.
     """
     target = root.archive(dataset, entry.name)
     recorded = recorded_files(root, dataset).get(entry.name)

@@ -35,18 +35,10 @@ HOSTS = {
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """One file of a dataset before it is fetched.
+    """One file of a dataset before it is fetched: ``here`` counts the bytes in place or in a part.
 
-    Attributes
-    ----------
-    size
-        Bytes of the whole file, ``None`` where nobody says.
-    here
-        Bytes of it that are under the root, in place or as a part.
-    verified
-        Whether the file is in place and recorded: nothing will be done.
-    kind, host
-        Of the mirror that is asked first.
+    ``size`` is ``None`` if unknown. Nothing is done for a ``verified`` file: it is in place and
+    recorded. ``kind`` and ``host`` are those of the mirror that is asked first.
     """
 
     name: str
@@ -113,13 +105,7 @@ class PlannedDataset:
 
 
 def plan_dataset(manifest: Release, root: DataRoot, mirrors: Sequence[str] = ()) -> PlannedDataset:
-    """Look at what is here of a dataset and where the rest would come from.
-
-    Raises
-    ------
-    FetchError
-        When the record of the dataset cannot be read.
-    """
+    """Return what is here of a dataset and where the rest would come from."""
     missing = missing_files(manifest, root)
     files = [
         _plan_file(manifest.name, entry, entry.name not in missing, root, mirrors)
@@ -163,14 +149,9 @@ def _standing(root: DataRoot) -> Path:
 
 
 def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
-    """Refuse a fetch that is known not to fit on the disk; unknown sizes count as nothing.
+    """Raise `DiskFull` if a fetch is known not to fit; unknown sizes count as nothing.
 
-    Raises
-    ------
-    FetchError
-        When nothing can be written there: read-only disks say that nothing is free.
-    DiskFull
-        With what is needed, what is free, the largest datasets and what can be done.
+    Raises `FetchError` if nothing can be written: read-only disks say that nothing is free.
     """
     from rich.filesize import decimal
 

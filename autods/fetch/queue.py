@@ -13,18 +13,10 @@ from autods.manifest.sources import Release
 
 @dataclass(eq=False)
 class Task:
-    """One dataset in the queue.
+    """One dataset in the queue, with the number and the seconds of its failed tries.
 
-    Attributes
-    ----------
-    tries
-        How often it was tried and failed for a cause that may pass.
-    seconds
-        Time that these tries took.
-    ready
-        Not begun before this time of `time.monotonic`.
-    last
-        Whether it is begun only when all that are not ``last`` have ended.
+    It is not begun before ``ready``, a time of `time.monotonic`, and with ``last`` only when
+    all tasks without it have ended.
     """
 
     manifest: Release
@@ -36,15 +28,7 @@ class Task:
 
 
 class Queue:
-    """Shared by all workers; a dataset whose host is busy, or must wait, lets others pass.
-
-    Parameters
-    ----------
-    tasks
-        In the order in which they are begun.
-    per_host
-        How many may be under way at one host.
-    """
+    """The queue that all workers share; if a host is busy or asks to wait, other hosts go first."""
 
     def __init__(self, tasks: Sequence[Task], per_host: int) -> None:
         self._waiting = list(tasks)

@@ -17,11 +17,11 @@ from autods.manifest.sources import FileEntry, Mirror, Release
 def record_file(
     root: DataRoot, dataset: str, entry: FileEntry, arrived: Path, mirror: Mirror | None
 ) -> None:
-    """Write down a verified file. Other keys of the record belong to other steps.
+    """Write down a verified file; other keys of the record belong to other steps.
 
-    This happens before the file is moved into place: a kill in between leaves a record
-    without its file, which is fetched again, and never a file without its record, which
-    for a git checkout could not be verified any more.
+    It is recorded before it is moved into place: a kill in between leaves a record without its
+    file, which is fetched again, and never a file without its record, which for a git checkout
+    could not be verified any more.
     """
     checksum = entry.checksum
     if checksum.endswith(":"):  # none is published: later changes are still noticed
@@ -88,13 +88,7 @@ def verify_archives(manifest: Release, root: DataRoot) -> list[str]:
 
 
 def read_record(root: DataRoot, dataset: str) -> dict[str, Any]:
-    """Return the whole record of a dataset, ``{}`` if there is none.
-
-    Raises
-    ------
-    FetchError
-        When the file is not such a record; says how it is made again.
-    """
+    """Return the whole record of a dataset, ``{}`` if there is none; `FetchError` if unreadable."""
     path = root.record(dataset)
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -25,18 +25,11 @@ IN_MESSAGE = "Mend what its message says, then run the same command again."
 
 @dataclass(frozen=True)
 class FileState:
-    """One file after the fetch.
+    """One file after the fetch: ``here`` if it is in place and verified.
 
-    Attributes
-    ----------
-    here
-        Whether it is in place and verified.
-    size
-        Bytes of the verified file, else what the manifest says, ``None`` if it does not.
-    arrived
-        Bytes under the root, in place or as a part.
-    kind, url
-        The mirror that gave it; ``None`` where it was put there by hand, or is not here.
+    ``size`` is that of the verified file, else the manifest's, ``None`` if unknown; ``arrived``
+    counts the bytes in place or in a part. ``kind`` and ``url`` name the mirror that gave it,
+    ``None`` if it was put there by hand or is missing.
     """
 
     name: str
@@ -52,26 +45,10 @@ class FileState:
 class Row:
     """How one dataset ended.
 
-    Attributes
-    ----------
-    state
-        ``done`` (fetched), ``kept`` (was here), else the cause: ``gone``, ``quota`` ...
-    message
-        The error without its next step; ``""`` if there is none.
-    next_step
-        What the user does next (``NAME``: the dataset), ``""`` if nothing is to be done.
-    url
-        Where the next step is done, ``""`` if nowhere in particular.
-    again
-        Seconds after which it may come by itself, see `FetchError`; ``None``: it will not.
-    seconds
-        Time the dataset took.
-    fetched
-        Bytes that came in this run and are kept.
-    files
-        In the order of the manifest; empty where it, or the record, cannot be read.
-    traceback
-        Of an error that nobody expected; ``""`` otherwise.
+    ``state`` is ``done`` (fetched), ``kept`` (was here), else the cause: ``gone``, ``quota`` ...
+    ``next_step`` is done at ``url``. After ``again`` seconds the failure may pass by itself, see
+    `FetchError`. ``fetched`` counts the bytes of this run; ``files`` is empty if the manifest or
+    the record cannot be read; ``traceback`` is that of an unexpected error.
     """
 
     dataset: str
@@ -103,18 +80,9 @@ class Row:
 
 @dataclass
 class Report:
-    """How each of the datasets ended that were asked for.
+    """How each of the requested datasets ended; times are UTC.
 
-    Attributes
-    ----------
-    root
-        The data root.
-    asked
-        All datasets, in the order in which they are told.
-    began, ended
-        Times, UTC; ``ended`` is ``None`` while the command runs, or when it was interrupted.
-    rows
-        Of the datasets that have ended.
+    ``ended`` is ``None`` while the command runs, and after an interruption.
     """
 
     root: DataRoot
@@ -167,11 +135,7 @@ class Report:
 
 
 def failed_row(dataset: str, error: BaseException, root: DataRoot, **facts: Any) -> Row:
-    """Return the row of a dataset that ended with an error.
-
-    An expected error explains itself; any other is told in one line, and its traceback
-    goes to the record only.
-    """
+    """Return the row of a dataset that ended with an error; a traceback if it was unexpected."""
     if isinstance(error, FetchError):
         step, url = error.next_step, error.url
         return Row(dataset, error.cause, error.message, step, url, error.again, **facts)
@@ -190,10 +154,7 @@ def failed_row(dataset: str, error: BaseException, root: DataRoot, **facts: Any)
 
 
 def look(manifest: Release, root: DataRoot) -> tuple[FileState, ...]:
-    """Return what is here of each file of a dataset; nothing where that cannot be told.
-
-    Why it cannot be told is the dataset's error; this must not become another one.
-    """
+    """Return what is here of each file; nothing if unknown: the dataset's own error says why."""
     try:
         recorded = recorded_files(root, manifest.name)
         return tuple(

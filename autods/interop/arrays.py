@@ -17,16 +17,9 @@ from autods.streams.stream import Stream, Task
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """All samples of one split, task by task in the order of the stream.
+    """All samples of one split: features [n, d], global labels and task positions int64 [n].
 
-    Attributes
-    ----------
-    features
-        [n, d], float16 as stored unless another type is asked for.
-    labels
-        int64 [n], global class numbers of the stream.
-    tasks
-        int64 [n], the position of each sample's task in the stream.
+    Task by task in the order of the stream; float16 as stored unless another type is asked for.
     """
 
     features: npt.NDArray[Any]
@@ -35,20 +28,7 @@ class Arrays:
 
 
 def arrays(stream: Stream, split: str = "train", dtype: npt.DTypeLike | None = None) -> Arrays:
-    """Copy one split of a whole stream into memory.
-
-    Parameters
-    ----------
-    split
-        ``train``, ``dev`` or ``test``.
-    dtype
-        Type of the features; default: float16, as they are stored.
-
-    Raises
-    ------
-    UnknownName
-        When there is no such split.
-    """
+    """Copy one split (``train``, ``dev`` or ``test``) of a whole stream into memory."""
     sets = feature_sets(stream, split)
     sizes = [len(part) for part in sets]
     features = np.empty((sum(sizes), stream.dim), dtype or np.float16)
@@ -74,17 +54,8 @@ def feature_set(task: Task, split: str) -> FeatureSet:
 def feature_sets(stream: Stream, split: str, *, whole: str = "") -> list[FeatureSet]:
     """Return a split of every task.
 
-    Parameters
-    ----------
-    whole
-        Name of a library that has no empty tasks.
-
-    Raises
-    ------
-    UnknownName
-        When there is no such split.
-    UsageError
-        When a task has no sample in it, though ``whole`` needs some.
+    ``whole`` names a library that has no empty tasks; a task without samples is then a
+    `UsageError`.
     """
     found = [feature_set(task, split) for task in stream.tasks]
     for task, part in zip(stream.tasks, found, strict=True):

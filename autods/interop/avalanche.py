@@ -12,28 +12,13 @@ from autods.streams.stream import Stream
 
 
 def benchmark(stream: Stream, splits: Sequence[str] | None = None) -> Any:
-    """Return a stream as a benchmark of Avalanche, for any of its strategies.
+    """Return a stream as a `avalanche.benchmarks.CLScenario`, for any strategy of Avalanche.
 
-    Experience i of ``benchmark.train_stream``, ``dev_stream`` and ``test_stream`` is task i.
-    A sample is features float32 [d], the global label, and the task label: 0 everywhere in
-    scenario ``class-il``, i in ``task-il``. Experiences know their task labels and classes
-    (``task_labels``, ``classes_in_this_experience`` and so on). Features are read when an
-    experience is first used.
-
-    Parameters
-    ----------
-    splits
-        Of which streams are made; default: train and test, and dev where all tasks have it.
-
-    Returns
-    -------
-    ``avalanche.benchmarks.CLScenario``; ``class_names`` holds the names of all classes, by
-    label, for strategies that want their number.
-
-    Raises
-    ------
-    UnknownName, UsageError
-        When there is no such split, or a task has no sample in it.
+    Experience i of ``train_stream``, ``dev_stream`` and ``test_stream`` is task i. A sample is
+    features float32 [d], the global label, and the task label: 0 everywhere in scenario
+    ``class-il``, i in ``task-il``. ``class_names`` holds the names of all classes, by label.
+    Features are read when an experience is first used. ``splits`` defaults to train and test, and
+    dev if all tasks have it; a task without samples is a `UsageError`.
     """
     from avalanche.benchmarks import (
         benchmark_from_datasets,

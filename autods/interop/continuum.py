@@ -13,28 +13,13 @@ from autods.streams.stream import Stream
 
 
 def scenario(stream: Stream, split: str = "train", dtype: npt.DTypeLike = np.float32) -> Any:
-    """Return one split of a stream as a scenario of Continuum.
+    """Return one split of a stream as a `continuum.scenarios.ContinualScenario`.
 
     Task i of the scenario has the samples of task i of the stream, in their order: a sample is
     features [d], the global label and i. Continuum gives i in class-incremental scenarios too;
-    a learner that must not know it leaves it aside. Features are read when a task is taken.
-
-    Parameters
-    ----------
-    split
-        ``train``, ``dev`` or ``test``; Continuum has a scenario for each.
-    dtype
-        Type of the features.
-
-    Returns
-    -------
-    ``continuum.scenarios.ContinualScenario``; ``class_names`` holds the names of all classes,
-    by label.
-
-    Raises
-    ------
-    UnknownName, UsageError
-        When there is no such split, or a task has no sample in it.
+    a learner that must not know it ignores it. Features are read when a task is taken.
+    ``class_names`` holds the names of all classes, by label. A task without samples is a
+    `UsageError`.
     """
     from continuum.datasets import InMemoryDataset
     from continuum.scenarios import ContinualScenario

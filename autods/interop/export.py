@@ -43,18 +43,9 @@ PATIENCE = 5.0  # seconds to wait for another export into the same folder
 
 @dataclass(frozen=True)
 class ExportOutcome:
-    """What an export did.
+    """What an export did: ``written``, ``replaced`` or ``kept``, and the rows of each split.
 
-    Attributes
-    ----------
-    path
-        The folder or file.
-    action
-        ``written``, ``replaced`` or ``kept``.
-    counts
-        Split to number of rows.
-    removed
-        Rows that the protocol leaves out, by reason.
+    ``removed`` counts the rows that the protocol leaves out, by reason.
     """
 
     dataset: str
@@ -82,33 +73,20 @@ def export_features(
     """Export the features of one dataset to ``out/<name>``; needs little memory.
 
     The rows are those that a stream uses under the same protocol, in the order of the
-    shards; features are as stored, not normalised.
+    shards; features are as stored, not normalised. Errors are those of streams; `UsageError` if
+    something else is in the way; `Busy` if another process exports into ``out``.
 
     Parameters
     ----------
     kind
         ``hf``, ``parquet`` or ``npz``.
     task
-        Label set; default: the dataset's default one. Another one is exported to
-        ``out/<name>-<task>``.
-    protocol
-        As for `autods.open_stream`.
+        Label set; one that is not the default is exported to ``out/<name>-<task>``.
     dtype
-        ``float16`` or ``float32``. Default: ``float16`` as stored; ``float32`` in Parquet,
-        since many of its readers know no half precision. Both hold the same values.
+        Default: ``float16`` as stored; ``float32`` in Parquet, since many of its readers know
+        no half precision. Both hold the same values.
     overwrite
-        Replace another export. The very same export is kept, and what is no export at all
-        is never replaced.
-
-    Raises
-    ------
-    UsageError
-        When something else stands there, ``out`` is a file, or a split has no rows to learn
-        from or test on.
-    FeaturesMissing, FeatureMismatch, StoreError, UnknownName
-        As for streams.
-    Busy
-        When another process exports into ``out``.
+        Replace another export; what is no export is never replaced.
     """
     progress = progress or Silent()
     check_options(kind, protocol, dtype)

@@ -35,18 +35,10 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date of zip: equal exports have equal
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of export.
+    """One kind of export: how a source is written, and how its description is read back.
 
-    Attributes
-    ----------
-    suffix
-        Of the file; a folder has none.
-    dtype
-        Of the features, where none is asked for.
-    write
-        Writes a source to a path that does not exist.
-    describe
-        Returns the description stored in an export, ``None`` for anything else.
+    A folder has no ``suffix``; ``dtype`` is the default one of the features. ``describe`` returns
+    ``None`` for anything that is not such an export.
     """
 
     suffix: str

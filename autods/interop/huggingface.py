@@ -28,35 +28,15 @@ def dataset_dict(
     images: bool = False,
     cache_dir: str | None = None,
 ) -> Any:
-    """Return one task of a stream; splits without samples are left out.
+    """Return one task of a stream as a `datasets.DatasetDict` without its empty splits.
 
     Columns: ``features``, float16 of fixed length d as the stream gives them; ``label``, a
-    ``ClassLabel``; ``task``, the task's position in the stream; and ``image`` where asked for.
-    Rows stand in the stream's order. Features and labels are held in memory, image files as
-    they were published are copied into an Arrow file of the cache of ``datasets``.
+    ``ClassLabel``; ``task``, the task's position in the stream; and ``image`` if asked for.
+    Rows are in the stream's order. Features and labels are held in memory; ``images`` needs an
+    index and copies published image files into an Arrow file in ``cache_dir``.
 
-    Parameters
-    ----------
-    task
-        Position in the stream.
-    numbering
-        ``stream``: global labels; where two classes of the stream have the same name, names
-        are written ``task/class``. ``task``: labels from 0 on, with the task's class names.
-    images
-        Add the images, which need an index; see `autods.streams.stream.Task.images`.
-    cache_dir
-        Where image files are copied to; default: the cache of ``datasets``.
-
-    Returns
-    -------
-    ``datasets.DatasetDict``.
-
-    Raises
-    ------
-    UnknownName
-        When there is no such numbering.
-    ImagesMissing, IndexMissing, FeatureMismatch
-        See `autods.streams.stream.Task.images`.
+    ``numbering`` is ``stream`` (global labels; if two classes of the stream have the same name,
+    names are written ``task/class``) or ``task`` (labels from 0 on, with the task's class names).
     """
     from datasets import DatasetDict
 

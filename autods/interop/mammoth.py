@@ -27,12 +27,7 @@ BACKBONE = "autods-mlp"
 class FeatureRows(Dataset[tuple[Any, ...]]):
     """Samples of some tasks, as Mammoth's wrapper takes them.
 
-    Attributes
-    ----------
-    data
-        [n, d], the features as they are stored.
-    targets
-        int64 [n], global class numbers of the stream.
+    ``data`` are the stored features [n, d], ``targets`` global class numbers int64 [n].
     """
 
     def __init__(self, tasks: list[Task], split: str) -> None:
@@ -64,27 +59,11 @@ def stream_dataset(
 ) -> type[Any]:
     """Return a stream as a ``ContinualDataset`` of Mammoth, and register a network for it.
 
-    Tasks, class numbers and order are the stream's. Both
-    scenarios are ``class-il`` to Mammoth: it measures task-il beside it. The development part
-    stays unused; ``--validation`` of Mammoth takes its own share of train.
-
-    Parameters
-    ----------
-    name
-        Of ``--dataset``.
-    epochs, batch_size
-        Defaults of ``--n_epochs`` and ``--batch_size``.
-    hidden
-        Width of the two hidden layers of the network ``autods-mlp``.
-
-    Returns
-    -------
-    The class. Assigned to a name in a module of Mammoth's ``datasets``, Mammoth finds it.
-
-    Raises
-    ------
-    UsageError
-        Outside Mammoth's folder, where its packages are not to be found.
+    Assigned to a name in a module of Mammoth's ``datasets``, Mammoth finds the class as
+    ``--dataset NAME``. Tasks, class numbers and order are the stream's. Both scenarios are
+    ``class-il`` to Mammoth: it measures task-il beside it. The development part stays unused;
+    ``--validation`` of Mammoth takes its own share of train. ``hidden`` is the width of both
+    hidden layers of the network ``autods-mlp``. Outside Mammoth's folder: `UsageError`.
     """
     mammoth, backbones, defaults = _mammoth()
     _register_backbone(backbones, stream, hidden)

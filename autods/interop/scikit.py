@@ -22,12 +22,10 @@ ROWS = 4096  # test samples scored at once
 def task_batches(
     task: Task, batch_size: int = 64, *, epochs: int = 1, seed: int = 0
 ) -> Iterator[Batch]:
-    """Yield shuffled batches of a task's training data.
+    """Yield shuffled training batches: features float32 [b, d] and global labels int64 [b].
 
-    Yields
-    ------
-    Features float32 [b, d] and global labels int64 [b]; every sample once per epoch, in the
-    order of `autods.streams.stream.FeatureSet.batches` with seed ``(seed, task, epoch)``.
+    Every sample comes once per epoch, in the order of `FeatureSet.batches` with seed
+    ``(seed, task, epoch)``.
     """
     for epoch in range(epochs):
         for x, y in task.train.batches(batch_size, (seed, task.index, epoch)):
@@ -43,27 +41,10 @@ def learn_stream(
     seed: int = 0,
     split: str = "test",
 ) -> Matrix:
-    """Train by ``partial_fit`` task after task, and measure after each.
+    """Train by ``partial_fit`` task after task; return R, float64 [T, T].
 
-    All classes of the stream are announced in the first call, as ``partial_fit`` demands.
-
-    Parameters
-    ----------
-    estimator
-        Anything with ``partial_fit(X, y, classes=...)``; trained in place.
-    batch_size, epochs, seed
-        See `task_batches`.
-    split
-        Of the measurement: ``test``, or ``dev`` for tuning.
-
-    Returns
-    -------
-    R, float64 [T, T]: row t is `accuracies` after task t.
-
-    Raises
-    ------
-    UsageError
-        When the estimator has no ``partial_fit``.
+    Row t is `accuracies` after task t, on ``split``. The estimator is trained in place; all
+    classes of the stream are announced in the first call, as ``partial_fit`` demands.
     """
     if not hasattr(estimator, "partial_fit"):
         raise UsageError(
@@ -80,26 +61,11 @@ def learn_stream(
 
 
 def accuracies(estimator: Any, stream: Stream, learned: int, *, split: str = "test") -> Matrix:
-    """Measure an estimator on the first tasks of a stream.
+    """Return the accuracy on each of the first ``learned`` tasks, float64 [T], NaN for the others.
 
     Of an estimator with scores, those of classes that may be the answer compete: in
     ``class-il`` the classes of the learned tasks, in ``task-il`` those of the sample's own
     task. One without is asked for its prediction, which only serves ``class-il``.
-
-    Parameters
-    ----------
-    learned
-        How many tasks, from the first, were learned.
-
-    Returns
-    -------
-    float64 [T], shares of samples predicted right; NaN for a task that was not learned or has
-    no sample in the split.
-
-    Raises
-    ------
-    UsageError
-        When the scenario is ``task-il`` and the estimator has no scores.
     """
     scorer = next((name for name in SCORES if hasattr(estimator, name)), "")
     if not scorer and stream.scenario == "task-il":

@@ -20,35 +20,16 @@ class TaskDataset(Dataset[tuple[Any, ...]]):
 
     An index gives one sample; a list, array or slice of indices gives a whole batch in one
     copy, which is what `loader` uses. Features are read when the first sample is asked for.
+    ``targets`` are global class numbers, int64 [n]; class ``class_offset + k`` has the name
+    ``class_names[k]``.
 
     Parameters
     ----------
-    task
-        A task of a stream.
-    split
-        ``train``, ``dev`` or ``test``.
     with_task
         Add the task's position in the stream: ``(features, label, task)``.
     images
-        Give the decoded image in place of the features; one sample at a time.
-    transform
-        Applied to every image.
-    dtype
-        Type of the features.
-
-    Attributes
-    ----------
-    targets
-        int64 [n], global class numbers of the stream.
-    class_names, class_offset
-        Class ``class_offset + k`` has the name ``class_names[k]``.
-
-    Raises
-    ------
-    UnknownName
-        When there is no such split.
-    ImagesMissing, IndexMissing, FeatureMismatch
-        See `autods.streams.stream.Task.images`.
+        Give the decoded image, after ``transform``, instead of the features; one at a time. See
+        `autods.streams.stream.Task.images` for the errors.
     """
 
     def __init__(
@@ -72,12 +53,9 @@ class TaskDataset(Dataset[tuple[Any, ...]]):
         return len(self.targets)
 
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[Any]) -> tuple[Any, ...]:
-        """Return a sample, or for several indices a batch.
+        """Return features [d], label (int) and perhaps the task; of several indices a batch.
 
-        Returns
-        -------
-        Of one index: features [d], label (int), and the task where it was asked for. Of
-        several: features [b, d], labels int64 [b], tasks int64 [b].
+        A batch is features [b, d], labels int64 [b], tasks int64 [b].
         """
         if isinstance(index, int | np.integer):
             return (self._input(int(index)), int(self.targets[index]), *self._more)
@@ -134,18 +112,10 @@ class Batches(Sampler[npt.NDArray[np.int64]]):
 def loader(
     dataset: TaskDataset, batch_size: int, seed: int | None = 0, **options: Any
 ) -> DataLoader[tuple[torch.Tensor, ...]]:
-    """Return a loader of feature batches, each gathered in one copy.
+    """Return a loader of feature batches, each gathered in one copy; the last may be short.
 
-    Parameters
-    ----------
-    dataset
-        Of features; for images use `torch.utils.data.DataLoader` itself.
-    batch_size
-        Samples per batch; the last may be short.
-    seed
-        Of the order, another in every epoch; ``None``: the order of the rows.
-    options
-        Further options of `torch.utils.data.DataLoader`.
+    ``seed`` draws another order in every epoch; ``None`` keeps the order of the rows. ``options``
+    are those of `torch.utils.data.DataLoader`, which serves images by itself.
     """
     return DataLoader(
         dataset, batch_size=None, sampler=Batches(len(dataset), batch_size, seed), **options

@@ -1,8 +1,7 @@
 """The contract of a source kind, and what all kinds share: part files, retries, causes.
 
-A source writes ``target_part`` and nothing else; the run in `autods.fetch` decides,
-verifies, records and moves. One file per kind registers itself in `SOURCES`. Nothing is
-kept between calls, so that datasets can be fetched from several threads at once.
+A source writes ``target_part`` and nothing else. One file per kind registers itself in
+`SOURCES`. Nothing is kept between calls: several threads fetch at once.
 """
 
 from __future__ import annotations
@@ -76,15 +75,7 @@ class MirrorFailed(Exception):
 
 
 class Interrupted(Exception):
-    """One attempt failed in a way that may pass.
-
-    Attributes
-    ----------
-    wait
-        Seconds that the server asked for, ``None`` if it did not.
-    kind
-        As in `MirrorFailed`, when all further attempts fail too.
-    """
+    """One attempt failed in a way that may pass; ``wait``: seconds that the server asked for."""
 
     def __init__(
         self, text: str, wait: float | None = None, kind: type[FetchError] = Unreachable
@@ -97,14 +88,9 @@ def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None
     """Repeat ``attempt`` until it succeeds; `Interrupted` means once more.
 
     An attempt that made the part longer than it ever was does not count as a failure,
-    so a large file over a bad line arrives, and one that starts over and over does not
-    go on for ever. A host that cannot be reached is tried again if it has given bytes in
-    this run: its network, or ours, may come back.
-
-    Raises
-    ------
-    MirrorFailed
-        After `RETRIES` failures in a row, or when the server asks for a long wait.
+    so a large file over a bad line arrives, and one that starts over and over ends. A host that
+    cannot be reached is tried again if it has given bytes in this run. `MirrorFailed` follows
+    after `RETRIES` failures in a row, or when the server asks for a long wait.
     """
     began = longest = size_of(part)
     failures = 0
@@ -133,14 +119,8 @@ def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None
 class Seen:
     """What a source saw of the content that a part begins; kept beside the part as JSON.
 
-    Attributes
-    ----------
-    url
-        The mirror that gave the newest bytes. It is asked first when the part is continued.
-    validator
-        What the server calls this version (a strong ETag or a date), ``""`` if nothing.
-    total
-        Size of the whole content in bytes, ``None`` if the server did not tell.
+    ``url`` gave the newest bytes and is asked first when the part is continued. ``validator`` is
+    the server's name for this version (a strong ETag or a date), ``total`` its size in bytes.
     """
 
     url: str
@@ -174,30 +154,11 @@ def receive(
     seen: Seen,
     at: int,
 ) -> None:
-    """Write a content to a part as it arrives.
+    """Write ``blocks``, the content from byte ``at`` on, to a part as it arrives.
 
-    Parameters
-    ----------
-    blocks
-        The content from byte ``at`` on.
-    part
-        The file to write; ``at`` is its size, or 0: then it begins anew.
-    entry
-        The file as the manifest describes it.
-    progress
-        Told the bytes.
-    seen
-        What the source saw; kept beside the part.
-    at
-        In bytes.
-
-    Raises
-    ------
-    Interrupted
-        When the blocks end before the whole content stands in the part.
-    MirrorFailed
-        When a content that begins anew is seen at its first bytes not to be the file, a web
-        page for example. The part is then as it was.
+    ``at`` is the size of the part, or 0: then it begins anew. Raises `Interrupted` if the blocks
+    end too early. If the first bytes of a content that begins anew are not those of the file
+    (a web page, say), it raises `MirrorFailed` and leaves the part as it was.
     """
     total = entry.size if seen.total is None else seen.total
     blocks = iter(blocks)

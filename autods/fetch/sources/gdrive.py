@@ -1,8 +1,7 @@
 """Google Drive: public files by their id, past the page that warns of large ones.
 
-Drive does not scan large files for viruses and asks first, by a page whose form leads to
-the file. Another page says that the file was downloaded too often lately. Both come with
-status 200, and so does the sign-in page of a file that is not shared with everyone.
+The warning is a form that leads to the file. It, the page about a used-up quota and the
+sign-in page of a file that is not shared with everyone all come with status 200.
 """
 
 from __future__ import annotations

@@ -73,10 +73,7 @@ def fetch_git(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pro
 def head_of(folder: Path) -> str | None:
     """Return the commit that a clone has checked out, ``None`` if it is no git repository.
 
-    Raises
-    ------
-    MirrorFailed
-        When git is not installed.
+    Raises `MirrorFailed` if git is not installed.
     """
     if not (folder / ".git").exists() and not (folder / "HEAD").is_file():
         return None  # git itself would look into the folders above, too

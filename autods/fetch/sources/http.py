@@ -1,13 +1,8 @@
-"""http and https with httpx: redirects, resume by range, retries.
+"""http and https with httpx: redirects, resume, retries; the transport of several kinds.
 
-A partial file continues where it stopped. What the server said about the content
-(ETag, Last-Modified, size) stands beside it, so that a content that has changed in
-between is fetched from its start and not glued to the old beginning.
-
-`fetch_url` is the transport of all kinds that speak http. What identifies a content is
-the mirror, not the address that its bytes finally come from: hosts that sign addresses
-give another one each time. Credentials go to the host they are for and, by httpx, to no
-other one that it redirects to.
+What the server said about the content (ETag, Last-Modified, size) is kept beside the part, so
+that changed content is fetched anew. What identifies a content is the mirror: hosts that sign
+addresses give another one each time. Credentials go to their host and, by httpx, to no other.
 """
 
 from __future__ import annotations
@@ -90,25 +85,10 @@ def fetch_url(
     token: Credentials | None = None,
     explain: Explain = nothing_special,
 ) -> None:
-    """Download what one address gives, continuing a part.
+    """Download what one address gives, continuing a part; raise `MirrorFailed` for another content.
 
-    Parameters
-    ----------
-    url
-        Where to ask.
-    mirror
-        What identifies the content; two addresses of one mirror give the same.
-    part, entry, progress
-        As in `Source`.
-    token
-        Sent to the host of ``url`` only.
-    explain
-        Asked first about errors and web pages.
-
-    Raises
-    ------
-    MirrorFailed
-        When the address does not give the file. What has arrived stays.
+    The mirror identifies the content; two addresses of one mirror give the same. ``token`` is
+    sent to the host of ``url`` only; ``explain`` is asked first about errors and web pages.
     """
     import httpx
 

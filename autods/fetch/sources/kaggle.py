@@ -1,13 +1,9 @@
-"""Kaggle: archives of datasets, at a pinned version where there is one, and of competitions.
+"""Kaggle: archives of datasets, at a pinned version if the manifest names one, and of competitions.
 
-The REST interface is spoken directly. The official clients unpack, or name and place files
-as they like, so that the published checksum of the archive cannot be checked, and continue
-without looking whether the archive is still the same; merely importing `kaggle` logs in, and
-ends the process if it cannot.
-
-Credentials are read where Kaggle's own tools read them, never asked for, never printed, and
-sent to Kaggle only, not to the storage host that it redirects to. Open datasets are given
-without any.
+The REST interface is used directly: the official clients unpack or rename files, so that the
+published checksum cannot be checked, and continue without looking whether the archive is still
+the same; importing `kaggle` logs in, and ends the process if it cannot. Credentials are read
+where Kaggle's own tools read them and sent to Kaggle only. Open datasets need none.
 """
 
 from __future__ import annotations
@@ -67,12 +63,8 @@ def fetch_competition_archive(
 def credentials() -> Credentials | None:
     """Return the Kaggle token and where it was found, ``None`` if there is none.
 
-    The environment goes before files, and a token before a pair of name and key.
-
-    Raises
-    ------
-    MirrorFailed
-        When a ``kaggle.json`` is there but is not what Kaggle writes.
+    The environment goes before files, and a token before a pair of name and key. Raises
+    `MirrorFailed` for a ``kaggle.json`` that is not what Kaggle writes.
     """
     if token := os.environ.get("KAGGLE_API_TOKEN", "").strip():
         return Credentials("KAGGLE_API_TOKEN", f"Bearer {token}")

@@ -25,24 +25,11 @@ ROWS = 8192  # of a block
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Features of one dataset, n rows of width d, opened but not read.
+    """Features of one dataset, n rows of width ``dim``, opened but not read.
 
-    Attributes
-    ----------
-    dim
-        d, the width.
-    labels
-        int32 [n], class numbers.
-    splits
-        int8 [n], positions in `SPLITS`; ``None``: the file knows no splits.
-    class_names
-        Of every class number.
-    blocks
-        Yields all rows in order: floating point [m, d] each; call it again to start anew.
-    where
-        Says where a row is, for messages: ``features.npy: row 17``.
-    notes
-        What a user should know.
+    ``labels`` are int32 [n]; ``splits`` int8 [n], positions in `SPLITS`, ``None`` if the file has
+    no splits. ``blocks`` yields all rows in order, floating point [m, d] each; call it again to
+    start anew. ``where`` names a row in messages: ``features.npy: row 17``.
     """
 
     dim: int
@@ -55,16 +42,10 @@ class Table:
 
 
 class Reader(NamedTuple):
-    """One format.
+    """One format: ``matches`` tells whether a path is one dataset's features in it.
 
-    Attributes
-    ----------
-    matches
-        Tells whether a path is a source of this format: one dataset's features.
-    files
-        Returns the files of a source, whose content decides what is imported.
-    open
-        Opens and checks a source, without reading its features where that can be avoided.
+    ``files`` returns the files whose content decides what is imported; ``open`` checks a source,
+    without reading its features if it can.
     """
 
     matches: Callable[[Path], bool]
@@ -84,10 +65,7 @@ def reader_of(source: Path) -> Reader | None:
 def find_sources(place: Path) -> dict[str, Path]:
     """Map names of feature sets to sources, sorted: ``place`` itself, or what lies in it.
 
-    Raises
-    ------
-    UsageError
-        When there is none, a name cannot stand, or two sources have one name.
+    Raises `UsageError` if there is none, a name is invalid, or two sources have one name.
     """
     found = [place] if reader_of(place) else sorted(place.glob("*")) if place.is_dir() else []
     names: dict[str, Path] = {}
@@ -143,12 +121,7 @@ def numbered(
 
     Labels are texts (the classes are those that occur, sorted, as numbers if all are whole
     numbers; or their places in ``names``), or whole numbers, which count ``names`` from 0.
-
-    Raises
-    ------
-    LayoutError
-        For a label that ``names`` does not have, and for numbers with gaps where nothing
-        names the classes in between.
+    Numbers with gaps need ``names``.
     """
     values = np.asarray(labels)
     if values.ndim != 1 or values.dtype.kind not in "iuUO":

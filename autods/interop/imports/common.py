@@ -22,10 +22,7 @@ LARGEST = float(np.finfo(np.float16).max)  # what the stored type can hold
 
 @dataclass(frozen=True)
 class ImportOutcome:
-    """What an import did: names of the feature sets made, and of those that stood already.
-
-    ``notes`` are lines that a user should read.
-    """
+    """Names of the feature sets that an import made or kept, and ``notes`` for the user."""
 
     imported: list[str]
     kept: list[str]
@@ -56,12 +53,7 @@ def import_info(
 ) -> ShardInfo:
     """Return what the shards of an import have in common; the first label set is the default.
 
-    Parameters
-    ----------
-    fingerprint, origin
-        As of `is_current`.
-    facts
-        What else is known of the encoder.
+    ``fingerprint`` and ``origin`` as in `is_current`; ``facts``: what else describes the encoder.
     """
     return ShardInfo(
         dataset=name,
@@ -92,19 +84,9 @@ def is_current(
 ) -> bool:
     """Tell whether this very import stands finished; refuse to overwrite anything else.
 
-    Parameters
-    ----------
-    fingerprint
-        sha256 of what is imported.
-    origin
-        How it is imported; each of its entries must be that of the shards.
-
-    Raises
-    ------
-    FeatureMismatch
-        When the folder of the feature set holds a shard of anything else.
-    StoreError
-        When a shard is damaged, or one that the record names is missing.
+    ``fingerprint`` is the sha256 of what is imported, ``origin`` how it is imported. Raises
+    `FeatureMismatch` if the folder holds a shard of anything else, `StoreError` if a shard is
+    damaged or missing.
     """
     folder = root.features(encoder, name)
     for path in sorted(folder.glob("*.h5")):

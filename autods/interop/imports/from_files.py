@@ -1,8 +1,4 @@
-"""Import features that were made elsewhere; `autods.interop.imports` reads their formats.
-
-Each file becomes a feature set like an extracted one, with a development part held out
-of its training samples.
-"""
+"""Import features that were made elsewhere; `autods.interop.imports` reads their formats."""
 
 from __future__ import annotations
 
@@ -72,28 +68,12 @@ def import_files(
     case). Files that were imported before in the same way are kept. Features are stored as
     float16; what is read at once is bounded, but for ``.npz`` files.
 
-    Parameters
-    ----------
-    place
-        ``NAME.npz``, ``NAME.parquet``, ``NAME.safetensors``, a folder with ``features.npy`` and
-        ``labels.csv``, or a folder of such.
-    encoder_name
-        Name under which streams find the features, for example ``mobilenetv2.imagenet``.
-    pad_to
-        Width to which narrower features are filled up with zeros; ``None``: all files must
-        have the same width.
-    dev_fraction, seed
-        Stratified part of the training samples held out for development where the file has
-        none, and its seed. A file without splits gives a stratified fifth for test.
+    Narrower features are filled up with zeros to ``pad_to``; without it all files must have the
+    same width. ``dev_fraction`` of the training samples is held out, stratified, if a file has
+    no development part; a file without splits gives a stratified fifth for test.
 
-    Raises
-    ------
-    UsageError
-        When there is nothing to import, or a name cannot stand.
-    LayoutError, ContainerError
-        When a file is not as described; the message names file, place, expected and got.
-    FeatureMismatch
-        When widths differ, or other features of that name stand under the root already.
+    Raises `LayoutError` or `ContainerError` for a file that is not as described,
+    `FeatureMismatch` if widths differ or other features of that name exist.
     """
     progress = progress or Silent()
     sources = find_sources(place)

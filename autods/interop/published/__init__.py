@@ -1,8 +1,7 @@
 """Import the features that the authors of the Stream benchmark published.
 
-Their archive holds an LMDB of pickled float32 vectors per dataset, extractor and published
-split, and a ``metadata.pickle`` per dataset with the labels; it is read in place, tar or
-unpacked, and never changed. Each dataset becomes a feature set like an extracted one:
+Their archive, tar or unpacked, holds an LMDB of pickled float32 vectors per dataset, extractor
+and published split, and a ``metadata.pickle`` per dataset with the labels; it is read in place.
 
 - The published ``val`` is test. Of the published ``train``, a seeded part is held out as dev,
   stratified by the first label set that labels a row, the default one first.
@@ -10,9 +9,6 @@ unpacked, and never changed. Each dataset becomes a feature set like an extracte
 - Protocol ``clean`` is the same division; a stream that is opened under it leaves out rows
   of train and dev whose float16 features also occur in test, and further copies.
 - Features are the published numbers rounded to float16.
-
-What lies where is `autods.interop.published.archive`'s, what the labels are
-`autods.interop.published.metadata`'s.
 """
 
 from __future__ import annotations
@@ -35,20 +31,10 @@ __all__ = ["STREAM", "PublishedOutcome", "import_published", "is_published", "lo
 
 @dataclass(frozen=True)
 class PublishedOutcome:
-    """What an import did.
+    """What an import did to each dataset.
 
-    Attributes
-    ----------
-    encoder
-        Name under which streams find the features.
-    imported, kept
-        Datasets that were imported, and those that stood already.
-    refused
-        Datasets of which nothing was imported, and why.
-    without
-        Datasets, none of them named, that have features of other extractors only; which.
-    extractors
-        All extractors of the archive, with the number of datasets each has.
+    ``refused`` says why nothing was imported; ``without`` lists datasets that have features of
+    other extractors only; ``extractors`` counts the datasets of each.
     """
 
     encoder: str
@@ -75,35 +61,11 @@ def import_published(
     """Import every dataset of a published archive; one that is refused does not stop the others.
 
     A dataset is finished when its record exists: running the same import again keeps it, and
-    makes anew what was not finished, to the same bytes.
+    makes the unfinished ones anew, to the same bytes. No ``names``: all datasets. Of the published
+    train, ``dev_fraction`` is held out, stratified. ``failed`` is told each refused dataset.
 
-    Parameters
-    ----------
-    source
-        The tar, or the folder it was unpacked to.
-    archive
-        What is known of it; default: the published archive of the Stream datasets.
-    extractor
-        Whose features are imported; default: the archive's usual one (``clip``).
-    encoder
-        Name to give the encoder; default: the archive's for this extractor.
-    names
-        Datasets to import; none: all.
-    dev_fraction, seed
-        Stratified part of the published train that is held out for development.
-    failed
-        Told each dataset that is refused, when it is.
-
-    Raises
-    ------
-    UsageError
-        When an option cannot be, or the archive has no features of the extractor.
-    UnknownName
-        When a named dataset is not in the archive.
-    ContainerError, UnsafePath
-        When the archive as a whole cannot be read.
-    OSError
-        When the disk takes no more; finished datasets are whole.
+    Raises `UsageError` if the archive has no features of the extractor, `ContainerError` or
+    `UnsafePath` if it cannot be read as a whole.
     """
     archive = archive or load_archive(STREAM)
     extractor = extractor or archive.extractor

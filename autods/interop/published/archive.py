@@ -36,13 +36,7 @@ class Stored:
     shown: str
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes, at most a megabyte at a time.
-
-        Raises
-        ------
-        ContainerError
-            When there are fewer bytes, or they cannot be read.
-        """
+        """Yield the bytes, at most a megabyte at a time; `ContainerError` if there are fewer."""
         left = self.size
         try:
             with self.path.open("rb") as handle:
@@ -88,15 +82,7 @@ def is_published(source: Path) -> bool:
 
 
 def open_published(source: Path) -> dict[str, PublishedDataset]:
-    """List the datasets of a published archive by their folders, sorted; only names are read.
-
-    Raises
-    ------
-    UsageError
-        When there are no features in that layout.
-    ContainerError, UnsafePath
-        When the tar is compressed, cut off, damaged, or has members that would leave it.
-    """
+    """List the datasets of a published archive by their folders, sorted; only names are read."""
     found: dict[str, PublishedDataset] = {}
     for name, file in _files(source):
         if match := FEATURES.fullmatch(name):
@@ -120,16 +106,9 @@ def open_published(source: Path) -> dict[str, PublishedDataset]:
 
 
 def whole_tar(source: Path) -> list[Member]:
-    """List the members of an uncompressed tar that ends with its end-of-archive blocks.
+    """List the members of an uncompressed tar; `ContainerError` if its end is missing.
 
     A tar that was cut off between two members has none: its datasets would be missing silently.
-
-    Raises
-    ------
-    ContainerError
-        When it is not such a tar.
-    UnsafePath
-        When a member would leave it.
     """
     try:
         members = list_tar(source)

@@ -45,12 +45,7 @@ class Request:
 def import_dataset(request: Request, name: str, dataset: PublishedDataset) -> bool:
     """Import one dataset; return whether anything was to be done.
 
-    Raises
-    ------
-    AutodsError
-        When it cannot be imported; nothing of it is left, unless other features stood there.
-    OSError
-        When the disk takes no more.
+    After an `AutodsError` nothing of it is left, unless other features stood there.
     """
     root, encoder = request.root, request.encoder
     files = _files(request, name, dataset)

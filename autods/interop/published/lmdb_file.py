@@ -58,20 +58,8 @@ class _Node(NamedTuple):
 class LmdbFile:
     """The main database of one LMDB environment, read-only; a context manager.
 
-    Parameters
-    ----------
-    path
-        The file that holds the bytes.
-    offset, size
-        Where ``data.mdb`` lies in it, in bytes.
-    shown
-        What errors call it.
-
-    Raises
-    ------
-    ContainerError
-        On opening and from every method, when the bytes are no database of this format,
-        are cut off or are damaged; tells the page.
+    ``data.mdb`` lies ``offset`` bytes into ``path``. Every method raises `ContainerError`, with the
+    page, if the bytes are no database of this format, are cut off or are damaged.
     """
 
     def __init__(self, path: Path, offset: int, size: int, shown: str) -> None:

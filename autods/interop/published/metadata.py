@@ -29,14 +29,10 @@ ONLY = "class"  # what a dataset's only label set is called here, as in the mani
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """One published list: the files of a split under one label set, in its order.
+    """The files of a split under one label set, in the published order.
 
-    Attributes
-    ----------
-    feature
-        int64 [n]: number of the feature of each file, as `Positions` say it.
-    labels
-        int32 [n]: positions in the class names.
+    ``feature``, int64 [n], are numbers of features as in `Positions`; ``labels``, int32 [n],
+    positions in the class names.
     """
 
     feature: npt.NDArray[np.int64]
@@ -55,19 +51,10 @@ def read_metadata(file: Stored, positions: Mapping[str, Positions]) -> dict[str,
     """Return the label sets of a dataset by their names, in the order of the file.
 
     The class names are the published ones, followed by those that only occur as labels (of
-    val, which the published list leaves out), sorted.
+    val, which the published list leaves out), sorted. ``positions`` maps the published split to
+    each feature's key (the UTF-8 of its path) and number.
 
-    Parameters
-    ----------
-    positions
-        Published split to key of each feature (the UTF-8 of its path) to its number.
-
-    Raises
-    ------
-    UnsafePickle
-        When the file asks for anything but data; nothing of it is run.
-    ContainerError, LayoutError
-        When it is damaged, not as described, or lists a file without a feature; tells where.
+    Raises `UnsafePickle` if the file asks for anything but data; nothing of it is run.
     """
     try:
         with file.open() as handle:

@@ -24,14 +24,9 @@ Codes = npt.NDArray[np.uint8]
 class Rows:
     """The rows of one published split, all arrays of length n.
 
-    Attributes
-    ----------
-    feature
-        int64, ascending: position of the feature among the keys of the database.
-    labels
-        Label set to int32: class numbers, -1 where the set has no label for the row.
-    codes
-        uint8: where the row goes, as `autods.features.shards.CODES`.
+    ``feature``, int64, ascending: position among the keys of the database. ``labels``: label set
+    to class numbers, int32, -1 for none. ``codes``, uint8: the split, as in
+    `autods.features.shards.CODES`.
     """
 
     feature: npt.NDArray[np.int64]
@@ -43,17 +38,9 @@ class Rows:
 
 
 def make_rows(sets: Mapping[str, LabelSet], split: str, features: int) -> Rows:
-    """Join the lists of all label sets of a published split.
+    """Join the lists of all label sets of a published split that has so many features.
 
-    Parameters
-    ----------
-    features
-        Number of its features.
-
-    Returns
-    -------
-    The rows, all of split ``test`` for ``val`` and ``train`` for ``train``. A feature that no
-    list names has none.
+    ``val`` becomes ``test``. A feature that no list names has no row.
     """
     entries = {task: label_set.splits[split].feature for task, label_set in sets.items()}
     times = np.zeros(features, np.int64)  # rows of each feature

@@ -27,16 +27,7 @@ Float16 = npt.NDArray[np.float16]
 class Writers:
     """Writes all shards of one dataset; holds at most one shard of each split in memory.
 
-    Parameters
-    ----------
-    root, encoder
-        Where the shards go.
-    info
-        What they have in common.
-    width
-        Of the features, as others of this encoder have them; ``None``: not known yet.
-    progress
-        Told the number of features.
+    ``width`` is that of the encoder's other features, ``None`` if there are none yet.
     """
 
     def __init__(
@@ -46,26 +37,7 @@ class Writers:
         self.width, self.progress = width, progress
 
     def write(self, database: LmdbFile, where: str, rows: Rows, first: int) -> None:
-        """Write the shards of one published split.
-
-        Parameters
-        ----------
-        database
-            Its features.
-        where
-            What errors call it.
-        rows
-            What is written of it.
-        first
-            Sample number of the first row.
-
-        Raises
-        ------
-        UnsafePickle, ContainerError, LayoutError
-            When the database or a value is not as it must be; names it.
-        FeatureMismatch
-            When the features are not as wide as others of this encoder.
-        """
+        """Write the shards of one published split, whose first row is sample number ``first``."""
         splits = {
             name: _Split(self, name, rows, first)
             for name, code in CODES.items()

@@ -25,15 +25,10 @@ STREAM = "stream-clip"  # the published archive of the Stream datasets
 
 
 class ArchiveFile(FileEntry):
-    """The file of a feature archive.
+    """The file of a feature archive; its checksum is ``sha256:<64 hex>``, ``null`` if unpublished.
 
-    Without a published checksum, a tar must be whole to its end, and the sha256 of what came is
-    recorded: it tells later whether the file has changed, not whether it is the authors'.
-
-    Attributes
-    ----------
-    checksum
-        ``sha256:<64 hex>``; ``null`` where none is published, kept as ``sha256:``, which any fits.
+    Without a published checksum (kept as ``sha256:``, which any fits), a tar must be whole to its
+    end, and the sha256 of what came is recorded: it tells later whether the file has changed.
     """
 
     @field_validator("checksum", mode="before")
@@ -65,18 +60,10 @@ class Extractor(Strict):
 
 
 class FeatureArchive(Release):
-    """A published archive of features: one file.
+    """A published archive of features: one file, and what is known of its extractors by folder.
 
-    Attributes
-    ----------
-    extractor
-        The one that is imported where nothing else is asked for.
-    extractors
-        What is known of the extractors, by their folders.
-    renamed
-        Folder of a dataset to its name here, where the two differ.
-    default_tasks
-        Dataset to its default label set, where it has several.
+    ``extractor`` is the default one. ``renamed`` maps a dataset's folder to its name here,
+    ``default_tasks`` a dataset with several label sets to its default one.
     """
 
     access: Literal["open"] = "open"
@@ -93,20 +80,7 @@ class FeatureArchive(Release):
 
 
 def load_archive(name: str, folders: Iterable[Path] = ()) -> FeatureArchive:
-    """Load the description of a feature archive by its name.
-
-    Parameters
-    ----------
-    folders
-        Further folders of manifests; one found later wins.
-
-    Raises
-    ------
-    UnknownName
-        When there is none of this name.
-    ManifestError
-        When the file does not follow the schema.
-    """
+    """Load the description of a feature archive by its name; in later ``folders``, one wins."""
     found = {
         path.stem: path
         for folder in manifest_folders(folders)

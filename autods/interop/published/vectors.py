@@ -12,16 +12,11 @@ from autods.errors import ContainerError, LayoutError, UnsafePickle
 
 
 class VectorReader:
-    """Reads pickled vectors of one width.
+    """Reads pickled vectors of one width; errors call the database ``where``.
 
     All vectors of one writer are the same pickle around other numbers. That pickle is
     learned from the first vector that was loaded in full: values of the same length, head and
     tail have their numbers between the two.
-
-    Parameters
-    ----------
-    where
-        What errors call the database.
     """
 
     def __init__(self, where: str) -> None:
@@ -32,15 +27,7 @@ class VectorReader:
         self._dtype: np.dtype[Any] = np.dtype("f4")
 
     def read(self, key: bytes, value: bytes) -> npt.NDArray[Any]:
-        """Return one vector: floating point, [d].
-
-        Raises
-        ------
-        UnsafePickle
-            When the value asks for anything but data; it is named and nothing of it is run.
-        ContainerError, LayoutError
-            When it is damaged, or no vector as wide as those before it.
-        """
+        """Return one vector, floating point [d]; `UnsafePickle` if the value is more than data."""
         if (
             len(value) == self._length
             and value.startswith(self._head)
