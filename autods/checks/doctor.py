@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import platform
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from autods.checks.doctor_network import check_network
@@ -161,7 +163,8 @@ def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
     cure = "Debian, Ubuntu: apt-get install git; conda: conda install git; macOS: brew install git"
     yield _tool("git", git, list(from_git), cure)
     for kind, tools in TOOLS.items():
-        tool_path = next((found for tool in tools if (found := tool.find())), None)
+        installed = [path for tool in tools if (path := tool.find())]
+        tool_path = next((path for path in installed if _reads(kind, path)), None)
         first = tools[0]
         cure = (
             f"Debian, Ubuntu: apt-get install {first.debian}; conda: conda install -c conda-forge "
@@ -172,16 +175,29 @@ def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
             yield Check("zip", "ok" if tool_path else "warn", text, "" if tool_path else cure)
         else:
             needing = {name: None for name, entry in files if kind_of(entry.name).archive == kind}
-            yield _tool(kind, tool_path, list(needing), cure)
+            unfit = f"{installed[0]} cannot read {kind}" if installed else ""
+            yield _tool(kind, tool_path, list(needing), cure, unfit)
 
 
-def _tool(name: str, tool_path: str | None, needing: Sequence[str], cure: str) -> Check:
+def _reads(kind: str, executable: str) -> bool:
+    """Tell whether a tool reads a kind of archive: Debian's 7-Zip is built without RAR."""
+    if kind != "rar" or Path(executable).name == "bsdtar":
+        return True
+    try:
+        listed = subprocess.run([executable, "i"], capture_output=True, check=False)
+    except OSError:  # installed, but not for this machine
+        return False
+    return b"Rar5" in listed.stdout
+
+
+def _tool(
+    name: str, tool_path: str | None, needing: Sequence[str], cure: str, unfit: str = ""
+) -> Check:
     needed = f"needed for {counted(needing)}" if needing else "no dataset needs it"
-    if tool_path:
-        return Check(name, "ok", f"{tool_path}; {needed}")
-    if needing:
-        return Check(name, "warn", f"no tool is installed; {needed}", cure)
-    return Check(name, "ok", f"no tool is installed; {needed}")
+    text = f"{tool_path or unfit or 'no tool is installed'}; {needed}"
+    if needing and not tool_path:
+        return Check(name, "warn", text, cure)
+    return Check(name, "ok", text)
 
 
 def _credentials(manifests: Sequence[Manifest]) -> Iterator[Check]:

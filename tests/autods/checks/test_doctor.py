@@ -268,12 +268,25 @@ def test_missing_tools_are_warnings_for_the_datasets_that_need_them(monkeypatch,
 
 
 def test_tools_that_are_installed_are_named_with_their_place(monkeypatch, tmp_path):
-    only_with(monkeypatch, tmp_path, "git", "7zz")
+    only_with(monkeypatch, tmp_path, "git", "bsdtar", "7zz")
     found = findings(tmp_path, manifest("cats", file="cats.rar"))
-    place = tmp_path / "bin" / "7zz"
-    assert found["rar"] == Check("rar", "ok", f"{place}; needed for 1 dataset (cats)")
+    tools = tmp_path / "bin"
+    assert found["rar"] == Check("rar", "ok", f"{tools / 'bsdtar'}; needed for 1 dataset (cats)")
     assert found["zip"].state == "ok"
-    assert found["git"].text == f"{tmp_path / 'bin' / 'git'}; no dataset needs it"
+    assert found["git"].text == f"{tools / 'git'}; no dataset needs it"
+
+
+def test_a_7_zip_that_is_built_without_rar_does_not_count_as_a_tool_for_it(monkeypatch, tmp_path):
+    only_with(monkeypatch, tmp_path, "7zz")
+    tool, cats = tmp_path / "bin" / "7zz", manifest("cats", file="cats.rar")
+    found = findings(tmp_path, cats)
+    assert found["rar"].state == "warn"
+    assert found["rar"].text == f"{tool} cannot read rar; needed for 1 dataset (cats)"
+    assert "apt-get install libarchive-tools" in found["rar"].cure
+    assert found["7z"].state == found["zip"].state == "ok"
+    tool.write_text("#!/bin/sh\necho ' Rar5 rar r00'\n")
+    found = findings(tmp_path, cats)
+    assert found["rar"] == Check("rar", "ok", f"{tool}; needed for 1 dataset (cats)")
 
 
 def test_the_kaggle_token_is_found_and_never_shown(plain, tmp_path):
