@@ -37,23 +37,13 @@ PROMPTS = 512  # given to the encoder at once
 
 @dataclass(frozen=True)
 class TextOutcome:
-    """What `embed_classes` did.
-
-    Attributes
-    ----------
-    action
-        ``embedded`` or ``kept``.
-    classes
-        Task name to number of classes.
-    alike
-        Class names that read the same as another of their task, and so cannot be told apart.
-    """
+    """What `embed_classes` did."""
 
     dataset: str
     encoder: str
-    action: str
-    classes: Mapping[str, int]
-    alike: Sequence[str]
+    action: str  # ``embedded`` or ``kept``
+    classes: Mapping[str, int]  # task name to number of classes
+    alike: Sequence[str]  # class names that read the same as another of their task
 
 
 def embed_classes(
@@ -67,23 +57,11 @@ def embed_classes(
 ) -> TextOutcome:
     """Embed the class names of every label set of a dataset; finished ones are kept.
 
-    Parameters
-    ----------
-    encoder
-        A `TextEncoder`; any other encoder is refused.
-    beside
-        Name of the features that the file is stored with, if not the encoder's own:
-        imported features of the same model.
-
-    Raises
-    ------
-    EncoderError
-        When the encoder has no text side, or gives values that are not finite.
-    FeatureMismatch
-        When the features are of other weights or another width, or when embeddings of other
-        weights, templates or class names are there already.
-    IndexMissing
-        When the dataset has neither features nor a sample index.
+    ``beside`` names the features that the file is stored with, if not the encoder's own: imported
+    features of the same model. Raises `EncoderError` when the encoder is no `TextEncoder` or
+    gives values that are not finite, `FeatureMismatch` when the features are of other weights or
+    another width, or embeddings of other weights, templates or class names exist, and
+    `IndexMissing` when the dataset has neither features nor a sample index.
     """
     progress = progress or Silent()
     if not isinstance(encoder, TextEncoder):

@@ -35,21 +35,12 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
 
     Orientation tags are not applied and the first frame of an animation is taken, as
     open_clip does. Sixteen-bit grey values are scaled to eight bits: PIL would cut them off
-    at 255, which turns such images white.
+    at 255, which turns such images white. With ``draft`` (width, height), JPEG files are decoded
+    at the smallest scale of 1, 1/2, 1/4 or 1/8 that leaves at least this size: faster for large
+    images, and the pixels are others.
 
-    Parameters
-    ----------
-    data
-        The encoded file (JPEG, PNG ...).
-    draft
-        Decode JPEG files at the smallest scale of 1, 1/2, 1/4 or 1/8 that leaves at least
-        this width and height. Faster for large images, and the pixels are others.
-
-    Raises
-    ------
-    Unreadable
-        For truncated, damaged, empty or unknown files, and decompression bombs. Not for want
-        of memory: that is not the image's fault.
+    Raises `Unreadable` for truncated, damaged, empty or unknown files, and decompression bombs;
+    not for want of memory, which is not the image's fault.
     """
     try:
         with warnings.catch_warnings():

@@ -43,31 +43,15 @@ SMALLEST = 8  # images of a batch that is not asked to be smaller
 
 @dataclass(frozen=True)
 class ExtractOutcome:
-    """What an extraction did.
-
-    Attributes
-    ----------
-    images
-        Images in the finished feature set, those of earlier runs included.
-    unreadable
-        Sample, path and reason of every image that was skipped.
-    written, kept
-        Shards made by this run, and shards found finished.
-    seconds
-        Wall time of this run.
-    timings
-        Where the time of this run went.
-    processes
-        How many processes worked at once.
-    """
+    """What an extraction did."""
 
     dataset: str
     encoder: str
-    images: int
+    images: int  # in the finished feature set, those of earlier runs included
     unreadable: tuple[Unreadable, ...]
-    written: int
-    kept: int
-    seconds: float
+    written: int  # shards made by this run
+    kept: int  # shards that were finished before
+    seconds: float  # wall time of this run
     timings: Timings
     processes: Processes
 

@@ -40,15 +40,9 @@ class Inputs:
     ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_], list[tuple[int, str]]]:
         """Encode one batch of which m images were decoded.
 
-        Returns
-        -------
-        The features float16 [k, d] of k <= m images; which of the m they are, bool [m]; and
-        place among the m and reason of the others, which a GPU found unreadable.
-
-        Raises
-        ------
-        EncoderError
-            When a feature is not finite in float16, or the device has too little memory.
+        Return the features float16 [k, d] of k <= m images; which of the m they are, bool [m]; and
+        position among the m and reason of the others, which a GPU found unreadable. Raises
+        `EncoderError` when a feature is not finite, or the device has too little memory.
         """
         try:
             return self._features(batch)

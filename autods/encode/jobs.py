@@ -31,27 +31,14 @@ Unreadable = tuple[int, str, str]  # sample, path, reason
 class ShardJob:
     """Everything needed to make one shard of n > 0 samples; can be pickled.
 
-    Attributes
-    ----------
-    root
-        Data root with the archives; the process that does the job must reach it.
-    path
-        Where the shard goes.
-    info
-        The shard's attributes; ``unreadable`` is still empty.
-    rows
-        Sample ids, int64 [n], ascending.
-    addresses
-        Table of n rows: ``container``, ``member``, ``offset``, ``size``.
-    labels, splits
-        As of `autods.features.shards.ShardData`, each [n].
+    Labels and splits, each [n], are as in `autods.features.shards.ShardData`.
     """
 
-    root: DataRoot
+    root: DataRoot  # with the archives; the process that does the job must reach it
     path: Path
-    info: ShardInfo
-    rows: npt.NDArray[np.int64]
-    addresses: pa.Table
+    info: ShardInfo  # ``unreadable`` is still empty
+    rows: npt.NDArray[np.int64]  # sample ids, int64 [n], ascending
+    addresses: pa.Table  # n rows: container, member, offset, size
     labels: Mapping[str, npt.NDArray[np.int32]]
     splits: Mapping[str, npt.NDArray[np.uint8]]
 
@@ -87,17 +74,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """Report on one batch.
-
-    Attributes
-    ----------
-    images
-        Images of the batch, unreadable ones included.
-    skipped
-        Sample, path and reason of the unreadable ones.
-    timings
-        Time since the last report.
-    """
+    """What was done since the last report: one batch, unreadable images included."""
 
     images: int
     skipped: tuple[Unreadable, ...]
@@ -106,17 +83,7 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """Report on one shard, once it is on disk.
-
-    Attributes
-    ----------
-    images
-        Rows of the shard.
-    skipped
-        Sample, path and reason of its unreadable images, by sample.
-    timings
-        Time of all its batches and of writing it.
-    """
+    """Report on one shard, once it is on disk; its unreadable images are in order of sample."""
 
     path: Path
     images: int
@@ -153,26 +120,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Jobs:
-    """The shards to make of one dataset; each job is built when it is needed.
-
-    Attributes
-    ----------
-    samples
-        The sample index.
-    provenance
-        Of the encoder, with ``batch_size`` and ``decoding``.
-    samples_sha256
-        Of the index.
-    codes
-        Protocol to uint8 [N], `autods.encode.plan.split_codes`.
-    """
+    """The shards to make of one dataset; each job is built when it is needed."""
 
     root: DataRoot
     samples: SampleIndex
     plans: Sequence[ShardPlan]
-    provenance: Mapping[str, Any]
-    samples_sha256: str
-    codes: Mapping[str, npt.NDArray[np.uint8]]
+    provenance: Mapping[str, Any]  # of the encoder, with ``batch_size`` and ``decoding``
+    samples_sha256: str  # of the index
+    codes: Mapping[str, npt.NDArray[np.uint8]]  # protocol to uint8 [N], see `split_codes`
 
     def __len__(self) -> int:
         return len(self.plans)

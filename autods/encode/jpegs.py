@@ -40,10 +40,7 @@ def decode_jpegs(
 ) -> list[torch.Tensor | None]:
     """Return the pixels of JPEG files, uint8 [h, w, 3] on a device; ``None`` if not decoded.
 
-    Parameters
-    ----------
-    preprocessing
-        One that was cut; its steps for images are applied to tensors.
+    The preprocessing must be one that was cut; its steps for images are applied to tensors.
     """
     try:
         images: list[torch.Tensor | None] = list(_decoded(files, device))
@@ -53,13 +50,7 @@ def decode_jpegs(
 
 
 def pixels_by_pil(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return the pixels uint8 [h, w, 3] of a file that the other decoder refused.
-
-    Raises
-    ------
-    Unreadable
-        As `autods.encode.decode.load_image` does.
-    """
+    """Return the pixels uint8 [h, w, 3] of a file that the other decoder refused."""
     return torch.from_numpy(preprocessing.pixels(load_image(data)[0]).copy())
 
 

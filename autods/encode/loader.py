@@ -35,31 +35,15 @@ Request = tuple[int, list[Address]]  # number of the slot for the pixels, and th
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One batch of b images, of which m could be decoded. Valid until the next one is asked for.
+    """One batch of b images, of which m could be decoded. Valid until the next one is asked for."""
 
-    Attributes
-    ----------
-    pixels
-        [m, ...], as `Preprocessing.pixels` gives them.
-    kept
-        int64 [m], positions in the batch, ascending.
-    content_hash
-        uint64 [m], of the image files.
-    unreadable
-        Position in the batch and reason, for the other b - m images.
-    files
-        Place among the m and content of JPEG files that a GPU is to decode.
-    read, decode
-        Seconds that a worker took to read the files, and to decode them.
-    """
-
-    pixels: npt.NDArray[Any]
-    kept: npt.NDArray[np.int64]
-    content_hash: npt.NDArray[np.uint64]
-    unreadable: list[tuple[int, str]]
-    files: list[tuple[int, bytes]]
-    read: float
-    decode: float
+    pixels: npt.NDArray[Any]  # [m, ...], as `Preprocessing.pixels` gives them
+    kept: npt.NDArray[np.int64]  # int64 [m], positions in the batch, ascending
+    content_hash: npt.NDArray[np.uint64]  # uint64 [m], of the image files
+    unreadable: list[tuple[int, str]]  # position in the batch, and reason
+    files: list[tuple[int, bytes]]  # position among the m, and JPEG file for the GPU
+    read: float  # seconds of a worker
+    decode: float  # seconds of a worker
 
     @property
     def count(self) -> int:
@@ -71,10 +55,7 @@ class Decoded:
 class Decoder:
     """Reads and decodes the images of one dataset; small enough to be sent to workers.
 
-    Attributes
-    ----------
-    decoding
-        One of `autods.encode.decode.DECODINGS`. With ``gpu``, JPEG files are handed on.
+    ``decoding`` is one of `autods.encode.decode.DECODINGS`; with ``gpu``, JPEG files are handed on.
     """
 
     reader: MemberReader
@@ -82,12 +63,9 @@ class Decoder:
     decoding: str = "reference"
 
     def decode(self, addresses: list[Address], pixels: npt.NDArray[Any]) -> _Report:
-        """Read and decode the images at ``addresses``; unreadable ones are reported, not raised.
+        """Read and decode the images at ``addresses`` into the first rows of ``pixels`` [b, ...].
 
-        Parameters
-        ----------
-        pixels
-            [b, ...], written from the front.
+        Unreadable images are reported, not raised.
         """
         report = _Report()
         for position, address in enumerate(addresses):
@@ -167,24 +145,10 @@ def decoded_batches(
 ) -> Generator[Decoded, None, None]:
     """Yield every batch, decoded, in order.
 
-    Parameters
-    ----------
-    batches
-        Images of each batch; asked for ahead of time, as far as workers have room.
-    batch_size
-        Images of a batch at most.
-    workers
-        Number of worker processes; 0 decodes in this process.
-    yielding
-        Lower the priority of workers: an encoder on the same cores loses more time than
-        they take.
-
-    Raises
-    ------
-    AutodsError
-        As the reader raises it, here and not in a worker.
-    EncoderError
-        When a worker process dies, or memory runs out.
+    The batches are asked for as far ahead as workers have room; without workers, this process
+    decodes. ``yielding`` lowers the priority of workers: an encoder on the same cores loses more
+    time than they take. Raises what the reader raises, here and not in a worker, and
+    `EncoderError` when a worker dies or memory runs out.
     """
     # One slot for each batch under way, and one for that which the caller looks at. Batches
     # come in order, so the slot of the next one asked for is always that which is free.

@@ -25,24 +25,14 @@ BLOCK = 16_384  # rows made into Python objects at once
 
 @dataclass(frozen=True, eq=False)
 class ShardPlan:
-    """The samples of one shard.
-
-    Attributes
-    ----------
-    index, count
-        Number of the shard, and of all shards of its split.
-    start
-        Position of its first sample within the split.
-    rows
-        Rows of the sample index, int64 [n], ascending.
-    """
+    """The samples of one shard."""
 
     path: Path
     split: str
-    index: int
-    count: int
-    start: int
-    rows: npt.NDArray[np.int64]
+    index: int  # number of the shard within its split
+    count: int  # shards of the split
+    start: int  # position of its first sample within the split
+    rows: npt.NDArray[np.int64]  # of the sample index, int64 [n], ascending
 
     @property
     def stop(self) -> int:
@@ -55,13 +45,8 @@ def plan_shards(
 ) -> list[ShardPlan]:
     """Cut every split of protocol clean into shards of ``shard_size`` samples, by sample id.
 
-    Samples that clean leaves out and another protocol uses make the split ``extra``.
-
-    Parameters
-    ----------
-    all_tasks
-        Also take images that have no label of the default task: those of tasks with images
-        of their own.
+    Samples that clean leaves out and another protocol uses make the split ``extra``. With
+    ``all_tasks``, so do images that only tasks other than the default one have.
     """
     plans = []
     members, labels = _members(samples), samples.labels()
@@ -112,22 +97,10 @@ def check_kept(
     fingerprint: str,
     samples_sha256: str,
 ) -> None:
-    """Refuse a folder that holds shards of another extraction.
+    """Raise `FeatureMismatch` for a folder that holds shards of another extraction.
 
-    Parameters
-    ----------
-    folder
-        That of the feature set.
-    found
-        The planned shards that exist.
-    provenance, fingerprint, samples_sha256
-        Of the encoder, of the manifest, and of the sample index.
-
-    Raises
-    ------
-    FeatureMismatch
-        When any shard is not one of ``plans``, or was made with another encoder,
-        manifest or index.
+    Any shard that is not one of ``plans``, or was made with another encoder, manifest (its
+    ``fingerprint``) or index, is one. ``found`` has the planned shards that exist.
     """
     names = {plan.path.name for plan in plans}
     strangers = sorted(p.name for p in folder.glob("*.h5") if p.name not in names)

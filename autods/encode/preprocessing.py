@@ -28,20 +28,14 @@ PROBE = (83, 57)  # width and height of images that a transform is tried on: nei
 class Preprocessing:
     """From an image to the encoder's input, in two steps.
 
-    Attributes
-    ----------
-    first
-        Turns one image into what `pixels` returns.
-    table
-        float32 [3, 256], the number of each byte in each channel; ``None`` if the
-        transform cannot be cut; ``first`` is then all of it.
-    size
-        Height and width of the input.
+    ``first`` turns one image into what `pixels` returns. ``table``, float32 [3, 256], has the
+    number of each byte in each channel; it is ``None`` if the transform cannot be cut, and
+    ``first`` is then all of it.
     """
 
     first: Any
     table: npt.NDArray[np.float32] | None
-    size: tuple[int, int]
+    size: tuple[int, int]  # height and width of the input
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,10 +50,7 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> npt.NDArray[Any]:
         """Return the pixels of one image, of ``shape`` and ``dtype``.
 
-        Raises
-        ------
-        Unreadable
-            When the image is so narrow that its enlarged form could take all memory.
+        Raises `Unreadable` for one so narrow that its enlarged form could take all memory.
         """
         if max(image.size) > NARROWEST * min(image.size):
             raise Unreadable(f"with {image.width} x {image.height} pixels it is no picture")
@@ -68,14 +59,9 @@ class Preprocessing:
             return np.asarray(self.first(image), self.dtype)
 
     def fill(self, batch: npt.NDArray[np.float32], pixels: npt.NDArray[Any]) -> None:
-        """Write the encoder's input of m images over the first m rows of a batch.
+        """Write the encoder's input of m images over a batch float32 [b, 3, h, w].
 
-        Parameters
-        ----------
-        batch
-            float32 [b, 3, h, w]; rows from m on become zeros.
-        pixels
-            [m, ...], as `pixels` gives them.
+        The pixels [m, ...] are as `pixels` gives them; rows from m on become zeros.
         """
         count = len(pixels)
         batch[count:] = 0

@@ -21,18 +21,10 @@ NOWHERE = -1  # in place of a descriptor: memory of this process
 class SharedArray:
     """An array in memory that a process shares with those it starts.
 
-    Pass it to a process when it is started. On Linux the memory belongs to no mounted
-    file system, so containers with a small ``/dev/shm`` are no obstacle.
-
-    Parameters
-    ----------
-    alone
-        No process will be started: plain memory will do.
-
-    Raises
-    ------
-    EncoderError
-        When it would take more than half of the machine's memory, or the system refuses.
+    Pass it to a process when it is started. On Linux the memory belongs to no mounted file
+    system, so containers with a small ``/dev/shm`` are no obstacle. ``alone`` means that no
+    process will be started: plain memory will do. `EncoderError` is raised when it would take
+    more than half of the machine's memory, or the system refuses.
     """
 
     def __init__(

@@ -10,50 +10,24 @@ WAITING = 0.10  # share of the time above which the encoder is not the bottlenec
 
 @dataclass(frozen=True)
 class Processes:
-    """How many processes work at once.
+    """How many processes work at once."""
 
-    Attributes
-    ----------
-    decoders
-        Those that only read and decode; 0: the encoders do it.
-    encoders
-        Those that encode, one for each device.
-    """
-
-    decoders: int
-    encoders: int = 1
+    decoders: int  # only read and decode; 0: the encoders do it
+    encoders: int = 1  # one for each device
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Images and seconds of work, by stage; what ran side by side is summed.
+    """Images and seconds of work, by stage; what ran side by side is summed."""
 
-    Attributes
-    ----------
-    images
-        Images that went through, unreadable ones included.
-    read, decode
-        Seconds of the processes that decode: fetching bytes, and turning them into pixels.
-    start
-        Seconds until the first batch was there: processes start, and the pipeline fills.
-    wait
-        Seconds after that in which the encoder waited for decoded images.
-    encode
-        Seconds of the encoder, normalisation of pixels included.
-    write
-        Seconds of writing shards, which happens beside the encoder.
-    stall
-        Seconds in which the encoder waited for a shard to be written.
-    """
-
-    images: int = 0
-    read: float = 0.0
-    decode: float = 0.0
-    start: float = 0.0
-    wait: float = 0.0
-    encode: float = 0.0
-    write: float = 0.0
-    stall: float = 0.0
+    images: int = 0  # unreadable ones included
+    read: float = 0.0  # by the processes that decode
+    decode: float = 0.0  # by the same, from bytes to pixels
+    start: float = 0.0  # until the first batch was there
+    wait: float = 0.0  # after that, of the encoder for decoded images
+    encode: float = 0.0  # normalisation of pixels included
+    write: float = 0.0  # of shards, beside the encoder
+    stall: float = 0.0  # of the encoder, for a shard to be written
 
     def __add__(self, other: Timings) -> Timings:
         """Return the sums, stage by stage."""
@@ -88,13 +62,7 @@ class Timings:
         return ", ".join([*parts, f"encoder waits {self.waited:.0%}"]) if parts else ""
 
     def bottleneck(self, processes: Processes, cores: int) -> str:
-        """Say in one sentence which stage holds up the others, and what to do about it.
-
-        Parameters
-        ----------
-        cores
-            Cores that the processes can use.
-        """
+        """Say in one sentence which stage holds up the others, and what to do about it."""
         if self.stalled > max(self.waited, WAITING):
             return (
                 f"writing is the bottleneck: the encoder waited {self.stalled:.0%} of the time for "

@@ -31,33 +31,17 @@ Embeddings = npt.NDArray[np.float16]
 
 @dataclass(frozen=True, eq=False)
 class ClassTexts:
-    """Embedded class names of one dataset.
-
-    Attributes
-    ----------
-    default_task
-        The label set used if none is named.
-    class_names
-        Task name to the ordered class names, as in the feature shards.
-    names
-        Task name to the class names as they were in the prompts.
-    embeddings
-        Task name to float16 [C, d]: the normalised mean of the normalised prompt embeddings.
-    templates, templates_sha256
-        Name, texts and hash of the templates.
-    encoder
-        Provenance of the encoder that embedded them.
-    """
+    """Embedded class names of one dataset."""
 
     dataset: str
     default_task: str
-    class_names: Mapping[str, Sequence[str]]
-    names: Mapping[str, Sequence[str]]
-    embeddings: Mapping[str, Embeddings]
+    class_names: Mapping[str, Sequence[str]]  # task name to its class names, as in the shards
+    names: Mapping[str, Sequence[str]]  # task name to its class names, as in the prompts
+    embeddings: Mapping[str, Embeddings]  # float16 [C, d]: normalised means of normalised prompts
     templates_name: str
     templates: Sequence[str]
     templates_sha256: str
-    encoder: Mapping[str, Any]
+    encoder: Mapping[str, Any]  # provenance of the encoder that embedded them
 
 
 def load_text(
@@ -69,21 +53,11 @@ def load_text(
 ) -> tuple[npt.NDArray[np.float32], list[str]]:
     """Load the embedded class names of one task (default: the dataset's default task).
 
-    Returns
-    -------
-    embeddings
-        float32 [C, d], of length 1 to the precision of float16; row c belongs to label c.
-    class_names
-        The C class names, as in the features.
-
-    Raises
-    ------
-    FeaturesMissing
-        When they were not embedded; the message names the command that does it.
-    FeatureMismatch
-        When the features under the same name have other classes.
-    StoreError, UnknownName
-        When the file is damaged, or has no such task.
+    Return the embeddings float32 [C, d], of length 1 to the precision of float16, and the C class
+    names; row c belongs to label c. Raises `FeaturesMissing` when they were not embedded (the
+    message names the command that does it), `FeatureMismatch` when the features under the same
+    name have other classes, and `StoreError` or `UnknownName` when the file is damaged or has no
+    such task.
     """
     path = root.text(encoder, dataset, templates)
     if not path.is_file():
@@ -129,13 +103,7 @@ def check_texts(root: DataRoot, encoder: str, dataset: str) -> Iterator[str]:
 
 
 def read_texts(path: Path) -> ClassTexts:
-    """Read one file.
-
-    Raises
-    ------
-    StoreError
-        When it is absent, damaged, or of another format version.
-    """
+    """Read one file; raise `StoreError` if it is absent, damaged, or of another format version."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             attrs = file.attrs

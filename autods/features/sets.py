@@ -109,14 +109,9 @@ class StoredFeatures:
 def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     """Open a finished feature set.
 
-    Raises
-    ------
-    FeaturesMissing
-        When there is none; the message names the command that makes it.
-    StoreError
-        When a shard named by the record is missing or damaged.
-    FeatureMismatch
-        When shards come from different encoders or manifests.
+    Raises `FeaturesMissing` when there is none (the message names the command that makes it),
+    `StoreError` when a shard named by the record is missing or damaged, and `FeatureMismatch`
+    when shards come from different encoders or manifests.
     """
     record_path = root.feature_record(encoder, dataset)
     if not record_path.is_file():

@@ -34,24 +34,13 @@ Array = npt.NDArray[Any]
 class ShardData:
     """Arrays of one shard, all of length n.
 
-    Attributes
-    ----------
-    features
-        float16 [n, d], as the encoder gives them (not normalised).
-    labels
-        Task name to int32 [n]; -1 for a sample without a label. Holds the default task.
-    sample
-        int64 [n], strictly increasing: rows of the sample index.
-    content_hash
-        uint64 [n]; see ``ShardInfo.hashed``.
-    splits
-        Protocol to uint8 [n] (`CODES`), only for protocols whose splits are not the shard's.
+    ``splits`` has protocol to uint8 [n] (`CODES`), if its splits are not the shard's.
     """
 
-    features: npt.NDArray[np.float16]
-    labels: Mapping[str, npt.NDArray[np.int32]]
-    sample: npt.NDArray[np.int64]
-    content_hash: npt.NDArray[np.uint64]
+    features: npt.NDArray[np.float16]  # float16 [n, d], as the encoder gives them (not normalised)
+    labels: Mapping[str, npt.NDArray[np.int32]]  # task to int32 [n], -1 for none
+    sample: npt.NDArray[np.int64]  # int64 [n], strictly increasing: rows of the sample index
+    content_hash: npt.NDArray[np.uint64]  # uint64 [n]; see ``ShardInfo.hashed``
     splits: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -62,41 +51,22 @@ class ShardData:
 class ShardInfo:
     """What a shard is: stored as attributes, so that a shard alone is enough to train from.
 
-    Attributes
-    ----------
-    class_names
-        Task name to the ordered class names.
-    encoder
-        Provenance of the encoder: model, pretrained tag, weights sha256, preprocessing ...
-    fingerprint
-        sha256 of the manifest, or of the source file of imported features.
-    samples_sha256
-        Digest of the sample index (`autods.encode.plan.digest_samples`); empty for imports.
-    start, stop
-        Range of the shard within its split, counted before unreadable images are skipped.
-    index, count
-        Number of the shard, and of all shards of the split.
-    unreadable
-        ``[sample, path, reason]`` of every image that was skipped.
-    hashed
-        What ``content_hash`` was taken of: ``image`` bytes or ``features`` row.
-    origin
-        For imported features: source file, padding, held-out part. Empty for extracted ones.
+    ``origin`` is for imported features: source file, padding, held-out part.
     """
 
     dataset: str
     split: str
     default_task: str
-    class_names: Mapping[str, Sequence[str]]
-    encoder: Mapping[str, Any]
-    fingerprint: str
-    samples_sha256: str
-    start: int
+    class_names: Mapping[str, Sequence[str]]  # task name to its ordered class names
+    encoder: Mapping[str, Any]  # its provenance
+    fingerprint: str  # sha256 of the manifest, or of the file that was imported
+    samples_sha256: str  # `digest_samples` of the index; empty for imports
+    start: int  # range within the split, unreadable images included
     stop: int
-    index: int
-    count: int
-    unreadable: Sequence[Sequence[Any]] = ()
-    hashed: str = "image"
+    index: int  # number of the shard
+    count: int  # shards of the split
+    unreadable: Sequence[Sequence[Any]] = ()  # ``[sample, path, reason]``
+    hashed: str = "image"  # what ``content_hash`` is of: ``image`` or ``features``
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -111,12 +81,7 @@ class Shard(ShardData):
 def write_shard(path: Path, data: ShardData, info: ShardInfo) -> None:
     """Write one shard atomically; the same input gives the same bytes.
 
-    Raises
-    ------
-    ValueError
-        When the arrays do not have the lengths and dtypes of `ShardData`.
-    OSError
-        When the disk is full or cannot be written; no file is left.
+    Raises `ValueError` for wrong lengths or dtypes; when the disk is full, no file is left.
     """
     image = _image(_arrays(data, info), info)
     with atomic(path) as temporary:
@@ -126,10 +91,7 @@ def write_shard(path: Path, data: ShardData, info: ShardInfo) -> None:
 def read_shard(path: Path) -> Shard:
     """Map one shard into memory; only its attributes are read.
 
-    Raises
-    ------
-    StoreError
-        When the file is absent, cut off, damaged, incomplete or of another format version.
+    Raises `StoreError` for a file that is absent, cut off, damaged or of another format version.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:

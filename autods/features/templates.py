@@ -42,18 +42,10 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 @dataclass(frozen=True)
 class Templates:
-    """Prompt templates under a name.
+    """Prompt templates under a name that is safe as a file name."""
 
-    Attributes
-    ----------
-    name
-        That of a shipped list, or ``file-<8 hex digits>`` of the hash: safe as a file name.
-    texts
-        Templates with ``{}`` where the class goes.
-    """
-
-    name: str
-    texts: tuple[str, ...]
+    name: str  # of a shipped list, or ``file-<8 hex digits>`` of the hash
+    texts: tuple[str, ...]  # with ``{}`` where the class goes
 
     @property
     def sha256(self) -> str:
@@ -68,12 +60,8 @@ class Templates:
 def find_templates(name: str) -> Templates:
     """Return the shipped templates of a name, or those of a file, one per line.
 
-    Raises
-    ------
-    UnknownName
-        For a name that is neither.
-    UsageError
-        When a line of the file does not hold ``{}`` once, or there is no line.
+    Raises `UnknownName` for a name that is neither, and `UsageError` when a line of the file does
+    not hold ``{}`` once, or there is no line.
     """
     if name in SHIPPED:
         return Templates(name, SHIPPED[name])

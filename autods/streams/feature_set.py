@@ -84,17 +84,7 @@ class FeatureSet:
 
 
 class StoredFeatureSet(FeatureSet):
-    """A feature set whose features are read when they are first asked for, then kept.
-
-    Parameters
-    ----------
-    load
-        Returns the features, [n, d].
-    labels
-        int64 [n], global class numbers.
-    dim
-        Width d, known without loading.
-    """
+    """A feature set whose features [n, d] are loaded when they are first asked for, then kept."""
 
     _load: Callable[[], npt.NDArray[Any]]
     _dim: int

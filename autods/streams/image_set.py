@@ -228,10 +228,7 @@ class _Pieces(Dataset[Any]):
 class ImageFiles:
     """The addresses of the images of one dataset, and their reader; shared by its image sets.
 
-    Parameters
-    ----------
-    table
-        Columns ``container``, ``member``, ``offset``, ``size``, one row for each image.
+    The table has columns ``container``, ``member``, ``offset``, ``size``, one row for each image.
     """
 
     def __init__(self, reader: MemberReader, table: pa.Table) -> None:

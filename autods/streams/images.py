@@ -109,25 +109,11 @@ def images_of_features(
     class_names: Sequence[str],
     **options: Any,
 ) -> ImageSet:
-    """Open the images that some rows of stored features were made from.
+    """Open the images that rows int64 [n] of stored features were made from, labelled int64 [n].
 
-    Parameters
-    ----------
-    rows
-        int64 [n], rows of ``stored``.
-    labels
-        int64 [n], their class numbers.
-    options
-        As of `ImageSet`.
-
-    Raises
-    ------
-    ImagesMissing
-        When the features were imported: nobody knows which image a row is of.
-    IndexMissing
-        When the dataset is not indexed under this root.
-    FeatureMismatch
-        When the index is not the one that the features were extracted by.
+    The options are those of `ImageSet`. Raises `ImagesMissing` for imported features, as nobody
+    knows which image a row is of, `IndexMissing` when the dataset is not indexed under this root,
+    and `FeatureMismatch` when the index is not the one that the features were extracted by.
     """
     if stored not in _CHECKED:
         _CHECKED[stored] = _checked(root, stored)

@@ -28,12 +28,8 @@ SYNTHETIC = "synthetic"
 class Request:
     """A stream as it was asked for, with every default filled in.
 
-    Attributes
-    ----------
-    spec
-        The definition; what stands below comes before what it says.
-    encoder
-        ``None`` if nobody named one: enough for a table and for a generated stream.
+    The fields below the definition beat what it says. Without ``encoder``, a table can be made,
+    and a generated stream.
     """
 
     spec: StreamSpec

@@ -19,25 +19,13 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One dataset under one labelling: rows of each split after the protocol's removals.
-
-    Attributes
-    ----------
-    label_set
-        Name of the labelling.
-    labels
-        int32 [N], in the dataset's own numbering, -1 for none.
-    rows
-        Split to int64 [n], ascending rows of ``stored``.
-    removed
-        Reason to the number of rows that the protocol leaves out.
-    """
+    """One dataset under one labelling: rows of each split after the protocol's removals."""
 
     stored: StoredFeatures
     label_set: str
-    labels: npt.NDArray[np.int32]
-    rows: dict[str, Rows]
-    removed: dict[str, int]
+    labels: npt.NDArray[np.int32]  # int32 [N], the dataset's own numbers, -1 for none
+    rows: dict[str, Rows]  # split to int64 [n], ascending rows of ``stored``
+    removed: dict[str, int]  # reason to number of rows that the protocol leaves out
 
     @property
     def name(self) -> str:

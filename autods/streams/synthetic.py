@@ -49,9 +49,11 @@ def synthetic_stream(
     tasks
         Keep only the first tasks of the order; ``None``: all 71.
     classes
-        Classes over all 71 tasks, 142 to 2,866; see `SyntheticFeatures`.
+        Classes over all 71 tasks, 142 to 2,866, spread in proportion, at least 2 a task; a
+        smaller stream keeps the first classes of every task as they are. ``None``: 2,866.
     per_class
-        Train samples of every class, whatever ``scale`` is; see `SyntheticFeatures`.
+        Train samples of every class, at least 1, whatever ``scale`` is; dev has a tenth and test
+        a quarter of them, at least 1. ``None``: by ``scale``.
     dim
         Width d of the features.
     order
@@ -60,7 +62,7 @@ def synthetic_stream(
     scenario
         ``class-il`` or ``task-il``; labels are global in both.
     normalize
-        ``l2`` or ``none``.
+        ``l2``: rows of length 1; ``none``: lengths around 9, about that of raw CLIP embeddings.
 
     Raises
     ------

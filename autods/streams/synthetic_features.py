@@ -90,24 +90,8 @@ class Recipe:
 class SyntheticFeatures:
     """The generator: features of any block of any task, independent of all others.
 
-    Parameters
-    ----------
-    seed
-        Fixes everything, whatever tasks are asked for and in whatever order.
-    scale
-        Samples per published sample; floors keep every class and task usable.
-    classes
-        Classes over all 71 tasks, spread in proportion, at least 2 a task; ``None``:
-        2,866. At least 142. A smaller stream keeps the first classes of every task as they are.
-    per_class
-        Train samples of every class, at least 1, instead of those that ``scale`` gives; dev
-        has a tenth and test a quarter of them, at least 1. ``None``: by ``scale``.
-    dim
-        Width d of the features.
-    normalize
-        ``l2``: rows of length 1; ``none``: lengths around 9, about that of raw CLIP embeddings.
-    recipe
-        Constants of the model.
+    The seed fixes everything, whatever tasks are asked for and in whatever order. `Recipe` has
+    the constants of the model; the other options are those of `synthetic_stream`.
     """
 
     def __init__(

@@ -33,19 +33,7 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One task as the table shows it; ``None`` is unknown.
-
-    Attributes
-    ----------
-    label_set
-        The dataset's labelling.
-    train, dev, test
-        Samples of each split.
-    offset
-        Global number of the first class.
-    counted
-        Where the counts are from: ``features``, ``index``, ``manifest`` or ``nothing``.
-    """
+    """One task as the table shows it; ``None`` is unknown."""
 
     task: str
     dataset: str
@@ -54,8 +42,8 @@ class Row:
     train: int | None
     dev: int | None
     test: int | None
-    offset: int | None
-    counted: str
+    offset: int | None  # global number of the first class
+    counted: str  # ``features``, ``index``, ``manifest`` or ``nothing``
     class_names: list[str] | None
 
 
@@ -99,11 +87,7 @@ class _Facts:
 def tabulate(request: Request) -> Table:
     """Return what a stream consists of; without an encoder, no features are looked at.
 
-    Raises
-    ------
-    UnknownName, UsageError, ManifestError
-        When a name, an option or a file is not one of those that exist, or classes are named
-        of a dataset whose class names are not known yet.
+    Raises `UsageError` when classes are named of a dataset whose class names are not known yet.
     """
     spec = request.spec
     if spec.synthetic is not None:

@@ -22,43 +22,21 @@ SHOWN = 6  # class numbers in the name of a task that nobody named
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The classes of one dataset that make one task.
-
-    Attributes
-    ----------
-    name
-        Name of the task.
-    shown
-        Name of the dataset, and of the label set unless it is the default one.
-    classes
-        int64 [c], the dataset's own class numbers, in the order of the task.
-    item
-        The definition of this task alone.
-    source
-        Position, in the stream's definition, of the item that it is cut from.
-    """
+    """The classes of one dataset that make one task."""
 
     name: str
-    shown: str
-    classes: npt.NDArray[np.int64]
-    item: StreamItem
-    source: int
+    shown: str  # name of the dataset, and of the label set unless it is the default one
+    classes: npt.NDArray[np.int64]  # int64 [c], of the dataset, in the order of the task
+    item: StreamItem  # the definition of this task alone
+    source: int  # position, in the stream's definition, of the item that it is cut from
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """What is known of the label set that an item of a stream names.
+    """What is known of the label set that an item of a stream names."""
 
-    Attributes
-    ----------
-    shown
-        Name of the dataset, and of the label set unless it is the default one.
-    classes
-        Class names in their order; their number alone if the names are not known.
-    """
-
-    shown: str
-    classes: Sequence[str] | int
+    shown: str  # name of the dataset, and of the label set unless it is the default one
+    classes: Sequence[str] | int  # their names in order, or their number alone
 
     @property
     def count(self) -> int:
@@ -78,25 +56,11 @@ def plan_tasks(
     classes_per_task: int | None,
     max_tasks: int | None,
 ) -> list[Piece]:
-    """Cut every item of a stream into its tasks; return them in order, the first ones alone.
+    """Cut every item of a stream into its tasks; return the first ``max_tasks`` in order.
 
-    Parameters
-    ----------
-    label_sets
-        Of each item.
-    order
-        As of `ordered`.
-    classes_per_task
-        For items that say nothing of their own.
-    max_tasks
-        How many tasks are kept; ``None``: all.
-
-    Raises
-    ------
-    UnknownName
-        For a class that a label set does not have.
-    UsageError
-        When two tasks have one name or share a class, or the order does not name them all.
+    ``classes_per_task`` is for items that say nothing of their own. Raises `UnknownName` for a
+    class that a label set does not have, and `UsageError` when two tasks have one name or share
+    a class, or the order does not name them all.
     """
     pieces = [
         piece
@@ -143,20 +107,11 @@ def _cut(
 
 
 def ordered(names: Sequence[str], datasets: Sequence[str], order: Order) -> list[int]:
-    """Return the positions of a stream's tasks in the order wanted.
+    """Return the positions of a stream's tasks, all of different names, in the order wanted.
 
-    Parameters
-    ----------
-    names, datasets
-        Of each task as the stream defines it: its own name, all different, and its dataset's.
-    order
-        ``paper``: as defined; an integer: permuted by that seed (PCG64); or names. The name of
-        a dataset stands for all its tasks.
-
-    Raises
-    ------
-    UnknownName, UsageError
-        When a name is not one of the stream's, or not every task is named exactly once.
+    ``paper``: as defined; an integer: permuted by that seed (PCG64); or names, where that of a
+    dataset stands for all its tasks. Raises `UnknownName` or `UsageError` when a name is not one
+    of the stream's, or not every task is named exactly once.
     """
     if isinstance(order, int) and order >= 0:
         generator = np.random.Generator(np.random.PCG64(order))

@@ -22,10 +22,7 @@ from autods.errors import EncoderError
 def fetch_weights(weights: Weights) -> Path:
     """Return the checkpoint file of a published tag: the cached one, else downloaded.
 
-    Raises
-    ------
-    EncoderError
-        When the weights are neither cached nor reachable.
+    Raises `EncoderError` when the weights are neither cached nor reachable.
     """
     repository, name = os.path.split(weights.source.get("hf_hub", ""))
     if repository and (cached := cached_file(repository, _hub_files(name))):
@@ -45,21 +42,11 @@ def fetch_weights(weights: Weights) -> Path:
 
 
 def load_weights(model: torch.nn.Module, path: Path, what: str) -> None:
-    """Load a checkpoint into a model without executing code from the file.
+    """Load a checkpoint into a float32 open_clip model without executing code from the file.
 
-    Parameters
-    ----------
-    model
-        An open_clip model, float32.
-    path
-        ``.safetensors``, or a file of ``torch.save`` that holds tensors only.
-    what
-        The encoder's name, for messages.
-
-    Raises
-    ------
-    EncoderError
-        When the file would need code to load, is damaged, or does not fit the model.
+    The file is a ``.safetensors``, or one of ``torch.save`` that holds tensors only; ``what`` names
+    the encoder in messages. Raises `EncoderError` when the file would need code to load, is
+    damaged, or does not fit the model.
     """
     state = read_state(path, open_clip.factory.load_state_dict)
     own = model.state_dict()
@@ -107,15 +94,8 @@ def read_state(
 ) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint file without executing code from it.
 
-    Parameters
-    ----------
-    load
-        The library's reader of its own files; called with path, device and ``weights_only``.
-
-    Raises
-    ------
-    EncoderError
-        When the file would need code to load, is damaged, or holds something else.
+    ``load`` is the library's reader of its own files, called with path, device and
+    ``weights_only``. Raises `EncoderError` as `load_weights` does.
     """
     try:
         if path.suffix in (".npz", ".npy"):

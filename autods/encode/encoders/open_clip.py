@@ -66,10 +66,7 @@ class OpenClipEncoder:
     def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the embeddings float32 [n, d] of n texts, not normalised.
 
-        Raises
-        ------
-        EncoderError
-            When the model's tokenizer cannot be had.
+        Raises `EncoderError` when the model's tokenizer cannot be had.
         """
         blocks = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(texts), TEXTS):
@@ -101,7 +98,7 @@ def load_encoder(
     *,
     progress: Progress | None = None,
 ) -> Encoder:
-    """Build an encoder.
+    """Build an encoder: an `OpenClipEncoder`, which is a `TextEncoder` too, or a `TimmEncoder`.
 
     Parameters
     ----------
@@ -117,11 +114,7 @@ def load_encoder(
     precision
         ``fp32``, ``fp16`` or ``bf16``, of weights and activations.
     device
-        A torch device: ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto``: a GPU if there is one.
-
-    Returns
-    -------
-    An `OpenClipEncoder`, which is a `TextEncoder` too, or a `TimmEncoder`.
+        A torch device, or ``auto``: a GPU if there is one.
 
     Raises
     ------

@@ -41,23 +41,11 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class TimmWeights:
-    """A decision: which weights go into which timm model.
+    """A decision: which weights go into which timm model. Without file and seed, published ones."""
 
-    Attributes
-    ----------
-    model
-        Canonical name, ``<architecture>.<tag>``; the architecture alone where timm has no tag.
-    label
-        The tag, ``file-<8 hex digits>`` or ``random-<seed>``.
-    source
-        timm's configuration of the tag, which holds the preprocessing too.
-    file, seed
-        The checkpoint file, or the seed; both ``None`` for published weights.
-    """
-
-    model: str
-    label: str
-    source: PretrainedCfg
+    model: str  # ``<architecture>.<tag>``; the architecture alone if timm has no tag
+    label: str  # the tag, ``file-<8 hex digits>`` or ``random-<seed>``
+    source: PretrainedCfg  # timm's configuration of the tag, with the preprocessing
     file: Path | None = None
     seed: int | None = None
 
@@ -137,19 +125,11 @@ def load_timm(
 def choose_timm(name: str, pretrained: str | None, random_weights: int | None) -> TimmWeights:
     """Decide on the weights of a timm model; nothing is downloaded or built.
 
-    Parameters
-    ----------
-    name
-        ``<architecture>`` or ``<architecture>.<tag>``; without a tag timm's default one.
-    pretrained
-        A tag, or a checkpoint file, which then takes the preprocessing of the model's tag.
-
-    Raises
-    ------
-    UnknownName
-        For an architecture or tag that timm does not know.
-    UsageError, EncoderError
-        When options contradict each other, a file is absent, or nothing is published.
+    The name is ``<architecture>`` or ``<architecture>.<tag>``; without a tag timm's default one.
+    ``pretrained`` is a tag, or a checkpoint file, which then takes the preprocessing of the
+    model's tag. Raises `UnknownName` for an architecture or tag that timm does not know, and
+    `UsageError` or `EncoderError` when options contradict each other, a file is absent, or
+    nothing is published.
     """
     architecture, _, tag = name.partition(".")
     if architecture not in timm.list_models():

@@ -40,19 +40,11 @@ DEFAULT_TAGS = {
 class Weights:
     """A decision: which weights go into which model.
 
-    Attributes
-    ----------
-    label
-        The part of the encoder's name after the model: a tag, ``file-<8 hex digits>``
-        or ``random-<seed>``.
-    source
-        Configuration of the published tag; empty for files and random weights.
-    file, seed
-        The checkpoint file, or the seed; both ``None`` for a published tag.
+    ``source`` is the configuration of a published tag; file and seed are ``None`` then.
     """
 
     model: str
-    label: str
+    label: str  # in the encoder's name: a tag, ``file-<8 hex digits>`` or ``random-<seed>``
     source: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
     seed: int | None = None
@@ -62,16 +54,9 @@ def choose_weights(model: str, pretrained: str | None, random_weights: int | Non
     """Decide on the weights of a model; nothing is downloaded or built.
 
     Without ``pretrained`` the tag is that of `DEFAULT_TAGS`, else the only published
-    tag that fits the model's activation, else ``openai`` if it fits, else an error.
-
-    Raises
-    ------
-    UnknownName
-        For a model or tag that open_clip does not know.
-    UsageError
-        When both a checkpoint and random weights are asked for.
-    EncoderError
-        When no tag is unambiguous, a file is absent, or QuickGELU does not fit.
+    tag that fits the model's activation, else ``openai`` if it fits, else an error: `UnknownName`
+    for a model or tag that open_clip does not know, `UsageError` for both a checkpoint and random
+    weights, `EncoderError` when no tag is unambiguous, a file is absent, or QuickGELU does not fit.
     """
     if model not in open_clip.list_models():
         raise unknown("encoder", model, open_clip.list_models())

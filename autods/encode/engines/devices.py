@@ -54,15 +54,10 @@ class _Device:
 class DeviceEngine:
     """Makes shards in one process for each device. Each keeps its encoder for the next dataset.
 
-    Parameters
-    ----------
-    factory
-        Called in each process with the name of its device. It is imported there, so a
-        script that defines it must start below ``if __name__ == "__main__"``.
-    devices
-        ``cuda:0``, ``cuda:1`` ...; ``cpu`` may be named several times.
-    workers
-        Processes that decode for each device; 0: the device's own; ``None``: as many as suit.
+    The factory is called in each process with the name of its device: ``cuda:0``, ``cuda:1`` ...;
+    ``cpu`` may be named several times. It is imported there, so a script that defines it must
+    start below ``if __name__ == "__main__"``. ``workers`` decode for each device; 0: the device's
+    own process; ``None``: as many as suit.
     """
 
     def __init__(
@@ -80,12 +75,8 @@ class DeviceEngine:
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards of a dataset; yield a report for each, in any order.
 
-        Raises
-        ------
-        EncoderError
-            When the process of a device ends without a word.
-        AutodsError, OSError
-            As raised in the process of a device; finished shards are kept.
+        Raises what the process of a device raises, and `EncoderError` when one ends without a word;
+        finished shards are kept.
         """
         try:
             self._start()
@@ -145,13 +136,9 @@ class DeviceEngine:
 def choose_devices(text: str) -> list[str]:
     """Return the devices that a user names: ``auto``, or one or several with commas between.
 
-    ``auto`` means all GPUs, or the CPU if there is none.
-
-    Raises
-    ------
-    UsageError
-        If this machine or its torch has no such device, or devices of different kinds are
-        named, whose features differ in the last bits.
+    ``auto`` means all GPUs, or the CPU if there is none. Raises `UsageError` if this machine or
+    its torch has no such device, or devices of different kinds are named, whose features differ
+    in the last bits.
     """
     if text == "auto":
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
@@ -173,11 +160,8 @@ def local_engine(
 ) -> tuple[Encoder, Engine]:
     """Return the encoder and the engine that makes shards with it on devices of this machine.
 
-    Parameters
-    ----------
-    factory
-        Takes the device and, by name, ``progress``. With several devices it must be picklable,
-        and its encoder a dataclass; the one that is returned then only describes the features.
+    The factory takes the device and, by name, ``progress``. With several devices it must be
+    picklable, and its encoder a dataclass; the one returned then only describes the features.
     """
     if len(devices) == 1:
         encoder = factory(devices[0], progress=progress)

@@ -46,10 +46,7 @@ OF_RUN = ("batch_size", "decoding", "pillow", "torchvision")
 class LocalEngine:
     """Makes shards in this process, one after another.
 
-    Attributes
-    ----------
-    workers
-        Processes that read and decode; 0: this one; ``None``: as many as suit.
+    ``workers`` read and decode; 0: this process; ``None``: as many as suit.
     """
 
     encoder: Encoder
@@ -81,23 +78,10 @@ def make_shards(
 ) -> Generator[ShardReport, None, None]:
     """Make shards of one dataset; yield a report on each as soon as it is on disk.
 
-    Parameters
-    ----------
-    jobs
-        Of one dataset and one run. They are asked for as far ahead as images are decoded.
-    workers
-        Processes that read and decode; 0: this one.
-    report
-        Called with the report on every batch, in this thread.
-
-    Raises
-    ------
-    FeatureMismatch
-        When the encoder is not the one that the job is for.
-    AutodsError
-        When images cannot be read, or the encoder fails. The shards that were whole are kept.
-    OSError
-        When the disk is full; nothing is left of the shard.
+    Jobs, all of one run, are asked for as far ahead as images are decoded; with 0 ``workers`` this
+    process decodes. ``report`` is called on every batch, in this thread. Raises `FeatureMismatch`
+    when the encoder is not the one that the job is for. After any error the shards that were
+    whole are kept, and nothing is left of the others.
     """
     jobs = iter(jobs)
     if (first := next(jobs, None)) is None:

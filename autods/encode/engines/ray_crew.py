@@ -25,24 +25,12 @@ PATIENCE = 6  # looks without any worker until that is told
 
 @dataclass(frozen=True)
 class CrewPlan:
-    """The workers of a cluster.
+    """The workers of a cluster."""
 
-    Attributes
-    ----------
-    device
-        ``cpu``, or ``cuda``: a GPU for each worker.
-    workers
-        How many there are.
-    cores
-        That each takes.
-    decoders
-        Processes that decode for each; 0: itself.
-    """
-
-    device: str
+    device: str  # ``cpu``, or ``cuda``: a GPU for each worker
     workers: int
-    cores: int
-    decoders: int
+    cores: int  # that each worker takes
+    decoders: int  # processes that decode for each worker; 0: itself
 
     def describe(self) -> str:
         """Return the workers in a few words."""
@@ -68,15 +56,7 @@ class _Task:
 
 
 class Crew:
-    """The workers of one run.
-
-    Parameters
-    ----------
-    ray
-        The module, connected.
-    driver
-        This machine.
-    """
+    """The workers of one run; ``ray`` is the connected module, ``driver`` this machine."""
 
     def __init__(
         self,

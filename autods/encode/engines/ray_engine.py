@@ -37,12 +37,8 @@ class RayEngine:
         that of the environment variable ``RAY_ADDRESS``, else a cluster of this machine
         alone, which ends with `close`.
     workers
-        On the CPU, the number of workers (`CrewPlan`); on GPUs, the processes that decode for
-        each. ``None``: as many as the cluster has cores.
-    device
-        ``cpu``, ``cuda``, or ``auto``: GPUs if the cluster has any.
-    note
-        Called with one line about what happens to workers.
+        On the CPU, the number of workers; on GPUs, the processes that decode for each.
+        ``None``: as many as the cluster has cores.
     """
 
     def __init__(
@@ -64,12 +60,8 @@ class RayEngine:
     def device(self) -> str:
         """What the encoders compute on: ``cpu`` or ``cuda``. Connects to the cluster.
 
-        Raises
-        ------
-        UsageError
-            When Ray is not installed, or the address or device is none that can be used.
-        ClusterError
-            When the cluster cannot be reached.
+        Raises `UsageError` without Ray or for an unusable address or device, and `ClusterError`
+        when the cluster cannot be reached.
         """
         return self._connected().plan.device
 
@@ -81,13 +73,8 @@ class RayEngine:
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards of a dataset; yield a report for each, in any order.
 
-        Raises
-        ------
-        ClusterError
-            When a machine does not see the data root or has other software, or workers die
-            again and again.
-        AutodsError, OSError
-            As a worker raises it; finished shards are kept.
+        Raises what a worker raises, and `ClusterError` when a machine does not see the data root or
+        has other software, or workers die again and again; finished shards are kept.
         """
         cluster = self._connected()
         with shared_token(jobs.plans[0].path.parent) as token:
@@ -144,12 +131,8 @@ def cluster_engine(
 ) -> tuple[Encoder, Engine]:
     """Return an encoder that describes the features, and the engine that makes shards on a cluster.
 
-    Parameters
-    ----------
-    factory
-        Takes the device and, by name, ``progress``; can be pickled, and gives a dataclass.
-    address, device, workers
-        As of `RayEngine`, which has the errors too.
+    The factory takes the device and, by name, ``progress``; it can be pickled, and gives a
+    dataclass. The rest is as in `RayEngine`, which has the errors too.
     """
     import_ray()
     encoder = factory("cpu", progress=progress)
@@ -160,23 +143,11 @@ def cluster_engine(
 
 
 def plan_crew(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> CrewPlan:
-    """Choose the workers of a cluster.
+    """Choose the workers of a cluster of ``nodes``, each with its number of ``CPU`` and ``GPU``.
 
     On GPUs there is one for each, and the cores of its machine are shared among those that
     decode for it. On the CPU there are ``workers`` with as many cores each as are there for
-    all; by default one for each core.
-
-    Parameters
-    ----------
-    nodes
-        For each machine the number of ``CPU`` and ``GPU``.
-    device, workers
-        As of `RayEngine`.
-
-    Raises
-    ------
-    UsageError
-        When the cluster has no such device.
+    all; by default one for each core. Raises `UsageError` when the cluster has no such device.
     """
     gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
     kind = ("cuda" if gpus else "cpu") if device == "auto" else device

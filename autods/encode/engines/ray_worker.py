@@ -34,13 +34,7 @@ class Token:
     text: str
 
     def check(self) -> None:
-        """Look for the file.
-
-        Raises
-        ------
-        ClusterError
-            When this machine does not see it.
-        """
+        """Raise `ClusterError` if this machine does not see the file."""
         until = time.monotonic() + PATIENCE
         while not (self.path.is_file() and self.path.read_text("utf-8") == self.text):
             if time.monotonic() > until:
@@ -66,22 +60,12 @@ def shared_token(folder: Path) -> Iterator[Token]:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a process runs, as far as features depend on it.
-
-    Attributes
-    ----------
-    packages
-        Version of each of `PACKAGES`.
-    processor
-        What the encoder computes with. Another one may change last bits.
-    folder
-        Where relative paths begin.
-    """
+    """Where a process runs, as far as features depend on it."""
 
     name: str
-    packages: dict[str, str]
-    processor: str
-    folder: Path
+    packages: dict[str, str]  # version of each of `PACKAGES`
+    processor: str  # what the encoder computes with; another may change last bits
+    folder: Path  # where relative paths begin
 
     @classmethod
     def here(cls, device: str) -> Machine:
@@ -92,13 +76,7 @@ class Machine:
         return cls(platform.node(), packages, kind, Path.cwd())
 
     def check_software(self, driver: Machine) -> None:
-        """Refuse to work for a machine that has other versions.
-
-        Raises
-        ------
-        ClusterError
-            Names the first package that differs.
-        """
+        """Raise `ClusterError` if the driver has another version of a package."""
         for name, expected in driver.packages.items():
             if self.packages[name] != expected:
                 raise ClusterError(
@@ -116,25 +94,9 @@ class Worker:
     ) -> Machine:
         """Load the encoder; return where this is.
 
-        Parameters
-        ----------
-        factory
-            Builds the encoder, given a device.
-        device
-            ``cpu``, or ``cuda``: the one GPU that Ray shows to this process.
-        threads
-            That the encoder computes with on the CPU.
-        decoders
-            Processes that decode; 0: this one.
-        driver
-            The machine on which the command runs.
-
-        Raises
-        ------
-        ClusterError
-            When the versions of packages differ from the driver's.
-        AutodsError
-            When the encoder cannot be had here.
+        ``threads`` are the encoder's on the CPU; with 0 ``decoders`` this process decodes.
+        ``cuda`` is the one GPU that Ray shows to it. Raises `ClusterError` if the versions of
+        packages differ from the driver's.
         """
         here = Machine.here(device)
         here.check_software(driver)
@@ -146,14 +108,9 @@ class Worker:
         return here
 
     def make(self, jobs: Sequence[ShardJob], token: Token) -> Generator[ShardReport, None, None]:
-        """Make shards; yield a report for each that stands in the shared root.
+        """Make shards as `make_shards` does; report each once it is in the shared root.
 
-        Raises
-        ------
-        ClusterError
-            When this machine does not see the data root.
-        AutodsError, OSError
-            As `autods.encode.engines.local.make_shards` raises them.
+        Raises `ClusterError` if this machine does not see the data root.
         """
         token.check()
         yield from make_shards(jobs, self._encoder, self._decoders)
