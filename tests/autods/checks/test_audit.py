@@ -219,10 +219,7 @@ def test_a_worker_that_dies_ends_the_audit_with_a_message(tmp_path):
                     os.kill(process, signal.SIGKILL)
             self.done += amount
 
-    with (
-        Scanner(2, decode=True) as scanner,
-        pytest.raises(AutodsError, match="fewer --workers"),
-    ):
+    with Scanner(2, decode=True) as scanner, pytest.raises(AutodsError, match="fewer --workers"):
         audit_dataset(root, "things", manifest, scanner, Killer())
     assert not root.audit("things").exists()
 

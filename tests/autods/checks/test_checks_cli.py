@@ -230,10 +230,7 @@ def test_the_commands_end_with_the_exit_code_of_what_they_found(pets, tmp_path, 
     if command == "doctor":
         options, code = ["--offline"], 0
     done = subprocess.run(
-        [
-            *(program("autods"), command, "pets"),
-            *("--manifests", str(manifests), *options),
-        ],
+        [*(program("autods"), command, "pets"), *("--manifests", str(manifests), *options)],
         text=True,
         capture_output=True,
         timeout=120,

@@ -335,16 +335,14 @@ def test_who_waits_for_another_process_is_told_so(
 def test_a_failure_is_told_once_with_its_next_step_at_the_end(
     root: DataRoot, original: Path
 ) -> None:
-    class Notes(Silent):
-        def note(self, text: str) -> None:
-            lines.append(text)
-
-    lines: list[str] = []
+    notes = Notes()
     missing = original.with_name("missing")
     toy = manifest(entry("a.bin", md5(b"x"), ("file", missing), ("file", original)))
     with pytest.raises(ChecksumMismatch) as caught:
-        fetch_dataset(toy, root, Notes())
-    assert lines == ["fetching toy/a.bin", f"  {missing}: does not exist; asking the next mirror"]
+        fetch_dataset(toy, root, notes)
+    first, second = notes.lines
+    assert first == "fetching toy/a.bin"
+    assert second == f"  {missing}: does not exist; asking the next mirror"
     text = str(caught.value)
     assert text.endswith("or hand it over with 'autods import toy FILE'.")
     assert text.count("autods import") == text.count(f"{missing}: does not exist") == 1

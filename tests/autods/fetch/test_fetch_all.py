@@ -12,16 +12,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from many_tools import (
-    Host,
-    autods,
-    begin,
-    content,
-    described,
-    published,
-    until,
-    write_manifests,
-)
+from many_tools import Host, autods, begin, content, described, published, until, write_manifests
 
 from autods.cli.fetch import fetch
 from autods.core.root import DataRoot

@@ -18,6 +18,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from notes import Notes
 from servers.web import Server, Storage, running
 
 from autods.core.progress import Silent
@@ -196,16 +197,12 @@ def test_a_content_that_changed_is_never_glued_to_the_old_beginning(
 def test_a_server_that_ignores_if_range_is_seen_through(
     root: DataRoot, server: Server, tag: str, total: int
 ) -> None:
-    class Notes(Silent):
-        def note(self, text: str) -> None:
-            lines.append(text)
-
-    lines: list[str] = []
+    notes = Notes()
     server.ignores_if_range = True
     begin(root, OTHER[:1000], url=server.url(), validator=tag, total=total)
-    assert fetched(root, toy(server.url()), Notes()) == CONTENT
+    assert fetched(root, toy(server.url()), notes) == CONTENT
     assert server.ranges_asked() == ["bytes=1000-", None]
-    assert "the content has changed" in lines[1]
+    assert "the content has changed" in notes.lines[1]
 
 
 def test_an_error_page_does_not_take_the_place_of_what_has_arrived(

@@ -186,9 +186,7 @@ def test_a_wrong_file_is_named_with_key_and_what_came(
     assert not list(root.path.rglob("*.h5"))
 
 
-def test_pickled_objects_and_damaged_files_are_refused_without_running_them(
-    tmp_path: Path,
-) -> None:
+def test_pickled_objects_and_damaged_files_are_refused_without_running_them(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", "birds", class_names=np.array(["a", "b"], dtype=object))
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(ContainerError, match="no Python objects"):

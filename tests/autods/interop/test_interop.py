@@ -186,9 +186,7 @@ def test_only_classes_that_were_met_can_be_the_answer(stream: Stream):
     assert np.isnan(row[1:]).all()
 
 
-def test_an_estimator_without_scores_predicts_in_class_il_and_is_refused_in_task_il(
-    stream: Stream,
-):
+def test_an_estimator_without_scores_predicts_in_class_il_and_is_refused_in_task_il(stream: Stream):
     class Constant:
         def partial_fit(self, x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> None:
             self.classes_ = classes

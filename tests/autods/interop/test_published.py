@@ -18,6 +18,7 @@ import lmdb
 import numpy as np
 import pytest
 import torch
+from notes import Notes
 from published_archive import (
     metadata_of,
     simple_sets,
@@ -452,19 +453,13 @@ def test_bytes_that_only_look_like_the_numbers_are_not_taken_for_them(
 
 
 def test_features_without_a_label_are_left_out_and_told(source: Path, root: DataRoot) -> None:
-    told: list[str] = []
-
-    class Notes(Silent):
-        def note(self, text: str) -> None:
-            told.append(text)
-
-    sets = simple_sets()
+    sets, notes = simple_sets(), Notes()
     write_dataset(source, "boat", sets)
     fewer = {"none": {**sets["none"], "train": sets["none"]["train"][:9]}}
     torch.save(metadata_of(fewer), source / "boat" / "metadata.pickle")
-    imported(source, root, progress=Notes())
+    imported(source, root, progress=notes)
     assert_exact(source / "boat", fewer, open_features(root, ENCODER, "boat"))
-    (line,) = told
+    (line,) = notes.lines
     assert line.startswith("boat: 3 features of ")
     assert line.endswith("train/data.mdb have no label in metadata.pickle and are left out")
 

@@ -130,11 +130,7 @@ def evil_plain_metadata(source: Path, marker: Path) -> None:
     ],
 )
 def test_a_pickle_that_asks_for_more_than_data_is_not_run_and_named(
-    source: Path,
-    tmp_path: Path,
-    spoil: Callable[[Path, Path], None],
-    named: str,
-    packed: bool,
+    source: Path, tmp_path: Path, spoil: Callable[[Path, Path], None], named: str, packed: bool
 ) -> None:
     marker = tmp_path / "marker"
     spoil(source, marker)
@@ -229,11 +225,7 @@ def cut_value(source: Path) -> None:
     ],
 )
 def test_a_part_that_is_missing_or_damaged_is_named(
-    source: Path,
-    tmp_path: Path,
-    spoil: Callable[[Path], None],
-    kind: type[AutodsError],
-    named: str,
+    source: Path, tmp_path: Path, spoil: Callable[[Path], None], kind: type[AutodsError], named: str
 ) -> None:
     spoil(source)
     error = refused(source, tmp_path)

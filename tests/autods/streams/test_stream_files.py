@@ -40,10 +40,7 @@ def write_features(root: DataRoot, name: str, classes: int) -> None:
             dataset=name,
             split=split,
             default_task="class",
-            class_names={
-                "class": [f"{name}-{i}" for i in range(classes)],
-                "half": ["low", "high"],
-            },
+            class_names={"class": [f"{name}-{i}" for i in range(classes)], "half": ["low", "high"]},
             encoder={"model": "tiny", "weights_sha256": "ab"},
             fingerprint="cd" * 32,
             samples_sha256="ef" * 32,
