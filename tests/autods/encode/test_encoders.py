@@ -284,7 +284,7 @@ def test_a_file_for_a_model_with_a_quickgelu_twin_is_remarked_on(tmp_path, state
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_not_there_is_an_error(device):
-    with pytest.raises(EncoderError, match=f"device '{device}'"):
+    with pytest.raises(UsageError, match=f"'{device}'"):
         load_encoder("ViT-B-32", device=device)
 
 
@@ -320,8 +320,8 @@ def test_the_encoder_of_the_documentation_can_be_extracted_with(tmp_path):
     root = DataRoot.open(tmp_path)
     namespace = {"manifest": make_dataset(root, many(30)), "root": root}
     exec(example, namespace)
-    use = use.replace('Catalogue().dataset("aircraft")', "manifest")
-    exec(use.replace("DataRoot.open()", "root"), namespace)
+    use = use.replace('autods.Catalogue().dataset("aircraft")', "manifest")
+    exec(use.replace("autods.DataRoot.open()", "root"), namespace)
     encoder = namespace["MyEncoder"]()
     stored = open_features(root, encoder.name, "drawn")
     index = load_samples(root, "drawn")

@@ -47,7 +47,7 @@ def test_run_prints_a_table_and_writes_a_report_and_resumes_without_repeating(tm
     assert runs[0]["R"]["class-il"]
 
     listed = bmc_stream("runs", cwd=tmp_path)
-    assert listed.stdout.count("finished") == 6
+    assert listed.stdout.startswith("runs/synthetic-class-il: 6 runs\n")
     reported = bmc_stream("report", "runs", "--out", "again.html", cwd=tmp_path)
     assert reported.returncode == 0
     assert (tmp_path / "again.html").read_bytes() == report.read_bytes()
