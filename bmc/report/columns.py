@@ -43,24 +43,10 @@ SECONDS = Unit("s", 1, 1)
 class Column:
     """One column of the results tables.
 
-    Attributes
-    ----------
-    key
-        Its name in CSV and JSON, where ``KEY_mean`` and ``KEY_sd`` hold values as stored:
-        fractions, bytes, seconds.
-    header
-        Its name for readers.
-    value
-        Computes it for one run; ``None`` where it is unknown.
-    best
-        Whether the largest or the smallest mean is marked, or none.
-    tables
-        The short tables that show it: on the terminal, in LaTeX and at the top of the page.
-        CSV, JSON and the full table of the page have every column.
-    short
-        A shorter header for narrow tables.
-    priority
-        Of the columns that do not fit a terminal, the one with the largest goes first.
+    CSV and JSON have every column, as ``KEY_mean`` and ``KEY_sd`` in the unit of ``value``:
+    fractions, bytes, seconds. The short tables named in ``tables`` show it on the terminal, in
+    LaTeX and at the top of the page, ``short`` being the header of narrow ones. A terminal drops
+    the columns of the largest ``priority`` first.
     """
 
     key: str
@@ -82,8 +68,20 @@ def final_key(scenario: str) -> str:
     return scenario.replace("-", "_")
 
 
-def _metric(scenario: str, name: str) -> Callable[[Run], float | None]:
-    return lambda run: run.metrics.get(scenario, {}).get(name)
+def _metric(
+    scenario: str,
+    name: str,
+    header: str,
+    best: Literal["max", "min"] = "max",
+    tables: tuple[TableName, ...] = (),
+    short: str = "",
+    priority: int = 9,
+) -> Column:
+    key = final_key(scenario) + ("" if name == "final_mean" else f"_{name}")
+    return Column(
+        key, header, PERCENT, lambda run: run.metrics.get(scenario, {}).get(name),
+        best, tables, short, priority,
+    )  # fmt: skip
 
 
 def _cost(name: str) -> Callable[[Run], float | None]:
@@ -91,32 +89,21 @@ def _cost(name: str) -> Callable[[Run], float | None]:
 
 
 COLUMNS = (
-    Column("class_il", "class-il final mean", PERCENT, _metric("class-il", "final_mean"),
-           "max", ALL, "class-il mean", 1),
-    Column("task_il", "task-il final mean", PERCENT, _metric("task-il", "final_mean"),
-           "max", ALL, "task-il mean", 2),
-    Column("class_il_dataset_id", "right dataset", PERCENT, _metric("class-il", "dataset_id"),
-           "max", ("run",), priority=7),
-    Column("class_il_within_dataset", "class within dataset", PERCENT,
-           _metric("class-il", "within_dataset"), "max"),
-    Column("class_il_average_incremental_shared", "average incremental", PERCENT,
-           _metric("class-il", "average_incremental_shared"), "max", ("run",), "avg. increm.", 6),
-    Column("class_il_forgetting_chaudhry", "forgetting", PERCENT,
-           _metric("class-il", "forgetting_chaudhry"), "min", ("run",), priority=3),
-    Column("class_il_final_micro", "class-il final micro", PERCENT,
-           _metric("class-il", "final_micro"), "max"),
-    Column("class_il_bwt_gem", "backward transfer", PERCENT, _metric("class-il", "bwt_gem"), "max"),
-    Column("class_il_learning_accuracy", "learning accuracy", PERCENT,
-           _metric("class-il", "learning_accuracy"), "max"),
-    Column("class_il_worst_task", "worst task", PERCENT, _metric("class-il", "worst_task"), "max"),
-    Column("class_il_intransigence", "intransigence", PERCENT,
-           _metric("class-il", "intransigence"), "min"),
-    Column("task_il_forgetting_chaudhry", "task-il forgetting", PERCENT,
-           _metric("task-il", "forgetting_chaudhry"), "min"),
-    Column("task_il_intransigence", "task-il intransigence", PERCENT,
-           _metric("task-il", "intransigence"), "min"),
-    Column("task_il_fwt_gem", "task-il forward transfer", PERCENT,
-           _metric("task-il", "fwt_gem"), "max"),
+    _metric("class-il", "final_mean", "class-il final mean", "max", ALL, "class-il mean", 1),
+    _metric("task-il", "final_mean", "task-il final mean", "max", ALL, "task-il mean", 2),
+    _metric("class-il", "dataset_id", "right dataset", tables=("run",), priority=7),
+    _metric("class-il", "within_dataset", "class within dataset"),
+    _metric("class-il", "average_incremental_shared", "average incremental", "max", ("run",),
+            "avg. increm.", 6),
+    _metric("class-il", "forgetting_chaudhry", "forgetting", "min", ("run",), priority=3),
+    _metric("class-il", "final_micro", "class-il final micro"),
+    _metric("class-il", "bwt_gem", "backward transfer"),
+    _metric("class-il", "learning_accuracy", "learning accuracy"),
+    _metric("class-il", "worst_task", "worst task"),
+    _metric("class-il", "intransigence", "intransigence", "min"),
+    _metric("task-il", "forgetting_chaudhry", "task-il forgetting", "min"),
+    _metric("task-il", "intransigence", "task-il intransigence", "min"),
+    _metric("task-il", "fwt_gem", "task-il forward transfer"),
     Column("memory_bytes", "memory", MEGABYTES, _cost("memory_bytes"),
            None, ("run", "compare"), priority=4),
     Column("communication_bytes", "sent", MEGABYTES, _cost("communication_bytes"),

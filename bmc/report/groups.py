@@ -42,14 +42,8 @@ def summarise(values: Iterable[float | None]) -> Stat | None:
 class Group:
     """Runs of one method with one configuration, over several orders or seeds.
 
-    Attributes
-    ----------
-    label
-        The method's title, with the settings that tell it from a namesake.
-    short
-        Only these settings, where no other method has some; without any, the label.
-    reference
-        Whether the method sees all data at once and so does not compete.
+    ``label`` is the method's title with the settings that tell it from namesakes, ``short``
+    these settings alone if no other method has any. A ``reference`` does not compete.
     """
 
     label: str
@@ -89,15 +83,12 @@ class Group:
 def group(runs: Sequence[Run]) -> list[Group]:
     """Group repeats and rank the groups: best final mean first, references last.
 
-    Raises
-    ------
-    UsageError
-        When there is no run, or the runs cannot stand in one table: they were measured
-        on different streams, or the same run is given twice.
+    Raises `UsageError` if there is no run, if the runs were measured on different streams, or
+    if the same run is given twice.
     """
     if not runs:
         raise UsageError("expected at least one run folder, got none; nothing was written.")
-    runs = sorted(runs, key=_sort_key)
+    runs = sorted(runs, key=lambda run: (run.setup, order_rank(run), run.run_seed, run.folder))
     _check_comparable(runs)
     setups: dict[str, list[Run]] = {}
     for run in runs:
@@ -119,15 +110,14 @@ def drawn(groups: Sequence[Group]) -> list[Group]:
     The best ones, the best of each method of `LANDMARKS`, and the references.
     """
     ranked = [g for g in groups if not g.reference]
-    kept = {id(g) for g in ranked[:MOST]}
-    for method in LANDMARKS:
-        kept |= {id(g) for g in [g for g in ranked if g.first.method == method][:1]}
+    best = {g.first.method: id(g) for g in reversed(ranked)}
+    kept = {id(g) for g in ranked[:MOST]} | {best.get(method) for method in LANDMARKS}
     return [g for g in groups if g.reference or id(g) in kept]
 
 
-def _sort_key(run: Run) -> tuple[str, float, int, str]:
-    order = -math.inf if run.order_seed is None else run.order_seed
-    return run.setup, order, run.run_seed, run.folder
+def order_rank(run: Run) -> float:
+    """Return what sorts runs by order: the default one first, then by seed."""
+    return -math.inf if run.order_seed is None else run.order_seed
 
 
 def _rank(group: Group) -> tuple[bool, float, str]:
@@ -200,11 +190,9 @@ def _differing_settings(runs: Sequence[Run]) -> dict[str, str]:
 
 def _usual(values: Sequence[object]) -> list[object]:
     """Return the value that is there most often, in a list; an empty one when several are."""
-    counts = {repr(value): values.count(value) for value in values}
-    most = max(counts.values())
-    if list(counts.values()).count(most) > 1:
-        return []
-    return [value for value in values if counts[repr(value)] == most][:1]
+    counts = [values.count(value) for value in values]
+    usual = [value for value, count in zip(values, counts, strict=True) if count == max(counts)]
+    return usual[:1] if all(value == usual[0] for value in usual) else []
 
 
 def _setting(method: str, key: str, value: object) -> str:

@@ -41,15 +41,7 @@ class TaskInfo(BaseModel):
 
 
 class Costs(BaseModel):
-    """What a run cost; times and peaks (``timing.json``) may be unknown.
-
-    Attributes
-    ----------
-    seconds
-        Wall time per phase, and ``total``.
-    relative_time
-        Learning time over that of fine-tuning; set when runs are read together.
-    """
+    """What a run cost; ``seconds`` (per phase, and ``total``) and peaks may be unknown."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -59,7 +51,7 @@ class Costs(BaseModel):
     cost_accuracy: float | None
     steps: int
     seconds: dict[str, float] = {}
-    relative_time: float | None = None
+    relative_time: float | None = None  # set by `related`
     peak_host_bytes: int | None = None
     peak_device_bytes: int | None = None
     broadcast_bytes: int = 0
@@ -74,14 +66,8 @@ class Costs(BaseModel):
 class Run(BaseModel):
     """One finished run.
 
-    Attributes
-    ----------
-    learned
-        Number of tasks learned at each of the S evaluations, increasing.
-    R
-        By scenario, accuracy matrix [S, T] of fractions; ``None`` where not learned yet.
-    metrics
-        By scenario, the run's own metrics (fractions or ``None``) by name.
+    ``learned`` counts the tasks learned at each of S evaluations. By scenario, ``R`` holds the
+    accuracies [S, T] (fractions, ``None`` where not learned yet), ``metrics`` fractions by name.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -134,8 +120,7 @@ class Run(BaseModel):
     @property
     def settings(self) -> dict[str, Any]:
         """The configuration without seeds: shared fields and the method's own options."""
-        options = self.config.get("options") or {}
-        values = {**self.config, **options}
+        values = {**self.config, **(self.config.get("options") or {})}
         return {k: v for k, v in values.items() if k not in SEEDS and k != "options"}
 
     @property
@@ -185,22 +170,17 @@ class Run(BaseModel):
         over tasks is the forgetting of Chaudhry et al. 2018 (arXiv 1801.10112, eq. 3).
         """
         *before, last = self.R.get(scenario) or [[None] * len(self.tasks)]
-        result: dict[str, float | None] = {}
-        for j, task in enumerate(self.tasks):
-            past = [row[j] for row in before]
+        drops: dict[str, float | None] = {}
+        for task, end, *past in zip(self.tasks, last, *before, strict=True):
             best = max((value for value in past if value is not None), default=None)
-            end = last[j]
-            result[task.name] = None if best is None or end is None else best - end
-        return result
+            drops[task.name] = None if best is None or end is None else best - end
+        return drops
 
 
 def load_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read finished runs, each folder once, and set them in relation; see `related`.
+    """Read finished runs, each folder once, with what `related` adds.
 
-    Raises
-    ------
-    UsageError
-        When a folder holds no finished run, or its results cannot be understood.
+    Raises `UsageError` if a folder holds no finished run or its results cannot be understood.
     """
     runs = [read_run(folder) for folder in dict.fromkeys(p.resolve() for p in folders)]
     return [run for members in sections(runs).values() for run in related(members)]
@@ -227,9 +207,9 @@ def read_run(folder: Path) -> Run:
             f"expected a finished run in {folder}, but it has no results.json; nothing was "
             "written. Finish the run with --resume, or name another folder."
         )
-    fields, timing = _read_object(path), {}
-    if (folder / "timing.json").is_file():
-        timing = _read_object(folder / "timing.json")
+    fields = _read_object(path)
+    timing_path = folder / "timing.json"
+    timing = _read_object(timing_path) if timing_path.is_file() else {}
     try:
         costs = {**fields.get("costs", {}), **timing}
         return Run.model_validate({**fields, "costs": costs, "folder": folder.name})
@@ -266,7 +246,7 @@ def related(runs: Sequence[Run]) -> list[Run]:
     seed and epochs; ``average_incremental_shared`` is over `shared_evaluations`.
     """
     finetune = {
-        (*_course(run), run.device): run.costs.learning_seconds
+        (_course(run), run.device): run.costs.learning_seconds
         for run in runs
         if run.method == BASE_OF_TIME
     }
@@ -274,17 +254,17 @@ def related(runs: Sequence[Run]) -> list[Run]:
     shared = shared_evaluations(runs)
     related_runs = []
     for run in runs:
-        seconds, base = run.costs.learning_seconds, finetune.get((*_course(run), run.device))
+        course = _course(run)
+        seconds, base = run.costs.learning_seconds, finetune.get((course, run.device))
         relative = seconds / base if seconds is not None and base else None
-        reference = joint.get(_course(run))
-        values = {
-            scenario: {
-                **own,
-                **_known(SHARED, _shared_average(run, scenario, shared)),
-                **_known("intransigence", _intransigence(run, scenario, reference)),
+        values = {}
+        for scenario, alone in run.metrics.items():
+            together = {
+                SHARED: _shared_average(run, scenario, shared),
+                "intransigence": _intransigence(run, scenario, joint.get(course)),
             }
-            for scenario, own in run.metrics.items()
-        }
+            known = {name: value for name, value in together.items() if not math.isnan(value)}
+            values[scenario] = {**alone, **known}
         costs = run.costs.model_copy(update={"relative_time": relative})
         related_runs.append(run.model_copy(update={"costs": costs, "metrics": values}))
     return related_runs
@@ -314,10 +294,6 @@ def _course(run: Run) -> tuple[object, ...]:
     """Return what two runs must share for one to be measured by the other."""
     names = tuple(task.name for task in run.tasks)
     return run.stream, names, run.run_seed, run.config.get("epochs"), run.config.get("evaluate_on")
-
-
-def _known(name: str, value: float) -> dict[str, float]:
-    return {} if math.isnan(value) else {name: value}
 
 
 def _matrix(run: Run, scenario: str) -> npt.NDArray[np.float64]:

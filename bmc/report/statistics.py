@@ -27,23 +27,12 @@ Repeat = tuple[Order, int]  # with a run seed
 
 @dataclass(frozen=True)
 class Row:
-    """One group compared with the best; ``None`` where a number is unknown.
+    """One group compared with the best, references aside; ``None`` where a number is unknown.
 
-    Attributes
-    ----------
-    n
-        Number of orders in which the metric is known.
-    mean, low, high
-        Mean over orders and its 95 % interval (Student's t); no interval for one order.
-    best
-        Whether it is the best group, references aside.
-    difference
-        Mean of its values minus those of the best, over the orders that both have.
-    p
-        Of the paired two-sided t-test against the best, adjusted by Holm for the number of
-        tests; ``None`` for the best itself and for fewer than two pairs.
-    pairs
-        Number of orders behind ``difference``.
+    ``mean`` is over ``n`` orders, ``low`` to ``high`` its 95 % interval (Student's t; none for
+    one order). ``difference`` is the mean of its values minus those of the best over the
+    ``pairs`` orders that both have, ``p`` that of the paired two-sided t-test, adjusted by Holm;
+    ``None`` for the best itself and for fewer than two pairs.
     """
 
     group: Group
@@ -83,34 +72,15 @@ class Row:
 
 
 def compare_groups(groups: Sequence[Group], scenario: str, metric: str = "final_mean") -> list[Row]:
-    """Compare groups in one metric with the best of them, references aside.
-
-    Parameters
-    ----------
-    groups
-        As of `bmc.report.groups.group`.
-    scenario
-        ``class-il`` or ``task-il``: the accuracies that the metric is of.
-    metric
-        A metric of the runs, by name.
-
-    Returns
-    -------
-    One row for each group, in their order.
-    """
+    """Compare groups in one metric of a scenario with the best of them, references aside."""
     repeats = [_repeats(g, scenario, metric) for g in groups]
     by_order = [list(_by_order(values).values()) for values in repeats]
     best = _best(groups, by_order, metric)
     rows, tests = [], []
     for k, (group, values) in enumerate(zip(groups, by_order, strict=True)):
-        differences: list[float] = []
-        if best is not None and k != best:
-            pairs = {
-                repeat: value - repeats[best][repeat]
-                for repeat, value in repeats[k].items()
-                if repeat in repeats[best]
-            }
-            differences = list(_by_order(pairs).values())
+        rival = {} if best is None or k == best else repeats[best]
+        pairs = {r: value - rival[r] for r, value in repeats[k].items() if r in rival}
+        differences = list(_by_order(pairs).values())
         low, high = interval(values) or (None, None)
         tests.append(paired_p(differences))
         rows.append(
@@ -174,13 +144,11 @@ def holm(tests: Sequence[float | None]) -> list[float | None]:
 
 def _repeats(group: Group, scenario: str, metric: str) -> dict[Repeat, float]:
     """Return the known values of a metric by order and run seed."""
-    values = {
-        (tuple(task.name for task in run.tasks), run.run_seed): run.metrics.get(scenario, {}).get(
-            metric
-        )
+    return {
+        (tuple(task.name for task in run.tasks), run.run_seed): value
         for run in group.runs
+        if (value := run.metrics.get(scenario, {}).get(metric)) is not None
     }
-    return {repeat: value for repeat, value in values.items() if value is not None}
 
 
 def _by_order(values: Mapping[Repeat, float]) -> dict[Order, float]:

@@ -27,20 +27,10 @@ Mark = Literal["best", "tied", ""]
 
 @dataclass(frozen=True)
 class Shown:
-    """A column as people read it.
+    """A column as people read it, with a text (``mean±spread`` or ``mean``) for each group.
 
-    Attributes
-    ----------
-    header, short
-        Its name, and a shorter one for narrow tables.
-    sign
-        Its unit.
-    texts
-        One for each group: ``mean±spread`` or ``mean``.
-    marks
-        ``best`` of the column, ``tied`` if a test cannot tell it from the best, or nothing.
-    priority
-        As of `bmc.report.columns.Column`.
+    ``sign`` is the unit. A mark says that a value is the ``best`` of its column, or ``tied``: no
+    test can tell it from the best. The rest is as of `bmc.report.columns.Column`.
     """
 
     header: str
@@ -55,16 +45,8 @@ class Shown:
 class Table:
     """A row for each group of runs.
 
-    Attributes
-    ----------
-    frame
-        Every number, as stored and at full precision; unknown ones are missing.
-    shown
-        By key, the columns for people.
-    names
-        What the rows are called, with the marks that the notes explain.
-    head
-        What the names are names of.
+    ``frame`` has every number at full precision, ``shown`` the columns for people by key. The
+    ``names`` of the rows carry marks that the notes explain; ``head`` is their header.
     """
 
     groups: Sequence[Group]
@@ -97,40 +79,30 @@ class Table:
         """Print the columns that fit the terminal; ``more`` is the file that holds all."""
         columns = [tables.Column(self.head, self.names, name=True)]
         for c in self.shown.values():
-            star = " " if "best" in c.marks else ""
+            bold = [mark == "best" for mark in c.marks]
+            stars = ["*" if best else " " * any(bold) for best in bold]
+            texts = [text + star for text, star in zip(c.texts, stars, strict=True)]
             columns.append(
                 tables.Column(
-                    f"{c.short or c.header}\n{c.sign}",
-                    [
-                        text + ("*" if mark == "best" else star)
-                        for text, mark in zip(c.texts, c.marks, strict=True)
-                    ],
-                    bold=[mark == "best" for mark in c.marks],
-                    number=True,
-                    priority=c.priority,
-                    title=c.header,
+                    f"{c.short or c.header}\n{c.sign}", texts,
+                    bold=bold, number=True, priority=c.priority, title=c.header,
                 )
-            )
+            )  # fmt: skip
         tables.print_columns(columns, title=title, notes=self.notes, more=more)
 
     def latex(self, caption: str) -> str:
         r"""Return a ``table`` environment (booktabs): best in bold, tied ones with an asterisk.
 
-        Parameters
-        ----------
-        caption
-            As LaTeX; see `escaped`.
+        The caption is LaTeX; see `escaped`.
         """
         from pandas import DataFrame
 
         columns = list(self.shown.values())
         headers = [f"{c.short or c.header} ({c.sign})".removesuffix(" ()") for c in columns]
+        names = [escaped(g.label) + r"$^{\dagger}$" * g.reference for g in self.groups]
         texts = [
-            [
-                escaped(g.label) + (r"$^{\dagger}$" if g.reference else ""),
-                *(_math(c.texts[k], c.marks[k]) for c in columns),
-            ]
-            for k, g in enumerate(self.groups)
+            [name, *(_math(c.texts[k], c.marks[k]) for c in columns)]
+            for k, name in enumerate(names)
         ]
         frame = DataFrame(texts, columns=[escaped(head) for head in (self.head, *headers)])
         text: str = frame.style.hide(axis="index").to_latex(
@@ -152,14 +124,8 @@ def results_table(
 ) -> Table:
     """Return the table of some groups.
 
-    Parameters
-    ----------
-    groups
-        As of `bmc.report.groups.group`.
-    name
-        The short table whose columns people see; ``None``: all columns, with all deviations.
-    values
-        Further columns of the frame by key, a value for each group; they replace others.
+    People see the columns of the short table ``name``, or all, with all deviations (``None``).
+    ``values`` are further columns of the frame by key; they replace others.
     """
     shown = {
         column.key: made
@@ -228,10 +194,9 @@ def _frame(groups: Sequence[Group], values: Mapping[str, Sequence[Any]]) -> Data
         columns[key] = column.convert_dtypes() if column.dtype == float else column
     for declared in COLUMNS:
         stats = [declared.stat(g) for g in groups]
-        means = [stat.mean if stat else None for stat in stats]
-        deviations = [stat.sd if stat else None for stat in stats]
-        columns.setdefault(f"{declared.key}_mean", Series(means, dtype=float))
-        columns.setdefault(f"{declared.key}_sd", Series(deviations, dtype=float))
+        for field in ("mean", "sd"):
+            known = [getattr(stat, field, None) for stat in stats]
+            columns.setdefault(f"{declared.key}_{field}", Series(known, dtype=float))
     return DataFrame(columns)
 
 

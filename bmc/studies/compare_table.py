@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bmc.report.columns import PERCENT, final_key
-from bmc.report.groups import Group, group
+from bmc.report.groups import Group, group, order_rank
 from bmc.report.load import Run
 from bmc.report.statistics import CONFIDENCE, Row, compare_groups
 from bmc.report.table import NOTE, REFERENCE_NOTE, Mark, Shown, Table, escaped, results_table
@@ -33,12 +33,8 @@ NAMED = 12  # datasets that a note lists; compare.json has all
 class Comparison:
     """Finished runs of several methods, and what a reader must know of them.
 
-    Attributes
-    ----------
-    left_out
-        A line about each method that does not fit the stream.
-    failed
-        Why a run failed, by its name.
+    ``left_out`` has a line about each method that does not fit the stream, ``failed`` the name
+    of each run that failed, and why.
     """
 
     runs: tuple[Run, ...]
@@ -64,18 +60,20 @@ class Comparison:
     @property
     def orders(self) -> dict[str, list[str]]:
         """The names of the tasks in each order."""
-        ordered = sorted(
-            self.runs, key=lambda run: -1 if run.order_seed is None else run.order_seed
-        )
         return {
             "paper" if run.order_seed is None else str(run.order_seed): [t.name for t in run.tasks]
-            for run in ordered
+            for run in sorted(self.runs, key=order_rank)
         }
 
     @property
     def seeds(self) -> list[int]:
         """The run seeds, sorted."""
         return sorted({run.run_seed for run in self.runs})
+
+    @property
+    def averaged(self) -> str:
+        """The number of run seeds behind each order, in words; empty for one."""
+        return f", {len(self.seeds)} run seeds averaged in each" if len(self.seeds) > 1 else ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -93,8 +91,8 @@ class Comparison:
         return [
             *self._statistics(),
             *self._budget(),
-            *([REFERENCE_NOTE] if any(g.reference for g in self.groups) else []),
-            *([caution] if (caution := self.runs[0].caution) else []),
+            *[REFERENCE_NOTE] * any(g.reference for g in self.groups),
+            *filter(None, [self.runs[0].caution]),
             *self.left_out,
             *self._incomplete(),
         ]
@@ -106,11 +104,11 @@ class Comparison:
 
     def _statistics(self) -> list[str]:
         n = len(self.orders)
-        seeds = f", {len(self.seeds)} run seeds averaged in each" if len(self.seeds) > 1 else ""
         if n == 1:
-            return [f"one order of the tasks{seeds}: no interval and no test"]
+            return [f"one order of the tasks{self.averaged}: no interval and no test"]
         return [
-            f"± half of the 95 % interval over {n} orders of the tasks (Student's t){seeds}",
+            f"± half of the 95 % interval over {n} orders of the tasks (Student's t)"
+            f"{self.averaged}",
             "difference to the best, paired by order and seed; p of the paired t-test, adjusted "
             "for the number of tests (Holm)",
             "intervals and tests say how results vary with the order, not with the test samples",
@@ -208,14 +206,8 @@ def compare_json(comparison: Comparison) -> dict[str, Any]:
         "failed": dict(comparison.failed),
         "rows": compare_table(comparison).records(),
         "runs": [
-            {
-                "run": run.folder,
-                "method": run.method,
-                "order_seed": run.order_seed,
-                "run_seed": run.run_seed,
-                "metrics": run.metrics,
-                "costs": run.costs.model_dump(),
-            }
+            {"run": run.folder}
+            | run.model_dump(include={"method", "order_seed", "run_seed", "metrics", "costs"})
             for run in sorted(comparison.runs, key=lambda run: run.folder)
         ],
         "device": first.device,
@@ -231,25 +223,24 @@ def compare_tex(comparison: Comparison) -> str:
 def _caption(comparison: Comparison) -> str:
     """Say what was measured, how, and what the marks mean."""
     first = comparison.runs[0]
-    orders, seeds = len(comparison.orders), len(comparison.seeds)
+    orders = len(comparison.orders)
     classes = sum(task.classes for task in first.tasks)
-    repeats = f"{orders} orders of the tasks" if orders > 1 else "one order of the tasks"
-    repeats += f", {seeds} run seeds averaged in each" if seeds > 1 else ""
     memory = comparison.settings.get("memory")
-    parts = [
+    measured = (
         f"Final mean accuracy on the stream {first.stream} ({len(first.tasks)} tasks, {classes:,} "
         f"classes, protocol {first.protocol}"
         + (f", features by {first.encoder}" if first.encoder else "")
-        + f"), {repeats}"
+        + (f"), {orders} orders" if orders > 1 else "), one order")
+        + f" of the tasks{comparison.averaged}"
         + (f"; memory of {memory:,} samples" if memory is not None else "")
-        + ".",
-    ]
+        + "."
+    )
     if orders > 1:
-        parts.append(
-            "Mean and half of its 95 % interval over orders (Student's t); difference to the "
+        measured += (
+            " Mean and half of its 95 % interval over orders (Student's t); difference to the "
             "best and p of the paired t-test (Holm)."
         )
-    text = escaped(" ".join(parts)) + r" \textbf{Bold}: best"
+    text = escaped(measured) + r" \textbf{Bold}: best"
     if any(row.tied for row in comparison.rows[comparison.scenario]):
         text += r"; $^{\ast}$: not significantly worse (5\,\%)"
     text += "."

@@ -17,21 +17,11 @@ from bmc.config import Config, Overrides
 
 
 class Figures(NamedTuple):
-    """Published figures of one method; ``None`` where the sources give none.
+    """Published figures of one method; ``None`` where the sources give none."""
 
-    Attributes
-    ----------
-    class_il
-        Final mean accuracy, a fraction.
-    cost_accuracy
-        Accuracy per total cost, in a unit that is not published.
-    relative_time
-        Time over that of fine-tuning.
-    """
-
-    class_il: float | None = None
-    cost_accuracy: float | None = None
-    relative_time: float | None = None
+    class_il: float | None = None  # final mean accuracy, a fraction
+    cost_accuracy: float | None = None  # accuracy per total cost, in a unit not published
+    relative_time: float | None = None  # time over that of fine-tuning
 
 
 NO_FIGURES = Figures()
@@ -39,20 +29,9 @@ NO_FIGURES = Figures()
 
 @dataclass(frozen=True)
 class Experiment:
-    """A published experiment.
+    """A published experiment: the name of its stream, the encoder of its features, all ``tasks``.
 
-    Attributes
-    ----------
-    stream
-        Name of the stream's definition.
-    encoder
-        Name under which its features are found.
-    tasks
-        Number of tasks of the whole stream.
-    published
-        Whether its features were published and can be fetched.
-    figures
-        By method.
+    ``published`` features can be fetched; ``figures`` are by method.
     """
 
     name: str
@@ -189,10 +168,7 @@ def experiment_of(name: str) -> Experiment:
 def published_methods(text: str) -> list[str]:
     """Return the published methods that a comma-separated list names, or ``all`` of them.
 
-    Raises
-    ------
-    UnknownName
-        When a method is not one of the published comparison.
+    Raises `UnknownName` for a method that is not one of the published comparison.
     """
     names = list(METHODS) if text == "all" else [part for part in text.split(",") if part]
     for name in names:
@@ -219,13 +195,7 @@ def differences(methods: Iterable[str]) -> list[str]:
 
 
 def check_features(experiment: Experiment, encoder: str, root: DataRoot) -> None:
-    """Check that the features of an experiment are here.
-
-    Raises
-    ------
-    FeaturesMissing
-        With the commands that get them.
-    """
+    """Check that the features are here; `FeaturesMissing` names the commands that get them."""
     from autods.features.sets import list_features
     from autods.manifest.catalogue import Catalogue
 

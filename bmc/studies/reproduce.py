@@ -11,13 +11,7 @@ from bmc.config import Config
 from bmc.report.load import BASE_OF_TIME
 from bmc.runs.choice import StreamChoice
 from bmc.studies.engine import Executed, Findings, Study, design
-from bmc.studies.published import (
-    METHODS,
-    SHARED,
-    check_features,
-    experiment_of,
-    published_methods,
-)
+from bmc.studies.published import METHODS, SHARED, check_features, experiment_of, published_methods
 from bmc.studies.reproduce_table import reproduce_json, reproduce_notes, reproduce_table
 
 
@@ -30,13 +24,7 @@ def reproduce_study(
     encoder: str = "",
     root: Path | None = None,
 ) -> Study:
-    """Plan the methods of a published experiment in the published order, with its settings.
-
-    Raises
-    ------
-    UnknownName, FeaturesMissing
-        When there is no such experiment or method, or its features are missing.
-    """
+    """Plan the methods of a published experiment in the published order, with its settings."""
     published, names = experiment_of(experiment), published_methods(methods)
     encoder = encoder or published.encoder
     check_features(published, encoder, DataRoot.open(root))

@@ -34,8 +34,8 @@ def reproduce_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
 
 def _published(key: str, ours: Shown, figures: Sequence[float | None]) -> Shown:
     """Return the column that stands beside ours, in its unit."""
-    (column,) = (column for column in COLUMNS if column.key == key)
-    texts = [DASH if figure is None else column.unit.text(figure) for figure in figures]
+    unit = next(column.unit for column in COLUMNS if column.key == key)
+    texts = [DASH if figure is None else unit.text(figure) for figure in figures]
     return replace(
         ours, header=f"published {ours.header}", short="published", texts=texts,
         marks=[""] * len(texts),
@@ -89,11 +89,6 @@ def reproduce_notes(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
 
 def _sentence(method: str, figures: Figures) -> str:
     """Say what is published of a method."""
-    values = {
-        "class-il {} %": None if figures.class_il is None else f"{100 * figures.class_il:.1f}",
-        "cost accuracy {}": figures.cost_accuracy,
-        "relative time {} %": None
-        if figures.relative_time is None
-        else f"{100 * figures.relative_time:.0f}",
-    }
-    return f"{method} " + ", ".join(k.format(v) for k, v in values.items() if v is not None)
+    templates = ("class-il {:.1%}", "cost accuracy {}", "relative time {:.0%}")
+    known = [t.format(v) for t, v in zip(templates, figures, strict=True) if v is not None]
+    return f"{method} " + ", ".join(known).replace("%", " %")

@@ -49,11 +49,7 @@ def tune_study(
 def candidates_of(base: Design, changes: Sequence[Change], seeds: Sequence[int]) -> list[Candidate]:
     """Return the combinations of each method; of a grid it gets the fields that it reads.
 
-    Raises
-    ------
-    UsageError
-        When no method reads a field, a value is outside its range, or a field cannot be chosen
-        by its accuracy.
+    Refuses fields that no method reads or that accuracy cannot choose, and values out of range.
     """
     for key in dict.fromkeys(key for change in changes for key in change):
         if key.rpartition(".")[2] in FIXED:

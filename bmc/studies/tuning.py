@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 class Measured(BaseModel):
     """One combination of one method.
 
-    Attributes
-    ----------
-    by_order
-        Accuracy (a fraction) in each order, mean over run seeds.
-    low, high
-        95 % interval of the mean over orders; ``None`` for one order.
+    ``by_order`` is the accuracy (a fraction) in each order, mean over run seeds; ``low`` and
+    ``high`` bound the 95 % interval of the mean over orders (``None`` for one order).
     """
 
     method: str
@@ -83,12 +79,7 @@ def choose(
 ) -> Tuned:
     """Choose each method's best combination: of equals the first.
 
-    Parameters
-    ----------
-    config
-        What the combinations are changes of.
-    runs
-        Finished runs by the label of their plan, which must have all.
+    The combinations are changes of ``config``; ``runs`` has all planned runs by label.
     """
     table = [_measured(candidate, runs) for candidate in candidates]
     best: dict[str, Measured] = {}
@@ -147,13 +138,7 @@ def datasets_of(streams: Iterable[Stream]) -> list[str]:
 
 
 def read_tuned(path: Path) -> Tuned:
-    """Read what ``bmc-stream tune`` wrote.
-
-    Raises
-    ------
-    UsageError
-        When the file is missing, is no such file, or has values that no method could take.
-    """
+    """Read what ``bmc-stream tune`` wrote; its values must be ones that a method could take."""
     wrong = (
         f"--tuned {path}: expected the tune.json that `bmc-stream tune` wrote, but {{}}; nothing "
         "was run."
@@ -177,13 +162,7 @@ def read_tuned(path: Path) -> Tuned:
 
 
 def check_disjoint(tuned: Tuned, streams: Iterable[Stream], path: Path) -> None:
-    """Check that nothing is compared on datasets on which its values were chosen.
-
-    Raises
-    ------
-    UsageError
-        With the datasets that both have.
-    """
+    """Check that nothing is compared on datasets on which its values were chosen."""
     both = sorted(set(tuned.datasets) & set(datasets_of(streams)))
     if both:
         raise UsageError(
