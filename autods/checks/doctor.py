@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from autods.checks.doctor_network import check_network
 from autods.checks.doctor_root import check_root
 from autods.checks.finding import Check
+from autods.core.console import wrapped
 from autods.core.credentials import Credentials, hub_credentials
 from autods.errors import AutodsError
 
@@ -65,21 +65,10 @@ def show(checks: Sequence[Check], width: int) -> str:
         if len(head) > len(indent):  # a long name gets its own line
             lines.append(head.rstrip())
             head = indent
-        lines += _wrapped(head, check.text, width)
+        lines += wrapped(head, check.text, width)
         if following is None or following.cure != check.cure:
-            lines += _wrapped(f"{indent}-> ", check.cure, width)
+            lines += wrapped(f"{indent}-> ", check.cure, width)
     return "\n".join(lines)
-
-
-def _wrapped(head: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        max(width, len(head) + 30),
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def counted(names: Sequence[str]) -> str:

@@ -28,6 +28,14 @@ Manifests = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="Every dataset that has a manifest.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Model = Annotated[str, typer.Option(help="An open_clip model.")]
+Pretrained = Annotated[
+    str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
+]
+RandomWeights = Annotated[
+    int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
+]
+Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
 
 
 def open_root(path: Path | None) -> DataRoot:

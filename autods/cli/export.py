@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autods.cli import complete
-from autods.cli.common import Json, Manifests, Root, each, open_catalogue, open_root
+from autods.cli.common import (
+    Json,
+    Manifests,
+    Model,
+    Precision,
+    Pretrained,
+    RandomWeights,
+    Root,
+    each,
+    open_catalogue,
+    open_root,
+)
 from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
@@ -30,14 +41,10 @@ def register(app: typer.Typer) -> None:
 
 def embed_classes(
     names: Names = None,
-    model: Annotated[str, typer.Option(help="An open_clip model.")] = "ViT-B-32",
-    pretrained: Annotated[
-        str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
-    ] = None,
-    random_weights: Annotated[
-        int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    model: Model = "ViT-B-32",
+    pretrained: Pretrained = None,
+    random_weights: RandomWeights = None,
+    precision: Precision = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     encoder: Annotated[
         str | None,

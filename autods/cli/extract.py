@@ -14,7 +14,11 @@ from autods.cli.common import (
     All,
     Json,
     Manifests,
+    Model,
     Names,
+    Precision,
+    Pretrained,
+    RandomWeights,
     Root,
     chosen_here,
     each,
@@ -72,14 +76,10 @@ def index(
 def extract(
     names: Names = None,
     everything: All = False,
-    model: Annotated[str, typer.Option(help="An open_clip model.")] = "ViT-B-32",
-    pretrained: Annotated[
-        str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
-    ] = None,
-    random_weights: Annotated[
-        int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    model: Model = "ViT-B-32",
+    pretrained: Pretrained = None,
+    random_weights: RandomWeights = None,
+    precision: Precision = "fp32",
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")
     ] = "auto",
@@ -204,7 +204,6 @@ def new(
 
 def _check_engine(engine: str, ray_address: str | None) -> None:
     from autods.core.registry import unknown
-    from autods.errors import UsageError
 
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)

@@ -104,11 +104,8 @@ def fetch_features(
     (file,) = row.files
     path = published.archive(name, file.name)
     if not json:
-        recorded = (
-            ""
-            if file.checksum == archive.files[0].checksum
-            else ", now recorded: none is published"
-        )
+        is_published = file.checksum == archive.files[0].checksum
+        recorded = "" if is_published else ", now recorded: none is published"
         print(f"{path}: {file.size:,} bytes, {file.checksum}{recorded}")
     import_archive(path, root, archive=archive, json=json)
     if not json:
@@ -140,16 +137,8 @@ def import_archive(
         failed=lambda name, error: print(f"error: {name}: {error}", file=sys.stderr),
     )
     if json:
-        print_json(
-            {
-                "encoder": outcome.encoder,
-                "imported": outcome.imported,
-                "kept": outcome.kept,
-                "refused": {name: str(error) for name, error in outcome.refused.items()},
-                "without": outcome.without,
-                "extractors": outcome.extractors,
-            }
-        )
+        refused = {name: str(error) for name, error in outcome.refused.items()}
+        print_json({**vars(outcome), "refused": refused})
     else:
         _tell(outcome)
     if outcome.refused:
@@ -161,10 +150,7 @@ def import_archive(
 
 
 def _tell(outcome: PublishedOutcome) -> None:
-    for name in outcome.imported:
-        print(f"imported {name}")
-    for name in outcome.kept:
-        print(f"kept     {name}")
+    _tell_names(outcome.imported, outcome.kept)
     for name, others in outcome.without.items():
         print(f"left out {name}: the archive has it by {', '.join(others)} only")
     found = ", ".join(f"{one} ({number})" for one, number in outcome.extractors.items())
@@ -188,8 +174,12 @@ def _import_files(
         print(f"note: {note}", file=sys.stderr)
     if json:
         print_json({"encoder": encoder, "imported": outcome.imported, "kept": outcome.kept})
-        return
-    for name in outcome.imported:
+    else:
+        _tell_names(outcome.imported, outcome.kept)
+
+
+def _tell_names(imported: Sequence[str], kept: Sequence[str]) -> None:
+    for name in imported:
         print(f"imported {name}")
-    for name in outcome.kept:
+    for name in kept:
         print(f"kept     {name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from autods.cli import complete
 from autods.cli.common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
 from autods.cli.plan import tell_plan
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_table, wrapped
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
 
 if TYPE_CHECKING:
@@ -183,16 +182,6 @@ def _print_report(report: Report) -> None:
     print_table("", rows)
     width = max(40, shutil.get_terminal_size().columns)
     for step, names in report.steps().items():
-        first = f"({steps[step]}) "
         text = f"{', '.join(names)}: {step_for(names[0] if len(names) == 1 else '', step)}"
-        print(
-            textwrap.fill(
-                text,
-                width,
-                initial_indent=first,
-                subsequent_indent=" " * len(first),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
+        print("\n".join(wrapped(f"({steps[step]}) ", text, width)))
     print(report.summary())

@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from autods.core.console import wrapped
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
     from autods.core.root import DataRoot
     from autods.manifest.schema import ClassTable, Expected, Manifest, SplitRule, TaskSpec
-    from autods.manifest.sources import FileEntry
 
 Rows = Iterator[tuple[str, str]]  # name on the left ("-": a bullet), text
 
@@ -52,14 +52,7 @@ def _row(label: str, text: str, width: int) -> list[str]:
     first = f"  {label}".ljust(indent)
     if label != "-" and not first.endswith(" "):  # a long name has a line of its own
         return [first, *_row("", text, width)]
-    return textwrap.wrap(
-        text,
-        max(width, indent + 20),
-        initial_indent=first,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(first, text, width)
 
 
 def _about(manifest: Manifest) -> Rows:
@@ -83,15 +76,11 @@ def _files_title(manifest: Manifest) -> str:
 
 def _files(manifest: Manifest) -> Rows:
     for entry in manifest.files:
-        yield from _file(entry)
-
-
-def _file(entry: FileEntry) -> Rows:
-    about = "size unknown" if entry.about is None else f"about {_size(entry.about)}"
-    size = about if entry.size is None else _size(entry.size)
-    yield "-", f"{entry.name}: {size}, {entry.checksum}"
-    for mirror in entry.mirrors:
-        yield f"  {mirror.kind}", mirror.url
+        about = "size unknown" if entry.about is None else f"about {_size(entry.about)}"
+        size = about if entry.size is None else _size(entry.size)
+        yield "-", f"{entry.name}: {size}, {entry.checksum}"
+        for mirror in entry.mirrors:
+            yield f"  {mirror.kind}", mirror.url
 
 
 def _tasks(manifest: Manifest) -> Rows:

@@ -9,6 +9,7 @@ import platform
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -72,6 +73,18 @@ def _fail(message: str, code: int) -> NoReturn:
 def print_json(value: Any) -> None:
     """Print a value for programs: one JSON document on standard output."""
     print(json.dumps(value, indent=2, default=str))
+
+
+def wrapped(head: str, text: str, width: int) -> list[str]:
+    """Return a text as lines of at most ``width`` columns, below and beside its head."""
+    return textwrap.wrap(
+        text,
+        max(width, len(head) + 20),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def print_table(

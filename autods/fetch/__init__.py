@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from autods.core.face import make_callable
 from autods.core.files import held
@@ -34,7 +33,6 @@ __all__ = [
     "KINDS",
     "SOURCES",
     "Action",
-    "FetchOutcome",
     "FetchedFile",
     "Source",
     "decide",
@@ -49,25 +47,13 @@ make_callable(__name__, "autods.verbs")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, no larger file
 
 
-@dataclass(frozen=True)
-class FetchOutcome:
-    """What `fetch_dataset` did; ``files`` are in the order of the manifest."""
-
-    dataset: str
-    files: list[FetchedFile]
-
-    @property
-    def fetched(self) -> list[str]:
-        """Names of the files that came from a mirror now; the others were there already."""
-        return [file.name for file in self.files if file.action in ("resume", "download")]
-
-
 def fetch_dataset(
     manifest: Release, root: DataRoot, progress: Progress, mirrors: Sequence[str] = ()
-) -> FetchOutcome:
-    """Fetch all files of a dataset into the data root; files that are already there are kept.
+) -> list[FetchedFile]:
+    """Fetch all files of a dataset into the data root, in the order of its manifest.
 
-    A file that no mirror gives does not keep the others from being fetched. ``mirrors`` are tried
+    Files that are already there are kept; one that no mirror gives does not keep the others
+    from being fetched. ``mirrors`` are tried
     before those of the manifest: http, https or ftp addresses or local folders, below which a
     file is at ``<dataset>/<file>``. Different datasets may be fetched from several threads.
 
@@ -87,7 +73,7 @@ def fetch_dataset(
                 errors.append(error)
     if errors:
         raise errors[0] if len(errors) == 1 else together(errors)
-    return FetchOutcome(manifest.name, files)
+    return files
 
 
 @contextmanager

@@ -11,40 +11,21 @@ import re
 
 ENOUGH = 512  # bytes that show every kind: a tar is known at byte 257
 
-# Kind to the places and bytes that show it. The order matters: MATLAB 7.3 files are HDF5 too.
-SIGNATURES: dict[str, list[tuple[int, bytes]]] = {
-    "zip archive": [(0, b"PK\x03\x04"), (0, b"PK\x05\x06"), (0, b"PK\x07\x08")],
-    "gzip file": [(0, b"\x1f\x8b")],
-    "bzip2 file": [(0, b"BZh")],
-    "xz file": [(0, b"\xfd7zXZ\x00")],
-    "zstd file": [(0, b"\x28\xb5\x2f\xfd")],
-    "rar archive": [(0, b"Rar!\x1a\x07")],
-    "7z archive": [(0, b"7z\xbc\xaf\x27\x1c")],
-    "MATLAB file": [(0, b"MATLAB 5.0 MAT-file"), (0, b"MATLAB 7.3 MAT-file")],
-    "HDF5 file": [(0, b"\x89HDF\r\n\x1a\n")],
-    "NumPy file": [(0, b"\x93NUMPY")],
-    "tar archive": [(257, b"ustar")],
-}
-
-# Suffix to the kind that the first bytes should show.
-SUFFIXES = {
-    ".zip": "zip archive",
-    ".npz": "zip archive",
-    ".gz": "gzip file",
-    ".tgz": "gzip file",
-    ".bz2": "bzip2 file",
-    ".tbz2": "bzip2 file",
-    ".xz": "xz file",
-    ".txz": "xz file",
-    ".zst": "zstd file",
-    ".rar": "rar archive",
-    ".7z": "7z archive",
-    ".mat": "MATLAB file",
-    ".h5": "HDF5 file",
-    ".hdf5": "HDF5 file",
-    ".npy": "NumPy file",
-    ".tar": "tar archive",
-}
+# Kind of file, the suffixes of its names, and the bytes that it begins with (a tar: byte 257).
+# The order matters: MATLAB 7.3 files are HDF5 too.
+SIGNATURES = (
+    ("zip archive", (".zip", ".npz"), (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")),
+    ("gzip file", (".gz", ".tgz"), (b"\x1f\x8b",)),
+    ("bzip2 file", (".bz2", ".tbz2"), (b"BZh",)),
+    ("xz file", (".xz", ".txz"), (b"\xfd7zXZ\x00",)),
+    ("zstd file", (".zst",), (b"\x28\xb5\x2f\xfd",)),
+    ("rar archive", (".rar",), (b"Rar!\x1a\x07",)),
+    ("7z archive", (".7z",), (b"7z\xbc\xaf\x27\x1c",)),
+    ("MATLAB file", (".mat",), (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")),
+    ("HDF5 file", (".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",)),
+    ("NumPy file", (".npy",), (b"\x93NUMPY",)),
+    ("tar archive", (".tar",), (b"ustar",)),
+)
 
 PAGES = (".html", ".htm", ".xhtml", ".xml", ".svg")  # files that may well begin like a page
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -52,15 +33,15 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 def kind_of(head: bytes) -> str | None:
     """Return the kind that the first bytes of a file show, ``None`` if no known one."""
-    for kind, places in SIGNATURES.items():
-        if any(head[at : at + len(sign)] == sign for at, sign in places):
+    for kind, _, signs in SIGNATURES:
+        if head.startswith(signs, 257 if kind == "tar archive" else 0):
             return kind
     return None
 
 
 def expected_kind(name: str) -> str | None:
     """Return the kind that a file of this name should be, ``None`` if the name does not tell."""
-    return next((kind for end, kind in SUFFIXES.items() if name.lower().endswith(end)), None)
+    return next((kind for kind, ends, _ in SIGNATURES if name.lower().endswith(ends)), None)
 
 
 def refusal(head: bytes, name: str) -> str | None:

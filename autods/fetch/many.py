@@ -186,7 +186,8 @@ def _one(task: Task, root: DataRoot, board: Board, mirrors: Sequence[str]) -> Ro
     error: BaseException | None = None
     fetched = False
     try:
-        fetched = bool(fetch_dataset(task.manifest, root, board.of(name), mirrors).fetched)
+        outcome = fetch_dataset(task.manifest, root, board.of(name), mirrors)
+        fetched = any(file.fetched for file in outcome)
     except Stopped:
         raise
     except BaseException as caught:  # a thread that ended without a row would be waited for

@@ -31,6 +31,11 @@ class FetchedFile:
     path: Path
     size: int
 
+    @property
+    def fetched(self) -> bool:
+        """Whether a mirror gave it now; otherwise it was there already."""
+        return self.action in ("resume", "download")
+
 
 def decide(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> tuple[Action, str]:
     """Decide what to do with one file; return it with the word that the log uses.

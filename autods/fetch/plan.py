@@ -187,7 +187,11 @@ def _plan_file(
     dataset: str, entry: FileEntry, verified: bool, root: DataRoot, mirrors: Sequence[str]
 ) -> PlannedFile:
     target = root.archive(dataset, entry.name)
-    extra = [m for m in users_mirrors(mirrors, dataset, entry) if _may_have(m)]
+    extra = [  # a folder without the file is passed over
+        mirror
+        for mirror in users_mirrors(mirrors, dataset, entry)
+        if mirror.kind != "file" or Path(mirror.url).exists()
+    ]
     first = _first_asked([*extra, *entry.mirrors], extra, part_of(target))
     here = size_of(target) if target.exists() else size_of(part_of(target))
     size = here if verified else _known_size(entry, target, first)
@@ -199,11 +203,6 @@ def _first_asked(mirrors: list[Mirror], extra: list[Mirror], part: Path) -> Mirr
     begun = Seen.load(part).url
     group = extra or mirrors
     return next((mirror for mirror in group if shown(mirror.url) == begun), group[0])
-
-
-def _may_have(mirror: Mirror) -> bool:
-    """Tell whether an extra mirror can have the file: a folder without it is passed over."""
-    return mirror.kind != "file" or Path(mirror.url).exists()
 
 
 def _known_size(entry: FileEntry, target: Path, first: Mirror) -> int | None:

@@ -16,7 +16,6 @@ the shards themselves, with the columns ``features``, ``label``, ``sample``,
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from autods.core.files import locked
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.errors import UsageError
+from autods.fetch.digests import remove
 from autods.interop.export_formats import KINDS, Kind
 from autods.interop.export_source import ExportSource, open_export
 from autods.manifest.schema import PROTOCOLS
@@ -158,7 +158,7 @@ def _in_the_way(path: Path, standing: dict[str, Any] | None) -> str:
 def _placed(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; put it in its place when it is whole."""
     temporary, old = path.with_name(f".{path.name}.tmp"), _old(path)
-    _remove(temporary)
+    remove(temporary)
     try:
         yield temporary
         for file in [temporary, *temporary.rglob("*")]:
@@ -168,26 +168,19 @@ def _placed(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(old)
         temporary.rename(path)
-        _remove(old)
+        remove(old)
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def _restore(path: Path) -> None:
     """Tidy up after an export that was killed between the two renames, or right after them."""
     old = _old(path)
     if path.exists():
-        _remove(old)
+        remove(old)
     elif old.exists():
         old.rename(path)
 
 
 def _old(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from autods.core.credentials import Credentials
 from autods.core.progress import Progress
@@ -48,19 +48,10 @@ BAD_TOKEN = (
 HEADERS = {"User-Agent": f"autods/{__version__}", "Accept-Encoding": "identity"}
 
 
-class Explain(Protocol):
-    """What a kind knows about the answers of its host that plain http does not."""
-
-    def __call__(self, response: httpx.Response, page: bytes) -> None:
-        """Raise `MirrorFailed` or `Interrupted` for an answer that it knows; else return.
-
-        Called for an error (status 400 and above, but 416) and for a web page in place of
-        the file; ``page`` is the beginning of the body.
-        """
-
-
-def nothing_special(response: httpx.Response, page: bytes) -> None:
-    """Know nothing: what plain http says of an answer holds (see `Explain`)."""
+# What a kind knows about the answers of its host: raises `MirrorFailed` or `Interrupted` for one
+# that it knows. Called for an error (status 400 and above, but 416) and for a web page in place
+# of the file, with the beginning of the body.
+Explain = Callable[["httpx.Response", bytes], None]
 
 
 def is_elsewhere(response: httpx.Response) -> bool:
@@ -83,7 +74,7 @@ def fetch_url(
     progress: Progress,
     *,
     token: Credentials | None = None,
-    explain: Explain = nothing_special,
+    explain: Explain = lambda response, page: None,
 ) -> None:
     """Download what one address gives, continuing a part; raise `MirrorFailed` for another content.
 

@@ -62,15 +62,16 @@ def reader_of(source: Path) -> Reader | None:
     return next((reader for reader in readers if reader.matches(source)), None)
 
 
-def find_sources(place: Path) -> dict[str, Path]:
-    """Map names of feature sets to sources, sorted: ``place`` itself, or what lies in it.
+def find_sources(place: Path) -> dict[str, tuple[Path, Reader]]:
+    """Map names to sources and their readers, sorted: ``place`` itself, or what lies in it.
 
     Raises `UsageError` if there is none, a name is invalid, or two sources have one name.
     """
     found = [place] if reader_of(place) else sorted(place.glob("*")) if place.is_dir() else []
-    names: dict[str, Path] = {}
+    names: dict[str, tuple[Path, Reader]] = {}
     for path in found:
-        if path.name.startswith(".") or reader_of(path) is None:
+        reader = reader_of(path)
+        if path.name.startswith(".") or reader is None:
             continue
         # a relative folder such as "." has no name of its own
         name = (path.resolve().name if path.is_dir() else path.stem).lower()
@@ -81,10 +82,10 @@ def find_sources(place: Path) -> dict[str, Path]:
             )
         if name in names:
             raise UsageError(
-                f"{names[name].name} and {path.name} in {place} would both become '{name}'; "
+                f"{names[name][0].name} and {path.name} in {place} would both become '{name}'; "
                 "nothing was imported. Rename one of them."
             )
-        names[name] = path
+        names[name] = path, reader
     if not names:
         raise UsageError(
             f"{place}: expected NAME.npz, NAME.parquet or NAME.safetensors, a folder of them, or "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from autods.errors import FeatureMismatch
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.splits import hold_out
-from autods.interop.imports import Table, find_sources, reader_of
+from autods.interop.imports import Table, find_sources
 from autods.interop.imports.base import wrong
 from autods.interop.imports.common import (
     LARGEST,
@@ -39,17 +39,6 @@ SHARD_ROWS = 65_536  # of one shard at most: what is held in memory
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Import:
-    """What is asked for of every file of an import."""
-
-    root: DataRoot
-    encoder: str
-    pad_to: int | None
-    dev_fraction: float
-    seed: int
 
 
 def import_files(
@@ -78,41 +67,33 @@ def import_files(
     progress = progress or Silent()
     sources = find_sources(place)
     check_request(encoder_name, dev_fraction, seed)
-    asked = _Import(root, encoder_name, pad_to, dev_fraction, seed)
     width = _agreed_width(root, encoder_name, pad_to)
     imported, kept, notes = [], [], []
     progress.start(f"importing {place.name}", len(sources), "files")
-    for name, path in sources.items():
+    for name, (path, reader) in sources.items():
         origin = {"file": path.name, "dev_fraction": dev_fraction, "seed": seed, "pad_to": pad_to}
-        fingerprint = _fingerprint(path)
+        fingerprint = _fingerprint(reader.files(path))
         with locked(root.features(encoder_name, name)):
             if is_current(root, encoder_name, name, fingerprint, origin):
                 kept.append(name)
             else:
-                table = _opened(path)
+                table = reader.open(path)
                 width = width or table.dim
                 _check_width(path, table.dim, width, pad_to)
                 classes = {TASK: table.class_names}
                 wide = {**origin, "width": table.dim}
                 info = import_info(name, encoder_name, classes, fingerprint, wide)
-                notes += [*table.notes, *_write(asked, path, table, info, width)]
+                notes += [*table.notes, *_write(root, encoder_name, path, table, info, width)]
                 imported.append(name)
         progress.advance(1)
     progress.finish()
     return ImportOutcome(imported, kept, tuple(notes))
 
 
-def _fingerprint(path: Path) -> str:
-    """Return the sha256 of a source's files, that of the file itself where it is one."""
-    reader = reader_of(path)
-    hashes = [hash_file(file, "sha256") for file in (reader.files(path) if reader else [])]
+def _fingerprint(files: Sequence[Path]) -> str:
+    """Return the sha256 of a source's files, that of the file itself if there is one."""
+    hashes = [hash_file(file, "sha256") for file in files]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-
-
-def _opened(path: Path) -> Table:
-    reader = reader_of(path)
-    assert reader is not None  # `find_sources` names only what has one
-    return reader.open(path)
 
 
 def _agreed_width(root: DataRoot, encoder: str, pad_to: int | None) -> int | None:
@@ -188,11 +169,13 @@ def _rounded(path: Path, table: Table, folder: Path) -> Iterator[npt.NDArray[np.
         yield features
 
 
-def _write(asked: _Import, path: Path, table: Table, info: ShardInfo, width: int) -> list[str]:
+def _write(
+    root: DataRoot, encoder: str, path: Path, table: Table, info: ShardInfo, width: int
+) -> list[str]:
     """Write the shards of every split, padded to ``width``, then the record; return notes."""
-    root, name = asked.root, info.dataset
-    rows, notes = _rows_of(path, table, asked.dev_fraction, asked.seed)
-    with _rounded(path, table, root.features(asked.encoder, name).parent) as features:
+    name = info.dataset
+    rows, notes = _rows_of(path, table, info.origin["dev_fraction"], info.origin["seed"])
+    with _rounded(path, table, root.features(encoder, name).parent) as features:
         for split, chosen in rows.items():
             starts = range(0, max(1, len(chosen)), SHARD_ROWS)
             for index, start in enumerate(starts):
@@ -202,8 +185,8 @@ def _write(asked: _Import, path: Path, table: Table, info: ShardInfo, width: int
                     info, split=split, start=start, stop=start + len(part), index=index,
                     count=len(starts),
                 )  # fmt: skip
-                write_shard(root.shard(asked.encoder, name, split, index, len(starts)), data, told)
-    seal_features(root, asked.encoder, name)
+                write_shard(root.shard(encoder, name, split, index, len(starts)), data, told)
+    seal_features(root, encoder, name)
     return notes
 
 

@@ -70,21 +70,15 @@ def _in_order(path: Path, rows: Sequence[CsvRow], count: int, by_number: bool) -
         text = row.cells["row"]
         number = int(text) if text.isascii() and text.isdecimal() else -1
         if not 0 <= number < count:
-            raise wrong(
-                path, f"line {row.line}: row", f"a number from 0 to {count - 1}", f"'{text}'"
-            )
+            expected = f"a number from 0 to {count - 1}"
+            raise wrong(path, f"line {row.line}: row", expected, f"'{text}'")
         if (other := ordered[number]) is not None:
-            raise wrong(
-                path, f"line {row.line}: row", "each row once", f"{number}, as in line {other.line}"
-            )
+            got = f"{number}, as in line {other.line}"
+            raise wrong(path, f"line {row.line}: row", "each row once", got)
         ordered[number] = row
     if None in ordered:
-        raise wrong(
-            path,
-            "rows",
-            f"a line for each of the {count} rows of {FEATURES}",
-            f"none for row {ordered.index(None)}",
-        )
+        expected = f"a line for each of the {count} rows of {FEATURES}"
+        raise wrong(path, "rows", expected, f"none for row {ordered.index(None)}")
     return [row for row in ordered if row is not None]
 
 

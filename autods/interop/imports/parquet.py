@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +87,7 @@ def open_parquet(path: Path) -> Table:
         for part in opened:
             try:
                 for batch in part.iter_batches(ROWS, columns=columns.features):
-                    yield _block(path, batch, columns, dim, partial(_below, where, start))
+                    yield _block(path, batch, columns, dim, start, where)
                     start += len(batch)
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(path, error) from None
@@ -110,13 +109,8 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     import pyarrow as pa
 
     def is_list(kind: pa.DataType) -> bool:
-        if not (
-            pa.types.is_list(kind)
-            or pa.types.is_fixed_size_list(kind)
-            or pa.types.is_large_list(kind)
-        ):
-            return False
-        return bool(pa.types.is_floating(kind.value_type))
+        types = (pa.ListType, pa.FixedSizeListType, pa.LargeListType)
+        return isinstance(kind, types) and bool(pa.types.is_floating(kind.value_type))
 
     lists = [field.name for field in schema if is_list(field.type)]
     label = next((name for name in LABELS if name in schema.names), None)
@@ -127,31 +121,23 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     if "features" in lists or len(lists) == 1:
         return _Columns(["features"] if "features" in lists else lists, label, split, True)
     if lists:
-        raise wrong(
-            path, "columns", "one column of lists, or one called 'features'", ", ".join(lists)
-        )
+        expected = "one column of lists, or one called 'features'"
+        raise wrong(path, "columns", expected, ", ".join(lists))
     found: dict[str, dict[int, str]] = {}
     for field in schema:
         match = NUMBERED.fullmatch(field.name)
         if match and pa.types.is_floating(field.type):
             found.setdefault(match[1], {})[int(match[2])] = field.name
     if len(found) != 1:
-        raise wrong(
-            path,
-            "columns",
-            "features: one column of lists of floats, or numbered columns f0, f1 ...",
-            ", ".join(schema.names[:8]) + (", ..." if len(schema.names) > 8 else ""),
-        )
+        expected = "features: one column of lists of floats, or numbered columns f0, f1 ..."
+        got = ", ".join(schema.names[:8]) + (", ..." if len(schema.names) > 8 else "")
+        raise wrong(path, "columns", expected, got)
     ((prefix, names),) = found.items()
     numbers = sorted(names)
-    for expected, number in enumerate(numbers, start=numbers[0]):
-        if number != expected:
-            raise wrong(
-                path,
-                "columns",
-                f"'{prefix}{expected}' after '{prefix}{expected - 1}'",
-                f"'{names[number]}'",
-            )
+    for wanted, number in enumerate(numbers, start=numbers[0]):
+        if number != wanted:
+            expected = f"'{prefix}{wanted}' after '{prefix}{wanted - 1}'"
+            raise wrong(path, "columns", expected, f"'{names[number]}'")
     if len({schema.field(name).type for name in names.values()}) > 1:
         raise wrong(path, "columns", f"one type of all '{prefix}' columns", "several")
     return _Columns([names[number] for number in numbers], label, split, False)
@@ -166,12 +152,17 @@ def _values(path: Path, table: pa.Table, name: str, where: Callable[[int], str])
 
 
 def _block(
-    path: Path, batch: pa.RecordBatch, columns: _Columns, dim: int, where: Callable[[int], str]
+    path: Path,
+    batch: pa.RecordBatch,
+    columns: _Columns,
+    dim: int,
+    start: int,
+    where: Callable[[int], str],
 ) -> Array:
-    """Return the features of a batch, [m, dim]; a row of another length is an error."""
+    """Return the features of a batch from row ``start`` on, [m, dim]."""
     for name in columns.features:
         if batch.column(name).null_count:
-            row = batch.column(name).is_null().to_pylist().index(True)
+            row = start + batch.column(name).is_null().to_pylist().index(True)
             raise wrong(path, f"{name}: {where(row)}", "features", "null")
     if not columns.is_list:
         arrays = [batch.column(name).to_numpy(zero_copy_only=False) for name in columns.features]
@@ -180,7 +171,8 @@ def _block(
     lengths = np.asarray(column.value_lengths())
     if len(strange := np.flatnonzero(lengths != dim)):
         row = int(strange[0])
-        raise wrong(path, where(row), f"{dim} numbers as in the first row", int(lengths[row]))
+        got = int(lengths[row])
+        raise wrong(path, where(start + row), f"{dim} numbers as in the first row", got)
     values: Array = column.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(batch), dim)
 
@@ -208,10 +200,6 @@ def _where(files: Sequence[Path], starts: Array) -> Callable[[int], str]:
         return f"{files[number].name}: row {row - int(starts[number])}"
 
     return where
-
-
-def _below(where: Callable[[int], str], start: int, row: int) -> str:
-    return where(start + row)
 
 
 def _unreadable(path: Path, error: Exception) -> ContainerError:

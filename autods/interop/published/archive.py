@@ -35,20 +35,6 @@ class Stored:
     size: int
     shown: str
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes, at most a megabyte at a time; `ContainerError` if there are fewer."""
-        left = self.size
-        try:
-            with self.path.open("rb") as handle:
-                handle.seek(self.offset)
-                while left and (block := handle.read(min(BLOCK, left))):
-                    left -= len(block)
-                    yield block
-        except OSError as error:
-            raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
-        if left:
-            raise ContainerError(f"{self.shown}: ends {left:,} bytes too early")
-
     def open(self) -> BinaryIO:
         """Return the bytes as a seekable file of their own."""
         try:
@@ -57,11 +43,22 @@ class Stored:
             raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
 
     def sha256(self, told: Callable[[int], None] = lambda size: None) -> str:
-        """Return the hash of the bytes, telling how many are done; raises as `blocks` does."""
-        digest = hashlib.sha256()
-        for block in self.blocks():
-            digest.update(block)
-            told(len(block))
+        """Return the hash of the bytes; ``told`` learns how many are done.
+
+        Raises `ContainerError` if there are fewer bytes, or they cannot be read.
+        """
+        digest, left = hashlib.sha256(), self.size
+        try:
+            with self.path.open("rb") as handle:
+                handle.seek(self.offset)
+                while left and (block := handle.read(min(BLOCK, left))):
+                    digest.update(block)
+                    left -= len(block)
+                    told(len(block))
+        except OSError as error:
+            raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
+        if left:
+            raise ContainerError(f"{self.shown}: ends {left:,} bytes too early")
         return digest.hexdigest()
 
 

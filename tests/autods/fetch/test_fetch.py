@@ -57,8 +57,8 @@ def test_a_local_file_is_copied_verified_and_recorded(root: DataRoot, original: 
     )
     target = root.archive("toy", "a.bin")
     assert target.read_bytes() == CONTENT
-    assert outcome.fetched == ["a.bin"]
-    assert outcome.files[0].size == len(CONTENT)
+    assert [file.name for file in outcome if file.fetched] == ["a.bin"]
+    assert outcome[0].size == len(CONTENT)
     assert files_record(root)["a.bin"] == {
         "checksum": md5(CONTENT),
         "size": len(CONTENT),
@@ -105,8 +105,8 @@ def test_a_second_run_keeps_what_is_recorded_without_hashing_it(
     monkeypatch.setattr("autods.fetch.one_file.digest", lambda *_: pytest.fail("hashed"))
     notes = Notes()
     outcome = fetch_dataset(toy, root, notes)
-    assert [file.action for file in outcome.files] == ["keep"]
-    assert outcome.fetched == []
+    assert [file.action for file in outcome] == ["keep"]
+    assert not outcome[0].fetched
     assert notes.lines == ["keeping toy/a.bin"]
 
 
@@ -117,7 +117,7 @@ def test_a_right_file_that_nobody_recorded_is_adopted(root: DataRoot, original: 
     target.with_name("a.bin.part").write_bytes(CONTENT[:9])
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original.with_name("absent"))))
     assert missing_files(toy, root) == ["a.bin"]
-    assert fetch_dataset(toy, root, Silent()).files[0].action == "adopt"
+    assert fetch_dataset(toy, root, Silent())[0].action == "adopt"
     assert files_record(root)["a.bin"]["url"] is None
     assert missing_files(toy, root) == []
     assert [path.name for path in target.parent.iterdir()] == ["a.bin"]
@@ -143,7 +143,7 @@ def test_a_recorded_file_that_was_cut_short_is_set_aside_and_fetched_again(
     fetch_dataset(toy, root, Silent())
     target = root.archive("toy", "a.bin")
     os.truncate(target, 100)
-    assert fetch_dataset(toy, root, Silent()).fetched == ["a.bin"]
+    assert [file.fetched for file in fetch_dataset(toy, root, Silent())] == [True]
     assert target.read_bytes() == CONTENT
 
 
@@ -222,7 +222,7 @@ def test_a_part_of_another_content_is_noticed_and_fetched_anew(
     for rubbish in (b"x" * 50, b"x" * (len(CONTENT) + 50), b"x" * len(CONTENT)):
         part.write_bytes(rubbish)
         toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
-        assert fetch_dataset(toy, root, Silent()).files[0].action == "resume"
+        assert fetch_dataset(toy, root, Silent())[0].action == "resume"
         assert [path.name for path in part.parent.iterdir()] == ["a.bin"]
         root.archive("toy", "a.bin").unlink()
 

@@ -240,7 +240,7 @@ def test_an_archive_put_there_by_hand_is_indexed_once_fetch_has_checked_it(tmp_p
     make_zip(root.archive("things", "a.zip"), MEMBERS)
     with pytest.raises(ContainerError, match="autods fetch things"):
         index_dataset(manifest, root, Silent())
-    assert fetch_dataset(manifest, root, Silent()).files[0].action == "adopt"
+    assert fetch_dataset(manifest, root, Silent())[0].action == "adopt"
     assert index_dataset(manifest, root, Silent()).samples == len(MEMBERS)
 
 
@@ -272,7 +272,7 @@ def test_damage_to_a_file_of_a_folder_is_seen_by_index_and_cured_by_fetch(tmp_pa
     left = tree(root.archive("things", "a"))
     with pytest.raises(ContainerError, match="autods fetch things"):
         index_dataset(manifest, root, Silent())
-    assert fetch_dataset(manifest, root, Silent()).files[0].action == "download"
+    assert fetch_dataset(manifest, root, Silent())[0].action == "download"
     assert index_dataset(manifest, root, Silent()).action == "kept"
     assert tree(root.archive("things", "a.bad")) == left
     assert {k: v for k, v in tree(root.path).items() if "a.bad/" not in k} == good

@@ -21,6 +21,7 @@ from autods.errors import ContainerError, LayoutError, UsageError
 from autods.features.sets import StoredFeatures, open_features
 from autods.interop.imports import from_files
 from autods.interop.imports.from_files import import_files
+from autods.interop.imports.npy import open_npy
 
 N, D = 60, 5
 X = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
@@ -258,7 +259,7 @@ def test_reading_a_large_file_takes_memory_for_a_part_only(
     text = "\n".join(["label", *(f"{i % 3}" for i in range(rows))])
     (folder / "labels.csv").write_text(text)
     monkeypatch.setattr(from_files, "SHARD_ROWS", 4096)
-    table = from_files._opened(folder)
+    table = open_npy(folder)
     tracemalloc.start()
     with from_files._rounded(folder, table, tmp_path) as features:
         assert features.shape == (rows, width) and features[-1, -1] == 1

@@ -74,7 +74,7 @@ def fetch(
     mirrors: Sequence[str] = (),
     archive: FeatureArchive = ARCHIVE,
 ) -> FetchedFile:
-    (file,) = fetch_dataset(archive, root.published(), progress, mirrors).files
+    (file,) = fetch_dataset(archive, root.published(), progress, mirrors)
     return file
 
 
