@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
+from bmc.methods.closed_form import ClosedForm
 from bmc.methods.ridge import gaussian
 from bmc.train.data import TaskTensors
 
@@ -18,7 +18,7 @@ BLOCK = 512  # rows per update of R: an update solves a system of so many rows
 
 
 @METHODS.register("acil")
-class ACIL(Method):
+class ACIL(ClosedForm):
     """Recursive least squares on random projections relu(z W_B); no sums, no later solve.
 
     Equal to the joint ridge regression at the fixed gamma, in any order of samples, up to
@@ -42,6 +42,7 @@ class ACIL(Method):
         class of x:  argmax_c  relu(x W_B) w_c
     """
     shared = Method.shared | {"seed"}
+    kept = ("inverse", "weight")
 
     @dataclass(frozen=True)
     class Options(Method.Options):
@@ -62,30 +63,21 @@ class ACIL(Method):
         """Return X = relu(z W_B), float32 [n, M]."""
         return functional.relu(features.to(self.device).float() @ self.projection)
 
-    def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Update R and the classifier with the group's training data, a block at a time."""
-        with self.watch.phase("train", self.device):
-            for task in group:
-                for first in range(0, len(task.train), BLOCK):
-                    rows = slice(first, first + BLOCK)
-                    y = functional.one_hot(task.train.labels[rows], self.n_classes)
-                    x = self.lift(task.train.features[rows])
-                    self._update(x.double(), y.to(self.device).double())
-        self.seen = group[-1].stop
-
-    def _update(self, x: Tensor, y: Tensor) -> None:
-        """Take in rows x [n, M] with one-hot labels y [n, C].
+    def add(self, task: TaskTensors) -> None:
+        """Update R and the classifier with rows x [n, M] and one-hot labels y [n, C].
 
         R_k = R - R X^T (I + X R X^T)^-1 X R and W_k = [W - R_k X^T X W, R_k X^T Y];
         with zeros as the columns of classes to come the latter is W + R_k X^T (Y - X W).
         """
-        spread = x @ self.inverse  # X R
-        eye = torch.eye(len(x), dtype=torch.float64, device=self.device)
-        factor = torch.linalg.cholesky(eye + spread @ x.T)
-        half = torch.linalg.solve_triangular(factor, spread, upper=False)
-        self.inverse -= half.T @ half  # symmetric to the bit
-        gain = torch.cholesky_solve(spread, factor)  # X R_k
-        self.weight += gain.T @ (y - x @ self.weight)
+        for x, labels in self.blocks(task, size=BLOCK):
+            y = functional.one_hot(labels + task.start, self.n_classes).double()
+            spread = x @ self.inverse  # X R
+            eye = torch.eye(len(x), dtype=torch.float64, device=self.device)
+            factor = torch.linalg.cholesky(eye + spread @ x.T)
+            half = torch.linalg.solve_triangular(factor, spread, upper=False)
+            self.inverse -= half.T @ half  # symmetric to the bit
+            gain = torch.cholesky_solve(spread, factor)  # X R_k
+            self.weight += gain.T @ (y - x @ self.weight)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the regressed labels, float32 [n, seen]."""
@@ -94,12 +86,3 @@ class ACIL(Method):
     def memory_bytes(self) -> int:
         """Bytes of R and the classifier, float64; the projection is drawn from the seed."""
         return 8 * len(self.inverse) * (len(self.inverse) + self.seen)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return R and the classifier."""
-        return {"inverse": self.inverse, "weight": self.weight}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load R and the classifier."""
-        self.inverse = state["inverse"].to(self.device)
-        self.weight = state["weight"].to(self.device)

@@ -5,7 +5,6 @@ Tukey's transform is left out, as the paper does for features with negative valu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
-from bmc.methods.slda import DeepSLDA
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import ClosedForm
+from bmc.methods.slda import DeepSLDA, discriminants
 from bmc.train.data import TaskTensors
-
-BLOCK = 8192  # rows merged at once; bounds the float64 copies
 
 
 def shrunk_correlation(covariance: Tensor, gamma: float) -> Tensor:
@@ -84,24 +82,18 @@ class SharedFeCAM(DeepSLDA):
 
     options: Options
 
-    def _solve(self) -> tuple[Tensor, Tensor]:
-        """W = P mu and b = -mu.w / 2, P the inverse correlation, mu of length 1."""
-        if self._weight is None or self._bias is None:
-            covariance = self.scatter / (self.counts.sum() - self.seen).clamp(min=1)
-            shrunk = shrunk_correlation(covariance, self.options.shrinkage)
-            mu = functional.normalize(self.means[: self.seen], dim=1)
-            weight = torch.cholesky_solve(mu.T, torch.linalg.cholesky(shrunk))  # [d, seen]
-            self._weight = weight.float()
-            self._bias = (-0.5 * (mu * weight.T).sum(dim=1)).float()
-        return self._weight, self._bias
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Compute the discriminants of means of length 1 by the shrunk correlation."""
+        mu = functional.normalize(self.means[: self.seen], dim=1)
+        return discriminants(mu, shrunk_correlation(self.covariance(), self.options.shrinkage))
 
     def scores(self, features: Tensor) -> Tensor:
         """Return minus half the distance plus a term of the sample, float32 [n, seen]."""
-        return super().scores(functional.normalize(features.to(self.device).float(), dim=1))
+        return super().scores(self.unit(features))
 
 
 @METHODS.register("fecam")
-class FeCAM(Method):
+class FeCAM(ClosedForm):
     """FeCAM with a covariance of its own for each class; closed form, no rehearsal.
 
     Attributes
@@ -122,8 +114,10 @@ class FeCAM(Method):
         class of x:  argmin_c  (z − μ_c)ᵀ N_c⁻¹ (z − μ_c)
     """
 
+    kept = ("counts", "means")
+
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(ClosedForm.Options):
         shrinkage: float = option(1.0, "Gamma of the covariance shrinkage.", above=0)
 
     options: Options
@@ -134,15 +128,12 @@ class FeCAM(Method):
         self.means = torch.zeros(n_classes, dim, dtype=torch.float64, device=device)
         self.roots = [torch.zeros(0, dim, device=device) for _ in range(n_classes)]
 
-    def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Merge the statistics of the group's training data, class by class."""
-        with self.watch.phase("train", self.device):
-            for task in group:
-                for label in torch.unique(task.train.labels).tolist():
-                    index = (task.train.labels == label).nonzero()[:, 0]
-                    for rows in torch.split(index.to(task.train.features.device), BLOCK):
-                        self._merge(task.train.features[rows].to(self.device).double(), label)
-        self.seen = group[-1].stop
+    def add(self, task: TaskTensors) -> None:
+        """Merge the statistics of a task's training data, class by class."""
+        for label in torch.unique(task.train.labels).tolist():
+            rows = (task.train.labels == label).nonzero()[:, 0]
+            for x, _ in self.blocks(task, rows):
+                self._merge(x, label)
 
     def _merge(self, x: Tensor, label: int) -> None:
         """Merge rows x [n, d] of one class (Chan's formula)."""
@@ -165,7 +156,7 @@ class FeCAM(Method):
 
     def scores(self, features: Tensor) -> Tensor:
         """Return minus the squared Mahalanobis distance, float32 [n, seen]."""
-        z = functional.normalize(features.to(self.device).float(), dim=1)
+        z = self.unit(features)
         means = functional.normalize(self.means[: self.seen], dim=1).float()
         roots = (self.counts - 1).clamp(min=1).float().sqrt()
         scores = z.new_empty(len(z), self.seen)
@@ -180,17 +171,11 @@ class FeCAM(Method):
         return 8 * self.seen * (self.dim + 1) + 4 * rows * self.dim
 
     def state(self) -> dict[str, Tensor]:
-        """Return the statistics, the rows of the seen classes one after the other."""
-        return {
-            "counts": self.counts,
-            "means": self.means,
-            "sizes": torch.tensor([len(own) for own in self.roots]),
-            "roots": torch.cat(self.roots),
-        }
+        """Return the statistics, the rows of the classes one after the other."""
+        sizes = torch.tensor([len(rows) for rows in self.roots])
+        return super().state() | {"sizes": sizes, "roots": torch.cat(self.roots)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the statistics."""
-        self.counts = state["counts"].to(self.device)
-        self.means = state["means"].to(self.device)
-        parts = torch.split(state["roots"].to(self.device), state["sizes"].tolist())
-        self.roots = list(parts)
+        super().load_state(state)
+        self.roots = list(state["roots"].to(self.device).split(state["sizes"].tolist()))

@@ -51,10 +51,3 @@ class KLDA(DeepSLDA):
         """Return sqrt(2 / D) cos(x omega + b), float32 [n, D]; its products give the kernel."""
         angles = features.to(self.device).float() @ self.omega + self.phases
         return math.sqrt(2 / self.dim) * angles.cos()
-
-    def _merge(self, x: Tensor, labels: Tensor, classes: slice) -> None:
-        super()._merge(self.lift(x).double(), labels, classes)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the linear discriminants of the lifted features, float32 [n, seen]."""
-        return super().scores(self.lift(features))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
 
 BLOCK = 16_384  # stored rows compared at once
@@ -18,7 +18,7 @@ NEVER = -2.0  # below every cosine
 
 
 @METHODS.register("knn")
-class NearestNeighbours(Method):
+class NearestNeighbours(ClosedForm):
     """Votes of the k most similar of all training samples; it keeps all of them.
 
     Attributes
@@ -39,8 +39,10 @@ class NearestNeighbours(Method):
         votes of class c = Σ over the k nearest i of class c of exp(cos(x, x_i) / T)
     """
 
+    kept = ("features", "labels")
+
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(ClosedForm.Options):
         neighbours: int = option(20, "Neighbours that vote.", at_least=1)
         temperature: float = option(0.07, "T of a neighbour's vote exp(cosine / T).", above=0)
 
@@ -52,15 +54,9 @@ class NearestNeighbours(Method):
         self.labels = torch.empty(0, dtype=torch.int32, device=device)
         self.stored = 0
 
-    def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Store the group's training data."""
-        with self.watch.phase("train", self.device):
-            for task in group:
-                x = functional.normalize(task.train.features.float(), dim=1)
-                self._store(x.to(task.train.features.dtype), task.train.labels)
-        self.seen = group[-1].stop
-
-    def _store(self, x: Tensor, labels: Tensor) -> None:
+    def add(self, task: TaskTensors) -> None:
+        """Store a task's training data."""
+        x = functional.normalize(task.train.features.float(), dim=1).to(task.train.features.dtype)
         last = self.stored + len(x)
         if last > len(self.labels):
             rows = max(last, 2 * len(self.labels))
@@ -69,7 +65,7 @@ class NearestNeighbours(Method):
                 table[: self.stored] = getattr(self, name)[: self.stored]
                 setattr(self, name, table)
         self.features[self.stored : last] = x.to(self.device)
-        self.labels[self.stored : last] = labels.to(self.device)
+        self.labels[self.stored : last] = task.train.labels.to(self.device)
         self.stored = last
 
     def scores(self, features: Tensor) -> Tensor:
@@ -78,7 +74,7 @@ class NearestNeighbours(Method):
         A neighbour at cosine s votes with exp(s / T). A class without a vote ranks below all
         with one, by its own most similar sample, so that task-il has an answer too.
         """
-        z = functional.normalize(features.to(self.device).float(), dim=1)  # [n, d]
+        z = self.unit(features)  # [n, d]
         near = z.new_empty(len(z), 0)  # [n, <= k] cosines of the nearest so far
         whose = torch.empty(len(z), 0, dtype=torch.int64, device=self.device)
         best = z.new_full((len(z), self.seen), NEVER)  # [n, seen] cosine of each class's nearest
@@ -104,13 +100,9 @@ class NearestNeighbours(Method):
 
     def state(self) -> dict[str, Tensor]:
         """Return the stored samples."""
-        return {
-            "features": self.features[: self.stored],
-            "labels": self.labels[: self.stored],
-        }
+        return {name: table[: self.stored] for name, table in super().state().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the stored samples."""
-        self.features = state["features"].to(self.device)
-        self.labels = state["labels"].to(self.device)
+        super().load_state(state)
         self.stored = len(self.labels)

@@ -6,7 +6,7 @@ carried along: that drifts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
 from bmc.train.seeds import generator
 
@@ -30,7 +31,7 @@ def gaussian(dim: int, width: int, config: Config, device: torch.device) -> Tens
 
 
 @METHODS.register("ridge")
-class Ridge(Method):
+class Ridge(ClosedForm):
     """Ridge regression of one-hot labels on the features; closed form, no rehearsal.
 
     Attributes
@@ -52,10 +53,11 @@ class Ridge(Method):
         G = Σ h hᵀ,  Q = Σ h yᵀ,  W = (G + λ I)⁻¹ Q;  class of x:  argmax_c h·w_c;  here h = x
         λ of 10⁻⁸ ... 10⁸: the least squared error on a fifth of each task's training data, summed
     """
-    shared = Method.shared | {"seed"}
+    shared = ClosedForm.shared | {"seed"}
+    kept = ("gram", "targets", "errors")
 
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(ClosedForm.Options):
         balanced: bool = option(False, "Every class weighs the same, not every sample.")
 
     options: Options
@@ -66,41 +68,29 @@ class Ridge(Method):
         self.gram = torch.zeros(self.width, self.width, dtype=torch.float64, device=device)
         self.targets = torch.zeros(self.width, n_classes, dtype=torch.float64, device=device)
         self.errors = torch.zeros(len(RIDGES), dtype=torch.float64, device=device)
-        self._weight: Tensor | None = None
 
     def width_of(self, dim: int) -> int:
         """Return M, the width of what is regressed on; d here."""
         return dim
 
-    def lift(self, features: Tensor) -> Tensor:
-        """Return h, float32 [n, M], of features [n, d]; the features themselves here."""
-        return features.to(self.device).float()
+    def add(self, task: TaskTensors) -> None:
+        """Try lambdas on a fifth of the task's training data, then add all of it."""
+        self._try(task)
+        for h, y in self._weighted(task):
+            self.gram += h.T @ h
+            self.targets[:, task.start : task.stop] += h.T @ y
 
-    def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Try lambdas on a fifth of each task's training data, then add all of it."""
-        with self.watch.phase("train", self.device):
-            for task in group:
-                self._try(task)
-                for h, y in self._rows(task, torch.arange(len(task.train))):
-                    self.gram += h.T @ h
-                    self.targets[:, task.start : task.stop] += h.T @ y
-        self.seen = group[-1].stop
-        self._weight = None
-
-    def _rows(self, task: TaskTensors, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _weighted(
+        self, task: TaskTensors, rows: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield h [n, M] and one-hot y [n, c] of some rows, float64, times root weights."""
-        labels = task.train.labels - task.start
-        roots = torch.ones(len(labels), dtype=torch.float64, device=labels.device)
+        members = torch.ones(task.n_classes, device=self.device)
         if self.options.balanced:
             # a class stays within one task, so its samples are all here to be counted
-            members = torch.bincount(labels, minlength=task.n_classes)
-            roots /= members[labels].double().sqrt()
-        for part in torch.split(rows, BLOCK):
-            here = part.to(labels.device)
-            root = roots[here].to(self.device)[:, None]
-            y = functional.one_hot(labels[here], task.n_classes).to(self.device)
-            features = task.train.features[part.to(task.train.features.device)]
-            yield self.lift(features).double() * root, y.double() * root
+            members = torch.bincount(task.train.labels - task.start, minlength=task.n_classes)
+        for h, labels in self.blocks(task, rows, BLOCK):
+            root = (1 / members.to(self.device)[labels].double().sqrt())[:, None]
+            yield h * root, functional.one_hot(labels, task.n_classes).double() * root
 
     def _try(self, task: TaskTensors) -> None:
         """Fit four fifths of the task alone and add the squared errors on the other fifth.
@@ -114,19 +104,19 @@ class Ridge(Method):
         if len(held) == 0:
             return
         if len(fit) < self.width:
-            parts = list(self._rows(task, fit))
+            parts = list(self._weighted(task, fit))
             H, Y = (torch.cat([part[i] for part in parts]) for i in range(2))
             values, vectors = torch.linalg.eigh(H @ H.T)
             basis, known = H.T @ vectors, vectors.T @ Y
         else:
             gram = torch.zeros_like(self.gram)
             targets = gram.new_zeros(self.width, task.n_classes)
-            for h, y in self._rows(task, fit):
+            for h, y in self._weighted(task, fit):
                 gram += h.T @ h
                 targets += h.T @ y
             values, basis = torch.linalg.eigh(gram)
             known = basis.T @ targets
-        for h, y in self._rows(task, held):
+        for h, y in self._weighted(task, held):
             seen = h @ basis
             for number, ridge in enumerate(RIDGES):
                 predicted = (seen / (values.clamp(min=0) + ridge)) @ known
@@ -136,35 +126,22 @@ class Ridge(Method):
         """Return lambda, the one of least error so far."""
         return RIDGES[int(self.errors.argmin())] if self.errors.any() else UNKNOWN
 
-    def _solve(self) -> Tensor:
+    def solve(self) -> tuple[Tensor]:
         """W = (G + lambda I)^-1 Q by Cholesky, float32 [M, seen]."""
-        if self._weight is None:
-            regular = self.gram.clone()
-            # a singular G needs more than a lambda that is lost in its rounding
-            least = 1e-12 * regular.diagonal().mean().item()
-            regular.diagonal().add_(max(self.ridge(), least))
-            factor = torch.linalg.cholesky(regular)
-            self._weight = torch.cholesky_solve(self.targets[:, : self.seen], factor).float()
-        return self._weight
+        regular = self.gram.clone()
+        # a singular G needs more than a lambda that is lost in its rounding
+        least = 1e-12 * regular.diagonal().mean().item()
+        regular.diagonal().add_(max(self.ridge(), least))
+        factor = torch.linalg.cholesky(regular)
+        return (torch.cholesky_solve(self.targets[:, : self.seen], factor).float(),)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the regressed labels, float32 [n, seen]."""
-        return self.lift(features) @ self._solve()
+        return self.lift(features) @ self.head()[0]
 
     def memory_bytes(self) -> int:
         """Bytes of the sums, float64; a projection is drawn from the seed and not counted."""
         return 8 * self.width * (self.width + self.seen)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the sums and the errors."""
-        return {"gram": self.gram, "targets": self.targets, "errors": self.errors}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load the sums and the errors."""
-        self.gram = state["gram"].to(self.device)
-        self.targets = state["targets"].to(self.device)
-        self.errors = state["errors"].to(self.device)
-        self._weight = None
 
 
 @METHODS.register("ranpac")

@@ -7,7 +7,6 @@ templates, of the normalised prompt embeddings.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +17,15 @@ from torch.nn import functional
 from autods.errors import FeaturesMissing
 from autods.streams.stream import Stream, Task
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
 
 NAMED = 3  # datasets without embedded class names that a message names
 
 
 @METHODS.register("zero-shot")
-class ZeroShot(Method):
+class ZeroShot(ClosedForm):
     """Cosine similarity to the embedded class names; learns nothing from images.
 
     Attributes
@@ -41,8 +41,10 @@ class ZeroShot(Method):
         class of x:  argmax_c  cos(x, t_c),  t_c the mean of the embedded prompts of the class name
     """
 
+    kept = ("texts",)
+
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(ClosedForm.Options):
         templates: str = option("default-v1", "Name of the prompt templates.")
 
     options: Options
@@ -73,18 +75,14 @@ class ZeroShot(Method):
             "--model and --pretrained of the CLIP model that made these features."
         )
 
-    def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Read the embedded names of the group's classes."""
-        with self.watch.phase("train", self.device):
-            for task in group:
-                texts = torch.from_numpy(task.texts(self.options.templates))  # [c, d]
-                self.texts[task.start : task.stop] = functional.normalize(texts, dim=1)
-        self.seen = group[-1].stop
+    def add(self, task: TaskTensors) -> None:
+        """Read the embedded names of a task's classes."""
+        texts = torch.from_numpy(task.texts(self.options.templates))  # [c, d]
+        self.texts[task.start : task.stop] = functional.normalize(texts, dim=1)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the cosine of features and texts, float32 [n, seen]."""
-        z = functional.normalize(features.to(self.device).float(), dim=1)
-        return z @ self.texts[: self.seen].T
+        return self.unit(features) @ self.texts[: self.seen].T
 
     def memory_bytes(self) -> int:
         """Bytes of the texts, float32."""
@@ -94,14 +92,6 @@ class ZeroShot(Method):
         """Return what the prompts were, and a hash of the embeddings."""
         digest = hashlib.sha256(self.texts.cpu().numpy().tobytes()).hexdigest()
         return {"templates": self.options.templates, "texts_sha256": digest}
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the texts."""
-        return {"texts": self.texts}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load the texts."""
-        self.texts = state["texts"].to(self.device)
 
 
 def _has_texts(task: Task, templates: str) -> bool:

@@ -1,0 +1,72 @@
+"""What methods on frozen features share: statistics that take in each task once, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bmc.methods.base import Method
+from bmc.train.data import TaskTensors
+
+BLOCK = 8192  # rows taken in at once; bounds the float64 copies
+
+
+class ClosedForm(Method):
+    """A method whose state is the tensors named in ``kept``, and whose head follows from them."""
+
+    kept: ClassVar[tuple[str, ...]]
+    _head: tuple[Tensor, ...] | None = None  # what `solve` returned for the statistics as they are
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Add the training data of each task."""
+        with self.watch.phase("train", self.device):
+            for task in group:
+                self.add(task)
+        self.seen = group[-1].stop
+        self._head = None
+
+    def add(self, task: TaskTensors) -> None:
+        """Add a task's training data to the statistics."""
+        raise NotImplementedError
+
+    def blocks(
+        self, task: TaskTensors, rows: Tensor | None = None, size: int = BLOCK
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield lifted features [n, D], float64, and labels [n] from 0, of training rows."""
+        rows = torch.arange(len(task.train)) if rows is None else rows
+        for block in torch.split(rows, size):
+            x = task.train.features[block.to(task.train.features.device)]
+            labels = task.train.labels[block.to(task.train.labels.device)]
+            yield self.lift(x).double(), labels.to(self.device) - task.start
+
+    def lift(self, features: Tensor) -> Tensor:
+        """Return what the statistics are of, float32 [n, D]; by default features [n, d]."""
+        return features.to(self.device).float()
+
+    def unit(self, features: Tensor) -> Tensor:
+        """Scale rows [n, d] to length 1: float32 on the device."""
+        return functional.normalize(features.to(self.device).float(), dim=1)
+
+    def head(self) -> tuple[Tensor, ...]:
+        """Return what `solve` makes of the statistics; it is computed once after they change."""
+        if self._head is None:
+            self._head = self.solve()
+        return self._head
+
+    def solve(self) -> tuple[Tensor, ...]:
+        """Compute the head from the statistics."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the statistics."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the statistics."""
+        for name in self.kept:
+            setattr(self, name, state[name].to(self.device))
+        self._head = None
