@@ -7,69 +7,44 @@ classes c the counts n_c and means m_c, and a sketch of their class-balanced sca
     A = sum_c 1 / (n_c - 1) sum_{i in c} (x_i - m_c)(x_i - m_c)^T  ~  V^T diag(e) V + (q / d) I
 
 with the r largest eigenvalues e and eigenvectors V [r, d], and q the trace of all the rest.
-Scatters add: the centre's sketch is the sum of its own and what came, cut to its R largest
-directions, and the covariance within a class is S = A / C for C classes, shrunk by e as in
-Deep SLDA. A class mean is known up to S / n_c only. With the normal prior N(m, B) over the
-true means, m and B estimated from all class means, the mean to expect is (as in probabilistic
-LDA, Ioffe, ECCV 2006), where S is whitened to I and B is diagonal, B = diag(psi),
-
-    mu_c = m + diag(psi n_c / (psi n_c + 1)) (m_c - m),
-
-and the head is the linear discriminant w_c = S^-1 mu_c, b_c = -mu_c . w_c / 2.
-
-What makes it better than Deep SLDA at a fraction of the bytes: every class weighs the same in
-S, where pooled scatter is that of the largest datasets; what a sketch leaves out is spread
-evenly, which is the shrinkage that few samples need; and directions in which class means
-differ by chance alone do not count.
+Scatters add, so the centre sums sketches. A class mean is known up to S / n_c only: the expected
+mean follows from a normal prior N(m, B) over the true means, as in probabilistic LDA. It beats
+Deep SLDA at a fraction of the bytes: every class weighs the same in S, where pooled scatter is
+that of the largest datasets; what a sketch leaves out is spread evenly, which is the shrinkage
+that few samples need; and directions in which class means differ by chance do not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import BLOCK, ClosedForm
 from bmc.train.data import Split, TaskTensors
 
-BLOCK = 8192  # rows taken in at once; bounds the float64 copies
 TINY = 1e-12  # share of the largest scatter below which a direction counts as without any
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """The largest part of a scatter [d, d], and the trace of the rest.
+    """The largest part of a scatter [d, d], and the trace of the rest."""
 
-    Attributes
-    ----------
-    values
-        float32 [r], eigenvalues e, falling.
-    vectors
-        float16 [r, d], the eigenvectors V.
-    rest
-        float32 [1], the trace q of what is left out.
-    """
-
-    values: Tensor
-    vectors: Tensor
-    rest: Tensor
+    values: Tensor  # float32 [r], eigenvalues e, falling
+    vectors: Tensor  # float16 [r, d], the eigenvectors V
+    rest: Tensor  # float32 [1], the trace q of what is left out
 
     @classmethod
     def of(cls, blocks: Iterator[Tensor], n: int, rank: int, rest: Tensor) -> Sketch:
-        """Sketch the scatter sum of rows^T rows.
+        """Sketch the scatter of n rows, given in blocks [., d], float64.
 
-        Parameters
-        ----------
-        blocks
-            float64 [., d], together n rows.
-        rank
-            r; fewer where the rows span fewer directions.
-        rest
-            What was left out of the rows before, float32 [1].
+        It has ``rank`` directions, fewer if the rows span fewer. ``rest``, float32 [1], is what
+        was left out of the rows before.
         """
         first = next(blocks)
         rows: Tensor | None = None
@@ -110,18 +85,10 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Message:
-    """What an expert sends, once: statistics of its task's c classes.
+    """What an expert sends, once: statistics of its task's c classes."""
 
-    Attributes
-    ----------
-    counts
-        int32 [c], n_c.
-    means
-        float16 [c, d], m_c.
-    """
-
-    counts: Tensor
-    means: Tensor
+    counts: Tensor  # int32 [c], n_c
+    means: Tensor  # float16 [c, d], m_c
     sketch: Sketch
 
     @classmethod
@@ -154,13 +121,8 @@ class Message:
 def expected_means(means: Tensor, counts: Tensor) -> Tensor:
     """Return the class means to expect, less their mean: float64 [C, d].
 
-    Parameters
-    ----------
-    means
-        float64 [C, d], measured means less their mean m, where the covariance within a
-        class is the identity.
-    counts
-        int [C], samples behind each mean.
+    ``means``, float64 [C, d], are measured means of ``counts`` [C] samples less their mean m,
+    whitened so that the covariance within a class is the identity.
     """
     known = counts.clamp(min=1).double()
     freedom = max(len(means) - 1, 1)
@@ -173,7 +135,7 @@ def expected_means(means: Tensor, counts: Tensor) -> Tensor:
 
 
 @METHODS.register("bmc-analytic")
-class AnalyticConsolidation(Method):
+class AnalyticConsolidation(ClosedForm):
     """Experts send class means and a sketch of their scatter once; the head is closed form.
 
     Attributes
@@ -200,8 +162,10 @@ class AnalyticConsolidation(Method):
         score of class c: w_c·x + b_c,   w_c = S⁻¹ μ_c,   b_c = −μ_c·w_c / 2
     """
 
+    kept = ("counts", "means")
+
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(ClosedForm.Options):
         shrinkage: float = option(
             0.1, "Share of the identity in the covariance.", above=0, at_most=1
         )
@@ -221,12 +185,14 @@ class AnalyticConsolidation(Method):
             torch.zeros(0, dim, dtype=torch.float16, device=device),
             torch.zeros(1, device=device),
         )
-        self._head: tuple[Tensor, Tensor] | None = None
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Let each task's expert summarise its data, and add what they send."""
         with self.watch.phase("experts", self.device):
-            messages = [self._message(task) for task in group]
+            messages = [
+                Message.of(task.train, task.start, task.n_classes, self.options.sketch, self.device)
+                for task in group
+            ]
         self.communication_bytes += sum(len(message.to_bytes()) for message in messages)
         with self.watch.phase("consolidation", self.device):
             for task, message in zip(group, messages, strict=True):
@@ -236,10 +202,6 @@ class AnalyticConsolidation(Method):
         self.seen = group[-1].stop
         self._head = None
 
-    def _message(self, task: TaskTensors) -> Message:
-        rank = self.options.sketch
-        return Message.of(task.train, task.start, task.n_classes, rank, self.device)
-
     def _added(self, sketches: Sequence[Sketch]) -> Sketch:
         """Add sketches to the centre's and cut the sum to its largest R directions."""
         parts = [self.sketch, *sketches]
@@ -247,24 +209,17 @@ class AnalyticConsolidation(Method):
         rest = torch.stack([part.rest for part in parts]).sum(dim=0)
         return Sketch.of(iter([rows]), len(rows), self.options.centre_sketch, rest)
 
-    def _solve(self) -> tuple[Tensor, Tensor]:
+    def solve(self) -> tuple[Tensor, Tensor]:
         """w_c = S^-1 mu_c and b_c, both for x - m: the discriminants do not change with m."""
-        if self._head is None:
-            covariance = self.sketch.covariance(self.seen, self.options.shrinkage)
-            factor = torch.linalg.cholesky(covariance)
-            means = self.means[: self.seen].double()
-            centre = means.mean(dim=0)
-            white = torch.linalg.solve_triangular(factor, (means - centre).T, upper=False).T
-            mu = expected_means(white, self.counts[: self.seen])  # [seen, d], whitened
-            weight = torch.linalg.solve_triangular(factor.T, mu.T, upper=True)
-            bias = -0.5 * mu.square().sum(dim=1) - centre @ weight
-            self._head = weight.float(), bias.float()
-        return self._head
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the linear discriminants, float32 [n, seen]."""
-        weight, bias = self._solve()
-        return features.to(self.device).float() @ weight + bias
+        covariance = self.sketch.covariance(self.seen, self.options.shrinkage)
+        factor = torch.linalg.cholesky(covariance)
+        means = self.means[: self.seen].double()
+        centre = means.mean(dim=0)
+        white = torch.linalg.solve_triangular(factor, (means - centre).T, upper=False).T
+        mu = expected_means(white, self.counts[: self.seen])  # [seen, d], whitened
+        weight = torch.linalg.solve_triangular(factor.T, mu.T, upper=True)
+        bias = -0.5 * mu.square().sum(dim=1) - centre @ weight
+        return weight.float(), bias.float()
 
     def memory_bytes(self) -> int:
         """Bytes of counts, means and sketch."""
@@ -272,11 +227,9 @@ class AnalyticConsolidation(Method):
 
     def state(self) -> dict[str, Tensor]:
         """Return counts, means and sketch."""
-        return {"counts": self.counts, "means": self.means, **vars(self.sketch)}
+        return super().state() | vars(self.sketch)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load counts, means and sketch."""
-        own = {name: tensor.to(self.device) for name, tensor in state.items()}
-        self.counts, self.means = own.pop("counts"), own.pop("means")
-        self.sketch = Sketch(**own)
-        self._head = None
+        super().load_state(state)
+        self.sketch = Sketch(*(state[f.name].to(self.device) for f in fields(Sketch)))

@@ -61,6 +61,11 @@ class ClosedForm(Method):
         """Compute the head from the statistics."""
         raise NotImplementedError
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the linear discriminants W x + b of the head (W, b), float32 [n, seen]."""
+        weight, bias = self.head()
+        return self.lift(features) @ weight + bias
+
     def state(self) -> dict[str, Tensor]:
         """Return the statistics."""
         return {name: getattr(self, name) for name in self.kept}

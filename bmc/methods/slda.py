@@ -83,11 +83,6 @@ class DeepSLDA(ClosedForm):
         eye = torch.eye(self.dim, dtype=torch.float64, device=self.device)
         return discriminants(self.means[: self.seen], (1 - e) * S + e * scale * eye)
 
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the linear discriminants, float32 [n, seen]."""
-        weight, bias = self.head()
-        return self.lift(features) @ weight + bias
-
     def memory_bytes(self) -> int:
         """Bytes of means, counts and scatter, all float64."""
         return 8 * (self.seen * (self.dim + 1) + self.dim * self.dim)
