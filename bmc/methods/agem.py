@@ -7,19 +7,20 @@ published: their gradients must not mix in the batch statistics.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from bmc.config import Config
 from bmc.methods.base import METHODS
-from bmc.methods.experience_replay import Replay
+from bmc.methods.experience_replay import ExperienceReplay
 from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
-from bmc.train.memory import Reservoir, TaskMemory
+from bmc.train.memory import Reservoir, Rows, TaskMemory
 
 
 @METHODS.register("agem")
-class AveragedGEM(Replay):
+class AveragedGEM(ExperienceReplay):
     """No update may raise the loss on samples of former tasks; a memory all tasks share evenly."""
 
     name = "agem"
@@ -29,20 +30,18 @@ class AveragedGEM(Replay):
         g = ∇ L_T(batch),  g_ref = ∇ L_T(samples of M)
         g ← g − (g·g_ref / g_ref·g_ref) g_ref     where g·g_ref < 0
     """
-
-    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        super().__init__(dim, n_classes, config, device)
-        self.memory = TaskMemory(config.memory, dim, device)
+    store: ClassVar[type[Rows]] = TaskMemory
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update along the projected gradient."""
-        own, old = (slice(self.config.batch_size), slice(self.config.batch_size, x.shape[1]))
-        reference = None
-        if x.shape[1] > self.config.batch_size:
-            logits, _ = self.net(x[:, old], keep[:, old])
-            reference = update.gradient(task_loss(logits, labels[:, old])).clone()
-        logits, _ = self.net(x[:, own], keep[:, own])
-        gradient = update.gradient(task_loss(logits, labels[:, own]))
+
+        def gradient_of(rows: slice) -> Tensor:
+            logits, _ = self.net(x[:, rows], keep[:, rows])
+            return update.gradient(task_loss(logits, labels[:, rows]))
+
+        b, n = self.config.batch_size, x.shape[1]
+        reference = gradient_of(slice(b, n)).clone() if n > b else None
+        gradient = gradient_of(slice(b))
         if reference is not None:
             project(gradient, reference)
         update.apply()
@@ -60,10 +59,7 @@ class AveragedGEMReservoir(AveragedGEM):
     equation = """
         as A-GEM; M is a uniform sample of all former samples
     """
-
-    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        super().__init__(dim, n_classes, config, device)
-        self.memory = Reservoir(config.memory, dim, device)
+    store = Reservoir
 
 
 def project(gradient: Tensor, reference: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch, StackedCopies
 from bmc.train.costs import Stopwatch
 from bmc.train.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
-from bmc.train.loop import Course, train_stacked
+from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.seeds import Noise, generator
 
@@ -194,16 +194,8 @@ class NetMethod(Method):
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Train on the group's training data for ``epochs`` passes."""
         self.seen = group[-1].stop
-        data = Split(
-            joined([task.train.features for task in group]),
-            joined([task.train.labels for task in group]),
-        )
-        first = group[0].index
-        course = Course(
-            sampler=Shuffled(len(data), generator(self.config.seed, "batches", first)),
-            steps=steps_for(len(data), self.config.epochs, self.config.batch_size),
-            noise=Noise(self.config.seed, "dropout", first),
-        )
+        data, first = training_data(group), group[0].index
+        course = self.passes(len(data), self.config.epochs, ("batches", first), ("dropout", first))
         self.begin_group(group)
 
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
@@ -221,6 +213,40 @@ class NetMethod(Method):
         self.steps += sum(made)
         with self.watch.phase("memory", self.device):
             self.end_group(group)
+
+    def passes(
+        self, rows: int, epochs: int, batches: Sequence[int | str], dropout: Sequence[int | str]
+    ) -> Course:
+        """Return shuffled passes over so many rows; the keys name the streams of its draws."""
+        seed = self.config.seed
+        return Course(
+            sampler=Shuffled(rows, generator(seed, *batches)),
+            steps=steps_for(rows, epochs, self.config.batch_size),
+            noise=Noise(seed, *dropout),
+        )
+
+    def fit(
+        self,
+        net: ResidualMLP,
+        tables: Sequence[Tensor],
+        course: Course,
+        loss: Callable[[Batch], Tensor] | None = None,
+        **options: Any,
+    ) -> None:
+        """Train a network on rows of the tables [n, ...], with options of `train_stacked`.
+
+        The default loss is the task loss; the tables are then features and labels.
+        """
+
+        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+            return tuple(take(table, rows, self.device) for table in tables)
+
+        def of_task(batch: Batch) -> Tensor:
+            features, labels = batch.data
+            return task_loss(net(self.inputs(features), batch.keep)[0], labels)
+
+        step = by_loss(loss or of_task)
+        self.steps += sum(train_stacked(net, [course], fetch, step, self.config, **options))
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Prepare for a group; nothing by default."""
@@ -268,3 +294,11 @@ class NetMethod(Method):
         self.net.load_state_dict(
             {name[4:]: tensor for name, tensor in state.items() if name.startswith("net.")}
         )
+
+
+def training_data(group: Sequence[TaskTensors]) -> Split:
+    """Return the training data of all tasks of a group, in their order."""
+    return Split(
+        joined([task.train.features for task in group]),
+        joined([task.train.labels for task in group]),
+    )

@@ -17,8 +17,8 @@ from torch import Tensor
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.copies import Batch
-from bmc.train.data import Balanced, TaskTensors, steps_for, take
-from bmc.train.loop import Course, by_loss, train_stacked
+from bmc.train.data import Balanced, TaskTensors, steps_for
+from bmc.train.loop import Course
 from bmc.train.losses import base_loss, feature_distance, task_loss
 from bmc.train.memory import Samples, balanced_choice, concatenate
 from bmc.train.seeds import Noise, generator
@@ -120,10 +120,6 @@ class BatchModelConsolidation(NetMethod):
             noise=Noise(config.seed, "consolidation dropout", index),
         )
 
-        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
-            tables = (data.features, data.labels, data.phi)
-            return tuple(take(table, rows, self.device) for table in tables)
-
         def loss(batch: Batch) -> Tensor:
             features, labels, phi = batch.data
             logits, student = self.net(self.inputs(features), batch.keep)
@@ -135,11 +131,10 @@ class BatchModelConsolidation(NetMethod):
                 options.beta,
             )
 
-        made = train_stacked(
-            self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
-            batch_size=size, rate=options.consolidation_rate,
+        self.fit(
+            self.net, (data.features, data.labels, data.phi), course, loss,
+            classes=self.outputs, batch_size=size, rate=options.consolidation_rate,
         )  # fmt: skip
-        self.steps += sum(made)
 
     def memory_bytes(self) -> int:
         """Bytes of M: features, phi, labels, task numbers."""

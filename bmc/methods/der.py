@@ -23,7 +23,6 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import OnlineReplay
 from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
-from bmc.train.memory import Reservoir
 
 
 @METHODS.register("der")
@@ -37,6 +36,7 @@ class DarkExperienceReplay(OnlineReplay):
         L = L_T(batch) + α mean_{(x, z) in M} ‖ f(x) − z ‖² / classes known when z was stored
     """
     draws_per_update = 1
+    stores_outputs = True
 
     @dataclass(frozen=True)
     class Options(OnlineReplay.Options):
@@ -47,7 +47,6 @@ class DarkExperienceReplay(OnlineReplay):
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.extra_rows = config.replay_batch * self.draws_per_update
-        self.memory = Reservoir(config.memory, dim, device, n_outputs=n_classes)
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update, then offer the batch with the logits of this moment."""
@@ -92,14 +91,7 @@ class DarkExperienceReplayPlus(DarkExperienceReplay):
 def logit_distance(logits: Tensor, stored: Tensor, known: Tensor) -> Tensor:
     """Mean squared distance of logits to stored ones over the classes known then: a scalar.
 
-    Parameters
-    ----------
-    logits
-        float32 [n, C], of the classes that compete.
-    stored
-        float16 [n, C], of row i only the first ``known[i]`` count.
-    known
-        int64 [n].
+    Of row i of the logits [n, C], and float16 ``stored`` [n, C], the first ``known[i]`` count.
     """
     counts = torch.arange(logits.shape[1], device=logits.device) < known[:, None]
     squares = (logits - stored).square() * counts

@@ -10,12 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import OnlineReplay
 from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
-from bmc.train.memory import Reservoir
 
 
 @METHODS.register("er-ace")
@@ -28,10 +26,6 @@ class AsymmetricReplay(OnlineReplay):
     equation = """
         L = L_T(batch; only classes present in the batch compete) + L_T(samples of M; all compete)
     """
-
-    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        super().__init__(dim, n_classes, config, device)
-        self.memory = Reservoir(config.memory, dim, device)
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update, then offer the batch to the reservoir."""

@@ -1,12 +1,13 @@
 """Experience replay with a reservoir (Chaudhry et al. 2019, arXiv 1902.10486).
 
-Here too stands what other replay methods share: a memory renewed at the end of a task
-(`Replay`), or filled while a task is learned (`OnlineReplay`).
+Also what other replay methods share: a memory, renewed when a task ends or while it is learned.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,24 +15,32 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.data import Split, TaskTensors, take
-from bmc.train.memory import Reservoir, TaskMemory
+from bmc.train.memory import Reservoir, Rows
 from bmc.train.seeds import generator
 
 
 class Remembering(NetMethod):
-    """A network beside a memory of samples, ``memory``, that is part of the state."""
+    """A network beside a memory of samples that is part of the state."""
 
-    shared = NetMethod.shared | {"memory", "replay_batch"}
-    memory: Reservoir | TaskMemory
+    shared = NetMethod.shared | {"memory"}
+    store: ClassVar[type[Rows]] = Reservoir
+    stores_outputs = False  # whether samples keep what the network gave for them
+    memory: Rows
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.extra_rows = config.replay_batch
-        self.draws = torch.Generator()
+        self.memory = self.store(
+            config.memory, dim, device, n_outputs=n_classes if self.stores_outputs else 0
+        )
 
-    def begin_group(self, group: Sequence[TaskTensors]) -> None:
-        """Start the replay draws of this task."""
-        self.draws = generator(self.config.seed, "replay", group[0].index)
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Offer every sample of the tasks once, in shuffled order."""
+        for task in group:
+            draws = generator(self.config.seed, "reservoir", task.index)
+            order = torch.randperm(len(task.train), generator=draws)
+            features = take(task.train.features, order, self.device)
+            labels = take(task.train.labels, order, self.device)
+            self.memory.add(features, labels, draws, task=task.index)
 
     def memory_bytes(self) -> int:
         """Bytes of the stored samples."""
@@ -47,39 +56,42 @@ class Remembering(NetMethod):
         self.memory.load_state(state)
 
 
-class Replay(Remembering):
-    """Each batch is followed by samples of former tasks; see `ExperienceReplay`."""
+class Replaying(Remembering):
+    """Each update draws stored samples and passes them through the network with its batch."""
 
-    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Add as many replayed samples as configured to each batch of the task's own."""
-        features, labels = super().fetch(data, rows)
-        if len(self.memory) == 0:
-            return features, labels
-        count = self.config.replay_batch
-        old, old_labels = self.memory.sample(len(rows) * count, self.draws)
-        shape = (len(rows), 1, count)
-        return (
-            torch.cat([features, old.view(*shape, -1).to(features.dtype)], dim=2),
-            torch.cat([labels, old_labels.view(shape)], dim=2),
-        )
+    shared = Remembering.shared | {"replay_batch"}
 
-    def end_group(self, group: Sequence[TaskTensors]) -> None:
-        """Offer the task's samples to the memory."""
-        for task in group:
-            draws = generator(self.config.seed, "reservoir", task.index)
-            order = torch.randperm(len(task.train), generator=draws)
-            features = take(task.train.features, order, self.device)
-            labels = take(task.train.labels, order, self.device)
-            self.memory.add(features, labels, draws, task=task.index)
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.extra_rows = config.replay_batch
+        self.draws = torch.Generator()
+
+    def begin_group(self, group: Sequence[TaskTensors]) -> None:
+        """Start the replay draws of this task."""
+        self.draws = generator(self.config.seed, "replay", group[0].index)
+
+    def replay(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw samples and pass them through the network together with a batch.
+
+        Takes ``x`` and ``keep`` as of `observe`. Returns logits of the batch [1, B, C] and of
+        the replayed samples [1, extra_rows, C], and their row numbers in the memory, int64
+        [extra_rows]; no rows while the memory is empty.
+        """
+        rows = torch.empty(0, dtype=torch.int64, device=self.device)
+        if len(self.memory):
+            rows = self.memory.draw(self.extra_rows, self.draws)
+        both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
+        logits, _ = self.net(both, keep[:, : both.shape[1]])
+        own, old = logits.split([x.shape[1], len(rows)], dim=1)
+        return own, old, rows
 
 
 @METHODS.register("er")
-class ExperienceReplay(Replay):
+class ExperienceReplay(Replaying):
     """Each update joins a batch of the current task with one of the reservoir.
 
-    The reservoir is offered every training sample exactly once, in shuffled order, when
-    its task ends, so it stays a uniform sample of all data whatever the number of epochs,
-    and replay shows former tasks only.
+    The reservoir is offered every training sample exactly once, when its task ends, so it stays
+    a uniform sample of all data whatever the number of epochs, and replay shows former tasks only.
     """
 
     name = "er"
@@ -89,19 +101,32 @@ class ExperienceReplay(Replay):
         L = L_T(batch ∪ samples of M),   M a uniform sample of all former samples
     """
 
-    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        super().__init__(dim, n_classes, config, device)
-        self.memory = Reservoir(config.memory, dim, device)
+    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add as many replayed samples as configured to each batch of the task's own."""
+        features, labels = super().fetch(data, rows)
+        if len(self.memory) == 0:
+            return features, labels
+        shape = (len(rows), 1, self.config.replay_batch)
+        old = self.memory.draw(math.prod(shape), self.draws)
+        return self.beside(features, labels, old.view(shape))
+
+    def beside(self, features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+        """Join batches [n, 1, B, d], [n, 1, B] with rows [n, 1, R] of the memory."""
+        old = self.memory.features[rows].to(features.dtype)
+        return (
+            torch.cat([features, old], dim=2),
+            torch.cat([labels, self.memory.labels[rows]], dim=2),
+        )
 
 
-class OnlineReplay(Remembering):
+class OnlineReplay(Replaying):
     """A reservoir that is filled while a task is learned, so that replay shows that task too.
 
     Every training sample is offered once, in the last pass over its task, whatever the number
     of epochs: a reservoir that is offered it in every pass fills with copies of it.
     """
 
-    shared = Remembering.shared - {"capture"}
+    shared = Replaying.shared - {"capture"}
     capturable = False  # an update draws what it replays, from what the one before it stored
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
@@ -118,33 +143,15 @@ class OnlineReplay(Remembering):
         self._offered = range(n * (self.config.epochs - 1), n * self.config.epochs)
         self._drawn = 0
 
-    def replay(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw samples and pass them through the network together with a batch.
-
-        Parameters
-        ----------
-        x, keep
-            As of `observe`.
-
-        Returns
-        -------
-        Logits of the batch [1, B, C] and of the replayed samples [1, extra_rows, C], and their
-        row numbers in the memory, int64 [extra_rows]; no rows while the memory is empty.
-        """
-        rows = torch.empty(0, dtype=torch.int64, device=self.device)
-        if len(self.memory):
-            rows = self.memory.draw(self.extra_rows, self.draws)
-        both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
-        logits, _ = self.net(both, keep[:, : both.shape[1]])
-        own, old = logits.split([x.shape[1], len(rows)], dim=1)
-        return own, old, rows
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Do nothing: the samples were offered while they were learned."""
 
     def offer(self, x: Tensor, labels: Tensor, outputs: Tensor | None = None) -> None:
         """Offer the samples of a batch to the reservoir, where it is their turn.
 
         ``x`` [1, B, d] and ``labels`` [1, B] as of `observe`; outputs [1, B, C].
         """
-        first, last = (place - self._drawn for place in (self._offered.start, self._offered.stop))
+        first, last = self._offered.start - self._drawn, self._offered.stop - self._drawn
         own = slice(max(first, 0), max(last, 0))
         self._drawn += x.shape[1]
         if len(kept := labels[0, own]):

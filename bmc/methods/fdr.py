@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config, option
+from bmc.config import option
 from bmc.methods.base import METHODS
-from bmc.methods.experience_replay import Remembering
+from bmc.methods.experience_replay import Replaying
 from bmc.train.data import TaskTensors, take
 from bmc.train.losses import task_loss
 from bmc.train.memory import TaskMemory, balanced_choice
@@ -25,7 +25,7 @@ from bmc.train.seeds import generator
 
 
 @METHODS.register("fdr")
-class FunctionDistance(Remembering):
+class FunctionDistance(Replaying):
     """The network's answers to former samples must stay what they were when their task ended."""
 
     name = "fdr"
@@ -34,26 +34,21 @@ class FunctionDistance(Remembering):
     equation = """
         L = L_T + α sqrt( mean_{(x, p) in M} ‖ softmax f(x) − p ‖² )
     """
-    shared = Remembering.shared - {"capture"}
+    shared = Replaying.shared - {"capture"}
     capturable = False  # the loss draws stored samples
+    store, stores_outputs = TaskMemory, True
 
     @dataclass(frozen=True)
-    class Options(Remembering.Options):
+    class Options(Replaying.Options):
         alpha: float = option(1.0, "Weight of the distance to stored probabilities.", at_least=0)
 
     options: Options
 
-    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        super().__init__(dim, n_classes, config, device)
-        self.memory = TaskMemory(config.memory, dim, device, n_outputs=n_classes)
-
     def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
         """Return L_T + alpha |f - f_stored|, [1]."""
-        if len(self.memory) == 0:
-            return super().loss(x, labels, keep)
-        rows = self.memory.draw(self.extra_rows, self.draws)
-        both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
-        own, old = self.net(both, keep)[0].split([x.shape[1], len(rows)], dim=1)
+        own, old, rows = self.replay(x, keep)
+        if not len(rows):
+            return task_loss(own, labels)
         stored = self.memory.outputs[rows, : old.shape[2]]
         return task_loss(own, labels) + self.options.alpha * function_distance(old[0], stored)
 
@@ -71,14 +66,8 @@ class FunctionDistance(Remembering):
 def function_distance(logits: Tensor, stored: Tensor) -> Tensor:
     """L2 distance of two functions, estimated on n samples: a scalar.
 
-    sqrt(mean_i |softmax(f(x_i)) - p_i|^2), the norm of arXiv 1805.08289.
-
-    Parameters
-    ----------
-    logits
-        float32 [n, C].
-    stored
-        float16 [n, C], probabilities p_i.
+    sqrt(mean_i |softmax(f(x_i)) - p_i|^2), the norm of arXiv 1805.08289, of logits f(x_i)
+    [n, C] and stored probabilities p_i, float16 [n, C].
     """
     # the norm's gradient is 0 where the distance is
     norm = torch.linalg.vector_norm(functional.softmax(logits, dim=1) - stored)

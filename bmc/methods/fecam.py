@@ -178,4 +178,4 @@ class FeCAM(ClosedForm):
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the statistics."""
         super().load_state(state)
-        self.roots = list(state["roots"].to(self.device).split(state["sizes"].tolist()))
+        self.roots = list(torch.split(state["roots"].to(self.device), state["sizes"].tolist()))

@@ -16,12 +16,9 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
-from bmc.train.copies import Batch
-from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
-from bmc.train.loop import Course, by_loss, train_stacked
-from bmc.train.losses import task_loss
+from bmc.train.data import Split, TaskTensors, take
 from bmc.train.memory import balanced_choice
-from bmc.train.seeds import Noise, generator
+from bmc.train.seeds import generator
 
 
 @METHODS.register("gdumb")
@@ -85,27 +82,15 @@ class GDumb(NetMethod):
 
     def _fit(self, index: int) -> None:
         """Train from new weights on the memory, with a cosine from the first to the last rate."""
-        config, data = self.config, self.memory
         self.net.load_state_dict(self.new_net(self.n_classes, "gdumb weights", index).state_dict())
-        course = Course(
-            sampler=Shuffled(len(data), generator(config.seed, "batches", index)),
-            steps=steps_for(len(data), self.options.memory_epochs, config.batch_size),
-            noise=Noise(config.seed, "dropout", index),
-        )
-        last = self.options.last_rate / self.options.rate
-
-        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
-            return self.fetch(data, rows)
-
-        def loss(batch: Batch) -> Tensor:
-            features, labels = batch.data
-            return task_loss(self.net(self.inputs(features), batch.keep)[0], labels)
-
-        made = train_stacked(
-            self.net, [course], fetch, by_loss(loss), config, classes=self.outputs,
-            rate=self.options.rate, schedule=lambda share: cosine(share, last),
+        options = self.options
+        last = options.last_rate / options.rate
+        keys = ("batches", index), ("dropout", index)
+        self.fit(
+            self.net, (self.memory.features, self.memory.labels),
+            self.passes(len(self.memory), options.memory_epochs, *keys),
+            classes=self.outputs, rate=options.rate, schedule=lambda share: cosine(share, last),
         )  # fmt: skip
-        self.steps += sum(made)
 
     def memory_bytes(self) -> int:
         """Bytes of the memory, labels counted as 4 bytes each."""

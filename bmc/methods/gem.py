@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
-from bmc.methods.experience_replay import Replay
+from bmc.methods.experience_replay import ExperienceReplay
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors
@@ -33,7 +33,7 @@ TINY = 1e-30  # a squared length below which gradients count as zero
 
 
 @METHODS.register("gem")
-class GradientEpisodicMemory(Replay):
+class GradientEpisodicMemory(ExperienceReplay):
     """No update may raise the loss on the memory of any of several former tasks."""
 
     name = "gem"
@@ -44,12 +44,13 @@ class GradientEpisodicMemory(Replay):
         where some (G g)_k < 0:   g ← g + Gᵀ v
         v = argmin_v  ½ vᵀ G Gᵀ v + (G g)ᵀ v   subject to v ≥ γ
     """
-    shared = Replay.shared - {"capture"}
+    shared = ExperienceReplay.shared - {"capture"}
     capturable = False  # the quadratic program is solved on the host
+    store = TaskMemory
     memory: TaskMemory
 
     @dataclass(frozen=True)
-    class Options(Replay.Options):
+    class Options(ExperienceReplay.Options):
         margin: float = option(
             0.5, "Gamma, the least value of each constraint's multiplier.", at_least=0
         )
@@ -61,7 +62,6 @@ class GradientEpisodicMemory(Replay):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.memory = TaskMemory(config.memory, dim, device)
         self._begin()
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
@@ -88,12 +88,8 @@ class GradientEpisodicMemory(Replay):
         tasks = torch.rand(n, len(starts), generator=self.draws).argsort(dim=1)[:, : self._drawn]
         chance = torch.rand(n, self._drawn, self.config.replay_batch, generator=self.draws)
         within = (chance * counts[tasks][..., None]).long()
-        old = (starts[tasks][..., None] + within).flatten().to(self.device, non_blocking=True)
-        shape = (n, 1, self.extra_rows)
-        return (
-            torch.cat([features, self.memory.features[old].view(*shape, -1).to(features.dtype)], 2),
-            torch.cat([labels, self.memory.labels[old].view(shape)], 2),
-        )
+        old = (starts[tasks][..., None] + within).view(n, 1, self.extra_rows)
+        return self.beside(features, labels, old.to(self.device, non_blocking=True))
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update along the projected gradient."""
@@ -136,21 +132,10 @@ def project(gradient: Tensor, constraints: Tensor, margin: float) -> None:
 
 
 def multipliers(gram: np.ndarray, dots: np.ndarray, margin: float) -> np.ndarray:
-    """Solve the dual quadratic program of GEM (arXiv 1706.08840).
+    """Solve the dual quadratic program of GEM (arXiv 1706.08840): v, float64 [k].
 
-    min_v v^T G G^T v / 2 + (G g)^T v subject to v >= gamma. With gamma = 0, g + G^T v is the
-    vector nearest to g that no row of G speaks against.
-
-    Parameters
-    ----------
-    gram, dots
-        float64 G G^T [k, k] and G g [k].
-    margin
-        gamma.
-
-    Returns
-    -------
-    v, float64 [k].
+    min_v v^T G G^T v / 2 + (G g)^T v subject to v >= gamma, of float64 G G^T [k, k] and G g [k].
+    With gamma = 0, g + G^T v is the vector nearest to g that no row of G speaks against.
     """
     from scipy.optimize import nnls
 

@@ -21,35 +21,31 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.experience_replay import Remembering
 from bmc.network.gradients import cross_entropy, sample_gradients
 from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
+from bmc.train.memory import Rows
 from bmc.train.seeds import generator
 
 ALONE = 1.0  # score where nothing is stored to compare with: that of a cosine of 0
 
 
-class GreedyMemory:
-    """Preallocated samples with a score each; one of a lesser score may take the place.
+class GreedyMemory(Rows):
+    """Samples with a score each; one of a lesser score may replace another.
 
-    Attributes
-    ----------
-    features, labels
-        float16 [capacity, d] and int64 [capacity], on the device.
-    scores
-        float32 [capacity] from 0 to 2, on the host, where the draws are made.
+    ``scores``, float32 [capacity] from 0 to 2, are on the host, where the draws are made.
     """
 
-    def __init__(self, capacity: int, dim: int, device: torch.device) -> None:
-        self.capacity = capacity
-        self.features = torch.zeros(capacity, dim, dtype=torch.float16, device=device)
-        self.labels = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.scores = torch.zeros(capacity)
-        self._filled = 0
+    prefix = "memory"
 
-    def __len__(self) -> int:
-        return self._filled
+    def __init__(self, capacity: int, dim: int, device: torch.device, n_outputs: int = 0) -> None:
+        super().__init__(capacity, dim, device, n_outputs)
+        self.scores = torch.zeros(capacity)
+
+    def _columns(self) -> dict[str, Tensor]:
+        return super()._columns() | {"scores": self.scores}
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [n, d] and labels [n] at ``index``, int64 [n] on the host."""
@@ -65,10 +61,10 @@ class GreedyMemory:
         C_i / sum C, and a sample of score c < 1 takes it with probability C_i / (C_i + c).
         """
         n = len(labels)
-        free = min(n, self.capacity - self._filled)
-        self._put(np.arange(self._filled, self._filled + free), np.arange(free),
-                  features, labels, scores)  # fmt: skip
-        self._filled += free
+        given = {"features": features, "labels": labels, "scores": scores}
+        free = min(n, self.capacity - len(self))
+        self._put(len(self) + torch.arange(free), given, torch.arange(free))
+        self._stored += free
         if free == n:
             return
         c = scores[free:].double()
@@ -81,40 +77,15 @@ class GreedyMemory:
         taken, rows = place[takes].numpy(), free + torch.nonzero(takes)[:, 0].numpy()
         # of several samples for one place the last stays, as if offered one by one
         places, last = np.unique(taken[::-1], return_index=True)
-        self._put(places, rows[::-1][last], features, labels, scores)
-
-    def _put(
-        self, places: np.ndarray, rows: np.ndarray, features: Tensor, labels: Tensor, scores: Tensor
-    ) -> None:
-        to, source = torch.from_numpy(places), torch.from_numpy(rows.copy())
-        self.scores[to] = scores[source]
-        to, source = to.to(self.labels.device), source.to(self.labels.device)
-        self.features[to] = features[source].to(self.features.dtype)
-        self.labels[to] = labels[source]
+        self._put(torch.from_numpy(places), given, torch.from_numpy(rows[::-1][last]))
 
     def nbytes(self) -> int:
         """Bytes of the stored samples, labels and scores counted as 4 bytes each."""
-        return len(self) * (self.features.shape[1] * self.features.element_size() + 8)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the stored samples, labels as int32, for a checkpoint."""
-        n = len(self)
-        return {
-            "memory.features": self.features[:n],
-            "memory.labels": self.labels[:n].int(),
-            "memory.scores": self.scores[:n],
-        }
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` returned."""
-        n = self._filled = len(state["memory.labels"])
-        self.features[:n] = state["memory.features"].to(self.features.device)
-        self.labels[:n] = state["memory.labels"].to(self.labels.device)
-        self.scores[:n] = state["memory.scores"].cpu()
+        return super().nbytes() + 4 * len(self)
 
 
 @METHODS.register("gss")
-class GradientSampleSelection(NetMethod):
+class GradientSampleSelection(Remembering):
     """Replay from a memory that prefers samples whose gradients point apart."""
 
     name = "gss"
@@ -124,11 +95,13 @@ class GradientSampleSelection(NetMethod):
         L = L_T(batch ∪ samples of M);  score of a sample: c = 1 + max_i cos(g, G_i)
         M is full and c < 1: place i is drawn by C_i / Σ C, and taken with C_i / (C_i + c)
     """
-    shared = NetMethod.shared - {"capture"} | {"memory", "replay_batch"}
+    shared = Remembering.shared - {"capture"} | {"replay_batch"}
     capturable = False
+    store = GreedyMemory
+    memory: GreedyMemory
 
     @dataclass(frozen=True)
-    class Options(NetMethod.Options):
+    class Options(Remembering.Options):
         samples: int = option(
             10, "Stored samples whose gradients a new one is compared with.", at_least=1
         )
@@ -138,7 +111,6 @@ class GradientSampleSelection(NetMethod):
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.extra_rows = config.replay_batch
-        self.memory = GreedyMemory(config.memory, dim, device)
         self._draws = torch.Generator()
         self._left = 0  # samples of the task's first pass that were not offered yet
 
@@ -161,6 +133,9 @@ class GradientSampleSelection(NetMethod):
             self.memory.offer(features, new_labels, self.compare(new, new_labels), self._draws)
             self._left -= len(new)
 
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Do nothing: the samples were offered while they were learned."""
+
     def compare(self, x: Tensor, labels: Tensor) -> Tensor:
         """Score samples [n, d], [n]: float32 [n] on the host.
 
@@ -174,16 +149,3 @@ class GradientSampleSelection(NetMethod):
         gradients = sample_gradients(self.net.parts(), *both, cross_entropy)
         own, stored = gradients.split(len(x))
         return (own.cosines(stored).amax(dim=1) + 1).clamp(0, 2).cpu()
-
-    def memory_bytes(self) -> int:
-        """Bytes of the stored samples and their scores."""
-        return self.memory.nbytes()
-
-    def state(self) -> dict[str, Tensor]:
-        """Return network and memory."""
-        return super().state() | self.memory.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load network and memory."""
-        super().load_state(state)
-        self.memory.load_state(state)

@@ -21,19 +21,17 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.experience_replay import Replay
+from bmc.methods.experience_replay import ExperienceReplay
 from bmc.methods.hal_anchors import climb, one_of_each
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch, StackedCopies
-from bmc.train.data import Shuffled, Split, TaskTensors, steps_for, take
-from bmc.train.loop import Course, by_loss, train_stacked
+from bmc.train.copies import StackedCopies
+from bmc.train.data import Split, TaskTensors, take
 from bmc.train.losses import task_loss
-from bmc.train.memory import Reservoir
-from bmc.train.seeds import Noise, generator
+from bmc.train.seeds import generator
 
 
 @METHODS.register("hal")
-class HindsightAnchors(Replay):
+class HindsightAnchors(ExperienceReplay):
     """Experience replay whose updates must not move the predictions at one anchor per class.
 
     Attributes
@@ -52,7 +50,7 @@ class HindsightAnchors(Replay):
     """
 
     @dataclass(frozen=True)
-    class Options(Replay.Options):
+    class Options(ExperienceReplay.Options):
         lam: float = option(0.1, "Weight of the loss at anchors, lambda.", at_least=0)
         beta: float = option(0.5, "Decay of the running mean embedding of a class.", at_least=0)
         gamma: float = option(
@@ -65,7 +63,6 @@ class HindsightAnchors(Replay):
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.extra_rows = 2 * config.replay_batch
-        self.memory = Reservoir(config.memory, dim, device)
         self.anchors = torch.zeros(n_classes, dim, dtype=torch.float16, device=device)
         self._made = 0
         self._start = 0
@@ -145,25 +142,10 @@ class HindsightAnchors(Replay):
         net = ResidualMLP(self.dim, self.n_classes, **self.config.network()).to(self.device)
         net.load_state_dict(self.net.state_dict())
         net.eval()
-        if len(self.memory) == 0:
-            return net
-
-        def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+        if n := len(self.memory):
+            keys = ("hindsight", index), ("hindsight dropout", index)
             tables = self.memory.features, self.memory.labels
-            return tuple(take(table, rows, self.device) for table in tables)
-
-        def loss(batch: Batch) -> Tensor:
-            features, labels = batch.data
-            return task_loss(net(self.inputs(features), batch.keep)[0], labels)
-
-        course = Course(
-            sampler=Shuffled(len(self.memory), generator(self.config.seed, "hindsight", index)),
-            steps=steps_for(len(self.memory), 1, self.config.batch_size),
-            noise=Noise(self.config.seed, "hindsight dropout", index),
-        )
-        step = by_loss(loss)
-        self.steps += sum(train_stacked(net, [course], fetch, step, self.config,
-                                        classes=self.outputs))  # fmt: skip
+            self.fit(net, tables, self.passes(n, 1, *keys), classes=self.outputs)
         return net
 
     def memory_bytes(self) -> int:

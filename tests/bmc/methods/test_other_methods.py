@@ -258,7 +258,7 @@ def test_dmc_reads_no_label_but_those_of_the_expert_s_own_task():
     honest, fooled = made("dmc"), made("dmc")
     for method in (honest, fooled):
         method.learn([first])
-    fooled.reservoir.labels.zero_()
+    fooled.memory.labels.zero_()
     for method in (honest, fooled):
         method.learn([second])
     assert torch.equal(honest.net.weights, fooled.net.weights)
