@@ -27,24 +27,12 @@ DPI = 300  # of PNG
 
 
 class Figure(NamedTuple):
-    """One figure.
+    """One figure."""
 
-    Attributes
-    ----------
-    name
-        Its file name without width.
-    title
-        A few words for the page.
-    caption
-        What a reader must know.
-    numbers
-        What a reader who cannot see it is told.
-    """
-
-    name: str
-    title: str
+    name: str  # of its files, without the width
+    title: str  # a few words for the page
     caption: str
-    numbers: str
+    numbers: str  # what a reader who cannot see it is told
     draw: Callable[[Style], alt.LayerChart]
 
     @property
@@ -67,12 +55,7 @@ class Figure(NamedTuple):
 def figures(all_entries: Sequence[Entry], shown: Sequence[Entry]) -> Iterator[Figure]:
     """Yield the figures that compare methods and that the runs have numbers for.
 
-    Parameters
-    ----------
-    all_entries
-        Every group.
-    shown
-        The groups whose curves are drawn: more could not be told apart.
+    Curves are drawn of ``shown`` alone: more could not be told apart.
     """
     scenario = all_entries[0].group.first.scenario
     several = max(len(e.group.runs) for e in all_entries) > 1
@@ -172,25 +155,10 @@ def task_figures(entry: Entry, scenario: str) -> Iterator[Figure]:
 
 
 def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
-    """Write the figures for papers as PDF, SVG and PNG; ``captions.txt`` describes them.
+    """Write the figures for papers as NAME-1col.pdf, NAME-2col.svg and so on; return the files.
 
-    The same runs give the same bytes. Runs of several streams get a folder for each.
-
-    Parameters
-    ----------
-    runs
-        Finished runs, as read by `bmc.report.load_runs`.
-    folder
-        Where the files go: NAME-1col.pdf, NAME-2col.svg and so on.
-
-    Returns
-    -------
-    The files, in the order in which they were written.
-
-    Raises
-    ------
-    UsageError
-        When runs of one stream cannot stand in one report.
+    ``captions.txt`` describes them. The same runs give the same bytes. Runs of several streams
+    get a folder for each.
     """
     by_stream = sections(runs)
     names = _file_names([" ".join(key) for key in by_stream])

@@ -15,19 +15,12 @@ TIED, WORSE = "not told apart", "worse"  # p from 0.05 on, and below
 class Tests(NamedTuple):
     """Each group whose final mean is known, in words.
 
-    Attributes
-    ----------
-    lines
-        Group, then mean, interval, difference to the best, p, verdict, number of orders.
-    tied
-        Labels of the groups that the tests cannot tell from the best.
-    tested
-        How many groups were tested against the best, references left out.
+    A line has mean, interval, difference to the best, p, verdict and number of orders.
     """
 
     lines: list[tuple[Group, list[str]]]
-    tied: list[str]
-    tested: int
+    tied: list[str]  # labels of the groups that the tests cannot tell from the best
+    tested: int  # groups tested against the best, references left out
 
 
 def tests_of(groups: Sequence[Group], scenario: str) -> Tests | None:

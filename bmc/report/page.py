@@ -20,7 +20,7 @@ from bmc.report.columns import MISSING, PERCENT
 from bmc.report.figures import Figure, figures, task_figures
 from bmc.report.groups import MOST, Group, drawn, group
 from bmc.report.intervals import tests_of
-from bmc.report.load import Run, load_runs, sections, shared_note
+from bmc.report.load import Run, TaskInfo, load_runs, sections, shared_note
 from bmc.report.looks import entries
 from bmc.report.statistics import CONFIDENCE
 from bmc.report.style import PAGE, variables
@@ -68,26 +68,8 @@ def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ())
 
     Runs of the same method and configuration are repeats: the page shows their mean and
     standard deviation. Runs of several streams get a section for each. The same runs give the
-    same bytes, in whatever order they are named.
-
-    Parameters
-    ----------
-    run_dirs
-        Run folders, each with ``results.json`` and ``timing.json``.
-    out
-        The file to write.
-    notes
-        Further sentences that a reader must know; they stand above the results.
-
-    Returns
-    -------
-    Path
-        ``out``.
-
-    Raises
-    ------
-    UsageError
-        When a folder holds no finished run, or runs of one stream cannot be compared.
+    same bytes, in whatever order they are named. ``notes`` are further sentences above the
+    results. Raises `UsageError` as `load_runs` and `group` do.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -196,39 +178,27 @@ def _run_name(g: Group, run: Run) -> str:
 
 def _verdict(groups: Sequence[Group], scenario: str) -> dict[str, Any]:
     """Say who won, who came second, and what the references reached."""
-    scored = [
-        (
-            g,
-            PERCENT.text(stat.mean, stat.sd or None).replace(
-                "±", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
-            ),
-        )
-        for g in groups
-        if (stat := g.metric(scenario, "final_mean"))
-    ]
-    ranked = [entry for entry in scored if not entry[0].reference]
-    return {
-        "ranked": ranked,
-        "references": [entry for entry in scored if entry[0].reference],
-    }
+    scored: dict[str, list[tuple[Group, str]]] = {"ranked": [], "references": []}
+    for g in groups:
+        if stat := g.metric(scenario, "final_mean"):
+            text = PERCENT.text(stat.mean, stat.sd or None)
+            spaced = text.replace("±", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+            scored["references" if g.reference else "ranked"].append((g, spaced))
+    return scored
 
 
-def _task_table(groups: Sequence[Group], scenario: str) -> list[dict[str, Any]]:
+def _task_table(groups: Sequence[Group], scenario: str) -> list[tuple[TaskInfo, list[str]]]:
     """Per task of the first order: final class-il and task-il accuracy and forgetting."""
-    per_group = [
-        (g.by_task("final", "class-il"), g.by_task("final", "task-il"),
-         g.by_task("forgetting", scenario))
+    columns = [
+        values
         for g in groups
+        for values in (
+            g.by_task("final", "class-il"), g.by_task("final", "task-il"),
+            g.by_task("forgetting", scenario),
+        )
     ]  # fmt: skip
-
-    def shown(values: dict[str, float], name: str) -> str:
-        return f"{values[name] * 100:.1f}" if name in values else MISSING
-
     return [
-        {
-            "task": task,
-            "cells": [tuple(shown(v, task.name) for v in values) for values in per_group],
-        }
+        (task, [f"{v[task.name] * 100:.1f}" if task.name in v else MISSING for v in columns])
         for task in groups[0].first.tasks
     ]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bmc.report.charts import percent, table
 from bmc.report.columns import MISSING
 from bmc.report.groups import summarise
-from bmc.report.load import Run
 from bmc.report.looks import Entry
 from bmc.report.statistics import compare_groups
 from bmc.report.style import Style
@@ -71,11 +70,8 @@ def answers(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
         if right is None or dataset is None:
             continue
         rows.append(Row(entry, f"{percent(right.mean)} of {percent(dataset.mean)}"))
-        fractions = (
-            right.mean,
-            max(0.0, dataset.mean - right.mean),
-            1 - max(dataset.mean, right.mean),
-        )
+        either = max(right.mean, dataset.mean)
+        fractions = right.mean, either - right.mean, 1 - either
         shares += [
             [entry.name, k, kind, 100 * fraction]
             for k, (kind, fraction) in enumerate(zip(ANSWERS, fractions, strict=True))
@@ -149,14 +145,10 @@ def cost_accuracy(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
 def times(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
     """Draw learning time relative to sequential fine-tuning, else in seconds, as bars."""
     relative = is_relative(shown)
-    value: Callable[[Run], float | None] = (
-        (lambda run: run.costs.relative_time)
-        if relative
-        else (lambda run: run.costs.learning_seconds)
-    )
+    field = "relative_time" if relative else "learning_seconds"
     values = []
     for entry in shown:
-        stat = summarise(value(run) for run in entry.group.runs)
+        stat = summarise(getattr(run.costs, field) for run in entry.group.runs)
         if stat is not None and relative:
             values.append((entry, 100 * stat.mean, f"{100 * stat.mean:,.0f} %"))
         elif stat is not None:

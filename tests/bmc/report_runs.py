@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import random
 from pathlib import Path
 from statistics import fmean
+
+import pytest
+
+from bmc.report.table import Table
 
 TITLES = {
     "bmc": "BMC", "slda": "Deep SLDA", "er": "Experience replay",
@@ -101,6 +107,23 @@ def write(folder: Path, results: dict) -> Path:
         (folder / "timing.json").write_text(json.dumps(timing), encoding="utf-8")
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     return folder
+
+
+def write_all(root: Path, seeds: tuple[int, ...], tasks: int = 71) -> list[Path]:
+    """Runs of all five methods, each in the orders of these seeds."""
+    return [
+        write(root / f"{m}-{seed}", make_results(m, tasks=tasks, order_seed=seed))
+        for m in TITLES for seed in seeds
+    ]  # fmt: skip
+
+
+def printed(table: Table, width: int = 100) -> list[str]:
+    """Return the lines of a table in a terminal so many columns wide."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setenv("COLUMNS", str(width))
+        table.print("all.csv")
+    return out.getvalue().splitlines()
 
 
 def configured(order_seed: int = 0, accuracy: float = 0.6, **settings) -> dict:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from chromium import EXECUTABLE, Page
-from report_runs import TITLES, ablation, make_results, write
+from report_runs import TITLES, ablation, make_results, write, write_all
 
 from bmc.report import build_report
 from bmc.report.style import PALETTE
@@ -18,9 +18,7 @@ from bmc.report.style import PALETTE
 def full_page(tmp_path_factory) -> Path:
     """Five methods, 71 tasks, two orders."""
     root = tmp_path_factory.mktemp("page")
-    folders = [write(root / f"{m}-{seed}", make_results(m, order_seed=seed))
-               for m in TITLES for seed in (1, 2)]  # fmt: skip
-    return build_report(folders, root / "report.html")
+    return build_report(write_all(root, (1, 2)), root / "report.html")
 
 
 @pytest.fixture(scope="module")

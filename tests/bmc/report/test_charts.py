@@ -12,7 +12,7 @@ import altair as alt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import TITLES, ablation, configured, make_results, many, of, write
+from report_runs import ablation, configured, make_results, many, of, write, write_all
 
 from bmc.methods import METHODS
 from bmc.report import group, load_runs
@@ -28,11 +28,7 @@ from bmc.report.task_charts import matrix
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    return load_runs(
-        [write(root / f"{m}-{seed}", make_results(m, tasks=12, order_seed=seed))
-         for m in TITLES for seed in (1, 2)]
-    )  # fmt: skip
+    return load_runs(write_all(tmp_path_factory.mktemp("runs"), (1, 2), tasks=12))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -11,13 +10,24 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import TITLES, ablation, configured, make_results, many, of, task_names, write
+from report_runs import (
+    TITLES,
+    ablation,
+    configured,
+    make_results,
+    many,
+    of,
+    printed,
+    task_names,
+    write,
+    write_all,
+)  # fmt: skip
 
 from autods.errors import UsageError
 from bmc.report import build_report, group, load_runs, results_table
@@ -30,11 +40,7 @@ from bmc.report.statistics import compare_groups
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory) -> list[Path]:
     """Five methods, 71 tasks, three orders."""
-    root = tmp_path_factory.mktemp("runs")
-    return [
-        write(root / f"{m}-{seed}", make_results(m, order_seed=seed))
-        for m in TITLES for seed in (1, 2, 3)
-    ]  # fmt: skip
+    return write_all(tmp_path_factory.mktemp("runs"), (1, 2, 3))
 
 
 @pytest.fixture(scope="module")
@@ -167,16 +173,12 @@ def test_the_accuracy_matrix_can_be_taken_from_the_page_as_csv(outline):
     assert len(links) == 1 + 15 * 3
 
 
-def printed(runs: list[Run], width: int = 100) -> list[str]:
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setenv("COLUMNS", str(width))
-        results_table(group(runs)).print("report.html")
-    return out.getvalue().splitlines()
+def printed_runs(runs: list[Run]) -> list[str]:
+    return printed(results_table(group(runs)))
 
 
 def test_the_terminal_table_stays_whole_at_100_columns_without_colour(full_size):
-    lines = printed(load_runs(full_size))
+    lines = printed_runs(load_runs(full_size))
     assert max(map(len, lines)) <= 100
     text = "\n".join(lines)
     assert "…" not in text
@@ -196,23 +198,9 @@ def test_values_that_print_alike_share_the_mark():
         results = {**make_results("er", tasks=3, title=title), "method": title}
         results["metrics"]["class-il"]["final_mean"] = 0.50001 + i * 0.0001 - (i == 2) * 0.1
         runs.append(Run.model_validate(results))
-    lines = printed(runs)
+    lines = printed_runs(runs)
     marked = [line.split()[1] for line in lines if line[:2] in ("A ", "B ", "C ")]
     assert marked == ["50.0*", "50.0*", "40.0"]
-
-
-def test_csv_holds_mean_deviation_and_number_of_runs_in_stored_units(full_size):
-    rows = list(csv.DictReader(io.StringIO(results_table(group(load_runs(full_size))).csv())))
-    row = next(r for r in rows if r["method"] == "bmc")
-    finals = [
-        make_results("bmc", order_seed=s)["metrics"]["class-il"]["final_mean"] for s in (1, 2, 3)
-    ]
-    assert row["runs"] == "3"
-    assert float(row["class_il_mean"]) == pytest.approx(fmean(finals))
-    assert float(row["class_il_sd"]) == pytest.approx(stdev(finals))
-    assert row["communication_bytes_mean"] == "8380416"
-    joint = next(r for r in rows if r["method"] == "joint")
-    assert joint["class_il_forgetting_chaudhry_mean"] == ""
 
 
 def test_references_stand_last_though_their_accuracy_is_the_highest(full_size):
@@ -417,7 +405,7 @@ def test_average_incremental_accuracy_is_compared_over_the_evaluations_that_all_
     assert values == {"every": pytest.approx(0.7), "pairs": pytest.approx(0.6), "joint": None}
     alone = load_runs(folders[:1])[0].metrics["class-il"][SHARED]
     assert alone == pytest.approx(0.75)
-    text = " ".join(printed(list(runs.values())))
+    text = " ".join(printed_runs(list(runs.values())))
     assert "average incremental: over the 2 evaluations that all have, after 2, 4 tasks" in text
     page = Outline(read(build_report(folders, tmp_path / "report.html"))).text
     assert "Average incremental: over the 2 evaluations that all have" in page
@@ -430,7 +418,7 @@ def test_methods_without_a_common_evaluation_but_the_last_have_no_average_to_com
     ]
     runs = load_runs(folders)
     assert all(SHARED not in run.metrics["class-il"] for run in runs)
-    assert "average incremental: left out" in " ".join(printed(runs))
+    assert "average incremental: left out" in " ".join(printed_runs(runs))
 
 
 def test_intransigence_is_known_where_joint_training_has_the_same_order_and_seed(tmp_path):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import redirect_stdout
 from statistics import fmean, stdev
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import TITLES, make_results
+from report_runs import TITLES, make_results, printed
 
 from bmc.report import Run, group
 from bmc.report import table as table_module
 from bmc.report.columns import COLUMNS, Column, Unit
 from bmc.report.load import related
-from bmc.report.table import Table, results_table
+from bmc.report.table import results_table
 from bmc.studies.compare_table import Comparison, compare_table, compare_tex
 from bmc.studies.sweep_table import sweep_table
 
@@ -43,14 +41,6 @@ MADE = {
         ("sweep", sweep_table(runs)),
     )
 }
-
-
-def printed(table: Table, width: int) -> list[str]:
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
-        patch.setenv("COLUMNS", str(width))
-        table.print("all.csv")
-    return out.getvalue().splitlines()
 
 
 @given(st.sampled_from(sorted(MADE)), st.integers(60, 200))
@@ -104,6 +94,7 @@ def test_csv_and_json_hold_the_same_numbers_to_the_last_digit():
                 assert row[key] == str(value)
             else:
                 assert float(row[key]) == value
+    assert next(r for r in rows if r["method"] == "bmc")["communication_bytes_mean"] == "8380416"
     joint = next(record for record in records if record["method"] == "joint")
     assert joint["class_il_forgetting_chaudhry_mean"] is None
     assert joint["reference"] is True
