@@ -5,7 +5,8 @@ is indexed; `MemberReader` reads single members afterwards, knowing only the ind
 """
 
 from autods.containers.array_specs import ArrayImages
-from autods.containers.base import NESTED, Container, Member
+from autods.containers.base import NESTED, Member
+from autods.containers.container import Container
 from autods.containers.open import open_container
 from autods.containers.reader import MemberReader
 

@@ -22,7 +22,7 @@ from autods.containers.array_specs import ArrayFile, ArrayFormat, format_of
 from autods.errors import FETCH_AGAIN, AutodsError, LayoutError, UnsafePickle
 
 if TYPE_CHECKING:
-    from autods.containers.base import Container
+    from autods.containers.container import Container
 
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LABEL_BYTES = 1 << 28  # far more than labels take; more would be images, read by mistake

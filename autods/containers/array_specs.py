@@ -1,4 +1,4 @@
-"""Descriptions of array files in manifests; `autods.containers.array_files` reads the files."""
+"""Descriptions of files in manifests; `autods.containers.array_files` reads those of arrays."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ SUFFIXES: dict[str, ArrayFormat] = {
 NAMED = ("mat", "hdf5")  # formats that hold variables by name; a pickle may
 
 
-class ArrayFile(Strict):
-    """An array in a file of a dataset."""
+class DatasetFile(Strict):
+    """A file of a dataset: a manifest file itself, or a member inside one."""
 
-    file: str  # the manifest file
-    member: str | None = None  # the array file inside it; None: the file itself
-    variable: str | None = None  # MATLAB variable, HDF5 dataset or pickle key
-    format: ArrayFormat | None = None  # None: by the suffix; .gz is unpacked on the way
+    file: str
+    member: str | None = None
 
     @property
     def name(self) -> str:
-        """Path of the array file inside its container."""
+        """Path of the file inside its container."""
         return self.member or self.file
 
     @property
     def shown(self) -> str:
-        """Name of the array file for messages."""
+        """Name of the file for messages."""
         return self.file if self.member is None else f"{self.file}/{self.member}"
+
+
+class ArrayFile(DatasetFile):
+    """An array in a file of a dataset."""
+
+    variable: str | None = None  # MATLAB variable, HDF5 dataset or pickle key
+    format: ArrayFormat | None = None  # None: by the suffix; .gz is unpacked on the way
 
     @property
     def kind(self) -> ArrayFormat:

@@ -24,7 +24,8 @@ from autods.core.progress import Progress
 from autods.errors import AutodsError, LayoutError
 
 if TYPE_CHECKING:
-    from autods.containers.base import Container, Member
+    from autods.containers.base import Member
+    from autods.containers.container import Container
     from autods.core.root import DataRoot
 
 BLOCK_BYTES = 1 << 25  # of an array that are in memory at once
@@ -90,19 +91,17 @@ def _blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[npt.NDArray[np.uint
     readers = {"hdf5": _hdf5_blocks, "npy": _npy_blocks, "idx": _idx_blocks}
     try:
         if spec.kind in readers:
-            found = readers[spec.kind](spec, handle)
+            blocks = readers[spec.kind](spec, handle)
         else:
-            found = iter([_checked(spec, np.asarray(_load(spec, handle)))])
-        for block in found:
+            array = np.asarray(load(handle, spec.kind, spec.variable, spec.shown))
+            _check(spec, array.dtype, array.shape)
+            blocks = iter([array])
+        for block in blocks:
             yield _as_images(spec, block)
     except (AutodsError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes each reader fail in many ways
         raise unreadable(spec.shown, spec.kind, error) from None
-
-
-def _load(spec: ArrayImages, handle: BinaryIO) -> Any:
-    return load(handle, spec.kind, spec.variable, spec.shown)
 
 
 def _hdf5_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
@@ -152,9 +151,10 @@ def _stored_blocks(
     count, image = shape[slowest], shape[:-1] if fortran else shape[1:]
     step = _step(shape, slowest)
     for start in range(0, count, step):
-        part = min(step, count - start)
-        block = _values(handle, part * int(np.prod(image)))
-        yield block.reshape((*image, part), order="F") if fortran else block.reshape(part, *image)
+        images = min(step, count - start)
+        block = _values(handle, images * int(np.prod(image)))
+        shaped = (*image, images) if fortran else (images, *image)
+        yield block.reshape(shaped, order="F" if fortran else "C")
 
 
 def _values(handle: BinaryIO, count: int) -> npt.NDArray[np.uint8]:
@@ -167,11 +167,6 @@ def _values(handle: BinaryIO, count: int) -> npt.NDArray[np.uint8]:
 def _step(shape: tuple[int, ...], axis: int) -> int:
     image = int(np.prod(shape)) // max(1, shape[axis])
     return max(1, BLOCK_BYTES // max(1, image))
-
-
-def _checked(spec: ArrayImages, array: Array) -> Array:
-    _check(spec, array.dtype, array.shape)
-    return array
 
 
 def _check(spec: ArrayImages, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -1,10 +1,9 @@
-"""Containers and members, and the member names that are accepted."""
+"""Members of containers, and the names that are accepted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 from autods.core.root import inside
 from autods.errors import ContainerError, UnsafePath
@@ -32,28 +31,6 @@ class Member:
     name: str
     offset: int
     size: int
-
-
-class Container(Protocol):
-    """A folder, archive or single file whose members are read in place."""
-
-    def members(self) -> list[Member]:
-        """Return all files, sorted by name; no folders, no links."""
-
-    def find(self, name: str) -> Member:
-        """Return one member by its name; raise `ContainerError` if absent."""
-
-    def read(self, name: str) -> bytes:
-        """Return the content of one member; raise `ContainerError` if absent or damaged."""
-
-    def open(self, name: str) -> BinaryIO:
-        """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked.
-
-        `ContainerError` if the member is absent or damaged.
-        """
-
-    def close(self) -> None:
-        """Release file handles."""
 
 
 def plain_name(archive: Path, name: str) -> str | None:

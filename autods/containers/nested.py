@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,16 +19,6 @@ from autods.core.progress import Progress
 
 if TYPE_CHECKING:
     from autods.containers.reader import MemberReader
-
-
-def inner_archive_names(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Return the members that are archives and match any pattern."""
-    from autods.core.patterns import compile_pattern  # layouts are made of containers
-
-    wanted = [compile_pattern(pattern) for pattern in patterns]
-    return [
-        name for name in names if kind_of(name).archive and any(p.fullmatch(name) for p in wanted)
-    ]
 
 
 class InnerArchives:
@@ -68,10 +58,8 @@ class InnerArchives:
         return listing(path, shown=shown, location=Location.INNER)
 
     def _converted(self, archive: Member, kind: Kind) -> list[Member]:
-        target, shown = (
-            self._path(Location.INNER_COPY, archive),
-            self._path(Location.FOLDER, archive),
-        )
+        target = self._path(Location.INNER_COPY, archive)
+        shown = self._path(Location.FOLDER, archive)
 
         def make(temporary: Path) -> None:
             with converting(f"{self._file}/{archive.name}", self._progress):

@@ -2,86 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
-from unicodedata import normalize
 
 from autods.containers.array_specs import ImageSource
-from autods.containers.base import Container, Member, damaged, plain_name
+from autods.containers.base import Member, damaged, plain_name
+from autods.containers.container import Container
 from autods.containers.convert import converting, decompress, made_once, unpack
 from autods.containers.kinds import Kind, kind_of, unpacked_name
 from autods.containers.locations import Location, location_path
-from autods.containers.nested import InnerArchives, inner_archive_names
+from autods.containers.nested import InnerArchives
 from autods.containers.reader import MemberReader
 from autods.containers.tars import list_tar
 from autods.containers.zips import NeedsConversion, list_zip
-from autods.core.files import BLOCK
+from autods.core.patterns import compile_pattern
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.errors import ContainerError
 
 UNREADABLE = (".zst", ".lzma", ".z", ".lz")  # compressed files that would pass for plain ones
-
-
-class Listed:
-    """A container whose members were listed; the one class for all kinds of container."""
-
-    def __init__(self, reader: MemberReader, file: str, members: list[Member]) -> None:
-        self._reader = reader
-        self._file = file
-        # Of several entries with one name the last counts, as it would after unpacking.
-        self._by_name = {member.name: member for member in sorted(members, key=_name)}
-
-    @cached_property
-    def _by_form(self) -> dict[str, str]:
-        """The composed form of each name to the name itself."""
-        return {normalize("NFC", name): name for name in self._by_name}
-
-    def members(self) -> list[Member]:
-        """Return all files, sorted by name; no folders, no links."""
-        return list(self._by_name.values())
-
-    def find(self, name: str) -> Member:
-        """Return one member by its name; raise `ContainerError` if absent.
-
-        A single compressed file is found by its own name too: ``x.csv.gz`` is ``x.csv``.
-        """
-        if name not in self._by_name and name == self._file and kind_of(name).is_single:
-            name = unpacked_name(name)
-        if name not in self._by_name:  # macOS packs names in another form than lists have
-            name = self._by_form.get(normalize("NFC", name), name)
-        if name not in self._by_name:
-            raise ContainerError(
-                f"{self._file}: member '{name}' was expected but is not among its "
-                f"{len(self._by_name)} members; nothing was changed. Correct the manifest."
-            )
-        return self._by_name[name]
-
-    def read(self, name: str) -> bytes:
-        """Return the content of one member; raise `ContainerError` if absent or damaged."""
-        member = self.find(name)
-        return self._reader.read(self._file, member.name, member.offset, member.size)
-
-    def open(self, name: str) -> BinaryIO:
-        """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked."""
-        member = self.find(name)
-        handle = self._reader.open(self._file, member.name, member.offset, member.size)
-        if not member.name.lower().endswith(".gz"):
-            return handle
-        with handle, gzip.open(handle, "rb") as packed:
-            try:
-                return self._reader.unpacked(iter(lambda: packed.read(BLOCK), b""))
-            except (EOFError, OSError, zlib.error) as error:
-                raise damaged(Path(self._file, member.name), error) from None
-
-    def close(self) -> None:
-        """Release file handles."""
-        self._reader.close()
 
 
 def open_container(
@@ -124,17 +64,21 @@ def open_container(
     members = _members(reader, source, file, kind, checksum, progress)
     if nested:
         inner = InnerArchives(reader, file, checksum, progress)
-        names = set(inner_archive_names([member.name for member in members], nested))
-        outer = [member for member in members if member.name in names]
-        members = [member for member in members if member.name not in names]
-        for archive in Listed(reader, file, outer).members():  # each name once
-            members += inner.members(archive)
+        patterns = [compile_pattern(pattern) for pattern in nested]
+        outer = {
+            member.name: member
+            for member in members
+            if kind_of(member.name).archive and any(p.fullmatch(member.name) for p in patterns)
+        }
+        members = [member for member in members if member.name not in outer]
+        for name in sorted(outer):
+            members += inner.members(outer[name])
     if arrays:
         from autods.containers.arrays import array_members
 
-        container = Listed(reader, file, members)
+        container = Container(reader, file, members)
         members += array_members(root, dataset, file, container, arrays, checksum, progress)
-    return Listed(reader, file, members)
+    return Container(reader, file, members)
 
 
 def _members(
@@ -168,10 +112,6 @@ def _members(
 
     made_once(copy, checksum, make)
     return list_tar(copy, shown=source, location=Location.COPY)
-
-
-def _name(member: Member) -> str:
-    return member.name
 
 
 def _list_folder(folder: Path) -> Iterator[Member]:

@@ -9,7 +9,7 @@ from autods.containers.array_specs import ParquetImages
 from autods.errors import FETCH_AGAIN, LayoutError
 
 if TYPE_CHECKING:
-    from autods.containers.base import Container
+    from autods.containers.container import Container
 
 BATCH = 64  # images in memory at once
 SUFFIXES = {
@@ -44,17 +44,22 @@ def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[
 
 
 def _check(spec: ParquetImages, schema: Any) -> None:
-    import pyarrow as pa
-
     if spec.column not in schema.names:
         got = ", ".join(schema.names)
         raise LayoutError.at(spec.shown, f"a column '{spec.column}'", got, "image")
     kind = schema.field(spec.column).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+    if not holds_bytes(kind):
         where, expected = f"{spec.shown}: {spec.column}", "bytes, or a struct with 'bytes'"
         raise LayoutError.at(where, expected, kind, "image")
+
+
+def holds_bytes(kind: Any) -> bool:
+    """Tell whether a column of this Arrow type can hold encoded images."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _suffix(data: bytes) -> str:

@@ -139,11 +139,9 @@ class MemberReader:
             return container, location, ""
         names = inner_archives(member)
         keys = [(container, location, name) for name in names]
-        return (
-            keys[0]
-            if len(keys) == 1
-            else next((k for k in keys if self._path(k).is_file()), keys[0])
-        )
+        if len(keys) == 1:
+            return keys[0]
+        return next((key for key in keys if self._path(key).is_file()), keys[0])
 
     def _path(self, key: Key) -> Path:
         return location_path(self.root, self.dataset, *key)
@@ -199,15 +197,12 @@ def _explained(path: Path, member: str) -> Iterator[None]:
     """Convert errors while reading a member into the errors of this package."""
     try:
         yield
-    except zlib.error as error:
-        raise DamagedMember(
-            f"{path}: member '{member}' cannot be decompressed: {error}; nothing was changed. "
-            "If this happens to many members, delete the file, then fetch and index again."
-        ) from None
-    except (EOFError, OSError) as error:
-        raise ContainerError(
-            f"{path}: member '{member}' cannot be read: {error}; nothing was changed. If "
-            "this happens to many members, delete the file, then fetch and index again."
+    except (zlib.error, EOFError, OSError) as error:
+        inflating = isinstance(error, zlib.error)
+        kind, done = (DamagedMember, "decompressed") if inflating else (ContainerError, "read")
+        raise kind(
+            f"{path}: member '{member}' cannot be {done}: {error}; nothing was changed. If this "
+            "happens to many members, delete the file, then fetch and index again."
         ) from None
 
 

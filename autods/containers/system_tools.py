@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import IO, Protocol
+from typing import IO
 
 from autods.containers.kinds import kind_of
 from autods.containers.zips import check_encryption, is_link, member_name
@@ -30,14 +30,7 @@ WORDS = 300  # characters of a tool's complaint that are shown
 Entry = tuple[str | None, int, int | None]  # name (None: not a file), size, CRC if known
 
 
-class Stream(Protocol):
-    """A stream of the bytes of one member."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, empty at the end."""
-
-
-Unpacked = Generator[tuple[str, int, Stream], None, None]  # name, size, content
+Unpacked = Generator[tuple[str, int, "IO[bytes] | _Content"], None, None]  # name, size, content
 
 
 class ToolFailed(Exception):

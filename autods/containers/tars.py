@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,20 +67,13 @@ class TarWriter:
 
     def add(self, name: str, data: bytes) -> None:
         """Write a member."""
-        self._handle.write(_header(name, len(data)))
-        self._handle.write(data)
-        self._pad(len(data))
+        self.copy(name, io.BytesIO(data), len(data))
 
     def copy(self, name: str, source: BinaryIO, size: int) -> None:
         """Write a member whose ``size`` bytes come next in ``source``."""
         self._handle.write(_header(name, size))
-        left = size
-        while left:
-            block = source.read(min(BLOCK, left))
-            if not block:
-                raise EOFError(f"'{name}' ends {left} bytes too early")
-            self._handle.write(block)
-            left -= len(block)
+        for start in range(0, size, BLOCK):
+            self._handle.write(source.read(min(BLOCK, size - start)))
         self._pad(size)
 
     def stream(self, name: str, blocks: Iterable[bytes]) -> None:

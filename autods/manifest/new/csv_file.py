@@ -48,25 +48,8 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
 
     Columns: ``path`` or ``image``, ``label``, and perhaps ``split`` (train, val, test, or
     their usual other names). Without test rows a stratified fifth of each class becomes the
-    test split.
-
-    Parameters
-    ----------
-    table
-        CSV file in UTF-8, cells divided by commas, semicolons, tabs or ``|``; paths are
-        relative to its folder, or absolute.
-
-    Returns
-    -------
-    tuple
-        The manifest, and lines that a user should read.
-
-    Raises
-    ------
-    UsageError
-        When the name or file is wrong, or the manifest exists already.
-    LayoutError
-        When the file lacks a column, or a row an image, a label or a known split.
+    test split. ``table`` is UTF-8, its cells divided by commas, semicolons, tabs or ``|``;
+    paths are relative to its folder, or absolute. The lines returned are for the user.
     """
     target = out_dir / f"{name}.yaml"
     check_target(name, target)

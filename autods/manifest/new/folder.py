@@ -29,23 +29,8 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
 
     One more level of folders, ``train``, ``test`` and perhaps ``val`` (or their usual
     other names), is taken for official splits. Without a test folder a stratified fifth
-    of each class becomes the test split. Deeper folders belong to their class.
-
-    Parameters
-    ----------
-    name
-        Name of the dataset: lower-case letters, digits, ``_`` and ``-``.
-    folder
-        Folder of images; it is fetched from there and checked by its tree checksum.
-    out_dir
-        Where the manifest goes; give this folder as ``--manifests`` afterwards.
-
-    Raises
-    ------
-    UsageError
-        When the name or folder is wrong, or the manifest exists already.
-    LayoutError
-        When there are no class folders with images, or a name is not UTF-8.
+    of each class becomes the test split. Deeper folders belong to their class. The folder is
+    fetched from where it is and checked by its tree checksum.
     """
     target = out_dir / f"{name}.yaml"
     check_target(name, target)
@@ -74,10 +59,7 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
 def write_manifest(target: Path, **content: Any) -> Path:
     """Write a manifest of one task ``class``, and check it; return ``target``.
 
-    Parameters
-    ----------
-    content
-        Keys of the manifest that differ from those of somebody's own open data.
+    ``content`` are the keys that differ from those of somebody's own open data.
     """
     whole = {
         "name": target.stem,
@@ -110,15 +92,7 @@ def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
 
 
 def remarks(target: Path, folder: Path) -> list[str]:
-    """Return what a user should know about a manifest just written: counts and skipped files.
-
-    Parameters
-    ----------
-    target
-        What `new_manifest` returned.
-    folder
-        The folder it was given.
-    """
+    """Return what a user should know about a manifest just written: counts and skipped files."""
     splits = _official_splits(folder)
     depth = 2 if splits else 1  # folders above an image: split and class, or class
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]

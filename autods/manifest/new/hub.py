@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autods.containers.parquets import holds_bytes
 from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
+from autods.core.csv_files import NOTHING
 from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
 from autods.manifest.new.folder import (
@@ -31,7 +33,6 @@ from autods.manifest.new.folder import (
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-NOTHING = "nothing was written"
 CONVERTED = "refs/convert/parquet"
 TAIL = 1 << 20  # bytes from the end of a Parquet file, which says what is in it
 SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test)(?:[-./_][^/]*|/[^/]*)?\.parquet$")
@@ -62,24 +63,9 @@ class _Columns:
 def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, list[str]]:
     """Write ``<out_dir>/<name>.yaml`` for a dataset of the Hub, pinned to today's revision.
 
-    Parameters
-    ----------
-    identifier
-        ``owner/dataset``, or ``owner/dataset:configuration`` where it has several.
-
-    Returns
-    -------
-    tuple
-        The manifest, and lines that a user should read.
-
-    Raises
-    ------
-    UsageError
-        When the Hub has no such dataset or configuration, or the manifest exists already.
-    LayoutError
-        When its files are no Parquet with a column of images and one of labels.
-    RulesNotAccepted, Unreachable
-        When the Hub wants its conditions accepted first, or does not answer.
+    ``identifier`` is ``owner/dataset``, or ``owner/dataset:configuration`` if it has several.
+    The lines returned with the manifest's path are for the user. `UsageError` if the Hub has no
+    such dataset, `LayoutError` if it has no Parquet files of images and labels.
     """
     target = out_dir / f"{name}.yaml"
     check_target(name, target)
@@ -217,7 +203,7 @@ def _columns(repository: str, revision: str, parquet: _Parquet) -> _Columns:
     except (KeyError, ValueError, TypeError):
         features = {}
     images = [name for name, of in features.items() if _kind(of) == "Image"]
-    images = images or [field.name for field in schema if _holds_bytes(field.type)]
+    images = images or [field.name for field in schema if holds_bytes(field.type)]
     named = {name: of["names"] for name, of in features.items() if _kind(of) == "ClassLabel"}
     texts = [name for name in LABELS if name in schema.names]
     labels = list(named) or texts
@@ -259,14 +245,6 @@ def _schema(repository: str, revision: str, parquet: _Parquet) -> Any:
 
 def _kind(feature: Any) -> str:
     return str(feature.get("_type", "")) if isinstance(feature, dict) else ""
-
-
-def _holds_bytes(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _rule(splits: list[str]) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""A container: the listed members of one dataset file, read in place."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import BinaryIO
+from unicodedata import normalize
+
+from autods.containers.base import Member, damaged
+from autods.containers.kinds import kind_of, unpacked_name
+from autods.containers.reader import MemberReader
+from autods.core.files import BLOCK
+from autods.errors import ContainerError
+
+
+class Container:
+    """A folder, archive or single file whose listed members are read in place."""
+
+    def __init__(self, reader: MemberReader, file: str, members: list[Member]) -> None:
+        self._reader = reader
+        self._file = file
+        # Of several entries with one name the last counts, as it would after unpacking.
+        self._by_name = {member.name: member for member in sorted(members, key=attrgetter("name"))}
+
+    @cached_property
+    def _by_form(self) -> dict[str, str]:
+        """The composed form of each name to the name itself."""
+        return {normalize("NFC", name): name for name in self._by_name}
+
+    def members(self) -> list[Member]:
+        """Return all files, sorted by name; no folders, no links."""
+        return list(self._by_name.values())
+
+    def find(self, name: str) -> Member:
+        """Return one member by its name; raise `ContainerError` if absent.
+
+        A single compressed file is found by its own name too: ``x.csv.gz`` is ``x.csv``.
+        """
+        if name not in self._by_name and name == self._file and kind_of(name).is_single:
+            name = unpacked_name(name)
+        if name not in self._by_name:  # macOS packs names in another form than lists have
+            name = self._by_form.get(normalize("NFC", name), name)
+        if name not in self._by_name:
+            raise ContainerError(
+                f"{self._file}: member '{name}' was expected but is not among its "
+                f"{len(self._by_name)} members; nothing was changed. Correct the manifest."
+            )
+        return self._by_name[name]
+
+    def read(self, name: str) -> bytes:
+        """Return the content of one member; raise `ContainerError` if absent or damaged."""
+        member = self.find(name)
+        return self._reader.read(self._file, member.name, member.offset, member.size)
+
+    def open(self, name: str) -> BinaryIO:
+        """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked."""
+        member = self.find(name)
+        handle = self._reader.open(self._file, member.name, member.offset, member.size)
+        if not member.name.lower().endswith(".gz"):
+            return handle
+        with handle, gzip.open(handle, "rb") as packed:
+            try:
+                return self._reader.unpacked(iter(lambda: packed.read(BLOCK), b""))
+            except (EOFError, OSError, zlib.error) as error:
+                raise damaged(Path(self._file, member.name), error) from None
+
+    def close(self) -> None:
+        """Release file handles."""
+        self._reader.close()
