@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,11 @@ def read_audit(root: DataRoot, name: str) -> dict[str, Any] | None:
 def _findings(index: SampleIndex, scan: Scan, decoded: bool) -> dict[str, Any]:
     labels = index.labels()
     names = index.classes[index.default_task]
-    path = _Paths(index)
+    column = index.table["path"]
+
+    def path(row: int) -> str:  # never converts the whole column to Python objects
+        return str(column[int(row)].as_py())
+
     protocols = {}
     for protocol in index.protocols:
         codes = index.split_numbers(protocol)
@@ -106,16 +110,6 @@ def _findings(index: SampleIndex, scan: Scan, decoded: bool) -> dict[str, Any]:
         "smallest": scan.smallest,
         "largest": scan.largest,
     }
-
-
-class _Paths:
-    """Paths of single samples; never converts the whole column to Python objects."""
-
-    def __init__(self, index: SampleIndex) -> None:
-        self._column = index.table["path"]
-
-    def __call__(self, row: int) -> str:
-        return str(self._column[int(row)].as_py())
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +148,7 @@ def _duplicates(
     labels: npt.NDArray[np.int32],
     scan: Scan,
     names: Sequence[str],
-    path: _Paths,
+    path: Callable[[int], str],
 ) -> dict[str, Any]:
     """Count images of equal content within splits, across splits and under other classes."""
     copies = _find_copies(codes, scan)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("h5py", "pyarrow", "pillow", "httpx", "huggingface_hub")
 INSTALL = "pip install autods-bmc installs everything again that it needs."
-PYTHON = (3, 11)  # the oldest version that the package supports
 NAMED = 6  # datasets named in a line
 UNUSED = "no dataset asks for it"
 LABEL = 28  # columns of the names on the left
@@ -45,7 +44,8 @@ def examine(
     clock out.
     """
     manifests, checks = _load(catalogue, names)
-    checks += [_python(), _torch(), _packages()]
+    python = f"{platform.python_version()} at {sys.executable}"
+    checks += [Check("python", "ok", python), _torch(), _packages()]
     checks += [*_tools(manifests), *_credentials(manifests), *check_root(root, manifests)]
     if not offline:
         checks += check_network(manifests)
@@ -97,14 +97,6 @@ def _load(catalogue: Catalogue, names: Sequence[str]) -> tuple[list[Manifest], l
     text = "1 dataset, its manifest" if one else f"{len(manifests)} datasets, all manifests"
     good = Check("manifests", "ok", f"{text} can be read")
     return manifests, wrong or [good]
-
-
-def _python() -> Check:
-    text = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info < PYTHON:
-        oldest = ".".join(map(str, PYTHON))
-        return Check("python", "fail", text, f"Install Python {oldest} or newer.")
-    return Check("python", "ok", text)
 
 
 def _torch() -> Check:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autods.manifest.schema import Manifest, Mirror
 
 SECONDS = 5.0  # a host that is silent for so long cannot be reached
+SILENT = f"no answer within {SECONDS:g} s"
 AT_ONCE = 16  # hosts asked at the same time
 SKEW = 300.0  # seconds; signed addresses and certificates fail on clocks that differ more
 PORTS = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418}
@@ -65,15 +66,15 @@ def hosts_of(manifests: Sequence[Manifest]) -> list[Host]:
     """Return the hosts of all mirrors, those of most datasets first; local files have none."""
     hosts: dict[str, Host] = {}
     for manifest in manifests:
-        for entry in manifest.files:
-            addresses = {address_of(mirror) for mirror in entry.mirrors}
-            for address in addresses:
-                if address is None:
-                    continue
-                host = hosts.setdefault(address, Host(address))
-                _enter(host.datasets, manifest.name)
-                if len(addresses) == 1:
-                    _enter(host.only, manifest.name)
+        by_file = [{address_of(mirror) for mirror in entry.mirrors} for entry in manifest.files]
+        only = {address for addresses in by_file if len(addresses) == 1 for address in addresses}
+        for address in set[str | None]().union(*by_file):
+            if address is None:
+                continue
+            host = hosts.setdefault(address, Host(address))
+            host.datasets.append(manifest.name)
+            if address in only:
+                host.only.append(manifest.name)
     return sorted(hosts.values(), key=lambda host: (-len(host.datasets), host.address))
 
 
@@ -107,7 +108,7 @@ def ask(address: str) -> Answer:
         port = split.port or PORTS[split.scheme]
         socket.create_connection((split.hostname or "", port), SECONDS).close()
     except TimeoutError:
-        return Answer(False, _silent())
+        return Answer(False, SILENT)
     except socket.gaierror:
         return Answer(False, "the host is unknown")
     except (OSError, KeyError, ValueError) as error:
@@ -124,7 +125,7 @@ def _head(address: str, began: float) -> Answer:
     try:
         answer = httpx.head(f"{address}/", headers=HEADERS, timeout=SECONDS)
     except httpx.TimeoutException:
-        return Answer(False, _silent())
+        return Answer(False, SILENT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Answer(False, str(explained(error)))
     text = f"HTTP {answer.status_code} in {time.monotonic() - began:.1f} s"
@@ -165,12 +166,3 @@ def _clock(answers: Sequence[Answer]) -> Iterator[Check]:
         "certificates will be refused",
         "Set the clock, for example by 'timedatectl set-ntp true'.",
     )
-
-
-def _silent() -> str:
-    return f"no answer within {SECONDS:g} s"
-
-
-def _enter(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)

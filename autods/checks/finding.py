@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 
@@ -14,7 +14,3 @@ class Check:
     state: Literal["ok", "warn", "fail"]
     text: str
     cure: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """Return the finding for programs."""
-        return asdict(self)

@@ -122,8 +122,7 @@ def _look(
 def _made_from(manifest: Manifest, root: DataRoot, encoder: str) -> bool:
     """Tell whether features belong to this manifest; imported ones belong to none."""
     try:
-        text = root.feature_record(encoder, manifest.name).read_text(encoding="utf-8")
-        record = json.loads(text)
+        record = json.loads(root.feature_record(encoder, manifest.name).read_text("utf-8"))
     except (OSError, ValueError):
         return True  # `autods verify` says what is wrong with it
     imported = record.get("hashed") != "image"

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,7 +171,7 @@ def doctor(
         catalogue.path(name)
     checks = examine(catalogue, open_root(root), names or (), offline=offline)
     if json:
-        print_json([check.as_json() for check in checks])
+        print_json([asdict(check) for check in checks])
     else:
         print(show(checks, shutil.get_terminal_size().columns))
     failed = sum(check.state == "fail" for check in checks)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autods.core.strict import repeated
 from autods.errors import LayoutError
 
 DELIMITERS = ",;\t|"
@@ -46,7 +47,7 @@ def read_csv(path: Path, *, wanted: Sequence[Sequence[str]], done: str = NOTHING
     delimiter = max(DELIMITERS, key=head.count)  # the first of them where none occurs
     found = list(_rows(path, text, delimiter, done))
     columns = [cell.lower() for cell in found[0][1]] if found else []
-    if again := next((name for name in columns if columns.count(name) > 1), None):
+    if again := repeated(columns):
         raise LayoutError(f"{path}: line 1: expected column '{again}' once, got it twice; {done}.")
     for names in wanted:
         if not set(names) & set(columns):

@@ -16,7 +16,7 @@ from typing import Any
 
 from autods.errors import Busy
 
-LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of Finder and Explorer
 BLOCK = 1 << 20  # bytes read at once when hashing and copying
 
 
@@ -62,15 +62,11 @@ def hash_tree(folder: Path) -> str:
     digest = hashlib.sha256()
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     for name in sorted(files):
-        if files[name].is_file() and not is_litter(files[name].name):
+        litter = files[name].name in LITTER or files[name].name.startswith("._")
+        if files[name].is_file() and not litter:
             line = f"{name}\0{hash_file(files[name], 'sha256')}\n"
             digest.update(line.encode(errors="surrogateescape"))  # a name's bytes as they are
     return digest.hexdigest()
-
-
-def is_litter(name: str) -> bool:
-    """Tell whether Finder or Explorer writes files of this name into folders."""
-    return name in LITTER or name.startswith("._")
 
 
 @contextmanager

@@ -83,14 +83,9 @@ def compile_template(template: str) -> Callable[[str, Mapping[str, str]], bool]:
     )
 
 
-def fields(template: str) -> set[str]:
-    """Return the names of all fields of a template."""
-    return set(FIELD.findall(template))
-
-
 def check_fields(what: str, template: str, known: Collection[str]) -> None:
     """Raise `ValueError` when a template uses a field that nothing fills."""
-    if strange := sorted(fields(template) - set(known)):
+    if strange := sorted({*FIELD.findall(template)} - set(known)):
         raise ValueError(
             f"{what} '{template}': field '{{{strange[0]}}}' is not known; expected one of "
             f"{', '.join(sorted(known)) or 'none'}"
@@ -102,11 +97,6 @@ def filler(template: str) -> Callable[[Mapping[str, str]], str]:
     if FIELD.fullmatch(template):  # most templates are one field, and there are millions
         return itemgetter(template[1:-1])
     return lambda values: FIELD.sub(lambda found: values[found[1]], template)
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Fill a template whose fields were checked."""
-    return filler(template)(values)
 
 
 def _literal(pattern: str, text: str) -> str:

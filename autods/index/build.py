@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,10 @@ def opened(
     """Open every file that indexing reads; close all of them at the end."""
     nested, arrays = manifest.layout.nested_files(), manifest.layout.arrays()
     checksums = {entry.name: entry.checksum for entry in manifest.files}
-    containers: dict[str, Container] = {}
-    try:
+    with ExitStack() as stack:
+        containers = {}
         for file in needed_files(manifest):
-            containers[file] = open_container(
+            container = open_container(
                 root,
                 manifest.name,
                 file,
@@ -52,10 +52,8 @@ def opened(
                 arrays=arrays.get(file, ()),
                 progress=progress,
             )
+            containers[file] = stack.enter_context(closing(container))
         yield containers
-    finally:
-        for container in containers.values():
-            container.close()
 
 
 def read_samples(

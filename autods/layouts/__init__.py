@@ -1,4 +1,4 @@
-"""Layout families: one file each, listed here once."""
+"""Layout families: one file each, listed in `autods.layouts.combined`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,10 @@ from pydantic import BeforeValidator, Field
 
 from autods.core.registry import Registry
 from autods.errors import UnknownName
-from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
-from autods.layouts.class_folders import ClassFolders
-from autods.layouts.combined import Combined
-from autods.layouts.csv_table import CsvTable
-from autods.layouts.list_files import ListFiles
-from autods.layouts.nested_archives import NestedArchives
-from autods.layouts.numbered import Numbered
-from autods.layouts.parquet_table import ParquetTable
+from autods.layouts.combined import Combined, Simple
 
-Families = (
-    Arrays
-    | ClassFolders
-    | Combined
-    | CsvTable
-    | ListFiles
-    | NestedArchives
-    | Numbered
-    | ParquetTable
-)
+Families = Simple | Combined
 FAMILIES: Registry[type[Layout]] = Registry("layout family")
 for _family in get_args(Families):
     FAMILIES.register(get_args(_family.model_fields["family"].annotation)[0])(_family)
@@ -49,10 +33,6 @@ def _known_family(value: Any) -> Any:
     return value
 
 
-AnyLayout = Annotated[
-    Families,
-    Field(discriminator="family"),
-    BeforeValidator(_known_family),
-]
+AnyLayout = Annotated[Families, Field(discriminator="family"), BeforeValidator(_known_family)]
 
 __all__ = ["FAMILIES", "AnyLayout", "Layout", "RawSample"]

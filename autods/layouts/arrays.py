@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,7 +11,7 @@ from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ArrayFile, ArrayImages
-from autods.core.strict import Strict
+from autods.core.strict import Strict, repeated
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
 
@@ -35,10 +34,8 @@ class Arrays(Layout):
 
     @model_validator(mode="after")
     def _paths_differ(self) -> Arrays:
-        shown = sorted(part.images.shown for part in self.parts)
-        for one, other in pairwise(shown):
-            if one == other:
-                raise ValueError(f"parts: expected each file with images once, got '{one}' again")
+        if again := repeated(part.images.shown for part in self.parts):
+            raise ValueError(f"parts: expected each file with images once, got '{again}' again")
         return self
 
     @override

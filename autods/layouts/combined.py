@@ -21,10 +21,8 @@ from autods.layouts.parquet_table import ParquetTable
 
 T = TypeVar("T")
 
-Part = Annotated[
-    Arrays | ClassFolders | CsvTable | ListFiles | NestedArchives | Numbered | ParquetTable,
-    Field(discriminator="family"),
-]
+Simple = Arrays | ClassFolders | CsvTable | ListFiles | NestedArchives | Numbered | ParquetTable
+Part = Annotated[Simple, Field(discriminator="family")]
 
 
 class Combined(Layout):
@@ -55,9 +53,9 @@ class Combined(Layout):
             yield from part.read(containers)
 
 
-def _merged(found: Iterable[Mapping[str, Sequence[T]]]) -> dict[str, list[T]]:
+def _merged(by_part: Iterable[Mapping[str, Sequence[T]]]) -> dict[str, list[T]]:
     merged: dict[str, list[T]] = {}
-    for of_part in found:
-        for file, values in of_part.items():
+    for by_file in by_part:
+        for file, values in by_file.items():
             merged.setdefault(file, []).extend(v for v in values if v not in merged[file])
     return merged

@@ -11,7 +11,7 @@ from typing_extensions import override
 from autods.containers import Container
 from autods.layouts.base import RawSample
 from autods.layouts.listed import ListedSamples
-from autods.layouts.tables import TextFile, checked_columns, rows
+from autods.layouts.tables import TextFile, open_table
 
 
 class CsvTable(ListedSamples):
@@ -41,11 +41,13 @@ class CsvTable(ListedSamples):
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield the image of every row."""
-        width = len(self.columns) if self.columns else None
         container = containers[self.table.file]
-        found = rows(self.table, container, self.delimiter, width, rest=self.rest)
-        for _ in range(self.skip_lines):
-            next(found, None)
-        header = None if self.columns else next(found, None)
-        columns = checked_columns(self.table, self.columns or (header.cells if header else []))
+        columns, found = open_table(
+            self.table,
+            container,
+            self.columns,
+            self.delimiter,
+            skip=self.skip_lines,
+            rest=self.rest,
+        )
         yield from self.samples(containers, self.table, columns, found, self.split)

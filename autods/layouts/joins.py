@@ -8,7 +8,7 @@ from pydantic import Field
 
 from autods.containers import Container
 from autods.errors import LayoutError
-from autods.layouts.tables import Row, TextFile, checked_columns, rows
+from autods.layouts.tables import Row, TextFile, open_table
 
 
 class Join(TextFile):
@@ -46,12 +46,9 @@ class Join(TextFile):
 
     def _read(self, container: Container) -> tuple[list[str], dict[str, dict[str, str]]]:
         """Return the names of the columns, and the value of ``by`` to the values of its row."""
-        width = len(self.columns) if self.columns else None
-        found = rows(self, container, self.delimiter, width)
-        for _ in range(self.skip_lines):
-            next(found, None)
-        first = None if self.columns else next(found, None)
-        columns = checked_columns(self, self.columns or (first.cells if first else []))
+        columns, found = open_table(
+            self, container, self.columns, self.delimiter, skip=self.skip_lines
+        )
         if self.by not in columns:
             got = ", ".join(columns) or "none"
             raise LayoutError.at(self.shown, f"a column '{self.by}'", got, "join")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -47,9 +48,7 @@ class ListFiles(ListedSamples):
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image of every list."""
         for entry in self.lists:
-            found = self._rows(entry, containers[entry.file])
-            for _ in range(entry.skip_lines):
-                next(found, None)
+            found = islice(self._rows(entry, containers[entry.file]), entry.skip_lines, None)
             yield from self.samples(containers, entry, self.columns, found, entry.split)
 
     def _rows(self, entry: SplitList, container: Container) -> Iterator[Row]:

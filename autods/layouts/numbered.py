@@ -6,52 +6,39 @@ labels.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from typing_extensions import override
 
 from autods.containers import Container
+from autods.containers.array_specs import DatasetFile
 from autods.core.patterns import Pattern
-from autods.errors import FETCH_AGAIN, LayoutError
+from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, is_image
 from autods.layouts.tables import TextFile, rows
 
 
-class MatSplits(BaseModel):
+class MatSplits(DatasetFile):
     """Official splits as numbers of images in the variables of a MATLAB file.
 
     ``variables`` maps each official split to the variables that hold its numbers.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str
-    member: str | None = None
     variables: dict[str, list[str]] = Field(min_length=1)
 
     def read(self, container: Container) -> Iterator[tuple[str, int]]:
         """Yield (split, number); raise `LayoutError` if the file is not as described."""
         import numpy as np
-        from scipy.io import loadmat
 
-        shown = self.file if self.member is None else f"{self.file}/{self.member}"
-        data = container.read(self.member or self.file)
-        try:
-            content = loadmat(io.BytesIO(data))
-        except Exception as error:  # a damaged file makes the reader fail in many ways
-            expected = "a MATLAB file up to version 7"
-            raise LayoutError.at(shown, expected, error, step=FETCH_AGAIN) from None
+        from autods.containers.array_files import load
+
         for split, variables in self.variables.items():
             for variable in variables:
-                if variable not in content:
-                    known = ", ".join(sorted(name for name in content if name[0] != "_"))
-                    raise LayoutError.at(shown, f"a variable '{variable}'", known, "splits")
-                # Unsigned in the file: cast before anybody subtracts.
-                for number in np.ravel(content[variable]).astype(np.int64).tolist():
-                    yield split, number
+                with container.open(self.name) as handle:
+                    numbers = load(handle, "mat", variable, self.shown)
+                yield from ((split, int(number)) for number in np.ravel(numbers))
 
 
 class Numbered(Layout):

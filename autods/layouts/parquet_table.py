@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
-from autods.core.strict import Strict
+from autods.core.strict import Strict, repeated
 from autods.errors import FETCH_AGAIN, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
 
@@ -35,8 +35,7 @@ class ParquetTable(Layout):
 
     @model_validator(mode="after")
     def _files_differ(self) -> ParquetTable:
-        names = [part.file for part in self.parts]
-        if again := next((name for name in names if names.count(name) > 1), None):
+        if again := repeated(part.file for part in self.parts):
             raise ValueError(f"parts: expected each file once, got '{again}' again")
         return self
 

@@ -6,12 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from autods.containers import Container
+from autods.containers.array_specs import DatasetFile
 from autods.core.patterns import compile_pattern
+from autods.core.strict import repeated
 from autods.errors import LayoutError
 
 BLANKS = " \t\r\n"  # around a cell; other white space may be part of a name
@@ -19,22 +20,13 @@ TEXT_BYTES = 1 << 30  # far more than any list takes; it is read whole
 LINE_END = re.compile(r"\r?\n|\r")
 
 
-class TextFile(BaseModel):
+class TextFile(DatasetFile):
     """A text file of a dataset: a manifest file itself, or a member inside one.
 
     A ``member`` with ``*`` is the one member that matches it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str
-    member: str | None = None
     encoding: str = "utf-8-sig"  # UTF-8, with or without a byte order mark
-
-    @property
-    def shown(self) -> str:
-        """Name of the file for messages."""
-        return self.file if self.member is None else f"{self.file}/{self.member}"
 
     def at(self, line: int) -> str:
         """Return file and line for messages."""
@@ -42,7 +34,7 @@ class TextFile(BaseModel):
 
     def data(self, container: Container) -> bytes:
         """Return the content; raise `LayoutError` unless there is exactly one such member."""
-        member = self.member or self.file
+        member = self.name
         if "*" in member:
             pattern = compile_pattern(member)
             found = [m.name for m in container.members() if pattern.fullmatch(m.name)]
@@ -71,13 +63,30 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-def checked_columns(table: TextFile, columns: list[str]) -> list[str]:
-    """Return the columns of a table; raise `LayoutError` if a name occurs twice."""
-    for position, name in enumerate(columns):
-        if name and name in columns[:position]:
-            step = "Name the columns in the manifest."
-            raise LayoutError.at(table.shown, f"column '{name}' once", "it twice", step=step)
-    return columns
+def open_table(
+    table: TextFile,
+    container: Container,
+    columns: list[str] | None,
+    delimiter: str | None,
+    *,
+    skip: int = 0,
+    rest: bool = False,
+) -> tuple[list[str], Iterator[Row]]:
+    """Return the columns of a table, which its first row names unless given, and its rows.
+
+    ``skip`` rows at the start are passed over; the rest is as of `rows`. `LayoutError` if two
+    columns have one name.
+    """
+    found = islice(
+        rows(table, container, delimiter, len(columns or ()) or None, rest=rest), skip, None
+    )
+    if not columns:
+        header = next(found, None)
+        columns = header.cells if header else []
+    if again := repeated(name for name in columns if name):
+        step = "Name the columns in the manifest."
+        raise LayoutError.at(table.shown, f"column '{again}' once", "it twice", step=step)
+    return columns, found
 
 
 def rows(

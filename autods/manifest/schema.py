@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -21,7 +21,7 @@ from autods.containers.array_specs import ArrayFormat
 from autods.core.patterns import Pattern
 from autods.core.registry import unknown
 from autods.core.splits import SPLITS
-from autods.core.strict import Strict
+from autods.core.strict import Strict, repeated
 from autods.layouts import AnyLayout
 from autods.manifest.sources import Acceptance, FileEntry, Mirror, Release
 from autods.manifest.stream import Protocol, StreamItem, StreamSpec
@@ -44,8 +44,6 @@ __all__ = [
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*(?<! )")  # becomes the name of columns and arrays
 PROTOCOLS = ("clean", "paper")
-
-T = TypeVar("T")
 
 
 class ClassTable(Strict):
@@ -106,7 +104,7 @@ class TaskSpec(Strict):
     def _different_names(
         cls, value: list[str] | ClassTable | None
     ) -> list[str] | ClassTable | None:
-        if isinstance(value, list) and (again := _repeated(value)):
+        if isinstance(value, list) and (again := repeated(value)):
             raise ValueError(f"expected each class once, got '{again}' twice")
         return value
 
@@ -197,9 +195,8 @@ class Manifest(Release):
     @field_validator("files")
     @classmethod
     def _different_files(cls, value: Sequence[FileEntry]) -> Sequence[FileEntry]:
-        names = {Path(entry.name): entry.name for entry in value}
-        if again := _repeated([Path(entry.name) for entry in value]):
-            raise ValueError(f"expected each file once, got '{names[again]}' again")
+        if again := repeated(Path(entry.name) for entry in value):
+            raise ValueError(f"expected each file once, got '{again}' again")
         return value
 
     @model_validator(mode="after")
@@ -239,16 +236,6 @@ class Manifest(Release):
             "splits": {name: _stated(rule) for name, rule in self.splits.items()},
         }
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
-
-
-def _repeated(values: list[T]) -> T | None:
-    """Return the first value that occurs twice, or ``None``."""
-    seen: set[T] = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
 
 
 def _stated(part: BaseModel) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from autods.core.files import atomic
-from autods.core.strict import Strict
+from autods.core.strict import Strict, repeated
 
 Protocol = Literal["clean", "paper"]
 
@@ -45,11 +45,8 @@ class StreamItem(Strict):
     @field_validator("classes")
     @classmethod
     def _different_classes(cls, value: list[str] | None) -> list[str] | None:
-        seen: set[str] = set()
-        for name in value or []:
-            if name in seen:
-                raise ValueError(f"expected each class once, got '{name}' twice")
-            seen.add(name)
+        if again := repeated(value or ()):
+            raise ValueError(f"expected each class once, got '{again}' twice")
         return value
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layout_tools import CSV, IMAGE, found, images, read
 
-from autods.core.patterns import compile_pattern, fill
+from autods.core.patterns import compile_pattern, filler
 from autods.errors import LayoutError
 
 
@@ -59,7 +59,7 @@ words = st.text("abcXYZ 0-", min_size=1, max_size=5)
 def test_a_pattern_takes_out_what_a_template_put_in(split, label, rest):
     template = "root/{split}/{class}/x_{name}.jpg"
     values = {"split": split, "class": label, "name": rest}
-    matched = compile_pattern(template).fullmatch(fill(template, values))
+    matched = compile_pattern(template).fullmatch(filler(template)(values))
     assert matched is not None
     assert matched.groupdict() == values
 
