@@ -1,6 +1,5 @@
 """Audit of an indexed dataset: duplicates within and across splits, imbalance, unreadable images.
 
-`autods.checks.audit_scan` reads the images; this module draws conclusions for splits and classes.
 Duplicates are sought among the samples of the index, not elsewhere in the archives.
 """
 

@@ -1,7 +1,4 @@
-"""Read every image of an index once: content hashes, what cannot be decoded, modes and sizes.
-
-`autods.checks.audit` draws the conclusions for splits and classes.
-"""
+"""Read each image of an index once: content hashes, what cannot be decoded, modes and sizes."""
 
 from __future__ import annotations
 

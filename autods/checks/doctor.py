@@ -1,8 +1,4 @@
-"""Check what fetching, indexing and extracting need on this machine, and suggest cures.
-
-Here: manifests, packages, tools, credentials, and how findings are shown. The data root is
-looked at in `autods.checks.doctor_root`, hosts and clock in `autods.checks.doctor_network`.
-"""
+"""Check what fetching, indexing and extracting need on this machine, and suggest cures."""
 
 from __future__ import annotations
 

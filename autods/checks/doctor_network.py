@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from autods.manifest.schema import Manifest, Mirror
 
 SECONDS = 5.0  # a host that is silent for so long cannot be reached
-SILENT = f"no answer within {SECONDS:g} s"
 AT_ONCE = 16  # hosts asked at the same time
 SKEW = 300.0  # seconds; signed addresses and certificates fail on clocks that differ more
 PORTS = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418}
@@ -108,7 +107,7 @@ def ask(address: str) -> Answer:
         port = split.port or PORTS[split.scheme]
         socket.create_connection((split.hostname or "", port), SECONDS).close()
     except TimeoutError:
-        return Answer(False, SILENT)
+        return Answer(False, f"no answer within {SECONDS:g} s")
     except socket.gaierror:
         return Answer(False, "the host is unknown")
     except (OSError, KeyError, ValueError) as error:
@@ -125,7 +124,7 @@ def _head(address: str, began: float) -> Answer:
     try:
         answer = httpx.head(f"{address}/", headers=HEADERS, timeout=SECONDS)
     except httpx.TimeoutException:
-        return Answer(False, SILENT)
+        return Answer(False, f"no answer within {SECONDS:g} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Answer(False, str(explained(error)))
     text = f"HTTP {answer.status_code} in {time.monotonic() - began:.1f} s"

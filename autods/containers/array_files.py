@@ -1,8 +1,4 @@
-"""Small contents of array files: labels, lists of names, struct arrays, read whole.
-
-Manifests describe array files with `autods.containers.array_specs`; arrays of images are
-read block by block by `autods.containers.arrays`.
-"""
+"""Small contents of array files: labels, lists of names, struct arrays, read whole."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Turn arrays of images into a tar of netpbm images, once, block by block.
 
-Then they are members like all others: extraction, hashes and audit need no special case.
-Values stay as stored; only the axes are reordered.
+Then they are members like all others. Values stay as stored; only the axes are reordered.
 """
 
 from __future__ import annotations

@@ -38,11 +38,6 @@ class Location(IntEnum):
         """What is added to the offsets of members at this location."""
         return self << SHIFT
 
-    @property
-    def is_inner(self) -> bool:
-        """Whether the location depends on the inner archive, not only on the file."""
-        return self >= Location.INNER
-
 
 def split_offset(offset: int) -> tuple[Location, int, bool]:
     """Return location, byte and whether the member is deflated; for any offset but -1."""

@@ -135,7 +135,7 @@ class MemberReader:
 
     def _key(self, container: str, member: str, offset: int) -> Key:
         location = Location.ARCHIVE if offset == -1 else split_offset(offset)[0]
-        if not location.is_inner:
+        if location < Location.INNER:
             return container, location, ""
         names = inner_archives(member)
         keys = [(container, location, name) for name in names]

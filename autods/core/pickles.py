@@ -6,7 +6,7 @@ import io
 import pickle
 import zipfile
 import zlib
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
 from autods.errors import UnsafePickle
@@ -33,7 +33,13 @@ ALLOWED = frozenset(
 )
 # Paths are read as their text; the classes that a pickle asks for are not looked up. Python
 # 3.13 writes another name of the module.
-_PATHS = ("pathlib", "pathlib._local")
+_PATH_MODULES = ("pathlib", "pathlib._local")
+_PATHS: dict[str, type[PurePath]] = {
+    "PosixPath": PurePosixPath,
+    "PurePosixPath": PurePosixPath,
+    "WindowsPath": PureWindowsPath,
+    "PureWindowsPath": PureWindowsPath,
+}
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file by torch.save before 1.6
 
 
@@ -49,10 +55,8 @@ class _DataOnly(pickle.Unpickler):
 
 class _DataAndPaths(_DataOnly):
     def find_class(self, module: str, name: str) -> Any:
-        if module in _PATHS and name in ("PosixPath", "PurePosixPath"):
-            return _posix_text
-        if module in _PATHS and name in ("WindowsPath", "PureWindowsPath"):
-            return _windows_text
+        if module in _PATH_MODULES and name in _PATHS:
+            return lambda *segments: _PATHS[name](*segments).as_posix()
         return super().find_class(module, name)
 
 
@@ -74,22 +78,21 @@ def load(data: bytes, *, encoding: str = "ASCII", paths: bool = False) -> Any:
     return _next(kind(io.BytesIO(data), encoding=encoding))
 
 
-def load_torch(handle: BinaryIO, *, paths: bool = False) -> Any:
+def load_torch(handle: BinaryIO) -> Any:
     """Return the object of a file by ``torch.save`` that holds no tensors; torch is not needed.
 
     ``handle`` is seekable and at its start: the zip of torch 1.6 and later, the older row of
-    pickles, or one pickle. Errors and ``paths`` as of `load`.
+    pickles, or one pickle. Objects of `pathlib` and errors are as of `load` with ``paths``.
     """
-    kind = _DataAndPaths if paths else _DataOnly
     is_zip = handle.read(2) == b"PK"
     handle.seek(0)
     if is_zip:
-        return _from_zip(handle, kind)
-    found = _next(kind(handle))
+        return _from_zip(handle)
+    found = _next(_DataAndPaths(handle))
     if type(found) is int and found == _TORCH_MAGIC:
-        _next(kind(handle))  # version of the format
-        _next(kind(handle))  # sizes and byte order of the machine
-        found = _next(kind(handle))
+        _next(_DataAndPaths(handle))  # version of the format
+        _next(_DataAndPaths(handle))  # sizes and byte order of the machine
+        found = _next(_DataAndPaths(handle))
     return found
 
 
@@ -102,22 +105,14 @@ def _next(unpickler: pickle.Unpickler) -> Any:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def _from_zip(handle: BinaryIO, kind: type[_DataOnly]) -> Any:
+def _from_zip(handle: BinaryIO) -> Any:
     """Load the pickle inside the zip of ``torch.save``; its members are never compressed."""
     try:
         with zipfile.ZipFile(handle) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
             if len(members) != 1 or members[0].compress_type != zipfile.ZIP_STORED:
                 raise ValueError("expected one uncompressed data.pkl in the zip")
-            with archive.open(members[0]) as member:
-                return _next(kind(member))  # reads to its end, where the checksum is compared
+            with archive.open(members[0]) as member:  # read to its end: its checksum is compared
+                return _next(_DataAndPaths(member))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
-
-
-def _posix_text(*parts: str) -> str:
-    return str(PurePosixPath(*parts))
-
-
-def _windows_text(*parts: str) -> str:
-    return PureWindowsPath(*parts).as_posix()

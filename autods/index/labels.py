@@ -1,7 +1,6 @@
-"""From label keys to class numbers and from official splits to protocols.
+"""From label keys to class numbers and from official splits to protocols, for all families.
 
-Shared by all layout families. Everything is a function of the samples in their final
-order, so the machine does not matter.
+Everything is a function of the samples in their final order, so the machine does not matter.
 """
 
 from __future__ import annotations

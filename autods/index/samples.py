@@ -1,8 +1,4 @@
-"""The sample index of a dataset: one Parquet file with the location of each image.
-
-`index_dataset` makes it from the archives, `load_samples` reads it, `verify_index`
-checks it against the archives. Reading images is left to `autods.containers`.
-"""
+"""The sample index of a dataset: one Parquet file with the location of each image."""
 
 from __future__ import annotations
 

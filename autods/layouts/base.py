@@ -1,8 +1,6 @@
 """The base of layout families: typed parameters plus one method that reads.
 
-A family turns the members of a dataset's containers into `RawSample` records. It
-knows nothing of splits per protocol, label numbers or sample ids; `autods.index.samples`
-derives these in one place for all families.
+Splits per protocol, label numbers and sample ids are derived later, in `autods.index`.
 """
 
 from __future__ import annotations

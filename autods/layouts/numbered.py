@@ -1,7 +1,6 @@
 """Numbered: flat files whose number gives the label, and lists of numbers the splits.
 
-One published dataset needs it, Oxford Flowers-17: neither a folder nor a list holds its
-labels.
+Oxford Flowers-17 needs it: neither a folder nor a list holds its labels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The lookup of manifests and streams by name, and errors for wrong files.
-
-What a manifest holds is in `autods.manifest.schema`.
-"""
+"""The lookup of manifests and streams by name, and errors for wrong files."""
 
 from __future__ import annotations
 

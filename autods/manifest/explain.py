@@ -1,7 +1,6 @@
-"""Error messages for YAML files that do not follow their schema.
+"""Error messages for YAML files that do not follow their schema, one line for each problem.
 
-Each problem is one line: file, line, field, what was expected, what came. The schema's
-internal words (names of classes, of alternatives) are kept out of it.
+The schema's internal words (names of classes, of alternatives) are kept out of it.
 """
 
 from __future__ import annotations

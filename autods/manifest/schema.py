@@ -1,9 +1,6 @@
-"""Typed manifests of datasets; those of streams are in `autods.manifest.stream`.
+"""Typed manifests of datasets: each is one YAML file checked against `Manifest`.
 
-A dataset is data: one YAML file checked against `Manifest`. How its archives are
-read is code, one layout family per file in `autods.layouts`. Unknown keys are
-refused; unknown facts are ``null``, never a guess. Where the files are found and how
-their errors are told is `autods.manifest.catalogue`'s.
+Unknown keys are refused; unknown facts are ``null``, never a guess.
 """
 
 from __future__ import annotations
@@ -195,8 +192,9 @@ class Manifest(Release):
     @field_validator("files")
     @classmethod
     def _different_files(cls, value: Sequence[FileEntry]) -> Sequence[FileEntry]:
+        names = {Path(entry.name): entry.name for entry in value}
         if again := repeated(Path(entry.name) for entry in value):
-            raise ValueError(f"expected each file once, got '{again}' again")
+            raise ValueError(f"expected each file once, got '{names[again]}' again")
         return value
 
     @model_validator(mode="after")

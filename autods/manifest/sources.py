@@ -1,8 +1,4 @@
-"""Where the files of a dataset come from: mirrors, checksums, a licence to accept.
-
-Part of the manifest's schema (`autods.manifest.schema`); how bytes come from each kind of
-mirror is in `autods.fetch`.
-"""
+"""Where the files of a dataset come from: mirrors, checksums, a licence to accept."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Stream definitions: which tasks, of which classes, in which order; a YAML file or Python.
-
-Part of the schema of `autods.manifest.schema`; how a definition becomes tasks is in
-`autods.streams.tasks`, how it is opened in `autods.streams.open`.
-"""
+"""Stream definitions: which tasks, of which classes, in which order; a YAML file or Python."""
 
 from __future__ import annotations
 

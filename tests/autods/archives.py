@@ -67,7 +67,7 @@ def placed(root: DataRoot, manifest: Manifest, files: Mapping[str, Path]) -> Man
 
 
 def manifest_of(
-    files: Mapping[str, Path], layout: dict[str, Any], name: str = "things", **changes: Any
+    files: Mapping[str, Path], /, layout: dict[str, Any], name: str = "things", **changes: Any
 ) -> Manifest:
     """Return a small manifest with one task ``class`` and a random split."""
     return Manifest.model_validate(

@@ -17,6 +17,7 @@ import numpy as np
 import open_clip
 import torch
 import typer
+from archives import manifest_of
 from PIL import Image
 
 from autods.core.console import run_app
@@ -91,32 +92,26 @@ def make_dataset(
 
 
 def drawn_manifest(protocols: Mapping[str, object] | None = None) -> Manifest:
-    return Manifest.model_validate(
-        {
-            "name": "drawn",
-            "title": "Drawn images",
-            "homepage": None,
-            "citation": None,
-            "licence": None,
-            "access": "open",
-            "files": [
-                {
-                    "name": "images",
-                    "checksum": "tree:" + "0" * 64,
-                    "mirrors": [{"kind": "file", "url": "images"}],
-                }
-            ],
-            "layout": {
-                "family": "class-folders",
-                "files": ["images"],
-                "pattern": "{split}/{class}/*",
-                "labels": {"object": "{class}"},
-                "split": "{split}",
-            },
-            "tasks": {"object": {}},
-            "default_task": "object",
-            "splits": protocols or {"clean": {"rule": "official"}},
-        }
+    images = {
+        "name": "images",
+        "checksum": "tree:" + "0" * 64,
+        "mirrors": [{"kind": "file", "url": "images"}],
+    }
+    layout = {
+        "family": "class-folders",
+        "files": ["images"],
+        "pattern": "{split}/{class}/*",
+        "labels": {"object": "{class}"},
+        "split": "{split}",
+    }
+    return manifest_of(
+        {},
+        layout,
+        "drawn",
+        files=[images],
+        tasks={"object": {}},
+        default_task="object",
+        splits=protocols or {"clean": {"rule": "official"}},
     )
 
 

@@ -58,7 +58,7 @@ def read_metadata(file: Stored, positions: Mapping[str, Positions]) -> dict[str,
     """
     try:
         with file.open() as handle:
-            content = pickles.load_torch(handle, paths=True)
+            content = pickles.load_torch(handle)
     except UnsafePickle as error:
         raise UnsafePickle(f"{file.shown}: {error}") from None
     except ValueError as error:

@@ -1,7 +1,4 @@
-"""Write a manifest for a folder of images that lie in class folders.
-
-`autods.manifest.new.csv_file` does it for a CSV file, `autods.manifest.new.hub` for the Hub.
-"""
+"""Write a manifest for a folder of images that lie in class folders."""
 
 from __future__ import annotations
 

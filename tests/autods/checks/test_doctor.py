@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from archives import folders_layout, manifest_of
 
 from autods.checks import doctor_network
 from autods.checks.doctor import examine, show
@@ -100,33 +101,13 @@ def refusing() -> str:
 
 def manifest(name: str, *mirrors: tuple[str, str], file: str = "a.zip", **entry: Any) -> Manifest:
     mirrors = mirrors or (("file", "/nowhere/a.zip"),)
-    return Manifest.model_validate(
-        {
-            "name": name,
-            "title": name,
-            "homepage": None,
-            "citation": None,
-            "licence": None,
-            "access": "open",
-            "files": [
-                {
-                    "name": file,
-                    "checksum": "md5:" + "0" * 32,
-                    "mirrors": [{"kind": kind, "url": url} for kind, url in mirrors],
-                    **entry,
-                }
-            ],
-            "layout": {
-                "family": "class-folders",
-                "files": [file],
-                "pattern": "{class}/*",
-                "labels": {"class": "{class}"},
-            },
-            "tasks": {"class": {}},
-            "default_task": "class",
-            "splits": {"clean": {"rule": "random", "test_fraction": 0.2}},
-        }
-    )
+    published = {
+        "name": file,
+        "checksum": "md5:" + "0" * 32,
+        "mirrors": [{"kind": kind, "url": url} for kind, url in mirrors],
+        **entry,
+    }
+    return manifest_of({}, folders_layout(file), name, files=[published])
 
 
 def catalogue(tmp_path: Path, *manifests: Manifest) -> Catalogue:
