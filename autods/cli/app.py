@@ -9,6 +9,7 @@ from autods.core.console import add_version, run_app
 
 app = typer.Typer(
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Turn image-classification datasets into streams of features: fetch, index, extract.",
 )

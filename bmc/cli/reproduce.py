@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from autods.errors import UsageError
+from bmc.cli.command import sections_for
 from bmc.cli.study import MethodOption, carry_out, with_study_options
 from bmc.studies.options import StudyOptions
 
@@ -35,6 +37,11 @@ def reproduce(
     """
     from bmc.studies.reproduce import reproduce_study
 
+    if sections := sections_for("all"):
+        raise UsageError(
+            f"--config: {', '.join(sections)}: reproduce sets the published options itself, "
+            "expected no section of a method; nothing was run. Use `bmc-stream compare` for others."
+        )
     study = reproduce_study(
         experiment, methods=method, seeds=seeds, max_tasks=max_tasks, encoder=encoder, root=root
     )

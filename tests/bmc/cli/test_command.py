@@ -6,6 +6,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from autods.cli.app import app as autods_app
 from bmc.cli.app import app
 from bmc.config import Config
 from bmc.methods import METHODS
@@ -126,3 +127,19 @@ def test_what_is_no_file_of_options_is_refused(content, said, tmp_path):
     (tmp_path / "a.yaml").write_text(content)
     assert said in refused("run", "--config", tmp_path / "a.yaml")
     assert "got none" in refused("run", "--config", tmp_path / "missing.yaml")
+
+
+def test_reproduce_refuses_a_section_of_a_method(tmp_path):
+    path = in_file(tmp_path / "a.yaml", er={"memory": 500})
+    (tmp_path / "b.yaml").write_text("er: {memory: 500}")
+    said = refused("reproduce", "stream-clip", "--config", tmp_path / "b.yaml")
+    assert "er: reproduce sets the published options itself" in said
+    assert "unknown key 'scenario'" in refused("reproduce", "stream-clip", "--config", path)
+
+
+@pytest.mark.parametrize("program", [app, autods_app])
+def test_every_command_shows_its_help_for_h(program):
+    assert CliRunner().invoke(program, ["-h"]).exit_code == 0
+    assert (
+        CliRunner().invoke(program, ["report" if program is app else "fetch", "-h"]).exit_code == 0
+    )
