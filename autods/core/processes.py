@@ -5,11 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader, Dataset
 
 FEW = 1024  # images that are decoded sooner than worker processes start
 MOST = 32  # workers, unless more are asked for
+AHEAD = 2  # batches that each worker has under way
+NICE = 10  # how far the workers give way to an encoder on the same cores
 
 
 def usable_cores() -> int:
@@ -53,3 +60,42 @@ def end_with_parent() -> None:
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
+
+
+def worker_loader(
+    dataset: Dataset[Any],
+    requests: Iterable[Any],
+    workers: int,
+    preloaded: Sequence[str],
+    yielding: bool = False,
+) -> DataLoader[Any]:
+    """Return what answers requests in order, by worker processes that end with this one.
+
+    The ``preloaded`` modules are imported once for all workers; see `worker_context`.
+    ``yielding`` workers leave the cores to an encoder that needs them too.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=requests,
+        num_workers=workers,
+        collate_fn=as_is,
+        prefetch_factor=AHEAD if workers else None,
+        multiprocessing_context=worker_context(preloaded) if workers else None,
+        worker_init_fn=partial(_prepare_worker, yielding=yielding),
+        generator=torch.Generator(),  # otherwise it draws from the caller's
+    )
+
+
+def as_is(answer: Any) -> Any:
+    """Leave an answer as it is: torch would make tensors of it."""
+    return answer
+
+
+def _prepare_worker(_: int, *, yielding: bool) -> None:
+    end_with_parent()
+    if yielding and hasattr(os, "nice"):
+        os.nice(NICE)

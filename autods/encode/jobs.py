@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -139,10 +139,6 @@ class Jobs:
     def images(self) -> int:
         """Images of all shards."""
         return sum(len(plan.rows) for plan in self.plans)
-
-    def of(self, plans: Sequence[ShardPlan]) -> Jobs:
-        """Return the jobs for some of the shards."""
-        return replace(self, plans=plans)
 
     def job(self, plan: ShardPlan) -> ShardJob:
         """Build one job."""

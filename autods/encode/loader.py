@@ -6,29 +6,24 @@ asked for, whatever the number of workers.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import end_with_parent, worker_context
+from autods.core.processes import AHEAD, worker_loader
 from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
 from autods.errors import AutodsError, DamagedMember, EncoderError
 
-AHEAD = 2  # batches that each worker has under way
 PRELOADED = (__name__, "autods.encode.encoders.open_clip")  # what workers need
-NICE = 10  # how far the workers give way to an encoder on the same cores
 
 Request = tuple[int, list[Address]]  # number of the slot for the pixels, and the images
 
@@ -155,17 +150,8 @@ def decoded_batches(
     count = AHEAD * workers + 1
     pre = decoder.preprocessing
     slots = SharedArray((count, batch_size, *pre.shape), pre.dtype, alone=not workers)
-    loader: DataLoader[Any] = DataLoader(
-        _Batches(decoder, slots),
-        batch_size=None,
-        sampler=_in_turn(batches, count),
-        num_workers=workers,
-        collate_fn=_as_is,
-        prefetch_factor=AHEAD if workers else None,
-        multiprocessing_context=worker_context(PRELOADED) if workers else None,
-        worker_init_fn=partial(_prepare_worker, yielding=yielding),
-        generator=torch.Generator(),  # otherwise it draws from the caller's
-    )
+    requests = _in_turn(batches, count)
+    loader = worker_loader(_Batches(decoder, slots), requests, workers, PRELOADED, yielding)
     for answer in _answers(iter(loader)):
         if isinstance(answer, AutodsError):
             raise answer
@@ -193,17 +179,6 @@ def _answers(answers: Iterator[Any]) -> Iterator[Any]:
                 "--workers; --workers 0 needs none."
             ) from None
         yield answer
-
-
-def _as_is(answer: Any) -> Any:
-    """Leave answers as they are: torch would make tensors of them."""
-    return answer
-
-
-def _prepare_worker(_: int, *, yielding: bool) -> None:
-    end_with_parent()
-    if yielding and hasattr(os, "nice"):
-        os.nice(NICE)
 
 
 def _not_judged(address: Address, error: Exception) -> EncoderError:

@@ -16,11 +16,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from autods.core.files import atomic
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
-from autods.features.shards import SHARD_NAME, Shard, read_shard
+from autods.features.shards import SHARD_NAME, Shard, plain_values, read_shard, write_hdf5
 from autods.features.templates import Templates
 
 FORMAT = 1
@@ -129,30 +128,10 @@ def read_texts(path: Path) -> ClassTexts:
 
 
 def write_texts(path: Path, texts: ClassTexts) -> None:
-    """Write atomically, by way of memory: HDF5 does not survive a full disk."""
-    with h5py.File(
-        "texts", "w", driver="core", backing_store=False, libver=("v110", "v110")
-    ) as file:
-        for task in sorted(texts.embeddings):
-            data = texts.embeddings[task]
-            file.create_dataset(f"embeddings/{task}", data=data, track_times=False)
-        values = {
-            "dataset": texts.dataset,
-            "default_task": texts.default_task,
-            "class_names": json.dumps(texts.class_names, sort_keys=True),
-            "names": json.dumps(texts.names, sort_keys=True),
-            "templates_name": texts.templates_name,
-            "templates": json.dumps(texts.templates),
-            "templates_sha256": texts.templates_sha256,
-            "encoder": json.dumps(texts.encoder, sort_keys=True),
-            "format": FORMAT,
-        }
-        for key, value in values.items():
-            file.attrs[key] = value
-        file.flush()
-        image = bytes(file.id.get_file_image())
-    with atomic(path) as temporary:
-        temporary.write_bytes(image)
+    """Write atomically; the same input gives the same bytes."""
+    arrays = {f"embeddings/{task}": texts.embeddings[task] for task in sorted(texts.embeddings)}
+    record = {name: value for name, value in vars(texts).items() if name != "embeddings"}
+    write_hdf5(path, arrays, {**plain_values(record), "format": FORMAT})
 
 
 def first_shard(root: DataRoot, encoder: str, dataset: str) -> Shard | None:

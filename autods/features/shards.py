@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,11 @@ def write_shard(path: Path, data: ShardData, info: ShardInfo) -> None:
 
     Raises `ValueError` for wrong lengths or dtypes; when the disk is full, no file is left.
     """
-    image = _image(_arrays(data, info), info)
-    with atomic(path) as temporary:
-        temporary.write_bytes(image)
+    attributes = {**plain_values(asdict(info)), "format": FORMAT, "normalisation": "none"}
+    attributes["complete"] = True
+    # Alignment suits memory maps.
+    layout = {"alignment_threshold": 1, "alignment_interval": 64}
+    write_hdf5(path, _arrays(data, info), attributes, **layout)
 
 
 def read_shard(path: Path) -> Shard:
@@ -139,31 +141,32 @@ def _arrays(data: ShardData, info: ShardInfo) -> dict[str, Array]:
     return {name: np.ascontiguousarray(array, dtype) for name, (array, dtype) in arrays.items()}
 
 
-def _image(arrays: Mapping[str, Array], info: ShardInfo) -> bytes:
-    """Return the bytes of the file.
+def plain_values(record: Mapping[str, Any]) -> dict[str, str | int]:
+    """Return a record as attributes of a file: texts and integers as they are, the rest as JSON."""
+    return {
+        key: value if isinstance(value, str | int) else json.dumps(value, sort_keys=True)
+        for key, value in record.items()
+    }
+
+
+def write_hdf5(
+    path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, str | int], **layout: int
+) -> None:
+    """Write an HDF5 file atomically, with options of ``h5py.File`` for its layout.
 
     Made in memory: on a full disk HDF5 can neither write nor close, and takes the process down.
     """
-    # v110 keeps attributes above 64 KiB (class names); alignment suits memory maps.
-    with h5py.File(
-        "shard",
-        "w",
-        driver="core",
-        backing_store=False,
-        libver=("v110", "v110"),
-        alignment_threshold=1,
-        alignment_interval=64,
-    ) as file:
+    # v110 keeps attributes above 64 KiB (class names).
+    memory: Any = {"driver": "core", "backing_store": False, "libver": ("v110", "v110")}
+    with h5py.File("memory", "w", **memory, **layout) as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, track_times=False)
-        for key, value in asdict(info).items():
-            plain = isinstance(value, str | int)
-            file.attrs[key] = value if plain else json.dumps(value, sort_keys=True)
-        file.attrs["format"] = FORMAT
-        file.attrs["normalisation"] = "none"
-        file.attrs["complete"] = True
+        for key, value in attributes.items():
+            file.attrs[key] = value
         file.flush()
-        return bytes(file.id.get_file_image())
+        image = bytes(file.id.get_file_image())
+    with atomic(path) as temporary:
+        temporary.write_bytes(image)
 
 
 def _check_whole(path: Path, file: h5py.File) -> None:
@@ -178,21 +181,9 @@ def _check_whole(path: Path, file: h5py.File) -> None:
 
 
 def _info(attrs: Mapping[str, Any]) -> ShardInfo:
+    plain: dict[Any, Any] = {"str": str, "int": int}  # fields of other types are JSON
     return ShardInfo(
-        dataset=str(attrs["dataset"]),
-        split=str(attrs["split"]),
-        default_task=str(attrs["default_task"]),
-        class_names=json.loads(attrs["class_names"]),
-        encoder=json.loads(attrs["encoder"]),
-        fingerprint=str(attrs["fingerprint"]),
-        samples_sha256=str(attrs["samples_sha256"]),
-        start=int(attrs["start"]),
-        stop=int(attrs["stop"]),
-        index=int(attrs["index"]),
-        count=int(attrs["count"]),
-        unreadable=json.loads(attrs["unreadable"]),
-        hashed=str(attrs["hashed"]),
-        origin=json.loads(attrs["origin"]),
+        **{f.name: plain.get(f.type, json.loads)(attrs[f.name]) for f in fields(ShardInfo)}
     )
 
 

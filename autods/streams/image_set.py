@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import end_with_parent
+from autods.core.processes import as_is, worker_loader
 from autods.encode.decode import Unreadable, content_hash, load_image
 from autods.errors import AutodsError, DamagedMember, UsageError
 from autods.index.samples import ADDRESS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CHUNK = 16  # images that a worker hands over at once when they are iterated one by one
-AHEAD = 2  # batches that each worker has under way
 
 Rows = npt.NDArray[np.int64]
 Transform = Callable[["Image.Image"], Any]
@@ -113,7 +112,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
             yield from map(self.__getitem__, range(len(self)))
             return
         order = np.arange(len(self))
-        for chunk in self._loaded(order, CHUNK, _as_is):
+        for chunk in self._loaded(order, CHUNK, as_is):
             yield from chunk
 
     def batches(
@@ -190,23 +189,9 @@ class ImageSet(Dataset[tuple[Any, int]]):
         """Yield what ``collate`` makes of ``size`` images at a time, in an order."""
         if size < 1:
             raise UsageError(f"batch size: expected a positive number, got {size}")
-        context = None
-        if self.workers:
-            from autods.core.processes import worker_context
-
-            context = worker_context([__name__, "torchvision.transforms"])
-        loader: DataLoader[Any] = DataLoader(
-            _Pieces(self, collate),
-            batch_size=None,
-            sampler=[order[start : start + size] for start in range(0, len(order), size)],
-            num_workers=self.workers,
-            collate_fn=_as_is,
-            prefetch_factor=AHEAD if self.workers else None,
-            multiprocessing_context=context,
-            worker_init_fn=_end_with_parent,
-            generator=torch.Generator(),  # otherwise it draws from the caller's
-        )
-        for piece in loader:
+        requests = [order[start : start + size] for start in range(0, len(order), size)]
+        preloaded = [__name__, "torchvision.transforms"]
+        for piece in worker_loader(_Pieces(self, collate), requests, self.workers, preloaded):
             if isinstance(piece, AutodsError):
                 raise piece
             yield piece
@@ -273,10 +258,6 @@ class ImageFiles:
         return self.reader.read(*self.address(row))
 
 
-def _as_is(answer: Any) -> Any:
-    return answer
-
-
 def _stacked(samples: list[tuple[Any, int]]) -> Any:
     images, labels = zip(*samples, strict=True)
     try:  # in a worker this writes to shared memory at once
@@ -287,7 +268,3 @@ def _stacked(samples: list[tuple[Any, int]]) -> Any:
             "a batch could not be stacked: expected a transform that gives tensors of one size, "
             f"got {', '.join(sorted(got)[:3])}. Let it resize, crop and end in ToTensor."
         ) from None
-
-
-def _end_with_parent(_: int) -> None:
-    end_with_parent()

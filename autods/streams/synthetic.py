@@ -87,7 +87,7 @@ def synthetic_stream(
     source = SyntheticFeatures(
         seed=seed,
         scale=scale,
-        classes=classes,
+        classes=published_shape().classes if classes is None else classes,
         per_class=per_class,
         dim=dim,
         normalize=normalize,

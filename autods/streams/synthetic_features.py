@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -87,6 +87,7 @@ class Recipe:
     noise: float = 0.12  # variation within a class, the same in every direction
 
 
+@dataclass(eq=False, kw_only=True)
 class SyntheticFeatures:
     """The generator: features of any block of any task, independent of all others.
 
@@ -94,38 +95,23 @@ class SyntheticFeatures:
     the constants of the model; the other options are those of `synthetic_stream`.
     """
 
-    def __init__(
-        self,
-        *,
-        seed: int = 0,
-        scale: float = DEFAULT_SCALE,
-        classes: int | None = None,
-        per_class: int | None = None,
-        dim: int = 512,
-        normalize: str = "l2",
-        recipe: Recipe | None = None,
-    ) -> None:
-        self.shape = published_shape()
-        self.seed = seed
-        self.scale = scale
-        self.classes = self.shape.classes if classes is None else classes
-        self.per_class = per_class
-        self.dim = dim
-        self.normalize = normalize
-        self.recipe = recipe or Recipe()
+    seed: int = 0
+    scale: float = DEFAULT_SCALE
+    classes: int = field(default_factory=lambda: published_shape().classes)
+    per_class: int | None = None
+    dim: int = 512
+    normalize: str = "l2"
+    recipe: Recipe = Recipe()
+
+    @property
+    def shape(self) -> StreamShape:
+        """The published counts."""
+        return published_shape()
 
     def parameters(self) -> dict[str, Any]:
         """Return all that determines the numbers of every task."""
-        given = {} if self.per_class is None else {"per_class": self.per_class}
-        return given | {
-            "generator": GENERATOR,
-            "seed": self.seed,
-            "scale": self.scale,
-            "classes": self.classes,
-            "dim": self.dim,
-            "normalize": self.normalize,
-            "recipe": asdict(self.recipe),
-        }
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        return {"generator": GENERATOR, **given}
 
     @cached_property
     def class_counts(self) -> list[int]:

@@ -10,6 +10,7 @@ import atexit
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -29,17 +30,14 @@ from autods.errors import AutodsError, EncoderError, UsageError
 Factory = Callable[[str], Encoder]  # builds the encoder on a device; can be pickled
 
 
-@dataclass(frozen=True)
-class _Wants:
-    """A device asks for its next shard."""
+class _Signal(Enum):
+    """What a device says to its parent, apart from its reports."""
+
+    NEXT = "send me the next shard"
+    DONE = "the last shard of this dataset is made"
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A device has made its last shard of a dataset."""
-
-
-Told = _Wants | _Done | BatchReport | ShardReport | AutodsError | OSError
+Message = _Signal | BatchReport | ShardReport | AutodsError | OSError
 
 
 @dataclass(eq=False)
@@ -120,17 +118,17 @@ class DeviceEngine:
         busy: dict[Any, _Device] = {device.connection: device for device in self._devices}
         while busy:
             for connection in wait(list(busy)):
-                told = _received(busy[connection])
-                if isinstance(told, ShardReport):
-                    yield told
-                elif isinstance(told, BatchReport):
-                    report(told)
-                elif isinstance(told, _Wants):
+                message = _received(busy[connection])
+                if isinstance(message, ShardReport):
+                    yield message
+                elif isinstance(message, BatchReport):
+                    report(message)
+                elif message is _Signal.NEXT:
                     _send(busy[connection], next(jobs, None))
-                elif isinstance(told, _Done):
+                elif message is _Signal.DONE:
                     del busy[connection]
                 else:
-                    raise told
+                    raise message
 
 
 def choose_devices(text: str) -> list[str]:
@@ -166,11 +164,15 @@ def local_engine(
     if len(devices) == 1:
         encoder = factory(devices[0], progress=progress)
         return encoder, LocalEngine(encoder, workers)
-    encoder = factory("cpu", progress=progress)
-    provenance = {**encoder.provenance, "device": torch.device(devices[0]).type}
+    encoder = on_device(factory("cpu", progress=progress), torch.device(devices[0]).type)
+    return encoder, DeviceEngine(factory, devices, workers)
+
+
+def on_device(encoder: Encoder, device: str) -> Encoder:
+    """Return an encoder, a dataclass, that says that it computes on ``device``."""
+    provenance = {**encoder.provenance, "device": device}
     # the protocol cannot say "a dataclass"; factories promise it
-    described = replace(encoder, provenance=provenance)  # type: ignore[type-var]
-    return described, DeviceEngine(factory, devices, workers)
+    return replace(encoder, provenance=provenance)  # type: ignore[type-var]
 
 
 def _send(device: _Device, what: int | ShardJob | None) -> None:
@@ -180,12 +182,12 @@ def _send(device: _Device, what: int | ShardJob | None) -> None:
         raise _ended(device) from None
 
 
-def _received(device: _Device) -> Told:
+def _received(device: _Device) -> Message:
     try:
-        told: Told = device.connection.recv()
+        message: Message = device.connection.recv()
     except (EOFError, ConnectionError):
         raise _ended(device) from None
-    return told
+    return message
 
 
 def _ended(device: _Device) -> EncoderError:
@@ -209,12 +211,12 @@ def _serve(factory: Factory, name: str, threads: int, parent: Connection) -> Non
             asked = iter(partial(_ask, parent), None)
             for made in make_shards(asked, encoder, workers, parent.send):
                 parent.send(made)
-            parent.send(_Done())
+            parent.send(_Signal.DONE)
     except (AutodsError, OSError) as error:
         parent.send(error)
 
 
 def _ask(parent: Connection) -> ShardJob | None:
-    parent.send(_Wants())
+    parent.send(_Signal.NEXT)
     job: ShardJob | None = parent.recv()
     return job

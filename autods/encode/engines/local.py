@@ -65,14 +65,6 @@ class LocalEngine:
         """Do nothing: this engine keeps nothing."""
 
 
-def make_shard(
-    job: ShardJob, encoder: Encoder, workers: int = 0, report: Report = ignore
-) -> ShardReport:
-    """Make one shard; parameters and errors as of `make_shards`."""
-    (made,) = make_shards([job], encoder, workers, report)
-    return made
-
-
 def make_shards(
     jobs: Iterable[ShardJob], encoder: Encoder, workers: int = 0, report: Report = ignore
 ) -> Generator[ShardReport, None, None]:

@@ -7,7 +7,7 @@ the place of the lost one as soon as the cluster has room for it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,14 +45,7 @@ class _Member:
 
     handle: Any
     machine: Machine | None = None
-
-
-@dataclass(eq=False)
-class _Task:
-    """Shards that a worker is making, in order, less those it has reported."""
-
-    member: _Member
-    left: deque[ShardJob] = field(default_factory=deque)
+    left: deque[ShardJob] = field(default_factory=deque)  # to make, in order; not yet reported
 
 
 class Crew:
@@ -70,28 +63,32 @@ class Crew:
         self._driver, self._note = driver, note
         self._loading: dict[Any, _Member] = {}  # by the reference to come
         self._idle: deque[_Member] = deque()
-        self._busy: dict[Any, _Task] = {}  # by the generator of its reports
+        self._busy: dict[Any, _Member] = {}  # by the generator of its reports
         self._losses: Counter[str] = Counter()  # by what the worker did
         self._processors: set[str] = set()
 
     def make(self, jobs: Jobs, token: Token) -> Generator[ShardReport, None, None]:
         """Make all shards; raises what `autods.encode.engines.ray_engine.RayEngine` says."""
-        ahead, again = _Ahead(jobs), deque[ShardJob]()
+        ahead, again = deque(jobs.plans), deque[ShardJob]()
         self._losses.clear()
         try:
             while ahead or again or self._busy:
                 self._fill_up()
                 while self._idle and (ahead or again):
-                    part = [again.popleft()] if again else ahead.take(self._chunk(len(ahead)))
-                    self._start(self._idle.popleft(), part, token)
+                    if again:
+                        shards = [again.popleft()]
+                    else:
+                        count = self._chunk(len(ahead))
+                        shards = [jobs.job(ahead.popleft()) for _ in range(count)]
+                    self._start(self._idle.popleft(), shards, token)
                 for ready in self._wait():
                     if member := self._loading.pop(ready, None):
                         self._welcome(member, ready)
                     elif made := self._report(ready, again):
                         yield made
         finally:  # what is under way is of no further use, and must not go on unseen
-            for task in self._busy.values():
-                self._ray.kill(task.member.handle)
+            for member in self._busy.values():
+                self._ray.kill(member.handle)
             self._busy.clear()
 
     def dismiss(self) -> None:
@@ -122,9 +119,10 @@ class Crew:
             )
             self._loading[ready] = _Member(handle)
 
-    def _start(self, member: _Member, part: list[ShardJob], token: Token) -> None:
-        made = member.handle.make.options(num_returns="streaming").remote(part, token)
-        self._busy[made] = _Task(member, deque(part))
+    def _start(self, member: _Member, shards: list[ShardJob], token: Token) -> None:
+        made = member.handle.make.options(num_returns="streaming").remote(shards, token)
+        member.left = deque(shards)
+        self._busy[made] = member
 
     def _wait(self) -> list[Any]:
         """Return what is ready, as soon as something is."""
@@ -166,20 +164,20 @@ class Crew:
 
     def _report(self, made: Any, again: deque[ShardJob]) -> ShardReport | None:
         """Return the next report of a worker; ``None`` when it has no more, or was lost."""
-        task = self._busy[made]
+        member = self._busy[made]
         try:
             report: ShardReport = self._result(next(made))
         except StopIteration:
             del self._busy[made]
-            self._idle.append(task.member)
+            self._idle.append(member)
             return None
         except _Lost as lost:
             del self._busy[made]
-            again.extend(task.left)
-            doing = f"it made {task.left[0].path.name}" if task.left else "it had no more to do"
-            self._lose(task.member, doing, str(lost))
+            again.extend(member.left)
+            doing = f"it made {member.left[0].path.name}" if member.left else "it had no more to do"
+            self._lose(member, doing, str(lost))
             return None
-        task.left.popleft()
+        member.left.popleft()
         return report
 
     def _lose(self, member: _Member, doing: str, cause: str) -> None:
@@ -221,19 +219,3 @@ def _cannot_start(error: Exception) -> ClusterError:
 
 class _Lost(Exception):
     """A worker died, or its machine is gone; the text is Ray's reason."""
-
-
-class _Ahead:
-    """Jobs that nobody was given yet; each is put together when it is taken."""
-
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs: Iterator[ShardJob] = iter(jobs)
-        self._left = len(jobs)
-
-    def __len__(self) -> int:
-        return self._left
-
-    def take(self, count: int) -> list[ShardJob]:
-        """Take the next ``count`` jobs."""
-        self._left -= count
-        return [next(self._jobs) for _ in range(count)]

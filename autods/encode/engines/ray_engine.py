@@ -7,14 +7,14 @@ archives there and write shards there. Only jobs and reports travel, and Ray mov
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from autods.core.processes import MOST
 from autods.core.progress import Progress
 from autods.core.ray_cluster import connect, import_ray
 from autods.encode.encoders.interface import Encoder
-from autods.encode.engines.devices import Factory
+from autods.encode.engines.devices import Factory, on_device
 from autods.encode.engines.ray_crew import Crew, CrewPlan
 from autods.encode.engines.ray_worker import Machine, shared_token
 from autods.encode.jobs import Engine, Jobs, Report, ShardReport
@@ -137,9 +137,7 @@ def cluster_engine(
     import_ray()
     encoder = factory("cpu", progress=progress)
     engine = RayEngine(factory, address, workers, device, progress.note)
-    provenance = {**encoder.provenance, "device": engine.device}
-    # the protocol cannot say "a dataclass"; factories promise it
-    return replace(encoder, provenance=provenance), engine  # type: ignore[type-var]
+    return on_device(encoder, engine.device), engine
 
 
 def plan_crew(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> CrewPlan:

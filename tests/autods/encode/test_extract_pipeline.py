@@ -29,7 +29,7 @@ from autods.core.progress import Silent, console_progress
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
 from autods.encode.encoders.open_clip import OpenClipEncoder
-from autods.encode.engines.local import make_shard
+from autods.encode.engines.local import make_shards
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.jobs import Jobs, reading_order
 from autods.encode.plan import digest_samples, plan_shards, split_codes
@@ -264,7 +264,7 @@ def jobs_of(root: DataRoot, encoder: OpenClipEncoder, **changes: object) -> Jobs
 def make_first(root: DataRoot, config: Path) -> None:
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     encoder = encode_tools.tiny_encoder(config)
-    make_shard(next(iter(jobs_of(root, encoder))), encoder)
+    list(make_shards([next(iter(jobs_of(root, encoder)))], encoder))
 
 
 def test_processes_that_make_the_same_shard_at_once_leave_it_whole_and_nothing_else(
@@ -292,7 +292,7 @@ def test_a_job_is_not_done_with_an_encoder_that_differs_from_the_one_it_is_for(r
     make_dataset(root, many(20))
     job = next(iter(jobs_of(root, encoder, torch="0.1")))
     with pytest.raises(FeatureMismatch, match=r"expected torch 0\.1, got"):
-        make_shard(job, encoder)
+        list(make_shards([job], encoder))
     assert not list(root.features(encoder.name, "drawn").glob("*"))
 
 
