@@ -95,7 +95,7 @@ def embed_classes(
             )
             write_texts(path, texts)
             action = "embedded"
-    alike = [f"{task}: {name}" for task, read in names.items() for name in sorted(_repeated(read))]
+    alike = [f"{task}: {name}" for task, read in names.items() for name in _repeated(read)]
     counts = {task: len(listed) for task, listed in classes.items()}
     return TextOutcome(dataset, folder, action, counts, alike)
 
@@ -188,5 +188,5 @@ def _check_same(
             )
 
 
-def _repeated(names: Sequence[str]) -> set[str]:
-    return {name for name in names if names.count(name) > 1}
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})

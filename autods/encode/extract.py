@@ -32,7 +32,7 @@ from autods.encode.timings import Processes, Timings
 from autods.errors import TooManyUnreadable, UsageError
 from autods.features.sets import seal_features
 from autods.features.shards import Shard, read_shard
-from autods.index.samples import SampleIndex, load_samples
+from autods.index.samples import load_samples
 from autods.manifest.schema import Manifest
 
 ONE_IN = 200  # images may be unreadable, and one of fewer; with more the dataset is damaged
@@ -138,7 +138,9 @@ def extract_dataset(
         check_kept(folder, plans, found, provenance, samples.fingerprint, digest)
         _drop_unfinished(folder)
         codes = split_codes(samples)
-        jobs = Jobs(root, _without_paths(samples), todo, provenance, digest, codes)
+        # The column that takes most of the memory is not needed any more.
+        samples = replace(samples, table=samples.table.drop_columns(["path"]))
+        jobs = Jobs(root, samples, todo, provenance, digest, codes)
         tally = _Tally(jobs, encoder.name, engine.processes(jobs.images), found, progress)
         if todo:
             tally.watch(engine)
@@ -222,11 +224,6 @@ def _drop_unfinished(folder: Path) -> None:
     """Remove what killed processes left of shards; the lock on the folder is ours."""
     for path in folder.glob("*.h5.*"):
         path.unlink(missing_ok=True)
-
-
-def _without_paths(samples: SampleIndex) -> SampleIndex:
-    """Return the index without the column that takes most of its memory and is not needed on."""
-    return replace(samples, table=samples.table.drop_columns(["path"]))
 
 
 def _batch_size(plans: Sequence[ShardPlan], found: Mapping[Path, Shard], asked: int) -> int:

@@ -7,7 +7,8 @@ is filled up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,6 @@ class Inputs:
     encoder: Encoder
     preprocessing: Preprocessing
     batch_size: int
-    _buffers: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
     @property
     def device(self) -> torch.device:
@@ -63,9 +63,8 @@ class Inputs:
             numbers, failed = self._on_device(batch)
             whole[[place for place, _ in failed]] = False
         else:
-            buffer = self._buffer()
-            self.preprocessing.fill(buffer, batch.pixels)
-            numbers = torch.from_numpy(buffer)
+            self.preprocessing.fill(self._buffer, batch.pixels)
+            numbers = torch.from_numpy(self._buffer)
         return self._stored(self.encoder.encode(numbers)[:count][whole]), whole, failed
 
     def _on_device(self, batch: Decoded) -> tuple[torch.Tensor, list[tuple[int, str]]]:
@@ -84,12 +83,10 @@ class Inputs:
         full[: len(numbers)] = numbers
         return full, failed
 
+    @cached_property
     def _buffer(self) -> npt.NDArray[np.float32]:
-        """Return memory for one input, the same every time."""
-        if not self._buffers:
-            shape = (self.batch_size, 3, *self.preprocessing.size)
-            self._buffers.append(np.empty(shape, np.float32))
-        return self._buffers[0]
+        """Memory for one input, the same every time."""
+        return np.empty((self.batch_size, 3, *self.preprocessing.size), np.float32)
 
     def _stored(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
         with np.errstate(over="ignore"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any
 
 import torch
 from PIL import Image
@@ -73,11 +72,7 @@ def _decoded(files: list[bytes], device: torch.device) -> list[torch.Tensor]:
 
 
 def _resized(image: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    for step in _steps(preprocessing):
-        image = step(image)
+    for step in preprocessing.first.transforms:
+        if isinstance(step, torch.nn.Module):  # it changes the size; the mode is RGB already
+            image = step(image)
     return image.permute(1, 2, 0)
-
-
-def _steps(preprocessing: Preprocessing) -> list[Any]:
-    """Return the steps that change the size; the mode is RGB already."""
-    return [s for s in preprocessing.first.transforms if isinstance(s, torch.nn.Module)]

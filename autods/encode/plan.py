@@ -105,7 +105,8 @@ def check_kept(
     names = {plan.path.name for plan in plans}
     strangers = sorted(p.name for p in folder.glob("*.h5") if p.name not in names)
     if strangers:
-        raise _mismatch(folder, strangers[0], "shard", f"one of {_range(plans)}", strangers[0])
+        known = f"{plans[0].path.name} to {plans[-1].path.name}" if plans else "none"
+        raise _mismatch(folder, strangers[0], "shard", f"one of {known}", strangers[0])
     # A finished set is what it is, whatever device and versions made it; new shards must
     # be made exactly as those beside them.
     keys = provenance.keys() if len(found) < len(plans) else DECISIVE
@@ -130,10 +131,6 @@ def _members(samples: SampleIndex) -> dict[str, npt.NDArray[np.bool_]]:
     for codes in split_codes(samples).values():
         used |= codes > 0
     return {**members, "extra": used & (numbers < 0)}
-
-
-def _range(plans: Sequence[ShardPlan]) -> str:
-    return f"{plans[0].path.name} to {plans[-1].path.name}" if plans else "none"
 
 
 def _mismatch(folder: Path, name: str, what: str, expected: object, got: object) -> FeatureMismatch:

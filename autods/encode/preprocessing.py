@@ -87,7 +87,7 @@ def cut(transform: Transform) -> Preprocessing:
     and every image is RGB before. Both ways are then tried on images of all modes and must
     give the same bits.
     """
-    whole = _tried(transform, "RGB")
+    whole = np.asarray(transform(_probe("RGB")))
     size = (int(whole.shape[1]), int(whole.shape[2]))
     uncut = Preprocessing(transform, None, size)
     steps = list(getattr(transform, "transforms", []))
@@ -109,10 +109,6 @@ def _agree(both: Preprocessing, transform: Transform, mode: str) -> bool:
     batch = np.empty((1, 3, *both.size), np.float32)
     both.fill(batch, both.pixels(image)[None])
     return np.array_equal(batch[0], np.asarray(transform(image)))
-
-
-def _tried(transform: Transform, mode: str) -> npt.NDArray[np.float32]:
-    return np.asarray(transform(_probe(mode)))
 
 
 def _probe(mode: str) -> Image.Image:

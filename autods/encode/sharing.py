@@ -32,7 +32,8 @@ class SharedArray:
     ) -> None:
         size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
         try:
-            if size > (most := _memory() // 2):
+            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # bytes
+            if size > (most := memory // 2):
                 raise OSError(errno.ENOMEM, f"at most {most / 2**20:,.0f} MiB are taken")
             descriptor = NOWHERE if alone else _nameless_file(size)
         except OSError as error:
@@ -75,8 +76,3 @@ def _nameless_file(size: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _memory() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -6,7 +6,6 @@ are embedded is in `autods.encode.class_names`; nothing here needs torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,14 @@ import numpy.typing as npt
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
-from autods.features.shards import SHARD_NAME, Shard, plain_values, read_shard, write_hdf5
+from autods.features.shards import (
+    SHARD_NAME,
+    Shard,
+    plain_values,
+    read_shard,
+    read_values,
+    write_hdf5,
+)
 from autods.features.templates import Templates
 
 FORMAT = 1
@@ -108,18 +114,10 @@ def read_texts(path: Path) -> ClassTexts:
             attrs = file.attrs
             if (version := int(attrs["format"])) != FORMAT:
                 raise ValueError(f"format version {version}, expected {FORMAT}")
-            classes = json.loads(attrs["class_names"])
-            return ClassTexts(
-                dataset=str(attrs["dataset"]),
-                default_task=str(attrs["default_task"]),
-                class_names=classes,
-                names=json.loads(attrs["names"]),
-                embeddings={task: file[f"embeddings/{task}"][()] for task in classes},
-                templates_name=str(attrs["templates_name"]),
-                templates=json.loads(attrs["templates"]),
-                templates_sha256=str(attrs["templates_sha256"]),
-                encoder=json.loads(attrs["encoder"]),
-            )
+            record = read_values(attrs, ClassTexts, without="embeddings")
+            tasks = record["class_names"]
+            embeddings = {task: file[f"embeddings/{task}"][()] for task in tasks}
+            return ClassTexts(embeddings=embeddings, **record)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise StoreError(
             f"{path}: cannot be read as embedded class names: {error}; it was not used and not "

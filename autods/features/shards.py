@@ -149,6 +149,13 @@ def plain_values(record: Mapping[str, Any]) -> dict[str, str | int]:
     }
 
 
+def read_values(attrs: Mapping[str, Any], record: type, without: str = "") -> dict[str, Any]:
+    """Return the fields of a dataclass from attributes as `plain_values` gives them."""
+    plain: dict[Any, Any] = {"str": str, "int": int}  # fields of other types are JSON
+    wanted = [f for f in fields(record) if f.name != without]
+    return {f.name: plain.get(f.type, json.loads)(attrs[f.name]) for f in wanted}
+
+
 def write_hdf5(
     path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, str | int], **layout: int
 ) -> None:
@@ -181,10 +188,7 @@ def _check_whole(path: Path, file: h5py.File) -> None:
 
 
 def _info(attrs: Mapping[str, Any]) -> ShardInfo:
-    plain: dict[Any, Any] = {"str": str, "int": int}  # fields of other types are JSON
-    return ShardInfo(
-        **{f.name: plain.get(f.type, json.loads)(attrs[f.name]) for f in fields(ShardInfo)}
-    )
+    return ShardInfo(**read_values(attrs, ShardInfo))
 
 
 # By format version: the current one, and the one before it, so that a new format does not mean

@@ -160,24 +160,17 @@ def _tasks(source: SyntheticFeatures, chosen: list[int]) -> list[Task]:
     return tasks
 
 
-def _check(
-    *,
-    scale: float,
-    seed: int,
-    tasks: int | None,
-    classes: int | None,
-    per_class: int | None,
-    dim: int,
-) -> None:
+def _check(scale: float, **numbers: int | None) -> None:
     shape = published_shape()
     n_tasks = len(shape.datasets)
-    for option, value, low, high in (
-        ("seed", seed, 0, None),
-        ("tasks", tasks, 1, n_tasks),
-        ("classes", classes, 2 * n_tasks, shape.classes),
-        ("per_class", per_class, 1, None),
-        ("dim", dim, 2, None),
+    for option, low, high in (
+        ("seed", 0, None),
+        ("tasks", 1, n_tasks),
+        ("classes", 2 * n_tasks, shape.classes),
+        ("per_class", 1, None),
+        ("dim", 2, None),
     ):
+        value = numbers[option]
         if value is not None and (value < low or (high is not None and value > high)):
             expected = f"at least {low}" if high is None else f"{low} to {high}"
             raise UsageError(

@@ -33,12 +33,16 @@ def fetch_weights(weights: Weights) -> Path:
         resolve(hub_host() if repository else urlsplit(url).hostname or "")
         return Path(hub.download_pretrained(dict(weights.source)))
     except Exception as error:  # the hub client raises errors of many libraries
-        cause = f"{error}".splitlines()[0][:200] if f"{error}" else type(error).__name__
         raise EncoderError(
             f"weights '{weights.label}' of encoder '{weights.model}' are not in the local cache "
-            f"and could not be downloaded from {place}: {cause}; nothing was done. Connect to "
-            f"the network and run the same command again. {NEXT_STEP}"
+            f"and could not be downloaded from {place}: {cause_of(error)}; nothing was done. "
+            f"Connect to the network and run the same command again. {NEXT_STEP}"
         ) from None
+
+
+def cause_of(error: Exception) -> str:
+    """Return the first line of an error's text, else its class."""
+    return f"{error}".splitlines()[0][:200] if f"{error}" else type(error).__name__
 
 
 def load_weights(model: torch.nn.Module, path: Path, what: str) -> None:

@@ -1,13 +1,51 @@
-"""How encoders compute: precisions and the switches that keep features exact."""
+"""How encoders compute: what all models of torch share, and what keeps features exact."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from autods.encode.encoders.checkpoints import hash_weights
+from autods.encode.encoders.interface import Transform
+
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, eq=False)
+class TorchEncoder:
+    """A model of torch as an encoder; a subclass says how the model is called."""
+
+    name: str
+    dim: int
+    transform: Transform
+    provenance: Mapping[str, Any]
+    model: torch.nn.Module = field(repr=False)
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Return the features float32 [n, d] of images float32 [n, 3, h, w], not normalised."""
+        with exactly():
+            features = self._encode(batch.to(device=self.device, dtype=self.dtype))  # [n, d]
+            return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+
+    def _encode(self, images: torch.Tensor) -> Any:
+        return self.model(images)
+
+
+def describe(net: torch.nn.Module, device: torch.device, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a float32 model with ``facts``: as plain JSON, as when read back."""
+    always = {"torch": str(torch.__version__), "device": device.type}
+    described = {**facts, "weights_sha256": hash_weights(net), **always}
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
 
 
 @contextmanager

@@ -7,11 +7,10 @@ in `timm`. `weights` and `checkpoints` decide which weights are meant and how th
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -24,9 +23,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 from autods.core.devices import choose_device
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
-from autods.encode.encoders.checkpoints import fetch_weights, hash_weights, load_weights
-from autods.encode.encoders.computing import PRECISIONS, exactly
-from autods.encode.encoders.interface import Encoder, TextEncoder, Transform
+from autods.encode.encoders.checkpoints import fetch_weights, load_weights
+from autods.encode.encoders.computing import PRECISIONS, TorchEncoder, describe, exactly
+from autods.encode.encoders.interface import Encoder
 from autods.encode.encoders.timm import PREFIX, load_timm
 from autods.encode.encoders.weights import (
     Weights,
@@ -38,30 +37,15 @@ from autods.encode.encoders.weights import (
 )
 from autods.errors import EncoderError
 
-__all__ = ["Encoder", "OpenClipEncoder", "TextEncoder", "Transform", "load_encoder"]
-
 TEXTS = 64  # encoded at once
 
 
-@dataclass(frozen=True, eq=False)
-class OpenClipEncoder:
+class OpenClipEncoder(TorchEncoder):
     """Both towers of an open_clip model. Build it with `load_encoder`."""
 
-    name: str
-    dim: int
-    transform: Transform
-    provenance: Mapping[str, Any]
-    model: torch.nn.Module = field(repr=False)
-    device: torch.device
-    dtype: torch.dtype
-
-    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Return the features float32 [n, d] of images float32 [n, 3, h, w], not normalised."""
-        with exactly():
-            images = batch.to(device=self.device, dtype=self.dtype)  # [n, 3, h, w]
-            # open_clip models have no common typed base with encode_image
-            features = self.model.encode_image(images)  # type: ignore[operator]  # [n, d]
-            return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+    def _encode(self, images: torch.Tensor) -> Any:
+        # open_clip models have no common typed base with encode_image
+        return self.model.encode_image(images)  # type: ignore[operator]
 
     def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the embeddings float32 [n, d] of n texts, not normalised.
@@ -141,22 +125,19 @@ def load_encoder(
         net = _build(weights)
         remark_on_random(name, progress)
     preprocessing = _preprocessing(weights, net)
-    provenance = {
+    facts = {
         "model": model,
         "pretrained": weights.label,
-        "weights_sha256": hash_weights(net),
         "quick_gelu": has_quick_gelu(model),
         "preprocessing": preprocessing,
         "precision": precision,
         "open_clip": open_clip.__version__,
-        "torch": str(torch.__version__),
-        "device": place.type,
     }
     return OpenClipEncoder(
         name=name,
         dim=int((open_clip.get_model_config(model) or {})["embed_dim"]),
         transform=image_transform_v2(PreprocessCfg(**preprocessing), is_train=False),
-        provenance=json.loads(json.dumps(provenance)),  # tuples become lists, as when read back
+        provenance=describe(net, place, facts),
         model=_placed(net, model, PRECISIONS[precision], place),
         device=place,
         dtype=PRECISIONS[precision],

@@ -5,15 +5,12 @@ Preprocessing is the model's own data configuration, as timm evaluates it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-import numpy.typing as npt
 import timm
 import torch
 from PIL import Image
@@ -25,13 +22,12 @@ from autods.core.progress import Progress
 from autods.core.registry import unknown
 from autods.encode.encoders.checkpoints import (
     cached_file,
-    hash_weights,
+    cause_of,
     hub_host,
     read_state,
     resolve,
 )
-from autods.encode.encoders.computing import PRECISIONS, exactly
-from autods.encode.encoders.interface import Transform
+from autods.encode.encoders.computing import PRECISIONS, TorchEncoder, describe, exactly
 from autods.encode.encoders.weights import CHECKPOINTS, NEXT_STEP, check_seed, remark_on_random
 from autods.errors import EncoderError, UsageError
 
@@ -67,23 +63,8 @@ class TimmTransform:
         return self.steps(image.convert("RGB"))
 
 
-@dataclass(frozen=True, eq=False)
-class TimmEncoder:
-    """A timm model without its classifier. Build it with `encoders.load_encoder`."""
-
-    name: str
-    dim: int
-    transform: Transform
-    provenance: Mapping[str, Any]
-    model: torch.nn.Module = field(repr=False)
-    device: torch.device
-    dtype: torch.dtype
-
-    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Return the pooled features float32 [n, d] of images float32 [n, 3, h, w]."""
-        with exactly():
-            features = self.model(batch.to(device=self.device, dtype=self.dtype))  # [n, d]
-            return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+class TimmEncoder(TorchEncoder):
+    """A timm model without its classifier: its pooled features. `load_encoder` builds it."""
 
 
 def load_timm(
@@ -100,22 +81,19 @@ def load_timm(
     if weights.seed is not None:
         remark_on_random(weights.encoder, progress)
     config = resolve_model_data_config(net)
-    provenance = {
+    facts = {
         "model": PREFIX + weights.model,
         "pretrained": weights.label,
-        "weights_sha256": hash_weights(net),
         "quick_gelu": False,  # an architecture of its own in timm, so the name tells
         "preprocessing": {**config, "mode": "RGB"},
         "precision": precision,
         "timm": timm.__version__,
-        "torch": str(torch.__version__),
-        "device": device.type,
     }
     return TimmEncoder(
         name=weights.encoder,
         dim=_width(net, weights.model, config["input_size"]),
         transform=TimmTransform(create_transform(**config, is_training=False)),
-        provenance=json.loads(json.dumps(provenance)),  # tuples become lists, as when read back
+        provenance=describe(net, device, facts),
         model=net.to(device=device, dtype=PRECISIONS[precision]),
         device=device,
         dtype=PRECISIONS[precision],
@@ -192,11 +170,10 @@ def _published(weights: TimmWeights) -> Any:
             resolve(urlsplit(source.url).hostname or "")
         return timm.create_model(weights.model, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as error:  # the hub client raises errors of many libraries
-        cause = f"{error}".splitlines()[0][:200] if f"{error}" else type(error).__name__
         raise EncoderError(
             f"weights of encoder '{weights.encoder}' could not be had from "
-            f"{overlay.get('file', place)}: {cause}; nothing was done. Connect to the network "
-            f"and run the same command again. {NEXT_STEP}"
+            f"{overlay.get('file', place)}: {cause_of(error)}; nothing was done. Connect to "
+            f"the network and run the same command again. {NEXT_STEP}"
         ) from None
 
 
