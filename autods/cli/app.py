@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from autods.cli import catalogue, checks, export, extract, features, fetch, streams
@@ -14,14 +16,28 @@ app = typer.Typer(
     help="Turn image-classification datasets into streams of features: fetch, index, extract.",
 )
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": catalogue.list_datasets,
+    "info": catalogue.info,
+    "status": catalogue.status,
+    "manifest-schema": catalogue.manifest_schema,
+    "fetch": fetch.fetch,
+    "import": fetch.import_files,
+    "index": extract.index,
+    "extract": extract.extract,
+    "new": extract.new,
+    "import-features": features.import_features,
+    "embed-classes": export.embed_classes,
+    "export": export.export,
+    "verify": checks.verify,
+    "audit": checks.audit,
+    "doctor": checks.doctor,
+}  # in the order of --help
+
 add_version(app)
-catalogue.register(app)
-fetch.register(app)
-extract.register(app)
-features.register(app)
-export.register(app)
-streams.register(app)
-checks.register(app)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+app.add_typer(streams.group, name="stream")
 
 
 def main() -> None:

@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from autods.manifest.schema import Expected
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command("list")(list_datasets)
-    app.command()(info)
-    app.command()(status)
-    app.command("manifest-schema")(manifest_schema)
-
-
 def list_datasets(
     stream: Annotated[
         str | None,

@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from autods.manifest.catalogue import Catalogue
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command()(verify)
-    app.command()(audit)
-    app.command()(doctor)
-
-
 def verify(
     names: Names = None,
     encoder: Annotated[str | None, typer.Option(help="Check this encoder's features only.")] = None,
@@ -101,6 +94,7 @@ def audit(
     from autods.checks.audit_report import LEGEND, flawed, row, write_report
     from autods.checks.audit_scan import Scanner
     from autods.core.files import atomic
+    from autods.core.processes import usable_cores
     from autods.core.progress import console_progress
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
@@ -121,7 +115,7 @@ def audit(
         elif not json and any(flawed(findings) for findings in found):
             print("--report FILE tells which images these are.")
 
-    with Scanner(workers or _cores(), decode=not fast) as scanner:
+    with Scanner(workers or usable_cores(), decode=not fast) as scanner:
 
         def one(name: str) -> None:
             manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
@@ -149,11 +143,6 @@ def _indexed(names: list[str] | None, catalogue: Catalogue, root: DataRoot) -> l
     if not found:
         raise UsageError("no dataset is indexed under this root; start with `autods index`.")
     return found
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def doctor(

@@ -33,12 +33,6 @@ Names = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command("embed-classes")(embed_classes)
-    app.command()(export)
-
-
 def embed_classes(
     names: Names = None,
     model: Model = "ViT-B-32",

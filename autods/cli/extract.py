@@ -38,13 +38,6 @@ if TYPE_CHECKING:
 ENGINES = ("local", "ray")
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command()(index)
-    app.command()(extract)
-    app.command()(new)
-
-
 def index(
     names: Names = None,
     everything: All = False,

@@ -27,11 +27,6 @@ BY_HAND = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command("import-features")(import_features)
-
-
 def import_features(
     source: Annotated[
         Path,

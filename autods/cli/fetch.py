@@ -37,12 +37,6 @@ Accepted = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command()(fetch)
-    app.command("import")(import_files)
-
-
 def fetch(
     names: Names = None,
     everything: All = False,

@@ -39,14 +39,10 @@ Cut = Annotated[
 First = Annotated[int | None, typer.Option(min=1, help="Keep only the first tasks.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    group = typer.Typer(no_args_is_help=True, help="Show and write streams.")
-    group.command()(show)
-    group.command()(write)
-    app.add_typer(group, name="stream")
+group = typer.Typer(no_args_is_help=True, help="Show and write streams.")
 
 
+@group.command()
 def show(
     stream: Stream,
     encoder: Encoder = None,
@@ -73,6 +69,7 @@ def show(
         print(f"Note: {note}.")
 
 
+@group.command()
 def write(
     stream: Stream,
     file: Annotated[Path, typer.Argument(help="YAML file to write.")],

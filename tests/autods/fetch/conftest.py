@@ -6,6 +6,14 @@ import pytest
 from many_tools import Host, serving
 from servers.web import Storage, running
 
+from autods.fetch.sources import base
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "BACKOFF", 0.001)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
 
 @pytest.fixture
 def storage() -> Iterator[Storage]:

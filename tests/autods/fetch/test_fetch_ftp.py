@@ -16,7 +16,6 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, Unreachable
 from autods.fetch import fetch_dataset
-from autods.fetch.sources import base
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 pyftpdlib = pytest.importorskip("pyftpdlib")
@@ -97,11 +96,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     yield running
     running.stop.set()
     running.thread.join()
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "BACKOFF", 0.001)
 
 
 def toy(*urls: str) -> Manifest:

@@ -14,7 +14,6 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, QuotaExceeded
 from autods.fetch import fetch_dataset
-from autods.fetch.sources import base
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"drive").digest(300_000))
@@ -23,8 +22,6 @@ ID = "1hbzc_P1FuxMkcabkgn9ZKinBwW683j45"
 
 @pytest.fixture
 def drive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
-    monkeypatch.setattr(base, "BACKOFF", 0.001)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running(Drive()) as server:
         server.files[ID] = CONTENT
         monkeypatch.setenv("AUTODS_GDRIVE_URL", server.url("/"))

@@ -47,12 +47,6 @@ def server() -> Iterator[Server]:
         yield here
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "BACKOFF", 0.001)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-
-
 def toy(*urls: str, checksum: str = CHECKSUM, size: int | None = None) -> Manifest:
     mirrors = [Mirror(kind="http", url=url) for url in urls]
     entry = FileEntry(name="a.bin", checksum=checksum, size=size, mirrors=mirrors)

@@ -17,7 +17,6 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
 from autods.fetch import fetch_dataset
-from autods.fetch.sources import base
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"hub").digest(300_000))
@@ -33,8 +32,6 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(base, "BACKOFF", 0.001)
     return tmp_path / "token"
 
 
