@@ -174,7 +174,7 @@ def _print_report(report: Report) -> None:
     ]
     print(f"Fetched to {report.root.path}")
     print_table("", rows)
-    width = max(40, shutil.get_terminal_size().columns)
+    width = shutil.get_terminal_size().columns
     for step, names in report.steps().items():
         text = f"{', '.join(names)}: {step_for(names[0] if len(names) == 1 else '', step)}"
         print("\n".join(wrapped(f"({steps[step]}) ", text, width)))

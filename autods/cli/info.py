@@ -33,7 +33,7 @@ def describe(manifest: Manifest, holding: Holding, root: DataRoot, width: int) -
         (f"{manifest.name}: {manifest.title}", _about(manifest)),
         (_files_title(manifest), _files(manifest)),
         ("Tasks", _tasks(manifest)),
-        ("Splits", _splits(manifest)),
+        ("Splits", ((protocol, _in_words(rule)) for protocol, rule in manifest.splits.items())),
         ("Expected counts", _expected(manifest.expected)),
         ("Quirks", (("-", quirk) for quirk in manifest.quirks)),
         (f"Under {root.path}", _here(manifest, holding, root)),
@@ -119,11 +119,6 @@ def _table(table: ClassTable | list[str]) -> str:
     if isinstance(table, list):
         return "the manifest"
     return f"{table.member} in {table.file}" if table.member else table.file
-
-
-def _splits(manifest: Manifest) -> Rows:
-    for protocol, rule in manifest.splits.items():
-        yield protocol, _in_words(rule)
 
 
 def _in_words(rule: SplitRule) -> str:

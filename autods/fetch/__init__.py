@@ -14,7 +14,7 @@ from autods.core.files import held
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
-from autods.fetch.mirrors import KINDS, check_mirrors, together, users_mirrors
+from autods.fetch.mirrors import KINDS, check_mirrors, most_useful, users_mirrors
 from autods.fetch.one_file import Action, FetchedFile, decide, fetch_file
 from autods.fetch.records import missing_files, verify_archives
 from autods.fetch.sources import (  # noqa: F401  (each registers its kind)
@@ -72,7 +72,7 @@ def fetch_dataset(
             except FetchError as error:
                 errors.append(error)
     if errors:
-        raise errors[0] if len(errors) == 1 else together(errors)
+        raise most_useful(manifest.name, "\n".join(error.message for error in errors), errors)
     return files
 
 

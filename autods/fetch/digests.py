@@ -18,9 +18,8 @@ def is_folder(checksum: str) -> bool:
 def digest(path: Path, checksum: str) -> str:
     """Return the digest of ``path`` in the form of ``checksum`` (``md5:...``, ``tree:...``).
 
-    A folder where a file is expected, or the reverse, answers ``"a folder"`` or
-    ``"a file"``: never equal to a checksum. What git gave is known by its tree, since
-    the commit cannot be computed from a folder.
+    A folder where a file is expected, or the reverse, answers ``"a folder"`` or ``"a file"``. For
+    ``git:`` it is the tree, since the commit cannot be computed from a folder.
     """
     if path.is_dir() != is_folder(checksum):
         return "a folder" if path.is_dir() else "a file"

@@ -1,7 +1,6 @@
 """What the first bytes of a file tell: its kind, or that it is a web page instead.
 
-Checksums decide what a file is. The first bytes only spare a download, and name what
-came: hosts answer with pages about quotas, logins and errors where a file should be.
+Checksums decide what a file is; the first bytes only spare a download, and name what came.
 """
 
 from __future__ import annotations

@@ -86,25 +86,14 @@ def users_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> lis
     return [mirror for mirror in found if fits(mirror, entry)]
 
 
-def most_useful(dataset: str, message: str, failures: Sequence[MirrorFailed]) -> FetchError:
-    """Return the error of a file that no mirror gave, of the class the user can do most about."""
-    first = min(failures, key=lambda failure: USEFUL.index(failure.kind))
-    again = _soonest(failures)
-    return first.kind(message, first.next_step, first.url, dataset=dataset, again=again)
+def most_useful(
+    dataset: str, message: str, failures: Sequence[MirrorFailed | FetchError]
+) -> FetchError:
+    """Return one error for all failures, of the class that the user can do most about."""
 
+    def kind_of(failure: MirrorFailed | FetchError) -> type[FetchError]:
+        return failure.kind if isinstance(failure, MirrorFailed) else type(failure)
 
-def together(errors: Sequence[FetchError]) -> FetchError:
-    """Return one error for several files of a dataset: the most useful, with all messages."""
-    first = min(errors, key=lambda error: USEFUL.index(type(error)))
-    return type(first)(
-        "\n".join(error.message for error in errors),
-        first.next_step,
-        first.url,
-        dataset=first.dataset,
-        again=_soonest(errors),
-    )
-
-
-def _soonest(failures: Sequence[MirrorFailed | FetchError]) -> float | None:
-    """Return after how many seconds one of the causes may have passed, ``None``: never."""
-    return min((each.again for each in failures if each.again is not None), default=None)
+    first = min(failures, key=lambda failure: USEFUL.index(kind_of(failure)))
+    again = min((each.again for each in failures if each.again is not None), default=None)
+    return kind_of(first)(message, first.next_step, first.url, dataset=dataset, again=again)

@@ -121,8 +121,7 @@ def _download(
 def _arrive(mirror: Mirror, part: Path, entry: FileEntry, progress: Progress) -> str:
     """Let a source fill the part; return its checksum in the form that the manifest uses.
 
-    A part that was continued can be wrong because its beginning was of another content.
-    Only a file fetched in one go is judged; therefore such a part is fetched again.
+    A continued part can be wrong because its beginning was of another content: it is fetched again.
     """
     if not fits(mirror, entry):
         form = entry.checksum.partition(":")[0]

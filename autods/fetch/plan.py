@@ -1,7 +1,6 @@
 """What a fetch will do, told without a byte of network and without writing anything.
 
-The plan says for each file its size, what of it is here, and which mirror is asked first;
-`autods.fetch.many` checks the free space against it and divides the work by its hosts.
+`autods.fetch.many` checks the free space against the plan and divides the work by its hosts.
 """
 
 from __future__ import annotations

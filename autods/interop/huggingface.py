@@ -1,7 +1,6 @@
-"""Hugging Face ``datasets``: the splits of a task as a ``DatasetDict``.
+"""Hugging Face ``datasets``: the splits of a task of a stream as a ``DatasetDict``.
 
-Whole datasets are written to disk by ``autods export NAME --to hf``; this is for tasks of a
-stream, with its order, protocol and label numbers.
+Whole datasets are written to disk by ``autods export NAME --to hf``.
 """
 
 from __future__ import annotations
@@ -52,10 +51,7 @@ def dataset_dict(
 
 
 def label_names(stream: Stream) -> list[str]:
-    """Return a name for every class of a stream, all different; the position is the label.
-
-    It is the class's own name where no two of the stream are the same, else ``task/class``.
-    """
+    """Return the names of all classes, by label: their own, or ``task/class`` if two are alike."""
     own = [name for task in stream.tasks for name in task.class_names]
     if len(set(own)) == len(own):
         return own

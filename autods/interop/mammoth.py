@@ -1,9 +1,8 @@
 """Mammoth: a stream as a dataset class that Mammoth registers, with a network for features.
 
-Mammoth is no package of the index: it is run from its own folder, which has the packages
-``datasets`` and ``backbone``. A file there, such as ``datasets/autods_stream.py``, calls
-`stream_dataset`; ``docs/examples/mammoth_dataset.py`` is one. What Mammoth asks of a dataset is
-written in its documentation: https://aimagelab.github.io/mammoth/datasets/build_a_dataset.html
+Mammoth is run from its own folder. A file in its ``datasets``, such as
+``docs/examples/mammoth_dataset.py``, calls `stream_dataset`. What it asks of a dataset:
+https://aimagelab.github.io/mammoth/datasets/build_a_dataset.html
 """
 
 from __future__ import annotations

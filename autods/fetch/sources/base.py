@@ -161,20 +161,19 @@ def receive(
     (a web page, say), it raises `MirrorFailed` and leaves the part as it was.
     """
     total = entry.size if seen.total is None else seen.total
-    blocks = iter(blocks)
-    head, broken = (b"", None) if at else _head(blocks)
+    content = Peekable(blocks)
     if not at:
-        _check_head(head, entry, total, ended=broken is None)
+        head = content.beginning(magic.ENOUGH)
+        if isinstance(content.broken, MirrorFailed):
+            raise content.broken
+        _check_head(head, entry, total, ended=content.broken is None)
         part.write_bytes(b"")  # empty first: old bytes never stand beside a new note
     seen.save(part)
     progress.start(entry.name, total, "bytes")
-    progress.advance(at + len(head))
+    progress.advance(at)
     try:
         with part.open("ab") as handle:
-            handle.write(head)
-            if broken is not None:
-                raise broken
-            for block in blocks:
+            for block in content:
                 handle.write(block)
                 progress.advance(len(block))
     finally:
@@ -183,15 +182,33 @@ def receive(
         raise Interrupted(f"the connection ended after {size_of(part):,} of {total:,} bytes")
 
 
-def _head(blocks: Iterator[bytes]) -> tuple[bytes, Interrupted | None]:
-    """Return the first `magic.ENOUGH` bytes or more, and what broke them off, if anything did."""
-    head = b""
-    try:
-        while len(head) < magic.ENOUGH and (block := next(blocks, None)) is not None:
-            head += block
-    except Interrupted as error:
-        return head, error
-    return head, None
+class Peekable:
+    """Blocks as they arrive, whose beginning can be looked at; an error waits for its turn.
+
+    A connection that is dropped while the beginning is looked at thus loses nothing.
+    """
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._begun: list[bytes] = []  # looked at and not yet given on
+        self.broken: Interrupted | MirrorFailed | None = None
+
+    def beginning(self, size: int) -> bytes:
+        """Return the first ``size`` bytes or more, fewer at the end or if they break off."""
+        while self.broken is None and sum(map(len, self._begun)) < size:
+            try:
+                self._begun.append(next(self._blocks))
+            except StopIteration:
+                break
+            except (Interrupted, MirrorFailed) as error:
+                self.broken = error
+        return b"".join(self._begun)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._begun
+        if self.broken is not None:
+            raise self.broken
+        yield from self._blocks
 
 
 def _check_head(head: bytes, entry: FileEntry, total: int | None, ended: bool) -> None:

@@ -1,7 +1,6 @@
 """Google Drive: public files by their id, past the page that warns of large ones.
 
-The warning is a form that leads to the file. It, the page about a used-up quota and the
-sign-in page of a file that is not shared with everyone all come with status 200.
+Its warning, its quota notice and its sign-in page all come with status 200.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from autods.fetch.sources.base import (
     SOURCES,
     Interrupted,
     MirrorFailed,
+    Peekable,
     Seen,
     persist,
     receive,
@@ -127,7 +128,7 @@ def _attempt(
     if offset and before.validator and before.url == identity:
         headers["If-Range"] = before.validator
     with client.stream("GET", url, headers=headers) as response:
-        body = _Body(response)
+        body = Peekable(_raw(response))
         now = Seen(identity, _validator(response), _total(response))
         if response.status_code >= 400 and response.status_code != 416:
             explain(response, body.beginning(PAGE))
@@ -143,39 +144,13 @@ def _attempt(
             receive(body, part, entry, progress, seen=now, at=start)
 
 
-class _Body:
-    """The body as it arrives, so that a dropped connection loses nothing; can be looked into."""
+def _raw(response: httpx.Response) -> Iterator[bytes]:
+    import httpx
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._blocks = self._raw(response)
-        self._begun: list[bytes] = []  # looked at and not yet given on
-        self._broken: Interrupted | MirrorFailed | None = None
-
-    def beginning(self, size: int) -> bytes:
-        """Return the first ``size`` bytes or more, fewer at the end or where it breaks off."""
-        while self._broken is None and sum(map(len, self._begun)) < size:
-            try:
-                self._begun.append(next(self._blocks))
-            except StopIteration:
-                break
-            except (Interrupted, MirrorFailed) as error:
-                self._broken = error
-        return b"".join(self._begun)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._begun
-        if self._broken is not None:
-            raise self._broken
-        yield from self._blocks
-
-    @staticmethod
-    def _raw(response: httpx.Response) -> Iterator[bytes]:
-        import httpx
-
-        try:
-            yield from response.iter_raw()
-        except httpx.HTTPError as error:
-            raise explained(error) from None
+    try:
+        yield from response.iter_raw()
+    except httpx.HTTPError as error:
+        raise explained(error) from None
 
 
 def _check_worth(

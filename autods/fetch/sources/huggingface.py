@@ -1,8 +1,7 @@
 """Hugging Face Hub: files of dataset repositories at a pinned revision, gated ones too.
 
-Addresses and tokens are `huggingface_hub`'s; the bytes come by our own transport, which
-continues, checks and places them as those of any other mirror. The token is sent to the
-Hub only, not to the storage host that it redirects to.
+Addresses and tokens are `huggingface_hub`'s; the bytes come by our own transport. The token is
+sent to the Hub only, not to the storage host that it redirects to.
 """
 
 from __future__ import annotations

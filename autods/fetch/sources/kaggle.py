@@ -1,9 +1,8 @@
 """Kaggle: archives of datasets, at a pinned version if the manifest names one, and of competitions.
 
-The REST interface is used directly: the official clients unpack or rename files, so that the
-published checksum cannot be checked, and continue without looking whether the archive is still
-the same; importing `kaggle` logs in, and ends the process if it cannot. Credentials are read
-where Kaggle's own tools read them and sent to Kaggle only. Open datasets need none.
+Not by the official clients: they unpack or rename files, so that the published checksum cannot
+be checked, and continue an archive that has changed; importing `kaggle` logs in, or ends the
+process. Credentials are read where Kaggle's own tools read them and sent to Kaggle only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Local files and folders: copied, never linked.
-
-A hard link would let the archive change behind our back when the original is edited;
-a copy that was verified stays what it was.
-"""
+"""Local files and folders: copied, never linked, so that no later edit changes an archive."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Readers of features made elsewhere, one file per format, listed here once.
-
-Each opens a file (or folder) as a `Table`; `autods.interop.imports.from_files` imports it.
-"""
+"""Readers of features made elsewhere, one file per format; `from_files` imports what they open."""
 
 from autods.interop.imports import npy, npz, parquet, safetensors
 from autods.interop.imports.base import READERS, Table, find_sources, reader_of

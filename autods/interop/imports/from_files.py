@@ -180,7 +180,9 @@ def _write(
             starts = range(0, max(1, len(chosen)), SHARD_ROWS)
             for index, start in enumerate(starts):
                 part = chosen[start : start + SHARD_ROWS]
-                data = _shard(features, table, part, width)
+                values = features[part]
+                padded = np.pad(values, ((0, 0), (0, width - table.dim)))
+                data = ShardData(padded, {TASK: table.labels[part]}, part, hash_rows(values))
                 told = replace(
                     info, split=split, start=start, stop=start + len(part), index=index,
                     count=len(starts),
@@ -188,10 +190,3 @@ def _write(
                 write_shard(root.shard(encoder, name, split, index, len(starts)), data, told)
     seal_features(root, encoder, name)
     return notes
-
-
-def _shard(features: npt.NDArray[np.float16], table: Table, rows: Rows, width: int) -> ShardData:
-    """Return some rows; samples are numbered as the file has them."""
-    own = features[rows]
-    padded = np.pad(own, ((0, 0), (0, width - table.dim)))
-    return ShardData(padded, {TASK: table.labels[rows]}, rows, hash_rows(own))

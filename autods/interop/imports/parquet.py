@@ -1,8 +1,7 @@
 """``NAME.parquet``, or a folder with ``train*.parquet``, ``test*.parquet`` ...: one row a sample.
 
 Features are one column of lists, or numbered columns (``f0``, ``f1`` ...); ``label`` is text or
-whole numbers; ``split`` may stand there. Class names are those of the Arrow metadata that
-Hugging Face ``datasets`` and ``autods export`` write.
+whole numbers; ``split`` is optional. Class names are read from the metadata of ``datasets``.
 """
 
 from __future__ import annotations

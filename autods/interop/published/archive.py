@@ -1,8 +1,7 @@
 """What lies where in a published feature archive: an uncompressed tar, or its unpacked folder.
 
-Layout, as the public source of the authors' exporter writes it: ``<dataset>/metadata.pickle``
-and ``<dataset>/feats/<extractor>/{train,val}/data.mdb``, whatever folders stand above. A
-dataset's folder is the lower-cased name of its class there.
+Layout, below any folders: ``<dataset>/metadata.pickle`` and
+``<dataset>/feats/<extractor>/{train,val}/data.mdb``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Read an LMDB database in place: a file ``data.mdb``, or its bytes inside a tar.
 
 liblmdb maps a file into memory and trusts it, so one that is cut off or damaged ends the
-process; here every page is read by its offset and checked. Nothing is written, no lock is
-taken, and of the database one page of each level and one value are held in memory.
+process; here every page is read by its offset and checked, one of each level at a time.
 
 The format is that of liblmdb 0.9 on 64-bit little-endian machines (its header comments):
 two meta pages, of which the one with the larger transaction counts; a B+tree of keys in the
@@ -79,9 +78,6 @@ class LmdbFile:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._handle)
-
-    def __len__(self) -> int:
-        return self._tree.entries
 
     def keys(self) -> Iterator[bytes]:
         """Yield all keys, ascending by their bytes; values are not read."""

@@ -1,8 +1,7 @@
 """From label sets to rows of shards: which feature, which labels, which split.
 
 A row is one entry of the published lists. A path that a list names twice makes two rows, so
-that protocol ``paper`` counts as published; a path of another label set's list is a row
-without a label of this one.
+that protocol ``paper`` counts as published.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Feature archives that can be fetched by name, and what is known of them: YAML files.
-
-They lie in ``features/`` beside the manifests of datasets.
-"""
+"""Feature archives that are fetched by name: YAML files in ``features/`` beside the manifests."""
 
 from __future__ import annotations
 
