@@ -178,20 +178,19 @@ def new(
             "expected one of --folder, --csv and --hf; nothing was written. See autods new --help."
         )
     if folder is not None:
-        from autods.manifest.new.folder import new_manifest, remarks
+        from autods.manifest.new.folder import manifest_from_folder
 
-        target = new_manifest(name, folder, out)
-        found = remarks(target, folder)
+        target, remarks = manifest_from_folder(name, folder, out)
     elif csv is not None:
         from autods.manifest.new.csv_file import manifest_from_csv
 
-        target, found = manifest_from_csv(name, csv, out)
+        target, remarks = manifest_from_csv(name, csv, out)
     else:
         from autods.manifest.new.hub import manifest_from_hub
 
-        target, found = manifest_from_hub(name, hf or "", out)
+        target, remarks = manifest_from_hub(name, hf or "", out)
     print(target)
-    for remark in found:
+    for remark in remarks:
         print(remark, file=sys.stderr)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 import autods
 from autods.errors import DatasetsFailed, FetchError, UnknownName, UsageError
-from autods.manifest.new.folder import new_manifest
+from autods.manifest.new.folder import manifest_from_folder
 
 PACKAGES = ["autods", "bmc"]
 HEAVY = {
@@ -100,7 +100,7 @@ def catalogue(tmp_path: Path) -> autods.Catalogue:
             folder.mkdir(parents=True, exist_ok=True)
             grey = np.full((16, 16, 3), 8 * number + len(name), np.uint8)
             Image.fromarray(grey).save(folder / f"{number}.png")
-        new_manifest(name, tmp_path / name, tmp_path / "manifests")
+        manifest_from_folder(name, tmp_path / name, tmp_path / "manifests")
     text = (tmp_path / "manifests" / "ants.yaml").read_text()
     (tmp_path / "manifests" / "gone.yaml").write_text(text.replace("ants", "gone"))
     return autods.Catalogue([tmp_path / "manifests"])

@@ -18,10 +18,8 @@ from autods.core.files import atomic, hash_file
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
 from autods.manifest.new.folder import (
-    DEV,
-    TEST,
     TEST_FRACTION,
-    TRAIN,
+    USUAL,
     check_names,
     check_target,
     counted,
@@ -69,13 +67,12 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
         raise LayoutError(f"{table}: expected rows with split 'train', got none; {NOTHING}.")
     official = {"train", "test"} <= present
     _write_table(copy, folder, images)
-    labels = {"class": "{label}"}
     layout = {
         "family": "csv-table",
         "file": "images",
         "table": {"file": copy.name},
         "path": "{path}",
-        "labels": labels,
+        "labels": {"class": "{label}"},
         **({"split": "{split}"} if official else {}),
     }
     listed = {
@@ -100,8 +97,7 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
     """Check every row; missing images are reported together."""
     image = next(name for name in IMAGES if name in found.columns)
     label = next(name for name in LABELS if name in found.columns)
-    usual = {text: split for split, texts in (("train", TRAIN), ("dev", DEV), ("test", TEST))
-             for text in texts}  # fmt: skip
+    usual = {name: split for split, names in USUAL.items() for name in names}
     images: list[_Image] = []
     lines: dict[Path, int] = {}
     missing: list[str] = []

@@ -17,17 +17,21 @@ from autods.layouts.base import is_image
 from autods.manifest.catalogue import Catalogue, load
 from autods.manifest.schema import NAME, Manifest
 
-TRAIN, DEV, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
+USUAL = {  # split to its names in folders and tables
+    "train": ("train", "training"),
+    "dev": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 TEST_FRACTION = 0.2  # drawn, stratified, where the folder has no test part
 
 
-def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
+def manifest_from_folder(name: str, folder: Path, out_dir: Path) -> tuple[Path, list[str]]:
     """Write ``<out_dir>/<name>.yaml`` for images in ``folder/<class>/``.
 
     One more level of folders, ``train``, ``test`` and perhaps ``val`` (or their usual
     other names), is taken for official splits. Without a test folder a stratified fifth
     of each class becomes the test split. Deeper folders belong to their class. The folder is
-    fetched from where it is and checked by its tree checksum.
+    fetched from where it is and checked by its tree checksum. The lines returned are for the user.
     """
     target = out_dir / f"{name}.yaml"
     check_target(name, target)
@@ -44,17 +48,18 @@ def new_manifest(name: str, folder: Path, out_dir: Path) -> Path:
         **({"split": "{split}"} if splits else {}),
     }
     _check_classes(folder, splits)
-    return write_manifest(
+    write_manifest(
         target,
         title=f"Images of {folder.resolve().name}",
         files=[folder_entry(folder, out_dir)],
         layout=layout,
         splits={"clean": _rule(splits)},
     )
+    return target, _remarks(target, folder, splits)
 
 
-def write_manifest(target: Path, **content: Any) -> Path:
-    """Write a manifest of one task ``class``, and check it; return ``target``.
+def write_manifest(target: Path, **content: Any) -> None:
+    """Write a manifest of one task ``class``, and check it.
 
     ``content`` are the keys that differ from those of somebody's own open data.
     """
@@ -76,7 +81,6 @@ def write_manifest(target: Path, **content: Any) -> Path:
         text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100)
         temporary.write_text(text, encoding="utf-8")
     load(target, Manifest)
-    return target
 
 
 def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
@@ -88,9 +92,7 @@ def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
     }
 
 
-def remarks(target: Path, folder: Path) -> list[str]:
-    """Return what a user should know about a manifest just written: counts and skipped files."""
-    splits = _official_splits(folder)
+def _remarks(target: Path, folder: Path, splits: dict[str, list[str]]) -> list[str]:
     depth = 2 if splits else 1  # folders above an image: split and class, or class
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     used = [path for path in files if len(path.parts) > depth and is_image(path.name)]
@@ -99,9 +101,8 @@ def remarks(target: Path, folder: Path) -> list[str]:
     text = f"{counted(len(used), 'image')} in {counted(len(classes), 'class', 'classes')}"
     if other:
         text += f"; left out: {counted(len(other), 'file')}, for example '{other[0].as_posix()}'"
-    found = [f"{text}."]
     singles = [] if splits.get("test") else single_images(classes)
-    return [*found, *singles, *next_steps(target)]
+    return [f"{text}.", *singles, *next_steps(target)]
 
 
 def single_images(classes: Counter[str]) -> list[str]:
@@ -159,8 +160,7 @@ def check_names(folder: Path) -> None:
 def _official_splits(folder: Path) -> dict[str, list[str]]:
     """Return split to folder names if every folder at the top belongs to a split."""
     names = _folders(folder)
-    known = {"train": TRAIN, "dev": DEV, "test": TEST}
-    splits = {s: [n for n in names if n.lower() in usual] for s, usual in known.items()}
+    splits = {s: [n for n in names if n.lower() in usual] for s, usual in USUAL.items()}
     others = [name for name in names if not any(name in found for found in splits.values())]
     if splits["train"] and splits["test"] and others:
         raise LayoutError(

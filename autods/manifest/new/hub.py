@@ -51,15 +51,6 @@ class _Parquet:
     size: int
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What the files hold: the columns, and the class names in order, ``None`` for text."""
-
-    image: str
-    label: str
-    names: list[str] | None
-
-
 def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, list[str]]:
     """Write ``<out_dir>/<name>.yaml`` for a dataset of the Hub, pinned to today's revision.
 
@@ -76,7 +67,7 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
         )
     revision, parquets, licence = _listed(repository)
     parquets = _of_config(repository, parquets, wanted)
-    columns = _columns(repository, revision, parquets[0])
+    image, label, names = _columns(repository, revision, parquets[0])
     splits = list(dict.fromkeys(parquet.split for parquet in parquets))
     files = [
         {
@@ -87,7 +78,7 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
         }
         for number, parquet in enumerate(parquets)
     ]
-    keys = {} if columns.names is None else {"keys": "index"}
+    keys = {} if names is None else {"keys": "index"}
     write_manifest(
         target,
         title=f"{identifier} of the Hugging Face Hub",
@@ -100,15 +91,13 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
                 {"file": file["name"], "split": parquet.split}
                 for file, parquet in zip(files, parquets, strict=True)
             ],
-            "image": columns.image,
-            "labels": {"class": columns.label},
+            "image": image,
+            "labels": {"class": label},
         },
-        tasks={"class": {"classes": columns.names, **keys}},
+        tasks={"class": {"classes": names, **keys}},
         splits={"clean": _rule(splits)},
     )
-    classes = (
-        "" if columns.names is None else f", {counted(len(columns.names), 'class', 'classes')}"
-    )
+    classes = "" if names is None else f", {counted(len(names), 'class', 'classes')}"
     size = sum(parquet.size for parquet in parquets)
     found = f"{counted(len(parquets), 'file')} of {', '.join(splits)}{classes}, {size:,} bytes."
     return target, [found, *next_steps(target)]
@@ -195,8 +184,10 @@ def _of_config(repository: str, parquets: list[_Parquet], wanted: str) -> list[_
     return [parquet for parquet in parquets if parquet.config == chosen]
 
 
-def _columns(repository: str, revision: str, parquet: _Parquet) -> _Columns:
-    """Return which columns hold images and labels, by the end of one file."""
+def _columns(
+    repository: str, revision: str, parquet: _Parquet
+) -> tuple[str, str, list[str] | None]:
+    """Return the columns of images and labels, and the class names in order, ``None`` for text."""
     schema = _schema(repository, revision, parquet)
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -215,7 +206,7 @@ def _columns(repository: str, revision: str, parquet: _Parquet) -> _Columns:
             )
     label = next((name for name in LABELS if name in labels), labels[0])
     image = "image" if "image" in images else images[0]
-    return _Columns(image, label, named.get(label))
+    return image, label, named.get(label)
 
 
 def _schema(repository: str, revision: str, parquet: _Parquet) -> Any:

@@ -11,7 +11,7 @@ from autods.core.root import DataRoot
 from autods.errors import LayoutError, UsageError
 from autods.index.samples import IndexSummary, index_dataset
 from autods.manifest.catalogue import Catalogue
-from autods.manifest.new.folder import new_manifest, remarks
+from autods.manifest.new.folder import manifest_from_folder
 
 
 def images(tmp_path: Path, *places: str, each: int = 10) -> Path:
@@ -20,7 +20,7 @@ def images(tmp_path: Path, *places: str, each: int = 10) -> Path:
 
 
 def summary(tmp_path: Path, folder: Path) -> IndexSummary:
-    new_manifest("mine", folder, tmp_path / "manifests")
+    manifest_from_folder("mine", folder, tmp_path / "manifests")
     manifest = Catalogue([tmp_path / "manifests"]).dataset("mine")
     assert Path(manifest.files[0].mirrors[0].url) == folder.resolve()
     root = DataRoot(tmp_path / "root")
@@ -58,7 +58,7 @@ def test_a_folder_of_classes_one_of_which_is_called_test_has_no_official_split(t
 def test_the_same_folder_gives_the_same_manifest(tmp_path):
     folder = images(tmp_path, "cat", "dog")
     texts = [
-        new_manifest("mine", folder, tmp_path / out).read_text().replace(out, "")
+        manifest_from_folder("mine", folder, tmp_path / out)[0].read_text().replace(out, "")
         for out in ("one", "two")
     ]
     assert texts[0] == texts[1]
@@ -71,7 +71,7 @@ def test_a_name_that_is_not_utf_8_is_one_message(tmp_path, place):
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(b"x")
     with pytest.raises(LayoutError, match=r"'.*caf\\xe9.*expected names in UTF-8") as caught:
-        new_manifest("mine", folder, tmp_path / "manifests")
+        manifest_from_folder("mine", folder, tmp_path / "manifests")
     str(caught.value).encode()
     assert not (tmp_path / "manifests").exists()
 
@@ -80,16 +80,16 @@ def test_mistakes_are_answered_and_nothing_is_written(tmp_path):
     folder = images(tmp_path, "cat")
     out = tmp_path / "manifests"
     with pytest.raises(UsageError, match="lower-case"):
-        new_manifest("My Pictures", folder, out)
+        manifest_from_folder("My Pictures", folder, out)
     with pytest.raises(UsageError, match="expected a folder"):
-        new_manifest("mine", folder / "nowhere", out)
+        manifest_from_folder("mine", folder / "nowhere", out)
     with pytest.raises(LayoutError, match="class folders"):
-        new_manifest("mine", folder / "cat", out)
+        manifest_from_folder("mine", folder / "cat", out)
     assert not out.exists()
-    target = new_manifest("mine", folder, out)
+    target, _ = manifest_from_folder("mine", folder, out)
     text = target.read_text()
     with pytest.raises(UsageError, match="exists already"):
-        new_manifest("mine", folder, out)
+        manifest_from_folder("mine", folder, out)
     assert target.read_text() == text
 
 
@@ -97,7 +97,7 @@ def test_a_folder_for_the_manifest_that_is_a_file_is_refused(tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("x")
     with pytest.raises(UsageError, match="expected a folder for the manifest, got a file"):
-        new_manifest("mine", images(tmp_path, "cat"), taken)
+        manifest_from_folder("mine", images(tmp_path, "cat"), taken)
     assert taken.read_text() == "x"
 
 
@@ -106,8 +106,8 @@ def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
     make_folder(
         folder, {"top.png": b"1", "cat/notes.txt": b"2", ".hidden": b"3", "eel/1.JPG": b"4"}
     )
-    target = new_manifest("mine", folder, tmp_path / "out of here")
-    assert remarks(target, folder) == [
+    _, remarks = manifest_from_folder("mine", folder, tmp_path / "out of here")
+    assert remarks == [
         "21 images in 3 classes; left out: 2 files, for example 'cat/notes.txt'.",
         "'eel': one image only, which is for training; nothing is left to test.",
         f"Next: autods fetch mine --manifests '{tmp_path}/out of here'",
@@ -116,12 +116,12 @@ def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
 
 def test_classes_are_counted_below_official_splits_and_may_have_one_image_there(tmp_path):
     folder = images(tmp_path, "train/cat", "test/cat", each=1)
-    target = new_manifest("mine", folder, tmp_path / "out")
-    assert remarks(target, folder)[0] == "2 images in 1 class."
-    assert len(remarks(target, folder)) == 2
+    _, remarks = manifest_from_folder("mine", folder, tmp_path / "out")
+    assert remarks[0] == "2 images in 1 class."
+    assert len(remarks) == 2
 
 
 def test_a_name_that_a_shipped_dataset_has_is_told(tmp_path):
     folder = images(tmp_path, "cat", "dog")
-    target = new_manifest("flowers", folder, tmp_path / "out")
-    assert remarks(target, folder)[1].startswith("autods has a dataset 'flowers', too: yours takes")
+    _, remarks = manifest_from_folder("flowers", folder, tmp_path / "out")
+    assert remarks[1].startswith("autods has a dataset 'flowers', too: yours takes")
