@@ -70,14 +70,14 @@ def take_inventory(
     known = set(catalogue.datasets())
     if names is None:
         names = sorted({*root.datasets(), *encoders})
-    found = []
+    holdings = []
     for name in names:
         try:
             manifest = catalogue.dataset(name) if name in known else None
-            found.append(_look(name, manifest, root, encoders))
+            holdings.append(_look(name, manifest, root, encoders))
         except ManifestError as error:
-            found.append(replace(_look(name, None, root, encoders), problem=str(error)))
-    return found
+            holdings.append(replace(_look(name, None, root, encoders), problem=str(error)))
+    return holdings
 
 
 def fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
@@ -86,14 +86,14 @@ def fetched(catalogue: Catalogue, root: DataRoot) -> list[str]:
     One whose manifest or record cannot be read is among them: the step that is asked for says
     what is wrong with it, and goes on with the others.
     """
-    found = []
+    complete = []
     for name in root.datasets():
         try:
             if name in catalogue.datasets() and not missing_files(catalogue.dataset(name), root):
-                found.append(name)
+                complete.append(name)
         except AutodsError:
-            found.append(name)
-    return found
+            complete.append(name)
+    return complete
 
 
 def _look(

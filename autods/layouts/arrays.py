@@ -49,10 +49,10 @@ class Arrays(Layout):
 
     @override
     def arrays(self) -> dict[str, list[ArrayImages]]:
-        found: dict[str, list[ArrayImages]] = {}
+        by_file: dict[str, list[ArrayImages]] = {}
         for part in self.parts:
-            found.setdefault(part.images.file, []).append(part.images)
-        return found
+            by_file.setdefault(part.images.file, []).append(part.images)
+        return by_file
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image of every part with its labels."""

@@ -42,7 +42,7 @@ class CsvTable(ListedSamples):
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield the image of every row."""
         container = containers[self.table.file]
-        columns, found = open_table(
+        columns, rows = open_table(
             self.table,
             container,
             self.columns,
@@ -50,4 +50,4 @@ class CsvTable(ListedSamples):
             skip=self.skip_lines,
             rest=self.rest,
         )
-        yield from self.samples(containers, self.table, columns, found, self.split)
+        yield from self.samples(containers, self.table, columns, rows, self.split)

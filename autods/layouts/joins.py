@@ -46,14 +46,14 @@ class Join(TextFile):
 
     def _read(self, container: Container) -> tuple[list[str], dict[str, dict[str, str]]]:
         """Return the names of the columns, and the value of ``by`` to the values of its row."""
-        columns, found = open_table(
+        columns, rows = open_table(
             self, container, self.columns, self.delimiter, skip=self.skip_lines
         )
         if self.by not in columns:
             got = ", ".join(columns) or "none"
             raise LayoutError.at(self.shown, f"a column '{self.by}'", got, "join")
         table: dict[str, dict[str, str]] = {}
-        for row in found:
+        for row in rows:
             values = dict(zip(columns, row.cells, strict=True))
             if table.setdefault(values[self.by], values) is not values:
                 expected, got = f"each '{self.by}' once", f"'{values[self.by]}' again"

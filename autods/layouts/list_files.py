@@ -48,8 +48,8 @@ class ListFiles(ListedSamples):
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image of every list."""
         for entry in self.lists:
-            found = islice(self._rows(entry, containers[entry.file]), entry.skip_lines, None)
-            yield from self.samples(containers, entry, self.columns, found, entry.split)
+            below = islice(self._rows(entry, containers[entry.file]), entry.skip_lines, None)
+            yield from self.samples(containers, entry, self.columns, below, entry.split)
 
     def _rows(self, entry: SplitList, container: Container) -> Iterator[Row]:
         if entry.variable is None:

@@ -73,7 +73,7 @@ class ListedSamples(Layout):
         containers: Mapping[str, Container],
         table: TextFile,
         columns: list[str],
-        found: Iterable[Row],
+        rows: Iterable[Row],
         split: str | None,
     ) -> Iterator[RawSample]:
         """Yield a sample for each row of ``table``; its image must be in the container ``file``.
@@ -90,7 +90,7 @@ class ListedSamples(Layout):
         path, labelled = filler(self.path), [filler(text) for text in self.labels.values()]
         official, grouped = filler(split or ""), filler(self.group or "")
         shared, first = Shared(self.labels), True
-        for row in found:
+        for row in rows:
             values = dict(zip(columns, row.cells, strict=True))
             for extend in add:
                 extend(row, values)
@@ -102,9 +102,9 @@ class ListedSamples(Layout):
             keys = [label(values) for label in labelled]
             if self.empty is not None:
                 keys = [key or self.empty for key in keys]
-            part = None if split is None else intern(official(values))
+            given = None if split is None else intern(official(values))
             group = None if self.group is None else grouped(values)
-            yield RawSample(self.file, find(row, name, values), shared(keys), part, group)
+            yield RawSample(self.file, find(row, name, values), shared(keys), given, group)
         if first:
             raise LayoutError.at(table.shown, "at least one row", "none")
 

@@ -77,16 +77,15 @@ def open_table(
     ``skip`` rows at the start are passed over; the rest is as of `rows`. `LayoutError` if two
     columns have one name.
     """
-    found = islice(
-        rows(table, container, delimiter, len(columns or ()) or None, rest=rest), skip, None
-    )
+    width = len(columns) if columns else None
+    below = islice(rows(table, container, delimiter, width, rest=rest), skip, None)
     if not columns:
-        header = next(found, None)
+        header = next(below, None)
         columns = header.cells if header else []
     if again := repeated(name for name in columns if name):
         step = "Name the columns in the manifest."
         raise LayoutError.at(table.shown, f"column '{again}' once", "it twice", step=step)
-    return columns, found
+    return columns, below
 
 
 def rows(
