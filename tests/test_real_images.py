@@ -187,8 +187,8 @@ class Commands:
 
 
 def test_four_real_datasets_go_from_archives_to_a_report_with_a_kill_on_the_way(
-    tmp_path: Path, manifests: Path, server: Server
-) -> None:
+    tmp_path, manifests, server
+):
     commands = Commands(tmp_path, manifests)
     fetch_all(commands, server)
     index_all(commands)

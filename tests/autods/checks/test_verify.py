@@ -65,7 +65,7 @@ def rewrite(
     write_shard(path, data, info)
 
 
-def test_a_whole_feature_set_has_no_problems(tmp_path: Path) -> None:
+def test_a_whole_feature_set_has_no_problems(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root)
     write_set(root, "toys")
@@ -112,14 +112,14 @@ def another_place(shard: Shard, arrays: dict[str, np.ndarray]) -> dict[str, obje
         (another_place, "it says it is pets/test-00000-of-00001.h5"),
     ],
 )
-def test_damage_within_a_shard_is_found(tmp_path: Path, change, sentence: str) -> None:
+def test_damage_within_a_shard_is_found(tmp_path, change, sentence):
     root = DataRoot.open(tmp_path)
     write_set(root)
     rewrite(root.shard(ENCODER, "pets", "train", 0, 1), change)
     assert any(sentence in problem for problem in verify_features(root)), verify_features(root)
 
 
-def test_a_cut_off_shard_and_a_missing_one_are_found(tmp_path: Path) -> None:
+def test_a_cut_off_shard_and_a_missing_one_are_found(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root)
     path = root.shard(ENCODER, "pets", "test", 0, 1)
@@ -130,7 +130,7 @@ def test_a_cut_off_shard_and_a_missing_one_are_found(tmp_path: Path) -> None:
     assert "the shards say" in verify_features(root)[0]
 
 
-def test_a_record_that_is_absent_damaged_or_wrong_is_found(tmp_path: Path) -> None:
+def test_a_record_that_is_absent_damaged_or_wrong_is_found(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root)
     path = root.feature_record(ENCODER, "pets")
@@ -143,7 +143,7 @@ def test_a_record_that_is_absent_damaged_or_wrong_is_found(tmp_path: Path) -> No
     assert "not finished" in verify_features(root)[0]
 
 
-def test_names_without_features_are_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_names_without_features_are_answered_with_the_nearest(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root)
     with pytest.raises(UnknownName, match="did you mean pets"):
@@ -193,7 +193,7 @@ def indexed(tmp_path: Path) -> tuple[DataRoot, SampleIndex]:
     return root, index
 
 
-def test_features_are_compared_with_the_sample_index(tmp_path: Path) -> None:
+def test_features_are_compared_with_the_sample_index(tmp_path):
     root, index = indexed(tmp_path)
     assert verify_features(root) == []
     path = root.shard(ENCODER, index.dataset, "test", 0, 1)

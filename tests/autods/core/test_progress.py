@@ -46,9 +46,7 @@ def transfer(progress: Progress, blocks: int = 50) -> None:
     progress.finish()
 
 
-def test_lines_of_several_datasets_are_whole_and_begin_with_their_dataset(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_lines_of_several_datasets_are_whole_and_begin_with_their_dataset(capsys):
     names = [f"set{number}" for number in range(8)]
     together = Barrier(len(names))
 
@@ -67,9 +65,7 @@ def test_lines_of_several_datasets_are_whole_and_begin_with_their_dataset(
     assert of_one[:2] == ["fetching", "from afar"]
 
 
-def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("autods.core.progress.time.monotonic", lambda: clock[0])
     progress = console_board(2).of("cats")
@@ -86,7 +82,7 @@ def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(
     ]
 
 
-def test_a_stopped_board_ends_its_threads_at_their_next_report() -> None:
+def test_a_stopped_board_ends_its_threads_at_their_next_report():
     screen = io.StringIO()
     board = Board(console=Console(file=screen))
     progress = board.of("cats")
@@ -114,7 +110,7 @@ def drawn() -> tuple[Board, Callable[[], list[str]]]:
     return Board(3, console), lines
 
 
-def test_each_running_step_has_a_bar_and_the_totals_stand_below() -> None:
+def test_each_running_step_has_a_bar_and_the_totals_stand_below():
     board, lines = drawn()
     with board:
         mice, cats, dogs = (board.of(name) for name in ("mice", "cats", "domainnet_sketch"))
@@ -140,7 +136,7 @@ def test_each_running_step_has_a_bar_and_the_totals_stand_below() -> None:
     assert max(map(len, lines())) <= 80
 
 
-def test_threads_share_the_bars_and_the_totals_miss_nothing() -> None:
+def test_threads_share_the_bars_and_the_totals_miss_nothing():
     board, lines = drawn()
     names = [f"set{number}" for number in range(6)]
     with board:
@@ -174,9 +170,7 @@ def on_a_terminal(count: int) -> str:
 
 
 @pytest.mark.parametrize(("count", "totals"), [(1, False), (2, True)])
-def test_a_terminal_gets_bars_and_a_line_of_totals_only_where_there_are_several(
-    count: int, totals: bool
-) -> None:
+def test_a_terminal_gets_bars_and_a_line_of_totals_only_where_there_are_several(count, totals):
     shown = on_a_terminal(count)
     assert "\x1b[" in shown
     assert "cats.zip" in shown

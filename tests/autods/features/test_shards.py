@@ -63,7 +63,7 @@ def write_set(root: DataRoot, encoder: str = "tiny.a", **counts: list[int]) -> N
 
 
 @pytest.mark.parametrize("n", [0, 1, 500])
-def test_a_shard_reads_back_as_it_was_written(tmp_path: Path, n: int) -> None:
+def test_a_shard_reads_back_as_it_was_written(tmp_path, n):
     path = tmp_path / "train-00000-of-00001.h5"
     write_shard(path, data(n), info(n))
     shard = read_shard(path)
@@ -79,7 +79,7 @@ def test_a_shard_reads_back_as_it_was_written(tmp_path: Path, n: int) -> None:
     assert np.array_equal(shard.splits["paper"], expected.splits["paper"])
 
 
-def test_arrays_of_a_shard_are_aligned_read_only_memory_maps(tmp_path: Path) -> None:
+def test_arrays_of_a_shard_are_aligned_read_only_memory_maps(tmp_path):
     path = tmp_path / "shard.h5"
     write_shard(path, data(100), info(100))
     shard = read_shard(path)
@@ -89,7 +89,7 @@ def test_arrays_of_a_shard_are_aligned_read_only_memory_maps(tmp_path: Path) -> 
         assert not array.flags.writeable
 
 
-def test_two_writes_give_the_same_bytes_at_different_times(tmp_path: Path) -> None:
+def test_two_writes_give_the_same_bytes_at_different_times(tmp_path):
     one, two = tmp_path / "one.h5", tmp_path / "two.h5"
     write_shard(one, data(50), info(50))
     time.sleep(1.1)  # HDF5 timestamps count whole seconds
@@ -97,7 +97,7 @@ def test_two_writes_give_the_same_bytes_at_different_times(tmp_path: Path) -> No
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_class_names_above_the_attribute_limit_of_old_hdf5_are_kept(tmp_path: Path) -> None:
+def test_class_names_above_the_attribute_limit_of_old_hdf5_are_kept(tmp_path):
     names = {"kind": [f"a rather long class name {i}" for i in range(5000)], "colour": ["a", "b"]}
     path = tmp_path / "shard.h5"
     write_shard(path, data(3), info(3, class_names=names))
@@ -105,7 +105,7 @@ def test_class_names_above_the_attribute_limit_of_old_hdf5_are_kept(tmp_path: Pa
 
 
 @pytest.mark.parametrize("keep", [0, 7, 600, -1])
-def test_a_truncated_shard_is_an_error_with_a_cure(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_shard_is_an_error_with_a_cure(tmp_path, keep):
     path = tmp_path / "shard.h5"
     write_shard(path, data(300), info(300))
     path.write_bytes(path.read_bytes()[:keep])
@@ -113,7 +113,7 @@ def test_a_truncated_shard_is_an_error_with_a_cure(tmp_path: Path, keep: int) ->
         read_shard(path)
 
 
-def test_any_flipped_byte_of_the_header_is_an_error_or_without_effect(tmp_path: Path) -> None:
+def test_any_flipped_byte_of_the_header_is_an_error_or_without_effect(tmp_path):
     path = tmp_path / "shard.h5"
     write_shard(path, data(4), info(4))
     whole = path.read_bytes()
@@ -127,7 +127,7 @@ def test_any_flipped_byte_of_the_header_is_an_error_or_without_effect(tmp_path: 
     assert refused > 10
 
 
-def test_a_shard_without_its_last_attribute_is_incomplete(tmp_path: Path) -> None:
+def test_a_shard_without_its_last_attribute_is_incomplete(tmp_path):
     path = tmp_path / "shard.h5"
     write_shard(path, data(4), info(4))
     with h5py.File(path, "r+") as file:
@@ -136,7 +136,7 @@ def test_a_shard_without_its_last_attribute_is_incomplete(tmp_path: Path) -> Non
         read_shard(path)
 
 
-def test_a_shard_of_the_format_before_is_read(tmp_path: Path) -> None:
+def test_a_shard_of_the_format_before_is_read(tmp_path):
     now, before = tmp_path / "now.h5", tmp_path / "before.h5"
     write_shard(now, data(4), info(4))
     write_shard(before, data(4), info(4))
@@ -149,7 +149,7 @@ def test_a_shard_of_the_format_before_is_read(tmp_path: Path) -> None:
     assert old.labels.keys() == new.labels.keys()
 
 
-def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path: Path) -> None:
+def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path):
     path = tmp_path / "shard.h5"
     write_shard(path, data(4), info(4))
     with h5py.File(path, "r+") as file:
@@ -158,7 +158,7 @@ def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path: Path) -> None
         read_shard(path)
 
 
-def test_a_file_that_is_no_shard_and_one_that_is_absent_are_store_errors(tmp_path: Path) -> None:
+def test_a_file_that_is_no_shard_and_one_that_is_absent_are_store_errors(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.arange(3)
     with pytest.raises(StoreError):
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_shard_and_one_that_is_absent_are_store_errors(tmp_pat
         read_shard(tmp_path / "none.h5")
 
 
-def test_arrays_of_wrong_type_or_length_are_refused_and_leave_no_file(tmp_path: Path) -> None:
+def test_arrays_of_wrong_type_or_length_are_refused_and_leave_no_file(tmp_path):
     path = tmp_path / "shard.h5"
     good = data(4)
     for bad in (
@@ -180,7 +180,7 @@ def test_arrays_of_wrong_type_or_length_are_refused_and_leave_no_file(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_feature_set_gives_rows_of_all_shards_in_order(tmp_path: Path) -> None:
+def test_a_feature_set_gives_rows_of_all_shards_in_order(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root, train=[30, 20], dev=[0], test=[10])
     seal_features(root, "tiny.a", "pets")
@@ -197,7 +197,7 @@ def test_a_feature_set_gives_rows_of_all_shards_in_order(tmp_path: Path) -> None
     assert stored.rows("dev", "paper").tolist() == np.flatnonzero(codes == 2).tolist()
 
 
-def test_features_that_are_absent_name_the_command_and_what_else_exists(tmp_path: Path) -> None:
+def test_features_that_are_absent_name_the_command_and_what_else_exists(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root, train=[5])
     with pytest.raises(FeaturesMissing, match="not finished"):
@@ -211,7 +211,7 @@ def test_features_that_are_absent_name_the_command_and_what_else_exists(tmp_path
         open_features(root, "ViT-B-32.random-3", "pets")
 
 
-def test_a_set_with_a_missing_or_foreign_shard_is_not_opened(tmp_path: Path) -> None:
+def test_a_set_with_a_missing_or_foreign_shard_is_not_opened(tmp_path):
     root = DataRoot.open(tmp_path)
     write_set(root, train=[5, 5], test=[5])
     seal_features(root, "tiny.a", "pets")
@@ -233,9 +233,7 @@ def test_a_set_with_a_missing_or_foreign_shard_is_not_opened(tmp_path: Path) -> 
         ({"encoder": {"model": "tiny", "weights_sha256": "ff"}}, "weights_sha256 is abab.* ff"),
     ],
 )
-def test_shards_of_different_origin_in_one_folder_are_a_mismatch(
-    tmp_path: Path, change: dict[str, object], named: str
-) -> None:
+def test_shards_of_different_origin_in_one_folder_are_a_mismatch(tmp_path, change, named):
     root = DataRoot.open(tmp_path)
     write_set(root, train=[5])
     path = root.shard("tiny.a", "pets", "test", 0, 1)
@@ -244,7 +242,7 @@ def test_shards_of_different_origin_in_one_folder_are_a_mismatch(
         seal_features(root, "tiny.a", "pets")
 
 
-def test_shards_open_in_hugging_face_datasets(tmp_path: Path, monkeypatch) -> None:
+def test_shards_open_in_hugging_face_datasets(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     root = DataRoot.open(tmp_path)

@@ -41,9 +41,7 @@ def file(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_files_are_recognised_by_checksum_and_copied(
-    root: DataRoot, toy: Manifest, tmp_path: Path
-) -> None:
+def test_files_are_recognised_by_checksum_and_copied(root, toy, tmp_path):
     given = [file(tmp_path / "download (2)", B), file(tmp_path / "whatever.zip", A)]
     done = import_files(toy, root, given, Silent())
     assert done == [("sub/b.zip", "imported"), ("a.zip", "imported")]
@@ -57,33 +55,27 @@ def test_files_are_recognised_by_checksum_and_copied(
     assert root.archive("toy", "a.zip").read_bytes() == A
 
 
-def test_a_file_that_is_here_already_is_kept(root: DataRoot, toy: Manifest, tmp_path: Path) -> None:
+def test_a_file_that_is_here_already_is_kept(root, toy, tmp_path):
     path = file(tmp_path / "a.zip", A)
     import_files(toy, root, [path], Silent())
     assert import_files(toy, root, [path], Silent()) == [("a.zip", "kept")]
 
 
-def test_a_half_download_of_the_file_is_replaced(
-    root: DataRoot, toy: Manifest, tmp_path: Path
-) -> None:
+def test_a_half_download_of_the_file_is_replaced(root, toy, tmp_path):
     part = file(root.archive("toy", "a.zip.part"), b"something")
     import_files(toy, root, [file(tmp_path / "a.zip", A)], Silent())
     assert root.archive("toy", "a.zip").read_bytes() == A
     assert not part.exists()
 
 
-def test_one_file_that_the_manifest_has_twice_fills_both_places(
-    root: DataRoot, tmp_path: Path
-) -> None:
+def test_one_file_that_the_manifest_has_twice_fills_both_places(root, tmp_path):
     checksum = "md5:" + hashlib.md5(A).hexdigest()
     twice = Manifest.model_construct(name="toy", files=[entry("a", checksum), entry("b", checksum)])
     done = import_files(twice, root, [file(tmp_path / "a", A)], Silent())
     assert done == [("a", "imported"), ("b", "imported")]
 
 
-def test_a_stranger_is_refused_with_both_checksums_and_nothing_is_changed(
-    root: DataRoot, toy: Manifest, tmp_path: Path
-) -> None:
+def test_a_stranger_is_refused_with_both_checksums_and_nothing_is_changed(root, toy, tmp_path):
     good, bad = file(tmp_path / "good", A), file(tmp_path / "a.zip", b"<html><title>Log in</title>")
     with pytest.raises(ChecksumMismatch) as caught:
         import_files(toy, root, [good, bad], Silent())
@@ -97,26 +89,24 @@ def test_a_stranger_is_refused_with_both_checksums_and_nothing_is_changed(
     assert not root.path.exists()
 
 
-def test_a_folder_of_downloads_is_refused_with_what_to_give_instead(
-    root: DataRoot, toy: Manifest, tmp_path: Path
-) -> None:
+def test_a_folder_of_downloads_is_refused_with_what_to_give_instead(root, toy, tmp_path):
     file(tmp_path / "downloads" / "a.zip", A)
     with pytest.raises(ChecksumMismatch, match="Name the files in the folder, not the folder"):
         import_files(toy, root, [tmp_path / "downloads"], Silent())
 
 
-def test_a_path_that_does_not_exist_is_wrong_usage(root: DataRoot, toy: Manifest) -> None:
+def test_a_path_that_does_not_exist_is_wrong_usage(root, toy):
     with pytest.raises(UsageError, match="does not exist; nothing was imported"):
         import_files(toy, root, [Path("/no/such/file")], Silent())
 
 
-def test_a_root_that_cannot_be_written_is_one_message(toy: Manifest, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_written_is_one_message(toy, tmp_path):
     root = DataRoot(file(tmp_path / "root", b"a file where the root should be"))
     with pytest.raises(FetchError, match="Correct the permissions"):
         import_files(toy, root, [file(tmp_path / "a.zip", A)], Silent())
 
 
-def test_a_folder_is_recognised_by_its_tree(root: DataRoot, tmp_path: Path) -> None:
+def test_a_folder_is_recognised_by_its_tree(root, tmp_path):
     folder = tmp_path / "images"
     file(folder / "cats" / "1.png", b"1")
     tree = Manifest.model_construct(
@@ -151,9 +141,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("depth", ["full", "shallow"])
-def test_a_clone_gives_its_commit_and_not_what_was_changed_in_it(
-    root: DataRoot, clone: Path, tmp_path: Path, depth: str
-) -> None:
+def test_a_clone_gives_its_commit_and_not_what_was_changed_in_it(root, clone, tmp_path, depth):
     commit = git(clone, "rev-parse", "HEAD")
     if depth == "shallow":
         git(tmp_path, "clone", "--quiet", "--depth=1", clone.as_uri(), "shallow")
@@ -167,9 +155,7 @@ def test_a_clone_gives_its_commit_and_not_what_was_changed_in_it(
     assert verify_archives(code, root) == []
 
 
-def test_a_clone_at_another_commit_and_a_plain_folder_are_refused(
-    root: DataRoot, clone: Path
-) -> None:
+def test_a_clone_at_another_commit_and_a_plain_folder_are_refused(root, clone):
     code = Manifest.model_construct(name="toy", files=[entry("code", f"git:{'1' * 40}")])
     with pytest.raises(ChecksumMismatch, match=f"got git:{git(clone, 'rev-parse', 'HEAD')}"):
         import_files(code, root, [clone], Silent())

@@ -51,7 +51,7 @@ def files_record(root: DataRoot) -> dict[str, dict[str, object]]:
     return json.loads(root.record("toy").read_text())["files"]
 
 
-def test_a_local_file_is_copied_verified_and_recorded(root: DataRoot, original: Path) -> None:
+def test_a_local_file_is_copied_verified_and_recorded(root, original):
     outcome = fetch_dataset(
         manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent()
     )
@@ -68,18 +68,14 @@ def test_a_local_file_is_copied_verified_and_recorded(root: DataRoot, original: 
     assert sorted(path.name for path in target.parent.iterdir()) == ["a.bin"]
 
 
-def test_editing_the_original_afterwards_does_not_change_the_archive(
-    root: DataRoot, original: Path
-) -> None:
+def test_editing_the_original_afterwards_does_not_change_the_archive(root, original):
     fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
     with original.open("r+b") as handle:
         handle.write(b"EDITED")
     assert root.archive("toy", "a.bin").read_bytes() == CONTENT
 
 
-def test_a_folder_is_copied_by_content_and_identified_by_its_tree(
-    root: DataRoot, tmp_path: Path
-) -> None:
+def test_a_folder_is_copied_by_content_and_identified_by_its_tree(root, tmp_path):
     folder = tmp_path / "folder"
     (folder / "cats" / "deep").mkdir(parents=True)
     (folder / "empty").mkdir()
@@ -96,9 +92,7 @@ def test_a_folder_is_copied_by_content_and_identified_by_its_tree(
     assert verify_archives(toy, root) == []
 
 
-def test_a_second_run_keeps_what_is_recorded_without_hashing_it(
-    root: DataRoot, original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_keeps_what_is_recorded_without_hashing_it(root, original, monkeypatch):
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     fetch_dataset(toy, root, Silent())
     original.unlink()
@@ -110,7 +104,7 @@ def test_a_second_run_keeps_what_is_recorded_without_hashing_it(
     assert notes.lines == ["keeping toy/a.bin"]
 
 
-def test_a_right_file_that_nobody_recorded_is_adopted(root: DataRoot, original: Path) -> None:
+def test_a_right_file_that_nobody_recorded_is_adopted(root, original):
     target = root.archive("toy", "a.bin")
     target.parent.mkdir(parents=True)
     target.write_bytes(CONTENT)
@@ -123,7 +117,7 @@ def test_a_right_file_that_nobody_recorded_is_adopted(root: DataRoot, original: 
     assert [path.name for path in target.parent.iterdir()] == ["a.bin"]
 
 
-def test_a_wrong_file_in_place_is_set_aside_and_fetched(root: DataRoot, original: Path) -> None:
+def test_a_wrong_file_in_place_is_set_aside_and_fetched(root, original):
     target = root.archive("toy", "a.bin")
     target.parent.mkdir(parents=True)
     target.write_bytes(b"something else")
@@ -136,9 +130,7 @@ def test_a_wrong_file_in_place_is_set_aside_and_fetched(root: DataRoot, original
     assert notes.lines[0] == "setting aside toy/a.bin"
 
 
-def test_a_recorded_file_that_was_cut_short_is_set_aside_and_fetched_again(
-    root: DataRoot, original: Path
-) -> None:
+def test_a_recorded_file_that_was_cut_short_is_set_aside_and_fetched_again(root, original):
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     fetch_dataset(toy, root, Silent())
     target = root.archive("toy", "a.bin")
@@ -147,9 +139,7 @@ def test_a_recorded_file_that_was_cut_short_is_set_aside_and_fetched_again(
     assert target.read_bytes() == CONTENT
 
 
-def test_a_mismatch_is_set_aside_and_the_next_mirror_is_tried(
-    root: DataRoot, original: Path, tmp_path: Path
-) -> None:
+def test_a_mismatch_is_set_aside_and_the_next_mirror_is_tried(root, original, tmp_path):
     other = tmp_path / "other"
     other.write_bytes(b"PK\x03\x04 another archive")
     original.write_bytes(gzip.compress(CONTENT))
@@ -163,9 +153,7 @@ def test_a_mismatch_is_set_aside_and_the_next_mirror_is_tried(
     assert any("does not begin like a gzip file but like a zip" in line for line in notes.lines)
 
 
-def test_a_local_page_in_place_of_a_file_is_named_and_not_copied(
-    root: DataRoot, original: Path, tmp_path: Path
-) -> None:
+def test_a_local_page_in_place_of_a_file_is_named_and_not_copied(root, original, tmp_path):
     page = tmp_path / "page"
     page.write_bytes(b"<!DOCTYPE html><p>Quota exceeded")
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", page), ("file", original)))
@@ -175,9 +163,7 @@ def test_a_local_page_in_place_of_a_file_is_named_and_not_copied(
     assert any("offers a web page that says 'Quota exceeded'" in line for line in notes.lines)
 
 
-def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(
-    root: DataRoot, tmp_path: Path
-) -> None:
+def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(root, tmp_path):
     wrong = tmp_path / "wrong"
     for content in (b"one", b"one", b"other", b"one"):
         wrong.write_bytes(content)
@@ -193,7 +179,7 @@ def test_a_mismatch_everywhere_names_both_digests_and_never_piles_up_copies(
     }
 
 
-def test_a_failed_file_does_not_cost_the_other_files(root: DataRoot, original: Path) -> None:
+def test_a_failed_file_does_not_cost_the_other_files(root, original):
     good = entry("a.bin", md5(CONTENT), ("file", original))
     gone = entry("b.bin", md5(b"b"), ("file", original.with_name("absent")))
     last = entry("c.bin", md5(CONTENT), ("file", original))
@@ -202,9 +188,7 @@ def test_a_failed_file_does_not_cost_the_other_files(root: DataRoot, original: P
     assert missing_files(manifest(good, gone, last), root) == ["b.bin"]
 
 
-def test_several_failed_files_are_told_together_under_the_most_useful_cause(
-    root: DataRoot, original: Path
-) -> None:
+def test_several_failed_files_are_told_together_under_the_most_useful_cause(root, original):
     gone = entry("a.bin", md5(b"a"), ("file", original.with_name("absent")))
     wrong = entry("b.bin", md5(b"b"), ("file", original))
     with pytest.raises(ChecksumMismatch) as caught:
@@ -214,9 +198,7 @@ def test_several_failed_files_are_told_together_under_the_most_useful_cause(
     assert "toy/b.bin: expected" in str(caught.value)
 
 
-def test_a_part_of_another_content_is_noticed_and_fetched_anew(
-    root: DataRoot, original: Path
-) -> None:
+def test_a_part_of_another_content_is_noticed_and_fetched_anew(root, original):
     part = root.archive("toy", "a.bin.part")
     part.parent.mkdir(parents=True)
     for rubbish in (b"x" * 50, b"x" * (len(CONTENT) + 50), b"x" * len(CONTENT)):
@@ -229,9 +211,7 @@ def test_a_part_of_another_content_is_noticed_and_fetched_anew(
 
 @settings(max_examples=25, deadline=None)
 @given(content=st.binary(max_size=300), cut=st.integers(0, 300))
-def test_any_beginning_of_a_file_is_continued_to_the_whole(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, cut: int
-) -> None:
+def test_any_beginning_of_a_file_is_continued_to_the_whole(tmp_path_factory, content, cut):
     folder = tmp_path_factory.mktemp("any")
     root, original = DataRoot(folder / "root"), folder / "original"
     original.write_bytes(content)
@@ -243,7 +223,7 @@ def test_any_beginning_of_a_file_is_continued_to_the_whole(
     assert not part.exists()
 
 
-def test_other_keys_of_the_record_stay(root: DataRoot, original: Path) -> None:
+def test_other_keys_of_the_record_stay(root, original):
     root.dataset("toy").mkdir(parents=True)
     write_json(root.record("toy"), {"index": {"train": 3}, "files": {"old": {"checksum": "x"}}})
     fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
@@ -252,9 +232,7 @@ def test_other_keys_of_the_record_stay(root: DataRoot, original: Path) -> None:
     assert sorted(record["files"]) == ["a.bin", "old"]
 
 
-def test_a_users_mirror_is_tried_first_below_the_datasets_name(
-    root: DataRoot, original: Path, tmp_path: Path
-) -> None:
+def test_a_users_mirror_is_tried_first_below_the_datasets_name(root, original, tmp_path):
     local = tmp_path / "mirror" / "toy" / "sub" / "a.bin"
     local.parent.mkdir(parents=True)
     local.write_bytes(CONTENT)
@@ -274,9 +252,7 @@ def test_a_users_mirror_is_tried_first_below_the_datasets_name(
         ("ftp", "ftp://example.org/a.zip"),
     ],
 )
-def test_a_users_mirror_gives_files_of_every_kind(
-    root: DataRoot, tmp_path: Path, kind: str, url: str
-) -> None:
+def test_a_users_mirror_gives_files_of_every_kind(root, tmp_path, kind, url):
     local = tmp_path / "mirror" / "toy" / "a.zip"
     local.parent.mkdir(parents=True)
     local.write_bytes(b"PK\x03\x04" + CONTENT)
@@ -285,15 +261,15 @@ def test_a_users_mirror_gives_files_of_every_kind(
     assert files_record(root)["a.zip"]["url"] == str(local)
 
 
-def test_a_mirror_of_an_unknown_scheme_is_refused(root: DataRoot, original: Path) -> None:
+def test_a_mirror_of_an_unknown_scheme_is_refused(root, original):
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     with pytest.raises(UsageError, match="expected http://"):
         fetch_dataset(toy, root, Silent(), mirrors=["s3://user:secret@bucket"])
 
 
 def test_a_mirror_folder_that_is_not_there_is_refused_and_not_fetched_past(
-    root: DataRoot, original: Path, tmp_path: Path
-) -> None:
+    root, original, tmp_path
+):
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     with pytest.raises(UsageError, match="there is no such folder; nothing was fetched"):
         fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "not mounted")])
@@ -308,14 +284,12 @@ def test_a_mirror_folder_that_is_not_there_is_refused_and_not_fetched_past(
         "http://ann:s@secret@example.org/x, ftp://ann:secret@example.org/y",
     ],
 )
-def test_no_password_of_an_address_is_shown(text: str) -> None:
+def test_no_password_of_an_address_is_shown(text):
     assert "secret" not in base.shown(text)
     assert "example.org" in base.shown(text)
 
 
-def test_who_waits_for_another_process_is_told_so(
-    root: DataRoot, original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_for_another_process_is_told_so(root, original, monkeypatch):
     class Notes(Silent):
         def note(self, text: str) -> None:
             lines.append(text)
@@ -332,9 +306,7 @@ def test_who_waits_for_another_process_is_told_so(
     assert missing_files(toy, root) == []
 
 
-def test_a_failure_is_told_once_with_its_next_step_at_the_end(
-    root: DataRoot, original: Path
-) -> None:
+def test_a_failure_is_told_once_with_its_next_step_at_the_end(root, original):
     notes = Notes()
     missing = original.with_name("missing")
     toy = manifest(entry("a.bin", md5(b"x"), ("file", missing), ("file", original)))
@@ -348,9 +320,7 @@ def test_a_failure_is_told_once_with_its_next_step_at_the_end(
     assert text.count("autods import") == text.count(f"{missing}: does not exist") == 1
 
 
-def test_a_folder_where_a_file_is_expected_is_a_cause_not_a_crash(
-    root: DataRoot, tmp_path: Path, original: Path
-) -> None:
+def test_a_folder_where_a_file_is_expected_is_a_cause_not_a_crash(root, tmp_path, original):
     file = entry("a.bin", md5(CONTENT), ("file", tmp_path))
     with pytest.raises(FetchError, match="is a folder, expected a file"):
         fetch_dataset(manifest(file), root, Silent())
@@ -360,9 +330,7 @@ def test_a_folder_where_a_file_is_expected_is_a_cause_not_a_crash(
     assert "kind http cannot give what 'tree:' describes" in str(caught.value)
 
 
-def test_a_full_disk_is_a_cause_of_its_own_and_what_has_arrived_stays(
-    root: DataRoot, original: Path
-) -> None:
+def test_a_full_disk_is_a_cause_of_its_own_and_what_has_arrived_stays(root, original):
     first = entry("a.bin", md5(CONTENT), ("file", original))
     large = original.with_name("large.bin")
     large.write_bytes(CONTENT * 20)
@@ -381,22 +349,20 @@ def test_a_full_disk_is_a_cause_of_its_own_and_what_has_arrived_stays(
     assert missing_files(toy, root) == []
 
 
-def test_a_full_or_closed_disk_is_one_message(root: DataRoot, original: Path) -> None:
+def test_a_full_or_closed_disk_is_one_message(root, original):
     root.path.write_text("a file where the root should be")
     with pytest.raises(FetchError, match="Correct the permissions"):
         fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
 
 
-def test_a_damaged_record_is_named(root: DataRoot, original: Path) -> None:
+def test_a_damaged_record_is_named(root, original):
     root.dataset("toy").mkdir(parents=True)
     root.record("toy").write_text("{")
     with pytest.raises(FetchError, match=r"record\.json: expected JSON"):
         fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
 
 
-def test_verify_hashes_everything_and_names_damage_and_absence(
-    root: DataRoot, original: Path
-) -> None:
+def test_verify_hashes_everything_and_names_damage_and_absence(root, original):
     toy = manifest(
         entry("a.bin", md5(CONTENT), ("file", original)),
         entry("b.bin", md5(CONTENT), ("file", original)),
@@ -414,7 +380,7 @@ def test_verify_hashes_everything_and_names_damage_and_absence(
     assert md5(CONTENT) in problem
 
 
-def test_decision_and_word_come_together(root: DataRoot, original: Path) -> None:
+def test_decision_and_word_come_together(root, original):
     file = entry("a.bin", md5(CONTENT), ("file", original))
     target = root.archive("toy", "a.bin")
     target.parent.mkdir(parents=True)
@@ -429,7 +395,7 @@ def test_decision_and_word_come_together(root: DataRoot, original: Path) -> None
     assert decide(file, target, recorded) == ("set aside", "setting aside")
 
 
-def test_every_kind_that_a_manifest_may_name_has_a_source() -> None:
+def test_every_kind_that_a_manifest_may_name_has_a_source():
     kinds = Mirror.model_fields["kind"].annotation.__args__
     assert SOURCES.names() == sorted(kinds)
     assert sorted({kind for kinds in KINDS.values() for kind in kinds}) == SOURCES.names()

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from many_tools import Host, autods, begin, content, described, published, until, write_manifests
+from many_tools import autods, begin, content, described, published, until, write_manifests
 
 from autods.cli.fetch import fetch
 from autods.core.root import DataRoot
@@ -45,9 +45,7 @@ def tree(root: DataRoot) -> dict[str, bytes]:
     return {n: path.read_bytes() for n, path in files.items() if not n.endswith(".lock")}
 
 
-def test_the_table_fits_80_columns_and_tells_each_next_step_once(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_the_table_fits_80_columns_and_tells_each_next_step_once(host, root, folder):
     values = published(host, "fine", "a-dataset-with-a-long-name", "gone1", "gone2", "corrupt")
     for name in ("gone1", "gone2"):
         del host.files[f"{name}/a.bin"]
@@ -77,9 +75,7 @@ def test_the_table_fits_80_columns_and_tells_each_next_step_once(
     assert f"gone1:   {host.url('gone1/a.bin')}: 404 Not Found: the file is gone" in said
 
 
-def test_the_same_command_again_goes_on_and_ends_with_0(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_the_same_command_again_goes_on_and_ends_with_0(host, root, folder):
     values = published(host, "a", "b")
     body = host.files.pop("b/a.bin")
     write_manifests(folder, values)
@@ -91,7 +87,7 @@ def test_the_same_command_again_goes_on_and_ends_with_0(
     assert host.begun() == ["a/a.bin", "b/a.bin"]
 
 
-def test_json_is_the_record_and_nothing_else(host: Host, root: DataRoot, folder: Path) -> None:
+def test_json_is_the_record_and_nothing_else(host, root, folder):
     values = published(host, "a", "b")
     del host.files["b/a.bin"]
     write_manifests(folder, values)
@@ -103,9 +99,7 @@ def test_json_is_the_record_and_nothing_else(host: Host, root: DataRoot, folder:
     assert done.returncode == 1
 
 
-def test_one_dataset_is_told_in_plain_lines_and_its_failure_in_one_message(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_one_dataset_is_told_in_plain_lines_and_its_failure_in_one_message(host, root, folder):
     values = published(host, "a", "b")
     del host.files["b/a.bin"]
     write_manifests(folder, values)
@@ -124,9 +118,7 @@ def test_one_dataset_is_told_in_plain_lines_and_its_failure_in_one_message(
     ]
 
 
-def test_a_dry_run_touches_neither_the_network_nor_the_disk(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_a_dry_run_touches_neither_the_network_nor_the_disk(host, root, folder):
     gate = {"url": "https://example.org/terms", "text": "Research only."}
     values = published(host, "known", licence="CC-BY-4.0")
     values |= published(host, "unknown", acceptance=gate)
@@ -144,9 +136,7 @@ def test_a_dry_run_touches_neither_the_network_nor_the_disk(
     assert not root.path.exists()
 
 
-def test_a_dry_run_in_json_tells_what_is_here_and_what_remains(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_a_dry_run_in_json_tells_what_is_here_and_what_remains(host, root, folder):
     values = published(host, "here", "part", "unknown")
     values["part"]["files"][0]["size"] = 100_000
     write_manifests(folder, values)
@@ -179,8 +169,8 @@ def test_a_dry_run_in_json_tells_what_is_here_and_what_remains(
     ],
 )
 def test_everything_is_tried_in_three_rounds_and_what_is_named_in_one(
-    root: DataRoot, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], rounds: int
-) -> None:
+    root, monkeypatch, options, rounds
+):
     def not_fetched(manifests: list[Manifest], root: DataRoot, *_: Any, **others: Any) -> Report:
         seen.append(others["pauses"])
         return Report(root, [])
@@ -191,7 +181,7 @@ def test_everything_is_tried_in_three_rounds_and_what_is_named_in_one(
     assert seen == [(600.0, 3600.0)[: rounds - 1]]
 
 
-def test_the_plan_of_everything_has_a_row_for_each_shipped_dataset(root: DataRoot) -> None:
+def test_the_plan_of_everything_has_a_row_for_each_shipped_dataset(root):
     listed = json.loads(autods("list", "--json", "--root", root.path).stdout)
     done = autods("fetch", "--all", "--dry-run", "--json", "--root", root.path)
     plan = json.loads(done.stdout)
@@ -201,9 +191,7 @@ def test_the_plan_of_everything_has_a_row_for_each_shipped_dataset(root: DataRoo
     assert not root.path.exists()
 
 
-def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(host, root, folder):
     values = published(host, "quick", "slow1", "slow2")
     host.held = {"slow1/a.bin", "slow2/a.bin"}
     command = ["fetch", *values, *options(root, folder)]
@@ -233,8 +221,8 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(
 
 
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(
-    host: Host, root: DataRoot, folder: Path, tmp_path: Path
-) -> None:
+    host, root, folder, tmp_path
+):
     values = published(host, "a", "b", "c", "d")
     write_manifests(folder, values)
     undisturbed = DataRoot(tmp_path / "undisturbed")
@@ -251,9 +239,7 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(
     assert tree(root) == tree(undisturbed)
 
 
-def test_a_disk_that_is_full_fails_what_does_not_fit_and_loses_nothing(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_a_disk_that_is_full_fails_what_does_not_fit_and_loses_nothing(host, root, folder):
     host.files = {"big/a.bin": content("big", 400_000)}
     values = published(host, "small", "big", "tiny")
     write_manifests(folder, values)
@@ -275,9 +261,7 @@ def test_a_disk_that_is_full_fails_what_does_not_fit_and_loses_nothing(
     assert root.archive("big", "a.bin").read_bytes() == content("big", 400_000)
 
 
-def test_a_wrong_manifest_among_several_is_reported_and_the_others_are_fetched(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_a_wrong_manifest_among_several_is_reported_and_the_others_are_fetched(host, root, folder):
     values: dict[str, dict[str, Any]] = published(host, "fine", "wrong")
     values["wrong"]["colour"] = "red"
     write_manifests(folder, values)
@@ -289,9 +273,7 @@ def test_a_wrong_manifest_among_several_is_reported_and_the_others_are_fetched(
     assert root.archive("fine", "a.bin").exists()
 
 
-def test_accepting_a_licence_on_the_command_line_opens_its_gate(
-    host: Host, root: DataRoot, folder: Path
-) -> None:
+def test_accepting_a_licence_on_the_command_line_opens_its_gate(host, root, folder):
     gate = {"url": "https://example.org/terms", "text": "Research only."}
     write_manifests(folder, published(host, "a", acceptance=gate))
     done = autods("fetch", "a", *options(root, folder))
@@ -314,8 +296,8 @@ def test_accepting_a_licence_on_the_command_line_opens_its_gate(
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_fetched(
-    host: Host, root: DataRoot, folder: Path, arguments: list[str], message: str
-) -> None:
+    host, root, folder, arguments, message
+):
     write_manifests(folder, published(host, "a", "b"))
     done = autods("fetch", *arguments, *options(root, folder))
     assert done.returncode == 2
@@ -323,7 +305,7 @@ def test_wrong_options_are_refused_before_anything_is_fetched(
     assert host.log == []
 
 
-def test_no_space_is_one_message_and_exit_code_1(host: Host, root: DataRoot, folder: Path) -> None:
+def test_no_space_is_one_message_and_exit_code_1(host, root, folder):
     values = published(host, "a", "b")
     values["a"]["files"][0]["size"] = 10**18
     write_manifests(folder, values)
@@ -335,7 +317,7 @@ def test_no_space_is_one_message_and_exit_code_1(host: Host, root: DataRoot, fol
     assert "not enough, the fetch would be refused" in done.stdout
 
 
-def test_a_root_that_cannot_be_written_is_not_called_full(host: Host, folder: Path) -> None:
+def test_a_root_that_cannot_be_written_is_not_called_full(host, folder):
     values = published(host, "a")
     values["a"]["files"][0]["size"] = 10**18
     write_manifests(folder, values)
@@ -345,9 +327,7 @@ def test_a_root_that_cannot_be_written_is_not_called_full(host: Host, folder: Pa
     assert "space" not in done.stderr and "another --root" in done.stderr
 
 
-def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(
-    root: DataRoot, folder: Path, tmp_path: Path
-) -> None:
+def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(root, folder, tmp_path):
     nowhere = "http://127.0.0.1:9/x"
     files = {"a.bin": (content("a"), nowhere), "b.bin": (content("b"), nowhere)}
     write_manifests(folder, {"hand": described("hand", files)})
@@ -371,7 +351,7 @@ def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(
     assert given.exists()
 
 
-def test_the_benchmark_finds_every_fault_reported_and_everything_else_in_place() -> None:
+def test_the_benchmark_finds_every_fault_reported_and_everything_else_in_place():
     script = Path(__file__).resolve().parents[3] / "scripts" / "bench" / "fetch.py"
     command = [sys.executable, script, "--datasets", "24", "--large", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -60,9 +60,7 @@ def repository(tmp_path: Path) -> tuple[Path, str]:
     return folder, git(folder, "rev-parse", "HEAD~1")
 
 
-def test_git_gives_exactly_the_pinned_commit_as_plain_files(
-    root: DataRoot, repository: tuple[Path, str]
-) -> None:
+def test_git_gives_exactly_the_pinned_commit_as_plain_files(root, repository):
     folder, commit = repository
     manifest = toy(commit, folder.as_uri())
     fetch_dataset(manifest, root, Silent())
@@ -78,9 +76,7 @@ def test_git_gives_exactly_the_pinned_commit_as_plain_files(
     assert "is damaged" in verify_archives(manifest, root)[0]
 
 
-def test_a_server_that_gives_no_single_commits_is_fetched_in_full(
-    root: DataRoot, repository: tuple[Path, str]
-) -> None:
+def test_a_server_that_gives_no_single_commits_is_fetched_in_full(root, repository):
     folder, commit = repository
     git(folder, "update-server-info")  # a repository of plain files: no shallow fetch
     handler = partial(SilentHandler, directory=str(folder / ".git"))
@@ -93,8 +89,8 @@ def test_a_server_that_gives_no_single_commits_is_fetched_in_full(
 
 
 def test_git_variables_of_the_caller_do_not_lead_it_elsewhere(
-    root: DataRoot, repository: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    root, repository, monkeypatch, tmp_path
+):
     folder, commit = repository
     config = tmp_path / "gitconfig"
     config.write_text("[core]\n\tautocrlf = true\n[init]\n\tdefaultBranch = other\n")
@@ -107,9 +103,7 @@ def test_git_variables_of_the_caller_do_not_lead_it_elsewhere(
     assert hash_tree(folder) == before
 
 
-def test_an_unknown_commit_and_an_unknown_repository_are_told_apart(
-    root: DataRoot, repository: tuple[Path, str]
-) -> None:
+def test_an_unknown_commit_and_an_unknown_repository_are_told_apart(root, repository):
     folder, _ = repository
     with pytest.raises(FetchError, match=r"commit 1{40} is not there"):
         fetch_dataset(toy("1" * 40, folder.as_uri()), root, Silent())
@@ -118,9 +112,7 @@ def test_an_unknown_commit_and_an_unknown_repository_are_told_apart(
     assert list(root.archive("toy", "code").parent.iterdir()) == []
 
 
-def test_a_mirrored_repository_is_cloned_from_a_folder_and_from_a_web_server(
-    tmp_path: Path, repository: tuple[Path, str]
-) -> None:
+def test_a_mirrored_repository_is_cloned_from_a_folder_and_from_a_web_server(tmp_path, repository):
     folder, commit = repository
     git(folder, "update-server-info")
     (tmp_path / "mirror" / "toy").mkdir(parents=True)
@@ -140,9 +132,7 @@ def test_a_mirrored_repository_is_cloned_from_a_folder_and_from_a_web_server(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_mirrored_repository_may_belong_to_somebody_else(
-    root: DataRoot, repository: tuple[Path, str]
-) -> None:
+def test_a_mirrored_repository_may_belong_to_somebody_else(root, repository):
     folder, commit = repository
     for path in (folder, *folder.rglob("*")):
         os.chown(path, 12345, 12345, follow_symlinks=False)
@@ -151,8 +141,8 @@ def test_a_mirrored_repository_may_belong_to_somebody_else(
 
 
 def test_a_host_that_cannot_be_reached_and_a_repository_that_is_gone_have_their_classes(
-    root: DataRoot, repository: tuple[Path, str]
-) -> None:
+    root, repository
+):
     folder, commit = repository
     with pytest.raises(Unreachable):
         fetch_dataset(toy(commit, "https://no-such-host.invalid/x.git"), root, Silent())
@@ -160,9 +150,7 @@ def test_a_host_that_cannot_be_reached_and_a_repository_that_is_gone_have_their_
         fetch_dataset(toy(commit, (folder / "nowhere").as_uri()), root, Silent())
 
 
-def test_a_git_folder_that_nobody_recorded_is_set_aside(
-    root: DataRoot, repository: tuple[Path, str]
-) -> None:
+def test_a_git_folder_that_nobody_recorded_is_set_aside(root, repository):
     folder, commit = repository
     target = root.archive("toy", "code")
     target.mkdir(parents=True)
@@ -173,15 +161,13 @@ def test_a_git_folder_that_nobody_recorded_is_set_aside(
     assert (target / "images").is_dir()
 
 
-def test_without_git_the_message_says_what_to_install(
-    root: DataRoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_git_the_message_says_what_to_install(root, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FetchError, match="Install the package 'git'"):
         fetch_dataset(toy("1" * 40, "https://example.org/x"), root, Silent())
 
 
-def test_a_url_that_would_run_a_command_is_not_followed(root: DataRoot, tmp_path: Path) -> None:
+def test_a_url_that_would_run_a_command_is_not_followed(root, tmp_path):
     witness = tmp_path / "witness"
     with pytest.raises(FetchError, match="not allowed"):
         fetch_dataset(toy("1" * 40, f"ext::touch {witness}"), root, Silent())

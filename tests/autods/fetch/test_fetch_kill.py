@@ -183,8 +183,8 @@ def tree(root: Path) -> dict[str, bytes | None]:
     ("which", "names"), [(0, {"a.bin", "a.bin.bad"}), (1, {"images"}), (2, {"code"})]
 )
 def test_killed_before_any_change_of_the_file_system_it_completes_to_the_same_bytes(
-    tmp_path: Path, files: list[dict[str, Any]], which: int, names: set[str]
-) -> None:
+    tmp_path, files, which, names
+):
     only = [files[which]]
     (changes,) = results(start(only, f"{tmp_path}/whole:0"))
     assert changes > 8
@@ -200,8 +200,8 @@ def test_killed_before_any_change_of_the_file_system_it_completes_to_the_same_by
 
 
 def test_killed_at_random_moments_it_continues_and_completes_to_the_same_bytes(
-    tmp_path: Path, server: Server, files: list[dict[str, Any]]
-) -> None:
+    tmp_path, server, files
+):
     assert results(start(files, f"{tmp_path}/whole:0"))[0] > 1
     draw, root = random.Random(0), tmp_path / "killed"
     part = root / "datasets/toy/archives/a.bin.part"
@@ -226,9 +226,7 @@ def test_killed_at_random_moments_it_continues_and_completes_to_the_same_bytes(
     assert any(path == "/a.bin" and first > 0 for path, first in server.log)
 
 
-def test_two_processes_that_fetch_the_same_dataset_do_the_work_once(
-    tmp_path: Path, server: Server, files: list[dict[str, Any]]
-) -> None:
+def test_two_processes_that_fetch_the_same_dataset_do_the_work_once(tmp_path, server, files):
     server.pause = 0.005
     children = [start(files, f"{tmp_path}/root:0") for _ in range(2)]
     assert min(results(child)[0] for child in children) > 1

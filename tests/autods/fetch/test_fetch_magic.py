@@ -44,14 +44,14 @@ def samples(tmp_path: Path) -> dict[str, bytes]:
     }
 
 
-def test_every_real_file_is_of_the_kind_that_its_name_says(samples: dict[str, bytes]) -> None:
+def test_every_real_file_is_of_the_kind_that_its_name_says(samples):
     for name, head in samples.items():
         assert kind_of(head) == expected_kind(name), name
         assert refusal(head, name) is None, name
         assert told_apart(head, name) == "", name
 
 
-def test_a_file_of_another_kind_is_told_but_not_refused(samples: dict[str, bytes]) -> None:
+def test_a_file_of_another_kind_is_told_but_not_refused(samples):
     assert refusal(samples["a.zip"], "a.tar.gz") is None
     told = told_apart(samples["a.zip"], "a.tar.gz")
     assert told == "it does not begin like a gzip file but like a zip archive"
@@ -79,7 +79,7 @@ def test_a_file_of_another_kind_is_told_but_not_refused(samples: dict[str, bytes
         (b"<html></html>", "a web page"),
     ],
 )
-def test_what_comes_instead_of_an_archive_is_named(head: bytes, words: str) -> None:
+def test_what_comes_instead_of_an_archive_is_named(head, words):
     got = refusal(head, "a.zip")
     assert got is not None
     assert words in got
@@ -97,19 +97,19 @@ def test_what_comes_instead_of_an_archive_is_named(head: bytes, words: str) -> N
         (b"\n", "a.zip"),
     ],
 )
-def test_a_text_that_may_be_the_file_is_not_refused(head: bytes, name: str) -> None:
+def test_a_text_that_may_be_the_file_is_not_refused(head, name):
     assert refusal(head, name) is None
 
 
-def test_a_page_in_place_of_a_list_is_refused() -> None:
+def test_a_page_in_place_of_a_list_is_refused():
     assert refusal(b"<html><title>Moved</title>", "train.txt") == "a web page titled 'Moved'"
 
 
-def test_a_text_is_a_text_wherever_its_bytes_are_cut() -> None:
+def test_a_text_is_a_text_wherever_its_bytes_are_cut():
     text = io.BytesIO("später".encode() * 200).read()
     assert all(refusal(text[:end], "a.zip") for end in range(1, 40))
 
 
-def test_a_title_is_plain_text() -> None:
+def test_a_title_is_plain_text():
     assert title_of(b"<TITLE lang='en'> A &amp; B\n </title>") == "A & B"
     assert title_of(b"<p>none") == ""

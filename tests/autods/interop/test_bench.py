@@ -26,7 +26,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
-def test_methods_of_others_are_measured_beside_ours(bench: Any):
+def test_methods_of_others_are_measured_beside_ours(bench):
     found = bench("accuracy", "--tasks", "3", "--epochs", "2", "--memory", "30")
     rows = {row["method"]: row for row in found["rows"]}
     assert {"er (ours)", "Avalanche Replay", "slda (ours)", "Avalanche StreamingLDA"} <= set(rows)
@@ -37,7 +37,7 @@ def test_methods_of_others_are_measured_beside_ours(bench: Any):
     )
 
 
-def test_every_adapter_gives_as_many_batches_as_the_stream_itself(bench: Any):
+def test_every_adapter_gives_as_many_batches_as_the_stream_itself(bench):
     found = bench("overhead", "--samples", "200", "--dim", "8", "--rounds", "1")
     assert len(found["rows"]) == 9
     assert found["rows"][0]["ratio"] == 1

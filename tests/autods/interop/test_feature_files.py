@@ -101,9 +101,7 @@ def imported(tmp_path: Path, source: Path, **options: object) -> StoredFeatures:
 @pytest.mark.parametrize(
     "make", [npy, parquet, numbered_columns, fixed_size_lists, parts, tensors, sidecar]
 )
-def test_every_format_gives_each_row_its_label_split_and_features(
-    tmp_path: Path, make: Callable[[Path], Path]
-) -> None:
+def test_every_format_gives_each_row_its_label_split_and_features(tmp_path, make):
     stored = imported(tmp_path, make(tmp_path / "in"))
     assert list(stored.info.class_names["class"]) == NAMES
     for split, name in (("train", "train"), ("dev", "val"), ("test", "test")):
@@ -113,7 +111,7 @@ def test_every_format_gives_each_row_its_label_split_and_features(
         np.testing.assert_array_equal(stored.take(rows), X[expected].astype(np.float16))
 
 
-def test_a_folder_of_several_formats_gives_a_set_for_each_and_keeps_them(tmp_path: Path) -> None:
+def test_a_folder_of_several_formats_gives_a_set_for_each_and_keeps_them(tmp_path):
     npy(tmp_path / "in").rename(tmp_path / "in" / "one")
     parquet(tmp_path / "in").rename(tmp_path / "in" / "two.parquet")
     sidecar(tmp_path / "in").rename(tmp_path / "in" / "three.safetensors")
@@ -126,7 +124,7 @@ def test_a_folder_of_several_formats_gives_a_set_for_each_and_keeps_them(tmp_pat
         import_files(tmp_path / "in", root, "m.o")
 
 
-def test_without_splits_a_stratified_fifth_is_for_test_and_that_is_told(tmp_path: Path) -> None:
+def test_without_splits_a_stratified_fifth_is_for_test_and_that_is_told(tmp_path):
     source = parquet(tmp_path, columns(split=None))
     root = DataRoot(tmp_path / "root")
     outcome = import_files(source, root, "m.o", dev_fraction=0.25)
@@ -136,7 +134,7 @@ def test_without_splits_a_stratified_fifth_is_for_test_and_that_is_told(tmp_path
     np.testing.assert_array_equal(np.bincount(stored.labels("class")[stored.rows("test")]), [4] * 3)
 
 
-def test_float64_and_classes_without_samples_are_told(tmp_path: Path) -> None:
+def test_float64_and_classes_without_samples_are_told(tmp_path):
     source = tensors(tmp_path, metadata=False, features=torch.tensor(X, dtype=torch.float64))
     source.with_suffix(".json").write_text(json.dumps([*NAMES, "dog"]))
     outcome = import_files(source, DataRoot(tmp_path / "root"), "m.o")
@@ -146,7 +144,7 @@ def test_float64_and_classes_without_samples_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_bfloat16_and_names_of_the_hub_are_understood(tmp_path: Path) -> None:
+def test_bfloat16_and_names_of_the_hub_are_understood(tmp_path):
     rounded = torch.tensor(X).bfloat16()
     stored = imported(tmp_path, tensors(tmp_path / "in", features=rounded))
     np.testing.assert_array_equal(
@@ -220,7 +218,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_is_told_with_the_row(tmp_path: Path, case: str) -> None:
+def test_a_wrong_file_is_told_with_the_row(tmp_path, case):
     make, told = WRONG[case]
     with pytest.raises(LayoutError, match=told):
         imported(tmp_path, make(tmp_path / "in"))
@@ -228,7 +226,7 @@ def test_a_wrong_file_is_told_with_the_row(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("make", [npy, parquet, tensors])
-def test_damaged_files_are_one_message(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_damaged_files_are_one_message(tmp_path, make):
     source = make(tmp_path / "in")
     file = source / "features.npy" if source.is_dir() else source
     file.write_bytes(file.read_bytes()[:50])
@@ -236,9 +234,7 @@ def test_damaged_files_are_one_message(tmp_path: Path, make: Callable[[Path], Pa
         imported(tmp_path, source)
 
 
-def test_large_features_come_in_several_shards_with_every_row_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_features_come_in_several_shards_with_every_row_once(tmp_path, monkeypatch):
     whole = imported(tmp_path / "whole", parquet(tmp_path))
     monkeypatch.setattr(from_files, "SHARD_ROWS", 7)
     cut = imported(tmp_path / "cut", parquet(tmp_path))
@@ -247,9 +243,7 @@ def test_large_features_come_in_several_shards_with_every_row_once(
         np.testing.assert_array_equal(whole.take(whole.rows(split)), cut.take(cut.rows(split)))
 
 
-def test_reading_a_large_file_takes_memory_for_a_part_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_a_large_file_takes_memory_for_a_part_only(tmp_path, monkeypatch):
     rows, width = 60_000, 128  # 31 MB as float32, 15 MB as float16
     folder = tmp_path / "in" / "bugs"
     folder.mkdir(parents=True)
@@ -268,7 +262,7 @@ def test_reading_a_large_file_takes_memory_for_a_part_only(
     assert peak < 12_000_000  # a block of 8192 rows and what is computed of it
 
 
-def test_the_command_imports_a_file_and_tells_what_it_decided(tmp_path: Path) -> None:
+def test_the_command_imports_a_file_and_tells_what_it_decided(tmp_path):
     command = [program("autods"), "import-features"]
     source = parquet(tmp_path, columns(split=None))
     root = ["--root", str(tmp_path / "root")]

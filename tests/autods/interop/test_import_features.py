@@ -52,9 +52,7 @@ def tree(root: DataRoot) -> dict[str, bytes]:
     fraction=st.floats(0, 0.95),
     seed=st.integers(0, 2**32),
 )
-def test_hold_out_is_stratified_and_leaves_a_sample_of_each_class(
-    sizes: list[int], fraction: float, seed: int
-) -> None:
+def test_hold_out_is_stratified_and_leaves_a_sample_of_each_class(sizes, fraction, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)) * 3, sizes))
     held = hold_out(labels, fraction, seed)
     assert np.array_equal(held, hold_out(labels, fraction, seed))
@@ -64,14 +62,14 @@ def test_hold_out_is_stratified_and_leaves_a_sample_of_each_class(
         assert min(size - 1, np.floor(size * fraction)) <= count <= np.ceil(size * fraction)
 
 
-def test_hold_out_takes_the_fraction_as_a_whole_even_of_small_classes() -> None:
+def test_hold_out_takes_the_fraction_as_a_whole_even_of_small_classes():
     labels = np.repeat(np.arange(100), 4)
     held = hold_out(labels, 0.1, seed=0)
     assert held.sum() == 40
     assert not np.array_equal(held, hold_out(labels, 0.1, seed=1))
 
 
-def test_an_imported_file_keeps_every_sample_with_its_label(tmp_path: Path) -> None:
+def test_an_imported_file_keeps_every_sample_with_its_label(tmp_path):
     root = DataRoot.open(tmp_path / "root")
     outcome = import_files(save(tmp_path / "in", "Birds"), root, ENCODER)
     assert outcome.imported == ["birds"] and outcome.kept == []
@@ -88,9 +86,7 @@ def test_an_imported_file_keeps_every_sample_with_its_label(tmp_path: Path) -> N
     assert verify_features(root) == []
 
 
-def test_a_second_import_changes_nothing_and_a_fresh_one_gives_the_same_bytes(
-    tmp_path: Path,
-) -> None:
+def test_a_second_import_changes_nothing_and_a_fresh_one_gives_the_same_bytes(tmp_path):
     folder = save(tmp_path / "in", "birds")
     root, other = DataRoot.open(tmp_path / "one"), DataRoot.open(tmp_path / "two")
     import_files(folder, root, ENCODER)
@@ -100,7 +96,7 @@ def test_a_second_import_changes_nothing_and_a_fresh_one_gives_the_same_bytes(
     assert tree(root) == before == tree(other)
 
 
-def test_an_import_that_was_cut_short_is_completed_to_the_same_bytes(tmp_path: Path) -> None:
+def test_an_import_that_was_cut_short_is_completed_to_the_same_bytes(tmp_path):
     folder = save(tmp_path / "in", "birds")
     root = DataRoot.open(tmp_path / "root")
     import_files(folder, root, ENCODER)
@@ -111,7 +107,7 @@ def test_an_import_that_was_cut_short_is_completed_to_the_same_bytes(tmp_path: P
     assert tree(root) == whole
 
 
-def test_changed_files_and_settings_are_a_mismatch_that_keeps_what_stands(tmp_path: Path) -> None:
+def test_changed_files_and_settings_are_a_mismatch_that_keeps_what_stands(tmp_path):
     folder = save(tmp_path / "in", "birds")
     root = DataRoot.open(tmp_path / "root")
     import_files(folder, root, ENCODER)
@@ -124,7 +120,7 @@ def test_changed_files_and_settings_are_a_mismatch_that_keeps_what_stands(tmp_pa
     assert tree(root) == before
 
 
-def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path: Path) -> None:
+def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path):
     folder = save(tmp_path / "in", "birds")
     root, other = DataRoot.open(tmp_path / "root"), DataRoot.open(tmp_path / "other")
     import_files(folder, other, ENCODER, seed=1)
@@ -143,7 +139,7 @@ def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path: Path) 
         path.unlink()
 
 
-def test_narrow_features_are_padded_only_when_asked(tmp_path: Path) -> None:
+def test_narrow_features_are_padded_only_when_asked(tmp_path):
     folder = save(tmp_path / "in", "a")
     save(folder, "b", **arrays(d=4))
     with pytest.raises(FeatureMismatch, match=r"expected 6 dimensions.*got 4.*--pad-to 6"):
@@ -177,16 +173,14 @@ def test_narrow_features_are_padded_only_when_asked(tmp_path: Path) -> None:
         ({"class_names": np.array(list("abca"))}, "class_names: expected distinct.*'a' twice"),
     ],
 )
-def test_a_wrong_file_is_named_with_key_and_what_came(
-    tmp_path: Path, changes: dict[str, np.ndarray | None], named: str
-) -> None:
+def test_a_wrong_file_is_named_with_key_and_what_came(tmp_path, changes, named):
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(LayoutError, match=rf"birds\.npz: .*{named}"):
         import_files(save(tmp_path / "in", "birds", **changes), root, ENCODER)
     assert not list(root.path.rglob("*.h5"))
 
 
-def test_pickled_objects_and_damaged_files_are_refused_without_running_them(tmp_path: Path) -> None:
+def test_pickled_objects_and_damaged_files_are_refused_without_running_them(tmp_path):
     folder = save(tmp_path / "in", "birds", class_names=np.array(["a", "b"], dtype=object))
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(ContainerError, match="no Python objects"):
@@ -198,7 +192,7 @@ def test_pickled_objects_and_damaged_files_are_refused_without_running_them(tmp_
             import_files(folder, root, ENCODER)
 
 
-def test_names_that_cannot_stand_are_refused(tmp_path: Path) -> None:
+def test_names_that_cannot_stand_are_refused(tmp_path):
     root = DataRoot.open(tmp_path / "root")
     with pytest.raises(UsageError, match="found none"):
         import_files(tmp_path, root, ENCODER)
@@ -214,7 +208,7 @@ def test_names_that_cannot_stand_are_refused(tmp_path: Path) -> None:
             import_files(save(tmp_path / "in", "BIRDS"), root, ENCODER)
 
 
-def test_val_becomes_the_development_part_when_there_is_a_test_part_too(tmp_path: Path) -> None:
+def test_val_becomes_the_development_part_when_there_is_a_test_part_too(tmp_path):
     extra = {"x_test": np.ones((3, 6), np.float16), "y_test": np.zeros(3, np.int64)}
     root = DataRoot.open(tmp_path / "root")
     import_files(save(tmp_path / "in", "birds", **extra), root, ENCODER)
@@ -223,7 +217,7 @@ def test_val_becomes_the_development_part_when_there_is_a_test_part_too(tmp_path
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real features are not here")
-def test_real_features_are_imported_whole(tmp_path: Path) -> None:
+def test_real_features_are_imported_whole(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("flowers17", "clip_animehero2"):
@@ -236,7 +230,7 @@ def test_real_features_are_imported_whole(tmp_path: Path) -> None:
     assert verify_features(root, ENCODER) == []
 
 
-def test_a_test_part_without_rows_is_refused_and_named(tmp_path: Path) -> None:
+def test_a_test_part_without_rows_is_refused_and_named(tmp_path):
     x, y = np.ones((4, 3), np.float16), np.arange(4, dtype=np.int32) % 2
     names = np.array(["a", "b"])
     folder = tmp_path / "npz"

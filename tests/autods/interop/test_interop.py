@@ -38,7 +38,7 @@ def test_importing_an_adapter_does_not_import_its_library():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_arrays_hold_every_task_after_the_other(stream: Stream, split: str):
+def test_arrays_hold_every_task_after_the_other(stream, split):
     found = arrays(stream, split)
     for task in stream.tasks:
         here, part = found.tasks == task.index, getattr(task, split)
@@ -51,7 +51,7 @@ def test_arrays_hold_every_task_after_the_other(stream: Stream, split: str):
     assert dict(enumerate(class_names(stream))) == names_by_label(stream)
 
 
-def test_an_unknown_split_is_refused_by_name(stream: Stream):
+def test_an_unknown_split_is_refused_by_name(stream):
     with pytest.raises(UnknownName, match="did you mean train"):
         arrays(stream, "trian")
     with pytest.raises(UnknownName, match="split"):
@@ -59,7 +59,7 @@ def test_an_unknown_split_is_refused_by_name(stream: Stream):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_datasets_of_torch_have_the_rows_of_the_stream(stream: Stream, split: str):
+def test_datasets_of_torch_have_the_rows_of_the_stream(stream, split):
     made = task_datasets(stream, split)
     assert len(made) == len(stream.tasks)
     for task, dataset in zip(stream.tasks, made, strict=True):
@@ -81,7 +81,7 @@ def test_datasets_of_torch_have_the_rows_of_the_stream(stream: Stream, split: st
         assert all((extra == task.index).all() for extra in whole[2:])
 
 
-def test_a_loader_gives_the_batches_of_the_stream_itself(stream: Stream):
+def test_a_loader_gives_the_batches_of_the_stream_itself(stream):
     task = stream.tasks[1]
     batches = loader(TaskDataset(task), 7, seed=5)
     for epoch in range(2):
@@ -94,7 +94,7 @@ def test_a_loader_gives_the_batches_of_the_stream_itself(stream: Stream):
     assert np.array_equal(rows, task.train.labels)
 
 
-def test_the_loader_of_torch_and_its_workers_read_the_datasets_too(stream: Stream):
+def test_the_loader_of_torch_and_its_workers_read_the_datasets_too(stream):
     dataset = TaskDataset(stream.tasks[0], with_task=True)
     for workers in (0, 2):
         x, y, t = zip(*DataLoader(dataset, batch_size=5, num_workers=workers), strict=True)
@@ -103,15 +103,13 @@ def test_the_loader_of_torch_and_its_workers_read_the_datasets_too(stream: Strea
         assert set(torch.cat(t).tolist()) == {0}
 
 
-def test_images_of_features_without_images_are_refused(stream: Stream):
+def test_images_of_features_without_images_are_refused(stream):
     with pytest.raises(ImagesMissing):
         TaskDataset(stream.tasks[0], images=True)
 
 
 @pytest.mark.parametrize("numbering", ["stream", "task"])
-def test_datasets_of_hugging_face_have_rows_labels_and_names_of_the_stream(
-    stream: Stream, numbering: str
-):
+def test_datasets_of_hugging_face_have_rows_labels_and_names_of_the_stream(stream, numbering):
     names = names_by_label(stream)
     for task in stream.tasks:
         made = dataset_dict(stream, task.index, numbering=numbering)
@@ -138,7 +136,7 @@ def test_class_names_stay_as_they_are_where_all_of_a_stream_differ():
         dataset_dict(made, 0, numbering="tasks")
 
 
-def test_batches_for_partial_fit_show_every_sample_once_per_epoch(stream: Stream):
+def test_batches_for_partial_fit_show_every_sample_once_per_epoch(stream):
     task = stream.tasks[2]
     batches = list(task_batches(task, 8, epochs=2, seed=4))
     half = len(batches) // 2
@@ -151,7 +149,7 @@ def test_batches_for_partial_fit_show_every_sample_once_per_epoch(stream: Stream
     assert not np.array_equal(batches[0][1], batches[half][1])
 
 
-def test_the_matrix_of_partial_fit_is_what_predictions_say(stream: Stream):
+def test_the_matrix_of_partial_fit_is_what_predictions_say(stream):
     R = learn_stream(GaussianNB(), stream, batch_size=16, epochs=2, seed=1)
     assert R.shape == (len(stream.tasks),) * 2
     assert np.array_equal(np.isnan(R), np.triu(np.ones_like(R, bool), 1))
@@ -173,7 +171,7 @@ def test_the_matrix_of_partial_fit_is_what_predictions_say(stream: Stream):
         assert R[-1, task.index] == pytest.approx(np.mean(found == task.test.labels), abs=0.1)
 
 
-def test_only_classes_that_were_met_can_be_the_answer(stream: Stream):
+def test_only_classes_that_were_met_can_be_the_answer(stream):
     estimator = SGDClassifier(random_state=0)
     first = stream.tasks[0]
     x, y = first.train.features.astype(np.float32), first.train.labels
@@ -186,7 +184,7 @@ def test_only_classes_that_were_met_can_be_the_answer(stream: Stream):
     assert np.isnan(row[1:]).all()
 
 
-def test_an_estimator_without_scores_predicts_in_class_il_and_is_refused_in_task_il(stream: Stream):
+def test_an_estimator_without_scores_predicts_in_class_il_and_is_refused_in_task_il(stream):
     class Constant:
         def partial_fit(self, x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> None:
             self.classes_ = classes
@@ -203,7 +201,7 @@ def test_an_estimator_without_scores_predicts_in_class_il_and_is_refused_in_task
         assert not R[-1, 1:].any()
 
 
-def test_an_estimator_that_cannot_learn_in_parts_is_named(stream: Stream):
+def test_an_estimator_that_cannot_learn_in_parts_is_named(stream):
     with pytest.raises(UsageError, match="KMeans has no partial_fit"):
         learn_stream(KMeans(), stream)
 

@@ -22,7 +22,7 @@ def test_every_example_but_the_one_for_another_program_has_its_output():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_prints_what_is_shown(name: str, capsys: pytest.CaptureFixture[str]):
+def test_an_example_prints_what_is_shown(name, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the other library
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")

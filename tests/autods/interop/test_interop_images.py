@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -38,7 +36,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
     return open_stream("drawn", root, encoder.name, scenario="task-il", classes_per_task=2, order=1)
 
 
-def test_images_of_torch_are_those_of_the_rows(stream: Stream):
+def test_images_of_torch_are_those_of_the_rows(stream):
     assert [task.index for task in stream.tasks] == [0, 1]
     for task, dataset in zip(
         stream.tasks, task_datasets(stream, images=True, transform=SMALL), strict=True
@@ -54,7 +52,7 @@ def test_images_of_torch_are_those_of_the_rows(stream: Stream):
         TaskDataset(stream.tasks[0], images=True)[:]
 
 
-def test_hugging_face_keeps_the_image_files_beside_the_features(stream: Stream, tmp_path: Path):
+def test_hugging_face_keeps_the_image_files_beside_the_features(stream, tmp_path):
     for task in stream.tasks:
         made = dataset_dict(stream, task.index, images=True, cache_dir=str(tmp_path))
         assert set(made) == {"train", "dev", "test"}

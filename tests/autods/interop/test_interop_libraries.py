@@ -40,7 +40,7 @@ def without_dev(stream: Stream) -> Stream:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_experiences_of_avalanche_are_the_tasks(stream: Stream, split: str):
+def test_experiences_of_avalanche_are_the_tasks(stream, split):
     made = benchmark(stream)
     assert isinstance(made, CLScenario)
     experiences = made.streams[split]
@@ -75,7 +75,7 @@ def learned(strategy: Replay | Naive | StreamingLDA, made: CLScenario) -> float:
     return float(accuracy)
 
 
-def test_stock_strategies_of_avalanche_train_on_a_stream(stream: Stream):
+def test_stock_strategies_of_avalanche_train_on_a_stream(stream):
     torch.manual_seed(0)
     made = benchmark(stream)
     accuracy = {}
@@ -108,7 +108,7 @@ def test_stock_strategies_of_avalanche_train_on_a_stream(stream: Stream):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_tasks_of_continuum_are_the_tasks(stream: Stream, split: str):
+def test_tasks_of_continuum_are_the_tasks(stream, split):
     made = scenario(stream, split, dtype=np.float16)
     assert isinstance(made, ContinualScenario)
     assert made.nb_tasks == len(stream.tasks)
@@ -124,7 +124,7 @@ def test_tasks_of_continuum_are_the_tasks(stream: Stream, split: str):
     assert dict(enumerate(made.class_names)) == names_by_label(stream)
 
 
-def test_loaders_of_continuum_give_the_samples_in_order(stream: Stream):
+def test_loaders_of_continuum_give_the_samples_in_order(stream):
     task, taskset = stream.tasks[1], scenario(stream)[1]
     x, y, t = (torch.cat(parts) for parts in zip(*DataLoader(taskset, batch_size=7), strict=True))
     assert torch.equal(x, torch.from_numpy(task.train.features.astype(np.float32)))
@@ -132,7 +132,7 @@ def test_loaders_of_continuum_give_the_samples_in_order(stream: Stream):
     assert set(t.tolist()) == {1}
 
 
-def test_continuum_cuts_and_joins_tasks_of_a_stream(stream: Stream):
+def test_continuum_cuts_and_joins_tasks_of_a_stream(stream):
     made = scenario(stream)
     first, second = split_train_val(made[2], val_split=0.25)
     assert len(first) + len(second) == len(stream.tasks[2].train)

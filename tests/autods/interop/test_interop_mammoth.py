@@ -110,7 +110,7 @@ def run_mammoth(folder: Path, *options: dict[str, object]) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_mammoth_loads_the_tasks_of_the_stream(tmp_path: Path):
+def test_mammoth_loads_the_tasks_of_the_stream(tmp_path):
     done = run_mammoth(tmp_path, *OPTIONS)
     assert done.returncode == 0, done.stderr
     stream = synthetic_stream(tasks=5, classes=700, dim=64, order=7)  # the example's
@@ -135,7 +135,7 @@ def test_mammoth_loads_the_tasks_of_the_stream(tmp_path: Path):
     assert said["own"] == [5, 64]
 
 
-def test_mammoth_may_not_permute_the_classes_of_a_stream(tmp_path: Path):
+def test_mammoth_may_not_permute_the_classes_of_a_stream(tmp_path):
     done = run_mammoth(tmp_path, PLAIN | {"permute_classes": 1})
     assert done.returncode == 1
     assert "run Mammoth with --permute_classes=0" in done.stderr

@@ -92,9 +92,7 @@ ODD = [
 ]  # fmt: skip
 
 
-def test_every_value_label_and_split_is_the_published_one(
-    source: Path, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_value_label_and_split_is_the_published_one(source, root, monkeypatch):
     monkeypatch.setattr(shards, "SHARD", 7)
     monkeypatch.setattr(shards, "BLOCK", 5)
     train = [(path, f"c{i % 3}") for i, path in enumerate(ODD * 1)]
@@ -112,9 +110,7 @@ def test_every_value_label_and_split_is_the_published_one(
     assert verify_features(root) == []
 
 
-def test_a_dataset_without_label_sets_has_the_one_called_class(
-    source: Path, root: DataRoot
-) -> None:
+def test_a_dataset_without_label_sets_has_the_one_called_class(source, root):
     sets = simple_sets()
     write_dataset(source, "boat", sets)
     imported(source, root)
@@ -124,9 +120,7 @@ def test_a_dataset_without_label_sets_has_the_one_called_class(
     assert [len(stored.rows(split)) for split in ("train", "dev", "test")] == [11, 1, 6]
 
 
-def test_labels_that_are_numbers_or_only_in_val_keep_the_published_order(
-    source: Path, root: DataRoot
-) -> None:
+def test_labels_that_are_numbers_or_only_in_val_keep_the_published_order(source, root):
     train = [(f"t{i}", np.int64(i)) for i in (10, 9, 2, 1)]
     val = [(f"v{i}", np.int64(i)) for i in (2, 7, 5, 6, 0)]
     sets = {"none": {"train": train, "val": val}}
@@ -137,9 +131,7 @@ def test_labels_that_are_numbers_or_only_in_val_keep_the_published_order(
     assert_exact(source / "gtsrb", sets, stored)
 
 
-def test_an_image_can_be_in_train_of_one_label_set_and_in_val_of_another(
-    source: Path, root: DataRoot
-) -> None:
+def test_an_image_can_be_in_train_of_one_label_set_and_in_val_of_another(source, root):
     images = [(f"images/{i}.jpg", f"c{i % 2}") for i in range(20)]
     sets = {
         "split_2": {"train": images[10:], "val": images[:10]},
@@ -156,9 +148,7 @@ def test_an_image_can_be_in_train_of_one_label_set_and_in_val_of_another(
         assert len(stream.tasks[0].test) == 10
 
 
-def test_a_path_that_is_listed_twice_counts_twice_under_paper_and_once_under_clean(
-    source: Path, root: DataRoot
-) -> None:
+def test_a_path_that_is_listed_twice_counts_twice_under_paper_and_once_under_clean(source, root):
     sets = simple_sets(train=20)
     sets["none"]["train"] += [*sets["none"]["train"][:5], ("zip/c1/other.jpg", "c1")]
     sets["none"]["val"] += [sets["none"]["val"][0], (sets["none"]["val"][1][0], "c0")]
@@ -176,9 +166,7 @@ def test_a_path_that_is_listed_twice_counts_twice_under_paper_and_once_under_cle
     assert sizes["paper"][2] == sizes["clean"][2] == 8
 
 
-def test_clean_leaves_out_what_is_in_test_too_and_paper_keeps_it(
-    source: Path, root: DataRoot
-) -> None:
+def test_clean_leaves_out_what_is_in_test_too_and_paper_keeps_it(source, root):
     sets = simple_sets(train=30)
     vectors = {
         s: vectors_of([p for p, _ in sets["none"][s]], 8, i) for i, s in enumerate(sets["none"])
@@ -194,7 +182,7 @@ def test_clean_leaves_out_what_is_in_test_too_and_paper_keeps_it(
     assert len(paper.tasks[0].train) + len(paper.tasks[0].dev) == 30
 
 
-def test_dev_is_a_seeded_stratified_part_of_train(source: Path, tmp_path: Path) -> None:
+def test_dev_is_a_seeded_stratified_part_of_train(source, tmp_path):
     write_dataset(source, "boat", simple_sets(train=60))
     held = []
     for number, seed in enumerate((0, 0, 1)):
@@ -207,7 +195,7 @@ def test_dev_is_a_seeded_stratified_part_of_train(source: Path, tmp_path: Path) 
     assert held[0] == held[1] != held[2]
 
 
-def test_dev_is_drawn_once_for_rows_of_several_label_sets(source: Path, root: DataRoot) -> None:
+def test_dev_is_drawn_once_for_rows_of_several_label_sets(source, root):
     rows = [(f"t{i:02d}", f"c{i % 2}") for i in range(60)]
     val = [("v0", "c0"), ("v1", "c1")]
     other = [(path, f"k{i % 3}") for i, (path, _) in enumerate(rows[:40])]
@@ -225,9 +213,7 @@ def test_dev_is_drawn_once_for_rows_of_several_label_sets(source: Path, root: Da
     assert np.bincount(stored.labels("type")[dev][only]).tolist() == [2, 2]
 
 
-def test_tar_and_folder_give_the_same_bytes_and_neither_is_changed(
-    source: Path, tmp_path: Path
-) -> None:
+def test_tar_and_folder_give_the_same_bytes_and_neither_is_changed(source, tmp_path):
     for name in ("boat", "flowers", "rock"):
         write_dataset(source, name, simple_sets(), seed=len(name))
     archive = tar_of(source, tmp_path / "stream_feats.tar")
@@ -243,7 +229,7 @@ def test_tar_and_folder_give_the_same_bytes_and_neither_is_changed(
     assert {path.name for path in one.path.iterdir()} == {"features"}  # no scratch is left
 
 
-def test_a_killed_import_goes_on_to_the_same_bytes(source: Path, tmp_path: Path) -> None:
+def test_a_killed_import_goes_on_to_the_same_bytes(source, tmp_path):
     for number in range(12):
         write_dataset(source, f"d{number:02d}", simple_sets(train=900), dim=256, seed=number)
     archive = tar_of(source, tmp_path / "stream_feats.tar")
@@ -264,9 +250,7 @@ def test_a_killed_import_goes_on_to_the_same_bytes(source: Path, tmp_path: Path)
     assert found == tree(whole)
 
 
-def test_a_changed_archive_or_setting_is_a_mismatch_that_keeps_what_stands(
-    source: Path, root: DataRoot, tmp_path: Path
-) -> None:
+def test_a_changed_archive_or_setting_is_a_mismatch_that_keeps_what_stands(source, root, tmp_path):
     write_dataset(source, "boat", simple_sets())
     imported(source, root)
     before = tree(root)
@@ -279,7 +263,7 @@ def test_a_changed_archive_or_setting_is_a_mismatch_that_keeps_what_stands(
     assert tree(root) == before
 
 
-def test_provenance_says_archive_extractor_model_and_hashes(source: Path, root: DataRoot) -> None:
+def test_provenance_says_archive_extractor_model_and_hashes(source, root):
     write_dataset(source, "boat", simple_sets())
     imported(source, root)
     record = json.loads(root.feature_record(ENCODER, "boat").read_text())
@@ -291,9 +275,7 @@ def test_provenance_says_archive_extractor_model_and_hashes(source: Path, root: 
         assert digest in record["origin"]["sha256"].values()
 
 
-def test_stream71_opens_over_imported_features_in_the_published_order(
-    source: Path, root: DataRoot
-) -> None:
+def test_stream71_opens_over_imported_features_in_the_published_order(source, root):
     names = [item.dataset for item in Catalogue().stream("stream71").datasets]
     for number, name in enumerate(names):
         write_dataset(source, name, simple_sets(2, 6, 4, name), dim=4, seed=number)
@@ -306,7 +288,7 @@ def test_stream71_opens_over_imported_features_in_the_published_order(
     assert [task.name for task in part.tasks] == ["rock", "boat"]
 
 
-def test_only_the_named_datasets_are_imported(source: Path, root: DataRoot) -> None:
+def test_only_the_named_datasets_are_imported(source, root):
     for name in ("boat", "rock"):
         write_dataset(source, name, simple_sets())
     assert imported(source, root, names=["rock"]).imported == ["rock"]
@@ -314,14 +296,12 @@ def test_only_the_named_datasets_are_imported(source: Path, root: DataRoot) -> N
         import_published(source, root, names=["rok"])
 
 
-def test_folders_that_have_another_name_here_get_it(source: Path, root: DataRoot) -> None:
+def test_folders_that_have_another_name_here_get_it(source, root):
     write_dataset(source, "domainnetreal", simple_sets())
     assert imported(source, root).imported == ["domainnet_real"]
 
 
-def test_other_extractors_are_listed_and_imported_under_names_of_their_own(
-    source: Path, root: DataRoot
-) -> None:
+def test_other_extractors_are_listed_and_imported_under_names_of_their_own(source, root):
     write_dataset(source, "boat", simple_sets())
     write_dataset(source, "boat", simple_sets(), extractor="resnet", dim=16)
     write_dataset(source, "imdb", simple_sets(), extractor="gpt2")
@@ -336,7 +316,7 @@ def test_other_extractors_are_listed_and_imported_under_names_of_their_own(
     assert "of extractor clip" in str(refused["imdb"])
 
 
-def test_widths_of_one_encoder_never_mix(source: Path, root: DataRoot) -> None:
+def test_widths_of_one_encoder_never_mix(source, root):
     write_dataset(source, "boat", simple_sets(), dim=8)
     write_dataset(source, "rock", simple_sets(), dim=9)
     outcome = import_published(source, root)
@@ -378,9 +358,7 @@ def variants() -> dict[str, object]:
 
 @pytest.mark.parametrize("how", ["zip", "old", "pickle"])
 @pytest.mark.parametrize("variant", variants())
-def test_metadata_is_read_in_every_form_that_the_source_leaves_open(
-    source: Path, root: DataRoot, variant: str, how: str
-) -> None:
+def test_metadata_is_read_in_every_form_that_the_source_leaves_open(source, root, variant, how):
     sets = simple_sets()
     write_dataset(source, "boat", sets)
     target, value = source / "boat" / "metadata.pickle", variants()[variant]
@@ -398,9 +376,7 @@ def test_metadata_is_read_in_every_form_that_the_source_leaves_open(
     ("dtype", "protocol"),
     [*(("<f4", protocol) for protocol in range(6)), ("<f2", 4), ("<f8", 4), (">f4", 4)],
 )
-def test_vectors_of_every_type_and_pickle_are_rounded_the_same(
-    source: Path, root: DataRoot, dtype: str, protocol: int
-) -> None:
+def test_vectors_of_every_type_and_pickle_are_rounded_the_same(source, root, dtype, protocol):
     sets = simple_sets()
     vectors = {
         split: {p: x.astype(dtype) for p, x in vectors_of([p for p, _ in pairs], 8).items()}
@@ -419,7 +395,7 @@ def test_vectors_of_every_type_and_pickle_are_rounded_the_same(
     assert found == sorted(expected)
 
 
-def test_a_wider_vector_among_narrow_ones_is_rounded_once(source: Path, root: DataRoot) -> None:
+def test_a_wider_vector_among_narrow_ones_is_rounded_once(source, root):
     sets = simple_sets()
     vectors = vectors_of([path for path, _ in sets["none"]["train"]], 8)
     odd = sets["none"]["train"][4][0]
@@ -430,9 +406,7 @@ def test_a_wider_vector_among_narrow_ones_is_rounded_once(source: Path, root: Da
     assert int((stored.take(np.arange(18)) == 1 + 2.0**-10).all(axis=1).sum()) == 1
 
 
-def test_bytes_that_only_look_like_the_numbers_are_not_taken_for_them(
-    source: Path, root: DataRoot
-) -> None:
+def test_bytes_that_only_look_like_the_numbers_are_not_taken_for_them(source, root):
     """A decoy has the bytes of the vector in the first value, and others in those after it."""
     sets = simple_sets()
     vector = np.arange(8, dtype=np.float32)
@@ -452,7 +426,7 @@ def test_bytes_that_only_look_like_the_numbers_are_not_taken_for_them(
     assert_exact(source / "boat", sets, stored)
 
 
-def test_features_without_a_label_are_left_out_and_told(source: Path, root: DataRoot) -> None:
+def test_features_without_a_label_are_left_out_and_told(source, root):
     sets, notes = simple_sets(), Notes()
     write_dataset(source, "boat", sets)
     fewer = {"none": {**sets["none"], "train": sets["none"]["train"][:9]}}
@@ -464,9 +438,7 @@ def test_features_without_a_label_are_left_out_and_told(source: Path, root: Data
     assert line.endswith("train/data.mdb have no label in metadata.pickle and are left out")
 
 
-def test_hashing_a_large_archive_is_told_in_bytes(
-    source: Path, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hashing_a_large_archive_is_told_in_bytes(source, root, monkeypatch):
     class Steps(Silent):
         def __init__(self) -> None:
             self.steps: list[list[object]] = []
@@ -488,7 +460,7 @@ def test_hashing_a_large_archive_is_told_in_bytes(
     ]
 
 
-def test_shards_that_an_ended_import_has_left_do_not_stay(source: Path, root: DataRoot) -> None:
+def test_shards_that_an_ended_import_has_left_do_not_stay(source, root):
     write_dataset(source, "boat", simple_sets())
     imported(source, root)
     whole = tree(root)
@@ -501,7 +473,7 @@ def test_shards_that_an_ended_import_has_left_do_not_stay(source: Path, root: Da
     assert tree(root) == whole
 
 
-def test_the_benchmark_finds_every_value_equal(tmp_path: Path) -> None:
+def test_the_benchmark_finds_every_value_equal(tmp_path):
     script = Path(__file__).resolve().parents[3] / "scripts" / "bench" / "published.py"
     options = ["--samples", "400", "--dim", "16", "--folder", str(tmp_path), "--json"]
     done = subprocess.run(
@@ -515,7 +487,7 @@ def test_the_benchmark_finds_every_value_equal(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_imports_lists_and_answers_in_json(source: Path, tmp_path: Path) -> None:
+def test_the_command_imports_lists_and_answers_in_json(source, tmp_path):
     write_dataset(source, "boat", simple_sets())
     write_dataset(source, "boat", simple_sets(), extractor="vit")
     write_dataset(source, "yelp", simple_sets(), extractor="gpt2")
@@ -551,9 +523,7 @@ def test_the_command_imports_lists_and_answers_in_json(source: Path, tmp_path: P
         (["--dataset", "boot"], "unknown dataset of the archive 'boot'"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_written(
-    source: Path, tmp_path: Path, options: list[str], named: str
-) -> None:
+def test_wrong_options_are_refused_before_anything_is_written(source, tmp_path, options, named):
     write_dataset(source, "boat", simple_sets())
     command = [program("autods"), "import-features", str(source), "--root", str(tmp_path / "root")]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
@@ -561,7 +531,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
     assert not (tmp_path / "root").exists()
 
 
-def test_a_folder_of_npz_files_still_wants_the_name_of_its_encoder(tmp_path: Path) -> None:
+def test_a_folder_of_npz_files_still_wants_the_name_of_its_encoder(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.ones((2, 2)))
     command = [
         program("autods"),
@@ -575,9 +545,7 @@ def test_a_folder_of_npz_files_still_wants_the_name_of_its_encoder(tmp_path: Pat
         assert (done.returncode, named in done.stderr) == (2, True), done.stderr
 
 
-def test_a_disk_without_room_ends_the_import_and_leaves_whole_datasets_only(
-    source: Path, tmp_path: Path
-) -> None:
+def test_a_disk_without_room_ends_the_import_and_leaves_whole_datasets_only(source, tmp_path):
     """A limit on the size of files stands for the full disk."""
     for number, size in enumerate((10, 4000)):
         write_dataset(source, f"d{number}", simple_sets(train=size), dim=128)
@@ -595,7 +563,7 @@ def test_a_disk_without_room_ends_the_import_and_leaves_whole_datasets_only(
     assert imported(source, root).kept == ["d0"]
 
 
-def test_errors_are_of_one_family_and_name_the_source(source: Path, root: DataRoot) -> None:
+def test_errors_are_of_one_family_and_name_the_source(source, root):
     with pytest.raises(UsageError, match=r"expected <dataset>/feats/<extractor>/train/data\.mdb"):
         import_published(source, root)
     with pytest.raises(UsageError, match="dev fraction"):
@@ -610,9 +578,7 @@ def test_errors_are_of_one_family_and_name_the_source(source: Path, root: DataRo
         import_published(source / "c", root)
 
 
-def test_a_database_written_in_several_transactions_is_read_too(
-    source: Path, root: DataRoot
-) -> None:
+def test_a_database_written_in_several_transactions_is_read_too(source, root):
     sets = simple_sets()
     write_dataset(source, "boat", sets)
     folder = source / "boat" / "feats" / "clip" / "train"

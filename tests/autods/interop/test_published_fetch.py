@@ -78,9 +78,7 @@ def fetch(
     return file
 
 
-def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(
-    root: DataRoot, drive: Drive, content: bytes
-) -> None:
+def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(root, drive, content):
     command = [program("autods"), "fetch", "--features", "stream-clip", "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -95,9 +93,7 @@ def test_one_command_downloads_and_imports_and_a_second_one_keeps_everything(
     assert len(drive.log) == asked
 
 
-def test_the_record_says_what_came_and_from_where(
-    root: DataRoot, drive: Drive, content: bytes
-) -> None:
+def test_the_record_says_what_came_and_from_where(root, drive, content):
     drive.states[ID] = "large"
     notes = Notes()
     fetched = fetch(root, notes)
@@ -112,9 +108,7 @@ def test_the_record_says_what_came_and_from_where(
 
 
 @pytest.mark.parametrize("tenth", [1, 5, 9])
-def test_a_download_that_breaks_off_is_continued(
-    root: DataRoot, drive: Drive, content: bytes, tenth: int
-) -> None:
+def test_a_download_that_breaks_off_is_continued(root, drive, content, tenth):
     cut = len(content) * tenth // 10
     drive.drops = [cut, None]
     fetch(root, Silent())
@@ -122,9 +116,7 @@ def test_a_download_that_breaks_off_is_continued(
     assert drive.ranges_asked() == [None, f"bytes={cut}-"]
 
 
-def test_a_part_of_another_content_is_fetched_anew(
-    root: DataRoot, drive: Drive, content: bytes
-) -> None:
+def test_a_part_of_another_content_is_fetched_anew(root, drive, content):
     """Without a checksum, the end of the tar tells that the halves do not belong together."""
     part = part_of(target(root))
     part.parent.mkdir(parents=True)
@@ -135,7 +127,7 @@ def test_a_part_of_another_content_is_fetched_anew(
     assert any("is not the expected file; fetching it anew" in line for line in notes.lines)
 
 
-def test_a_tar_without_its_end_is_set_aside(root: DataRoot, drive: Drive, content: bytes) -> None:
+def test_a_tar_without_its_end_is_set_aside(root, drive, content):
     drive.files[ID] = content[: len(content) // 2]
     with pytest.raises(ChecksumMismatch, match=r"it is a tar without its end.*\nNo archive was"):
         fetch(root, Silent())
@@ -147,9 +139,7 @@ def test_a_tar_without_its_end_is_set_aside(root: DataRoot, drive: Drive, conten
     ("state", "kind", "named"),
     [("quota", QuotaExceeded, "download quota"), ("private", FetchError, "asks to sign in")],
 )
-def test_each_page_of_drive_has_its_cause_and_the_way_by_hand(
-    root: DataRoot, drive: Drive, state: str, kind: type[FetchError], named: str
-) -> None:
+def test_each_page_of_drive_has_its_cause_and_the_way_by_hand(root, drive, state, kind, named):
     drive.states[ID] = state
     with pytest.raises(kind, match=named):
         fetch(root, Silent())
@@ -159,9 +149,7 @@ def test_each_page_of_drive_has_its_cause_and_the_way_by_hand(
     assert "'autods import-features FILE'" in done.stderr
 
 
-def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(
-    root: DataRoot, drive: Drive
-) -> None:
+def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(root, drive):
     drive.files = {}
     with pytest.raises(LinkGone):
         fetch(root, Silent())
@@ -172,9 +160,7 @@ def test_a_file_that_is_gone_is_told_by_the_command_without_a_traceback(
     assert "Traceback" not in done.stderr
 
 
-def test_a_mirror_of_the_user_is_asked_first(
-    root: DataRoot, drive: Drive, content: bytes, tmp_path: Path
-) -> None:
+def test_a_mirror_of_the_user_is_asked_first(root, drive, content, tmp_path):
     place = tmp_path / "mirror" / "stream-clip" / "stream_feats.tar"
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
@@ -183,9 +169,7 @@ def test_a_mirror_of_the_user_is_asked_first(
     assert not drive.log
 
 
-def test_a_part_goes_on_where_it_came_from_whatever_mirror_is_added(
-    root: DataRoot, drive: Drive, content: bytes, tmp_path: Path
-) -> None:
+def test_a_part_goes_on_where_it_came_from_whatever_mirror_is_added(root, drive, content, tmp_path):
     drive.drops = [5000, *[0] * 9]
     with pytest.raises(Unreachable, match=r"Kept: 5,000 bytes in .*part, which will be continued"):
         fetch(root, Silent())
@@ -199,9 +183,7 @@ def test_a_part_goes_on_where_it_came_from_whatever_mirror_is_added(
     assert target(root).read_bytes() == content
 
 
-def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(
-    root: DataRoot, drive: Drive, content: bytes
-) -> None:
+def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(root, drive, content):
     target(root).parent.mkdir(parents=True)
     target(root).write_bytes(content)
     assert fetch(root, Silent()).action == "adopt"
@@ -211,18 +193,14 @@ def test_an_archive_that_was_put_there_by_hand_is_taken_and_recorded(
     assert not drive.log
 
 
-def test_half_an_archive_that_was_put_there_by_hand_is_set_aside_and_fetched(
-    root: DataRoot, drive: Drive, content: bytes
-) -> None:
+def test_half_an_archive_that_was_put_there_by_hand_is_set_aside_and_fetched(root, drive, content):
     target(root).parent.mkdir(parents=True)
     target(root).write_bytes(content[: len(content) // 2])
     assert fetch(root, Silent()).action == "download"
     assert target(root).read_bytes() == content
 
 
-def test_where_a_checksum_is_published_it_decides(
-    root: DataRoot, drive: Drive, content: bytes
-) -> None:
+def test_where_a_checksum_is_published_it_decides(root, drive, content):
     right = with_checksum(f"sha256:{hashlib.sha256(content).hexdigest()}")
     with pytest.raises(ChecksumMismatch, match="expected sha256:1111"):
         fetch(root, Silent(), archive=with_checksum(f"sha256:{'1' * 64}"))
@@ -242,16 +220,14 @@ def test_where_a_checksum_is_published_it_decides(
         (["--features", "stream-clip", "--mirror", "nowhere"], 2, "mirror 'nowhere'"),
     ],
 )
-def test_wrong_requests_are_refused_without_a_download(
-    root: DataRoot, options: list[str], code: int, named: str
-) -> None:
+def test_wrong_requests_are_refused_without_a_download(root, options, code, named):
     command = [program("autods"), "fetch", *options, "--root", str(root.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, named in done.stderr) == (code, True), done.stderr
     assert not root.path.exists()
 
 
-def test_the_plan_is_told_without_network(root: DataRoot) -> None:
+def test_the_plan_is_told_without_network(root):
     command = [program("autods"), "fetch", "--features", "stream-clip", "--dry-run"]
     command += ["--root", str(root.path)]
     blocked = {**os.environ, "AUTODS_GDRIVE_URL": "http://127.0.0.1:9"}
@@ -262,9 +238,7 @@ def test_the_plan_is_told_without_network(root: DataRoot) -> None:
     assert json.loads(told.stdout)["unknown"] == ["stream-clip"]
 
 
-def test_descriptions_of_archives_are_checked_and_can_be_added(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_descriptions_of_archives_are_checked_and_can_be_added(tmp_path, monkeypatch):
     shipped = shipped_manifests() / "features" / "stream-clip.yaml"
     text = shipped.read_text(encoding="utf-8")
     (tmp_path / "features").mkdir()

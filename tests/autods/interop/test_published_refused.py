@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +129,8 @@ def evil_plain_metadata(source: Path, marker: Path) -> None:
     ],
 )
 def test_a_pickle_that_asks_for_more_than_data_is_not_run_and_named(
-    source: Path, tmp_path: Path, spoil: Callable[[Path, Path], None], named: str, packed: bool
-) -> None:
+    source, tmp_path, spoil, named, packed
+):
     marker = tmp_path / "marker"
     spoil(source, marker)
     place = tar_of(source, tmp_path / "stream_feats.tar") if packed else source
@@ -142,7 +141,7 @@ def test_a_pickle_that_asks_for_more_than_data_is_not_run_and_named(
     assert not marker.exists()
 
 
-def test_tensors_in_the_metadata_are_refused(source: Path, tmp_path: Path) -> None:
+def test_tensors_in_the_metadata_are_refused(source, tmp_path):
     for zipped in (True, False):
         save(source, {"file_names": torch.ones(2)}, zipped)
         error = import_published(source, DataRoot.open(tmp_path / "root")).refused["boat"]
@@ -150,7 +149,7 @@ def test_tensors_in_the_metadata_are_refused(source: Path, tmp_path: Path) -> No
         assert "asks for 'torch._utils._rebuild_tensor" in str(error)
 
 
-def test_a_zip_that_torch_would_not_write_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_zip_that_torch_would_not_write_is_refused(source, tmp_path):
     data = pickle.dumps(metadata_of(SETS))
     for members, compression in [
         ({"metadata/data.pkl": data}, zipfile.ZIP_DEFLATED),
@@ -162,15 +161,13 @@ def test_a_zip_that_torch_would_not_write_is_refused(source: Path, tmp_path: Pat
         assert "expected one uncompressed data.pkl in the zip" in str(error)
 
 
-def test_metadata_with_a_wrong_checksum_is_refused(source: Path, tmp_path: Path) -> None:
+def test_metadata_with_a_wrong_checksum_is_refused(source, tmp_path):
     path = source / "boat" / "metadata.pickle"
     path.write_bytes(path.read_bytes().replace(b"train011.jpg", b"train999.jpg"))
     assert "Bad CRC-32" in str(refused(source, tmp_path))
 
 
-def test_the_command_refuses_a_malicious_value_with_exit_code_1(
-    source: Path, tmp_path: Path
-) -> None:
+def test_the_command_refuses_a_malicious_value_with_exit_code_1(source, tmp_path):
     marker = tmp_path / "marker"
     evil_value(source, marker)
     command = [program("autods"), "import-features", str(source), "--root", str(tmp_path / "root")]
@@ -224,9 +221,7 @@ def cut_value(source: Path) -> None:
         (cut_value, ContainerError, r"train/data\.mdb: the value of 'zip/c"),
     ],
 )
-def test_a_part_that_is_missing_or_damaged_is_named(
-    source: Path, tmp_path: Path, spoil: Callable[[Path], None], kind: type[AutodsError], named: str
-) -> None:
+def test_a_part_that_is_missing_or_damaged_is_named(source, tmp_path, spoil, kind, named):
     spoil(source)
     error = refused(source, tmp_path)
     assert type(error) is kind
@@ -260,9 +255,7 @@ def test_a_part_that_is_missing_or_damaged_is_named(
         ),
     ],
 )
-def test_metadata_of_another_shape_is_told_where_and_what(
-    source: Path, tmp_path: Path, value: Any, named: str
-) -> None:
+def test_metadata_of_another_shape_is_told_where_and_what(source, tmp_path, value, named):
     save(source, value)
     error = refused(source, tmp_path)
     assert type(error) is LayoutError
@@ -283,16 +276,14 @@ def test_metadata_of_another_shape_is_told_where_and_what(
         (torch.ones(8), UnsafePickle, r"asks for 'torch\._utils\._rebuild_tensor"),
     ],
 )
-def test_a_value_that_is_no_vector_like_the_others_is_named(
-    source: Path, tmp_path: Path, value: Any, kind: type[AutodsError], named: str
-) -> None:
+def test_a_value_that_is_no_vector_like_the_others_is_named(source, tmp_path, value, kind, named):
     rewrite(source, {ODD: value})
     error = refused(source, tmp_path)
     assert type(error) is kind
     assert re.search(rf"data\.mdb: the value of '{ODD}': .*{named}", str(error))
 
 
-def test_a_value_that_only_begins_like_the_others_is_named(source: Path, tmp_path: Path) -> None:
+def test_a_value_that_only_begins_like_the_others_is_named(source, tmp_path):
     """The last but one opcode fills the array: here it throws the numbers away."""
     odd = np.full(8, 2, np.float32)
     rewrite(source, {ODD: odd}, dumps=lambda x: pickled(x)[:-2] + (b"0." if x is odd else b"b."))
@@ -315,22 +306,22 @@ def test_a_value_that_only_begins_like_the_others_is_named(source: Path, tmp_pat
     ],
 )
 def test_a_database_that_does_not_hold_what_it_lists_is_refused(
-    source: Path, tmp_path: Path, stored: bytes | None, kind: type[AutodsError], named: str
-) -> None:
+    source, tmp_path, stored, kind, named
+):
     rewrite(source, file_names=stored)
     error = refused(source, tmp_path)
     assert type(error) is kind
     assert re.search(named, str(error))
 
 
-def test_a_folder_that_cannot_name_a_feature_set_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_name_a_feature_set_is_refused(source, tmp_path):
     shutil.move(source / "boat", source / "My Boat")
     outcome = import_published(source, DataRoot.open(tmp_path / "root"))
     assert outcome.imported == ["apples", "cats"]
     assert "'my boat' cannot name a feature set" in str(outcome.refused["my boat"])
 
 
-def test_a_refused_dataset_is_imported_once_it_is_mended(source: Path, tmp_path: Path) -> None:
+def test_a_refused_dataset_is_imported_once_it_is_mended(source, tmp_path):
     rewrite(source, {ODD: ONES * np.nan})
     refused(source, tmp_path)
     rewrite(source)
@@ -339,9 +330,7 @@ def test_a_refused_dataset_is_imported_once_it_is_mended(source: Path, tmp_path:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999, None])
-def test_a_tar_that_is_cut_off_is_refused_as_a_whole(
-    source: Path, tmp_path: Path, share: float | None
-) -> None:
+def test_a_tar_that_is_cut_off_is_refused_as_a_whole(source, tmp_path, share):
     with tarfile.open(tar_of(source, tmp_path / "whole.tar")) as archive:
         between = archive.getmember("stream_feats/cats").offset
     whole = (tmp_path / "whole.tar").read_bytes()
@@ -353,13 +342,13 @@ def test_a_tar_that_is_cut_off_is_refused_as_a_whole(
     assert not (tmp_path / "root").exists()
 
 
-def test_a_compressed_tar_is_refused_with_what_to_do(source: Path, tmp_path: Path) -> None:
+def test_a_compressed_tar_is_refused_with_what_to_do(source, tmp_path):
     archive = tar_of(source, tmp_path / "stream_feats.tar", "w:gz")
     with pytest.raises(ContainerError, match="unpack it and name the folder if it is compressed"):
         import_published(archive, DataRoot.open(tmp_path / "root"))
 
 
-def test_a_member_that_would_leave_the_archive_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_member_that_would_leave_the_archive_is_refused(source, tmp_path):
     archive = tar_of(source, tmp_path / "stream_feats.tar")
     with tarfile.open(archive, "a") as handle:
         info = tarfile.TarInfo("../boat/metadata.pickle")
@@ -369,15 +358,13 @@ def test_a_member_that_would_leave_the_archive_is_refused(source: Path, tmp_path
         import_published(archive, DataRoot.open(tmp_path / "root"))
 
 
-def test_a_database_without_labels_for_any_of_its_features_is_refused(
-    source: Path, tmp_path: Path
-) -> None:
+def test_a_database_without_labels_for_any_of_its_features_is_refused(source, tmp_path):
     """The keys may be right and all labels of another split: nothing to learn from."""
     save(source, {"file_names": {"none": {"train": [], "val": LISTS["val"]}}})
     assert "expected features with labels, got none" in str(refused(source, tmp_path))
 
 
-def test_a_key_that_is_no_text_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_key_that_is_no_text_is_refused(source, tmp_path):
     place = str(train(source))
     with lmdb.open(place, map_size=1 << 28) as environment, environment.begin(write=True) as writer:
         writer.put(b"\xff\xfe", pickled(ONES))

@@ -45,9 +45,7 @@ def indexed(tmp_path: Path, path: Path) -> SampleIndex:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_every_row_becomes_a_sample_with_its_label_and_split(
-    tmp_path: Path, delimiter: str, mark: str
-) -> None:
+def test_every_row_becomes_a_sample_with_its_label_and_split(tmp_path, delimiter, mark):
     index = indexed(tmp_path, table(tmp_path, mark + rows(delimiter, split=True)))
     assert index.classes == {"class": ["kind a", "kind b"]}
     splits = dict(zip(index.table["member"].to_pylist(), index.splits(), strict=True))
@@ -58,13 +56,13 @@ def test_every_row_becomes_a_sample_with_its_label_and_split(
     assert labels["a/3.png"] == 0 and labels["b/3.png"] == 1
 
 
-def test_without_splits_a_stratified_fifth_is_for_test(tmp_path: Path) -> None:
+def test_without_splits_a_stratified_fifth_is_for_test(tmp_path):
     index = indexed(tmp_path, table(tmp_path, rows()))
     assert sorted(index.splits()).count("test") == 4
     assert sorted(index.labels()[index.splits() == "test"]) == [0, 0, 1, 1]
 
 
-def test_quoted_names_unicode_blanks_and_paths_upwards_are_read(tmp_path: Path) -> None:
+def test_quoted_names_unicode_blanks_and_paths_upwards_are_read(tmp_path):
     files = {f"in/{n}.png": n.encode() for n in ("a, b", "ü", "it's")} | {"c/1.png": b"1"}
     lines = [
         "path,label",
@@ -79,7 +77,7 @@ def test_quoted_names_unicode_blanks_and_paths_upwards_are_read(tmp_path: Path) 
     assert len(index) == 4
 
 
-def test_the_remarks_count_and_name_what_comes_along(tmp_path: Path) -> None:
+def test_the_remarks_count_and_name_what_comes_along(tmp_path):
     text = "path,label\nshots/a/1.png,a\nshots/b/1.png,b\nshots/b/2.png,b\n"
     target, told = manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")
     assert told == [
@@ -111,15 +109,13 @@ def test_the_remarks_count_and_name_what_comes_along(tmp_path: Path) -> None:
         ('path,label\nshots/a/1.png,"open\n', r"line 2: expected delimited text"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_nothing_is_written(
-    tmp_path: Path, text: str | bytes, told: str
-) -> None:
+def test_a_mistake_is_told_with_its_line_and_nothing_is_written(tmp_path, text, told):
     with pytest.raises(LayoutError, match=told):
         manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_stands_already_is_kept(tmp_path: Path) -> None:
+def test_what_stands_already_is_kept(tmp_path):
     path = table(tmp_path, rows())
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.csv").write_text("theirs")

@@ -97,9 +97,7 @@ def expected(start: int, count: int) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("label", ["names", "text"])
-def test_parquet_files_of_a_dataset_become_samples_with_labels_and_splits(
-    tmp_path: Path, hub: Hub, label: str
-) -> None:
+def test_parquet_files_of_a_dataset_become_samples_with_labels_and_splits(tmp_path, hub, label):
     files = {
         "README.md": b"x",
         "data/train-00000-of-00002.parquet": parquet(0, 8, label),
@@ -116,15 +114,13 @@ def test_parquet_files_of_a_dataset_become_samples_with_labels_and_splits(
     assert manifest.licence == "cc0-1.0"
 
 
-def test_validation_is_the_test_split_where_there_is_no_other(tmp_path: Path, hub: Hub) -> None:
+def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, hub):
     offer(hub, {"train.parquet": parquet(0, 20), "validation.parquet": parquet(20, 4)})
     found = learned(tmp_path)
     assert found["test"] == expected(20, 4) and len(found["train"] + found["dev"]) == 20
 
 
-def test_a_dataset_of_one_part_is_divided_and_rows_without_label_are_left_out(
-    tmp_path: Path, hub: Hub
-) -> None:
+def test_a_dataset_of_one_part_is_divided_and_rows_without_label_are_left_out(tmp_path, hub):
     offer(hub, {"data/train.parquet": parquet(0, 20, [k % 2 if k < 15 else -1 for k in range(20)])})
     found = learned(tmp_path)
     assert (
@@ -133,7 +129,7 @@ def test_a_dataset_of_one_part_is_divided_and_rows_without_label_are_left_out(
     )
 
 
-def test_other_files_are_taken_from_the_copy_that_the_hub_makes(tmp_path: Path, hub: Hub) -> None:
+def test_other_files_are_taken_from_the_copy_that_the_hub_makes(tmp_path, hub):
     offer(hub, {"train.zip": b"zip"})
     copy = {"default/train/0000.parquet": parquet(0, 9), "default/test/0000.parquet": parquet(9, 3)}
     hub.repositories[NAME] |= {"refs/convert/parquet": copy, COPY: copy}
@@ -142,7 +138,7 @@ def test_other_files_are_taken_from_the_copy_that_the_hub_makes(tmp_path: Path, 
     assert {entry.mirrors[0].url.split("@")[1][:40] for entry in manifest.files} == {COPY}
 
 
-def test_a_configuration_is_named_where_there_are_several(tmp_path: Path, hub: Hub) -> None:
+def test_a_configuration_is_named_where_there_are_several(tmp_path, hub):
     files = {f"{c}/{s}-0.parquet": parquet(k, 6) for c, k in (("big", 0), ("small", 50))
              for s in ("train", "test")}  # fmt: skip
     offer(hub, files)
@@ -155,7 +151,7 @@ def test_a_configuration_is_named_where_there_are_several(tmp_path: Path, hub: H
     assert learned(tmp_path, f"{NAME}:small")["test"] == expected(50, 6)
 
 
-def test_jpeg_bytes_are_kept_as_they_are(tmp_path: Path, hub: Hub) -> None:
+def test_jpeg_bytes_are_kept_as_they_are(tmp_path, hub):
     offer(hub, {"train.parquet": parquet(0, 4, kind="JPEG"), "test.parquet": parquet(4, 2)})
     target, told = manifest_from_hub("cats", NAME, tmp_path / "manifests")
     assert told[0].startswith("2 files of train, test, 2 classes, ")
@@ -168,9 +164,7 @@ def test_jpeg_bytes_are_kept_as_they_are(tmp_path: Path, hub: Hub) -> None:
     assert MemberReader(root, "cats").read(*index.locate(place)) == picture(2, "JPEG")
 
 
-def test_what_the_hub_refuses_is_one_clear_message(
-    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_hub_refuses_is_one_clear_message(tmp_path, hub, monkeypatch):
     with pytest.raises(UsageError, match="no such dataset, or shows it to no stranger"):
         manifest_from_hub("cats", "ann/dogs", tmp_path)
     with pytest.raises(UsageError, match="expected owner/dataset or"):
@@ -187,9 +181,7 @@ def test_what_the_hub_refuses_is_one_clear_message(
     assert not list(tmp_path.glob("*.yaml"))
 
 
-def test_tables_without_images_or_labels_are_told_with_their_columns(
-    tmp_path: Path, hub: Hub
-) -> None:
+def test_tables_without_images_or_labels_are_told_with_their_columns(tmp_path, hub):
     def table(**columns: list[object]) -> bytes:
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns), buffer)
@@ -203,7 +195,7 @@ def test_tables_without_images_or_labels_are_told_with_their_columns(
         manifest_from_hub("cats", NAME, tmp_path)
 
 
-def test_a_row_without_bytes_is_told_with_its_number(tmp_path: Path, hub: Hub) -> None:
+def test_a_row_without_bytes_is_told_with_its_number(tmp_path, hub):
     buffer = io.BytesIO()
     images = [{"bytes": picture(1), "path": None}, {"bytes": None, "path": "a.png"}]
     pq.write_table(pa.table({"image": images, "label": ["a", "b"]}), buffer)

@@ -104,9 +104,7 @@ WAYS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_stream_that_is_written_and_read_again_is_equal_task_for_task(
-    root: DataRoot, tmp_path: Path, way: str
-) -> None:
+def test_a_stream_that_is_written_and_read_again_is_equal_task_for_task(root, tmp_path, way):
     stream = open_stream(root=root, encoder=ENCODER, **WAYS[way])  # type: ignore[arg-type]
     path = stream.write(tmp_path / "deep" / "written.yaml")
     again = open_stream(str(path), root)
@@ -114,7 +112,7 @@ def test_a_stream_that_is_written_and_read_again_is_equal_task_for_task(
     assert again.write(tmp_path / "twice.yaml").read_bytes() == path.read_bytes()
 
 
-def test_a_generated_stream_is_written_with_its_sizes_and_order(tmp_path: Path) -> None:
+def test_a_generated_stream_is_written_with_its_sizes_and_order(tmp_path):
     from autods.streams.synthetic import synthetic_stream
 
     stream = synthetic_stream(scale=0.001, seed=5, classes=300, dim=8, order=2, tasks=3)
@@ -128,7 +126,7 @@ def test_a_generated_stream_is_written_with_its_sizes_and_order(tmp_path: Path) 
     assert len(open_stream("synthetic", max_tasks=2).tasks) == 2
 
 
-def test_tasks_cut_by_classes_have_only_these_in_the_order_given(root: DataRoot) -> None:
+def test_tasks_cut_by_classes_have_only_these_in_the_order_given(root):
     stream = open_stream(StreamSpec(name="h", datasets=ITEMS), root, ENCODER)  # type: ignore[arg-type]
     first, second, half, *frogs, cats = stream.tasks
     assert first.name == "birds[4,0]" and first.class_names == ["birds-4", "birds-0"]
@@ -142,9 +140,7 @@ def test_tasks_cut_by_classes_have_only_these_in_the_order_given(root: DataRoot)
     assert cats.class_offset == 18 and stream.n_classes == 21
 
 
-def test_the_file_says_how_it_is_opened_unless_the_caller_does(
-    root: DataRoot, tmp_path: Path
-) -> None:
+def test_the_file_says_how_it_is_opened_unless_the_caller_does(root, tmp_path):
     path = stream_file(
         tmp_path, datasets=["cats", "birds", "frog"], order=["frog", "birds", "cats"],
         scenario="task-il", normalize="none", max_tasks=2,
@@ -159,9 +155,7 @@ def test_the_file_says_how_it_is_opened_unless_the_caller_does(
     ]
 
 
-def test_a_seed_in_the_file_permutes_as_the_same_seed_of_the_caller(
-    root: DataRoot, tmp_path: Path
-) -> None:
+def test_a_seed_in_the_file_permutes_as_the_same_seed_of_the_caller(root, tmp_path):
     path = stream_file(tmp_path, datasets=list(SIZES), order=4, classes_per_task=2)
     mine = open_stream(path, root)
     theirs = open_stream(",".join(SIZES), root, ENCODER, order=4, classes_per_task=2)
@@ -187,27 +181,23 @@ def test_a_seed_in_the_file_permutes_as_the_same_seed_of_the_caller(
         ([{"dataset": "cats", "clases": ["a"]}], ManifestError, r"unknown key 'clases'"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_definition_is_one_message(
-    root: DataRoot, tmp_path: Path, datasets: list[object], error: type[Exception], told: str
-) -> None:
+def test_a_mistake_in_a_definition_is_one_message(root, tmp_path, datasets, error, told):
     with pytest.raises(error, match=told):
         open_stream(stream_file(tmp_path, datasets=datasets), root)
 
 
 @pytest.mark.parametrize("wrong", ["alphabetical", -1, 1.5, [1, 2], True])
-def test_an_order_that_is_none_is_told_with_its_line(
-    root: DataRoot, tmp_path: Path, wrong: object
-) -> None:
+def test_an_order_that_is_none_is_told_with_its_line(root, tmp_path, wrong):
     with pytest.raises(ManifestError, match=r"mine.yaml:\d+: order"):
         open_stream(stream_file(tmp_path, datasets=["cats"], order=wrong), root)
 
 
-def test_without_an_encoder_the_message_names_those_that_are_there(root: DataRoot) -> None:
+def test_without_an_encoder_the_message_names_those_that_are_there(root):
     with pytest.raises(UsageError, match=r"expected the name of an encoder.*are by: tiny.a"):
         open_stream("cats", root)
 
 
-def test_a_task_made_by_hand_cannot_be_written(root: DataRoot, tmp_path: Path) -> None:
+def test_a_task_made_by_hand_cannot_be_written(root, tmp_path):
     stream = open_stream("cats", root, ENCODER)
     byhand = replace(stream, tasks=[replace(stream.tasks[0], item=None)])
     with pytest.raises(UsageError, match="task 'cats' of stream 'cats' was made by hand"):
@@ -216,7 +206,7 @@ def test_a_task_made_by_hand_cannot_be_written(root: DataRoot, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("way", [name for name in WAYS if name != "task-il, none"])
-def test_the_table_counts_what_the_opened_stream_has(root: DataRoot, way: str) -> None:
+def test_the_table_counts_what_the_opened_stream_has(root, way):
     stream = open_stream(root=root, encoder=ENCODER, **WAYS[way])  # type: ignore[arg-type]
     table = tabulate(resolve(root=root, encoder=ENCODER, **WAYS[way]))  # type: ignore[arg-type]
     assert [
@@ -246,9 +236,7 @@ def images(tmp_path: Path) -> tuple[Catalogue, DataRoot]:
     return Catalogue([folder]), root
 
 
-def test_before_features_an_index_counts_and_before_that_the_manifest(
-    images: tuple[Catalogue, DataRoot],
-) -> None:
+def test_before_features_an_index_counts_and_before_that_the_manifest(images):
     catalogue, root = images
     (unknown,) = tabulate(resolve("bugs", root, catalogue=catalogue)).rows
     assert (unknown.classes, unknown.train, unknown.counted) == (None, None, "nothing")
@@ -259,9 +247,7 @@ def test_before_features_an_index_counts_and_before_that_the_manifest(
     assert sum(n for n in counts if n) == 20 and ant.class_names == ["ant"]
 
 
-def test_what_comes_after_an_unknown_number_of_classes_has_no_offset(
-    images: tuple[Catalogue, DataRoot],
-) -> None:
+def test_what_comes_after_an_unknown_number_of_classes_has_no_offset(images):
     catalogue, root = images
     table = tabulate(resolve("aircraft,bugs,cub", root, catalogue=catalogue))
     assert [row.offset for row in table.rows] == [0, 70, None]
@@ -276,7 +262,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program("autods"), *words], text=True, capture_output=True, check=False)
 
 
-def test_the_commands_show_and_write_what_can_be_opened(root: DataRoot, tmp_path: Path) -> None:
+def test_the_commands_show_and_write_what_can_be_opened(root, tmp_path):
     where = ["--root", str(root.path), "--encoder", ENCODER, "--order", "1"]
     cut = ["--classes-per-task", "4"]
     shown = command("stream", "show", "frog,cats", *where, *cut)

@@ -98,9 +98,7 @@ def content(task: Task) -> set[tuple[str, str, float]]:
 
 @settings(max_examples=25, deadline=None)
 @given(order=st.integers(0, 2**31), cut=st.none() | st.integers(1, 12))
-def test_labels_are_a_bijection_and_an_order_only_permutes_the_tasks(
-    root: DataRoot, order: int, cut: int | None
-) -> None:
+def test_labels_are_a_bijection_and_an_order_only_permutes_the_tasks(root, order, cut):
     options = {"classes_per_task": cut, "normalize": "none"}
     plain = open_stream("all", root, ENCODER, **options)
     mixed = open_stream("all", root, ENCODER, order=order, **options)
@@ -124,12 +122,7 @@ def test_labels_are_a_bijection_and_an_order_only_permutes_the_tasks(
     dev=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=8),
     test=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=1, max_size=8),
 )
-def test_under_clean_no_image_is_learned_twice_or_tested(
-    tmp_path_factory: pytest.TempPathFactory,
-    train: list[tuple[int, int]],
-    dev: list[tuple[int, int]],
-    test: list[tuple[int, int]],
-) -> None:
+def test_under_clean_no_image_is_learned_twice_or_tested(tmp_path_factory, train, dev, test):
     train = [*train, (0, 13)]  # an image of its own: something is always left to learn
     root = DataRoot.open(tmp_path_factory.mktemp("clean"))
     start = 0
@@ -157,7 +150,7 @@ def test_under_clean_no_image_is_learned_twice_or_tested(
     assert [len(paper.train), len(paper.dev)] == [len(train), len(dev)]
 
 
-def test_removed_duplicates_are_counted_by_reason(tmp_path: Path) -> None:
+def test_removed_duplicates_are_counted_by_reason(tmp_path):
     root = DataRoot.open(tmp_path)
     write_split(root, "pets", "train", [0, 0, 1, 0, 1, 1], [1, 1, 2, 3, 3, 9], classes=2)
     write_split(root, "pets", "dev", [1, 1], [2, 4], start=6, classes=2)
@@ -172,7 +165,7 @@ def test_removed_duplicates_are_counted_by_reason(tmp_path: Path) -> None:
     assert stream.provenance["counts"] == {"train": 2, "dev": 1, "test": 2}
 
 
-def test_protocol_paper_uses_the_splits_stored_for_it(tmp_path: Path) -> None:
+def test_protocol_paper_uses_the_splits_stored_for_it(tmp_path):
     root = DataRoot.open(tmp_path)
     write_split(root, "pets", "train", [0, 1, 0], [1, 2, 3], classes=2, paper=[1, 3, 0])
     write_split(root, "pets", "extra", [1], [4], start=3, classes=2, paper=[2])
@@ -185,13 +178,13 @@ def test_protocol_paper_uses_the_splits_stored_for_it(tmp_path: Path) -> None:
     assert [len(clean.train), len(clean.dev), len(clean.test)] == [3, 0, 1]
 
 
-def test_a_protocol_without_a_rule_is_refused_and_not_replaced_by_another(root: DataRoot) -> None:
+def test_a_protocol_without_a_rule_is_refused_and_not_replaced_by_another(root):
     with pytest.raises(UsageError, match=r"no splits of 'birds' for protocol 'paper'.*clean"):
         open_stream("all", root, ENCODER, protocol="paper")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_task_without_samples_to_learn_or_to_test_is_refused(tmp_path: Path, split: str) -> None:
+def test_a_task_without_samples_to_learn_or_to_test_is_refused(tmp_path, split):
     root = DataRoot.open(tmp_path)
     other = "test" if split == "train" else "train"
     write_split(root, "pets", split, [0, 0], [1, 2], classes=2)
@@ -202,7 +195,7 @@ def test_a_task_without_samples_to_learn_or_to_test_is_refused(tmp_path: Path, s
         open_stream("pets", root, ENCODER, classes_per_task=1)
 
 
-def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> None:
+def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root):
     items = [StreamItem(dataset="frog", classes_per_task=4), StreamItem(dataset="birds")]
     spec = StreamSpec(name="mine", title="mine", datasets=items)
     stream = open_stream(spec, root, ENCODER)
@@ -221,7 +214,7 @@ def test_datasets_are_cut_into_tasks_of_nearly_equal_size(root: DataRoot) -> Non
     }
 
 
-def test_another_labelling_of_a_dataset_can_be_streamed(root: DataRoot) -> None:
+def test_another_labelling_of_a_dataset_can_be_streamed(root):
     items = [StreamItem(dataset="frog"), StreamItem(dataset="frog", task="half")]
     spec = StreamSpec(name="two", title="two", datasets=items)
     stream = open_stream(spec, root, ENCODER)
@@ -238,7 +231,7 @@ def text_of(name: str) -> list[float]:
     return [list(SIZES).index(dataset), float(number), 1] if number else [len(dataset), 0, 0]
 
 
-def test_a_task_offers_the_embedded_names_of_its_own_classes(tmp_path: Path) -> None:
+def test_a_task_offers_the_embedded_names_of_its_own_classes(tmp_path):
     root = DataRoot.open(tmp_path)
     for start, name in enumerate(["birds", "frog"]):
         labels = list(range(SIZES[name])) * 2
@@ -268,7 +261,7 @@ def test_a_task_offers_the_embedded_names_of_its_own_classes(tmp_path: Path) -> 
     assert half.tasks[0].class_embeddings("plain").tolist() == [text_of("low"), text_of("high")]
 
 
-def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root: DataRoot) -> None:
+def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root):
     order = ["cats", "frog[6:11]", "birds", "frog[0:6]"]
     stream = open_stream("all", root, ENCODER, order=order, classes_per_task=6)
     assert [task.name for task in stream.tasks] == order
@@ -284,7 +277,7 @@ def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root: DataRoot) -> 
         open_stream("all", root, ENCODER, order=["frog", "cats", "birds", "frog"])
 
 
-def test_names_resolve_to_lists_globs_and_files(root: DataRoot, tmp_path: Path) -> None:
+def test_names_resolve_to_lists_globs_and_files(root, tmp_path):
     def datasets(name: str) -> list[str]:
         return [item.dataset for item in resolve(name, root, ENCODER).spec.datasets]
 
@@ -313,9 +306,7 @@ def test_names_resolve_to_lists_globs_and_files(root: DataRoot, tmp_path: Path) 
         ("frog", {"max_tasks": 0}, UsageError, "max_tasks: expected a positive"),
     ],
 )
-def test_a_wrong_request_is_answered_by_name(
-    root: DataRoot, name: str, options: dict[str, object], error: type, named: str
-) -> None:
+def test_a_wrong_request_is_answered_by_name(root, name, options, error, named):
     with pytest.raises(error, match=named):
         open_stream(name, root, **{"encoder": ENCODER, **options})
 
@@ -328,7 +319,7 @@ def test_all_datasets_without_features_are_named_at_once(root):
     assert "aircraft, apparel" in text and "zalando" in text
 
 
-def test_features_of_two_encoders_do_not_make_a_stream(tmp_path: Path) -> None:
+def test_features_of_two_encoders_do_not_make_a_stream(tmp_path):
     root = DataRoot.open(tmp_path)
     write_split(root, "a", "train", [0], [1])
     write_split(root, "b", "train", [0], [2], encoder={"model": "tiny", "weights_sha256": "ff"})
@@ -338,7 +329,7 @@ def test_features_of_two_encoders_do_not_make_a_stream(tmp_path: Path) -> None:
         open_stream("all", root, ENCODER)
 
 
-def test_features_of_an_older_manifest_are_not_opened(tmp_path: Path) -> None:
+def test_features_of_an_older_manifest_are_not_opened(tmp_path):
     root = DataRoot.open(tmp_path / "root")
     manifest = manifest_of(
         {"a.zip": make_zip(tmp_path / "a.zip", {"x/1.jpg": b"1"})}, folders_layout("a.zip"), "pets"
@@ -366,7 +357,7 @@ def test_features_of_an_older_manifest_are_not_opened(tmp_path: Path) -> None:
     assert open_stream("pets", root, ENCODER, catalogue=catalogue).n_classes == 2
 
 
-def test_features_of_one_encoder_on_different_devices_make_a_stream(tmp_path: Path) -> None:
+def test_features_of_one_encoder_on_different_devices_make_a_stream(tmp_path):
     root = DataRoot.open(tmp_path)
     for name, place in (("a", "cpu"), ("b", "cuda")):
         made = {"model": "tiny", "device": place, "torch": f"2.{place}", "open_clip": place}
@@ -376,7 +367,7 @@ def test_features_of_one_encoder_on_different_devices_make_a_stream(tmp_path: Pa
     assert len(open_stream("all", root, ENCODER).tasks) == 2
 
 
-def test_l2_gives_unit_rows_and_keeps_zero_rows() -> None:
+def test_l2_gives_unit_rows_and_keeps_zero_rows():
     features = np.random.default_rng(0).normal(size=(100, 300)).astype(np.float16) * 40
     features[3] = 0
     scaled = l2_normalize(features, block=7)
@@ -389,20 +380,20 @@ def test_l2_gives_unit_rows_and_keeps_zero_rows() -> None:
     assert np.abs(cosine / lengths[:3] - 1).max() < 1e-6
 
 
-def test_unnormalised_neighbouring_rows_are_the_mapped_file_itself(root: DataRoot) -> None:
+def test_unnormalised_neighbouring_rows_are_the_mapped_file_itself(root):
     stream = open_stream("frog", root, ENCODER, normalize="none")
     assert isinstance(stream.tasks[0].train.features, np.memmap)
     assert not stream.tasks[0].train.features.flags.owndata
 
 
-def test_features_are_read_when_a_task_is_used_and_then_kept(root: DataRoot) -> None:
+def test_features_are_read_when_a_task_is_used_and_then_kept(root):
     stream = open_stream("all", root, ENCODER)
     assert stream.dim == 3
     assert all("features" not in vars(task.train) for task in stream.tasks)
     assert stream.tasks[0].train.features is stream.tasks[0].train.features
 
 
-def test_the_fingerprint_changes_with_all_that_changes_the_numbers(root: DataRoot) -> None:
+def test_the_fingerprint_changes_with_all_that_changes_the_numbers(root):
     def fingerprint(name: str = "cats,frog", **options: object) -> str:
         return str(open_stream(name, root, ENCODER, **options).provenance["fingerprint"])
 
@@ -421,7 +412,7 @@ def test_the_fingerprint_changes_with_all_that_changes_the_numbers(root: DataRoo
 
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(0, 1500), batch=st.integers(1, 700), seed=st.integers(0, 2**32))
-def test_an_epoch_of_batches_holds_every_sample_exactly_once(n: int, batch: int, seed: int) -> None:
+def test_an_epoch_of_batches_holds_every_sample_exactly_once(n, batch, seed):
     features = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
     part = FeatureSet(features, np.arange(n))
     batches = list(part.batches(batch, seed))
@@ -436,7 +427,7 @@ def test_an_epoch_of_batches_holds_every_sample_exactly_once(n: int, batch: int,
     assert seen == again
 
 
-def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root: DataRoot) -> None:
+def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root):
     part = open_stream("frog", root, ENCODER, normalize="none").tasks[0].train
     before = np.array(part.features)
     orders = []
@@ -450,7 +441,7 @@ def test_batches_of_stored_features_are_exact_and_do_not_touch_the_file(root: Da
     assert np.array_equal(part.features, before)
 
 
-def test_a_stream_can_be_made_by_hand() -> None:
+def test_a_stream_can_be_made_by_hand():
     part = FeatureSet(np.zeros((4, 7), np.float32), np.zeros(4, np.int64))
     task = Task("t", "d", 0, ["only"], 0, part, part, part)
     with pytest.raises(FeaturesMissing, match="do not come from a data root"):
@@ -461,7 +452,7 @@ def test_a_stream_can_be_made_by_hand() -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real features are not here")
-def test_the_real_features_make_a_stream_of_small_tasks(tmp_path: Path) -> None:
+def test_the_real_features_make_a_stream_of_small_tasks(tmp_path):
     root, encoder = DataRoot.open(tmp_path), "mobilenetv2.imagenet"
     import_files(SHARED, root, encoder, pad_to=1280)
     stream = open_stream("all", root, encoder, classes_per_task=12)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autods.core.splits import SPLITS
-from autods.errors import AutodsError, UnknownName, UsageError
+from autods.errors import UnknownName, UsageError
 from autods.streams.stream import Stream
 from autods.streams.synthetic import synthetic_stream
 from autods.streams.synthetic_features import BLOCK, SyntheticFeatures, published_shape
@@ -42,7 +42,7 @@ def digest(stream: Stream, name: str) -> str:
 # Shape
 
 
-def test_the_shape_is_that_of_the_published_stream() -> None:
+def test_the_shape_is_that_of_the_published_stream():
     shape = published_shape()
     assert len(shape.datasets) == 71
     assert sum(d.classes for d in shape.datasets) == shape.classes == 2866
@@ -51,7 +51,7 @@ def test_the_shape_is_that_of_the_published_stream() -> None:
 
 
 @pytest.mark.skipif(not FACTS.exists(), reason="the facts are not beside the repository")
-def test_known_counts_are_the_facts_and_all_others_are_marked_as_stand_ins() -> None:
+def test_known_counts_are_the_facts_and_all_others_are_marked_as_stand_ins():
     order = json.loads((FACTS / "stream71.json").read_text())["order"]
     facts = json.loads((FACTS / "datasets.json").read_text())["datasets"]
     expected = {fact["name"].lower(): fact["expected"] for fact in facts}
@@ -64,7 +64,7 @@ def test_known_counts_are_the_facts_and_all_others_are_marked_as_stand_ins() -> 
             assert value is None or value == getattr(dataset, key), (dataset.name, key)
 
 
-def test_the_default_stream_has_all_tasks_and_classes_at_a_demo_size(stream: Stream) -> None:
+def test_the_default_stream_has_all_tasks_and_classes_at_a_demo_size(stream):
     assert [t.name for t in stream.tasks] == [d.name for d in published_shape().datasets]
     assert [len(t.class_names) for t in stream.tasks] == [
         d.classes for d in published_shape().datasets
@@ -75,7 +75,7 @@ def test_the_default_stream_has_all_tasks_and_classes_at_a_demo_size(stream: Str
     assert all(counts[s] == sum(len(getattr(t, s)) for t in stream.tasks) for s in SPLITS)
 
 
-def test_every_class_of_every_task_has_samples_in_every_split(stream: Stream) -> None:
+def test_every_class_of_every_task_has_samples_in_every_split(stream):
     for task in stream.tasks:
         for part, least in ((task.train, 9), (task.dev, 1), (task.test, 3)):
             per_class = np.bincount(part.labels - task.class_offset)
@@ -86,7 +86,7 @@ def test_every_class_of_every_task_has_samples_in_every_split(stream: Stream) ->
             assert part.features.dtype == np.float16 and part.labels.dtype == np.int64
 
 
-def test_at_scale_1_the_counts_are_the_published_ones() -> None:
+def test_at_scale_1_the_counts_are_the_published_ones():
     source = SyntheticFeatures(scale=1.0)
     for i, dataset in enumerate(published_shape().datasets):
         sizes = source.sizes(i)
@@ -94,7 +94,7 @@ def test_at_scale_1_the_counts_are_the_published_ones() -> None:
         assert sizes["test"] == dataset.test
 
 
-def test_a_task_of_millions_is_generated_block_by_block() -> None:
+def test_a_task_of_millions_is_generated_block_by_block():
     source = SyntheticFeatures(scale=1.0)
     largest = max(range(71), key=lambda i: source.sizes(i)["train"])
     blocks = source.blocks(largest, "train")
@@ -102,7 +102,7 @@ def test_a_task_of_millions_is_generated_block_by_block() -> None:
     assert next(blocks).shape == (BLOCK, 512)
 
 
-def test_blocks_are_the_features_in_pieces() -> None:
+def test_blocks_are_the_features_in_pieces():
     source = SyntheticFeatures(scale=0.02, dim=32)
     for task, split in ((34, "train"), (0, "test")):
         whole = source.features(task, split)
@@ -112,7 +112,7 @@ def test_blocks_are_the_features_in_pieces() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1e-5, 1.0), st.floats(1.0, 4.0))
-def test_more_scale_never_means_fewer_samples(scale: float, factor: float) -> None:
+def test_more_scale_never_means_fewer_samples(scale, factor):
     small, large = SyntheticFeatures(scale=scale), SyntheticFeatures(scale=scale * factor)
     for task in range(71):
         pairs = zip(small.sizes(task).values(), large.sizes(task).values(), strict=True)
@@ -121,7 +121,7 @@ def test_more_scale_never_means_fewer_samples(scale: float, factor: float) -> No
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(142, 2866))
-def test_any_number_of_classes_is_met_exactly_and_in_proportion(classes: int) -> None:
+def test_any_number_of_classes_is_met_exactly_and_in_proportion(classes):
     counts = SyntheticFeatures(classes=classes).class_counts
     assert sum(counts) == classes
     for count, dataset in zip(counts, published_shape().datasets, strict=True):
@@ -134,29 +134,27 @@ def test_any_number_of_classes_is_met_exactly_and_in_proportion(classes: int) ->
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 2**32), st.integers(1, 71))
-def test_a_task_is_the_same_in_every_order_and_every_part_of_the_stream(
-    seed: int, order: int, tasks: int
-) -> None:
+def test_a_task_is_the_same_in_every_order_and_every_part_of_the_stream(seed, order, tasks):
     part = synthetic_stream(seed=seed, order=order, tasks=tasks, dim=16)
     whole = synthetic_stream(seed=seed, dim=16)
     for task in part.tasks[:3]:
         assert digest(part, task.name) == digest(whole, task.name)
 
 
-def test_another_seed_gives_other_features() -> None:
+def test_another_seed_gives_other_features():
     streams = [synthetic_stream(seed=seed, dim=16, tasks=1) for seed in (0, 0, 1)]
     digests = [digest(stream, "aircraft") for stream in streams]
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_splits_and_blocks_share_no_rows() -> None:
+def test_splits_and_blocks_share_no_rows():
     source = SyntheticFeatures(scale=0.01, dim=16)
     rows = np.concatenate([source.features(34, split) for split in SPLITS])
     assert len(rows) > 2 * BLOCK
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
-def test_the_number_of_threads_does_not_change_a_bit() -> None:
+def test_the_number_of_threads_does_not_change_a_bit():
     code = (
         "import hashlib; from autods.streams.synthetic_features import SyntheticFeatures as S;"
         "f = S(scale=0.01).features(34, 'train');"
@@ -173,7 +171,7 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
     assert len(digests) == 1
 
 
-def test_a_smaller_number_of_classes_keeps_the_first_classes_of_each_task() -> None:
+def test_a_smaller_number_of_classes_keeps_the_first_classes_of_each_task():
     small, full = SyntheticFeatures(classes=704), SyntheticFeatures()
     for task in (0, 16, 49):
         first, both = small.class_centres(task), full.class_centres(task)
@@ -181,7 +179,7 @@ def test_a_smaller_number_of_classes_keeps_the_first_classes_of_each_task() -> N
         assert len(first) < len(both)
 
 
-def test_the_numbers_are_those_of_generator_1(stream: Stream) -> None:
+def test_the_numbers_are_those_of_generator_1(stream):
     row = stream.tasks[0].train.features[0].astype(np.float64)
     np.testing.assert_allclose(row[:4], GOLDEN_FIRST, atol=1e-4)
     total = sum(float(task.test.features[-1, 0]) for task in stream.tasks)
@@ -195,7 +193,7 @@ GOLDEN_SUM = 0.420317
 # Order, normalisation, provenance
 
 
-def test_order_permutes_tasks_and_numbers_classes_anew(stream: Stream) -> None:
+def test_order_permutes_tasks_and_numbers_classes_anew(stream):
     shuffled = synthetic_stream(order=3)
     names = [task.name for task in shuffled.tasks]
     assert names != [task.name for task in stream.tasks]
@@ -210,7 +208,7 @@ def test_order_permutes_tasks_and_numbers_classes_anew(stream: Stream) -> None:
         assert task.train.labels.max() == offset - 1
 
 
-def test_rows_have_length_1_or_that_of_raw_embeddings() -> None:
+def test_rows_have_length_1_or_that_of_raw_embeddings():
     unit, raw = (
         synthetic_stream(normalize=normalize, tasks=1).tasks[0].test.features.astype(np.float64)
         for normalize in ("l2", "none")
@@ -221,7 +219,7 @@ def test_rows_have_length_1_or_that_of_raw_embeddings() -> None:
     np.testing.assert_allclose(raw / lengths[:, None], unit, atol=1e-3)
 
 
-def test_the_fingerprint_tells_streams_apart_that_differ() -> None:
+def test_the_fingerprint_tells_streams_apart_that_differ():
     def fingerprint(**options: object) -> str:
         return str(synthetic_stream(**options).provenance["fingerprint"])  # type: ignore[arg-type]
 
@@ -239,7 +237,7 @@ def test_the_fingerprint_tells_streams_apart_that_differ() -> None:
     assert len({fingerprint(**options) for options in variants}) == len(variants)
 
 
-def test_provenance_is_plain_data_and_names_the_stand_ins(stream: Stream) -> None:
+def test_provenance_is_plain_data_and_names_the_stand_ins(stream):
     provenance = json.loads(json.dumps(stream.provenance))
     assert provenance["stream"] == "synthetic"
     assert provenance["parameters"]["seed"] == provenance["seed"] == 0
@@ -264,9 +262,7 @@ def test_provenance_is_plain_data_and_names_the_stand_ins(stream: Stream) -> Non
         ({"order": ["aircraft"]}, UsageError, "every task exactly once"),
     ],
 )
-def test_a_wrong_option_is_answered_with_what_was_expected(
-    options: dict[str, object], error: type[AutodsError], words: str
-) -> None:
+def test_a_wrong_option_is_answered_with_what_was_expected(options, error, words):
     with pytest.raises(error, match=words):
         synthetic_stream(**options)  # type: ignore[arg-type]
 
@@ -313,23 +309,19 @@ def _macro(
     return 100 * np.mean(rows, axis=0)
 
 
-def test_slda_and_ncm_land_in_the_band_of_real_features(
-    results: dict[str, npt.NDArray[np.float64]],
-) -> None:
+def test_slda_and_ncm_land_in_the_band_of_real_features(results):
     for class_il, _, _ in results.values():
         assert 55 < class_il < 85
     assert results["slda"][0] > results["ncm"][0] + 5
 
 
-def test_datasets_overlap_so_that_class_il_is_harder_than_task_il(
-    results: dict[str, npt.NDArray[np.float64]],
-) -> None:
+def test_datasets_overlap_so_that_class_il_is_harder_than_task_il(results):
     class_il, task_il, dataset_id = results["slda"]
     assert task_il - class_il > 8
     assert 80 < dataset_id < 95
 
 
-def test_datasets_are_confused_within_their_group(stream: Stream) -> None:
+def test_datasets_are_confused_within_their_group(stream):
     source = SyntheticFeatures()
     groups = source.groups
     means = np.stack([t.train.features.astype(np.float32).mean(axis=0) for t in stream.tasks])
@@ -341,6 +333,6 @@ def test_datasets_are_confused_within_their_group(stream: Stream) -> None:
     assert similarity[same].mean() > similarity[~same & ~np.eye(71, dtype=bool)].mean() + 0.3
 
 
-def test_features_lie_in_a_cone_as_those_of_clip_do(stream: Stream) -> None:
+def test_features_lie_in_a_cone_as_those_of_clip_do(stream):
     x = np.concatenate([task.test.features[:20] for task in stream.tasks]).astype(np.float32)
     assert 0.4 < float((x @ x.T).mean()) < 0.8

@@ -91,19 +91,17 @@ def bmc(*words: object, path: Path | str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_worked_example_is_as_short_as_promised() -> None:
+def test_the_worked_example_is_as_short_as_promised():
     assert len((EXAMPLE / "diagonal_lda.py").read_text().splitlines()) <= 60
 
 
-def test_the_page_shows_the_worked_example_as_it_is() -> None:
+def test_the_page_shows_the_worked_example_as_it_is():
     page = (REPOSITORY / "docs" / "own_method.md").read_text(encoding="utf-8")
     for name in ("pyproject.toml", "diagonal_lda.py"):
         assert (EXAMPLE / name).read_text(encoding="utf-8") in page
 
 
-def test_a_resumed_run_of_the_worked_example_ends_with_the_same_numbers(
-    installed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_of_the_worked_example_ends_with_the_same_numbers(installed, monkeypatch):
     monkeypatch.syspath_prepend(installed)
     stream, cpu = synthetic_stream(scale=0.0001, tasks=3), torch.device("cpu")
     kind = registry().get("diagonal-lda")
@@ -120,7 +118,7 @@ def test_a_resumed_run_of_the_worked_example_ends_with_the_same_numbers(
     assert torch.equal(scores, rest.scores(tasks[0].test.features))
 
 
-def test_processes_of_a_comparison_see_the_worked_example(installed: Path, tmp_path: Path) -> None:
+def test_processes_of_a_comparison_see_the_worked_example(installed, tmp_path):
     done = bmc(
         "compare", *SMALL, "--method", "diagonal-lda,ncm", "--order", "0,1", "--jobs", "2",
         "--out", tmp_path, path=installed,
@@ -132,9 +130,7 @@ def test_processes_of_a_comparison_see_the_worked_example(installed: Path, tmp_p
     assert "Diagonal LDA" in (tmp_path / "report.html").read_text()
 
 
-def test_the_worked_example_is_listed_beside_a_package_that_cannot_be_imported(
-    installed: Path, packages: Path
-) -> None:
+def test_the_worked_example_is_listed_beside_a_package_that_cannot_be_imported(installed, packages):
     offer(packages, "broken", {"mine": "no_such_module:Mine"})
     listed = bmc("methods", path=f"{installed}{os.pathsep}{packages}")
     assert listed.returncode == 0
@@ -146,9 +142,7 @@ def test_the_worked_example_is_listed_beside_a_package_that_cannot_be_imported(
     )
 
 
-def test_what_fails_to_import_is_one_line_and_is_told_again_when_asked_for(
-    packages: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_fails_to_import_is_one_line_and_is_told_again_when_asked_for(packages, capsys):
     offer(packages, "leaver", {"leaves": "leaver:Mine"}, leaver="raise SystemExit('bye\\nbye')")
     offer(packages, "whole", {"good": "whole:Mine"}, whole=METHOD.format(name="good", title="G"))
     methods = registry()
@@ -161,7 +155,7 @@ def test_what_fails_to_import_is_one_line_and_is_told_again_when_asked_for(
         methods.get("goood")
 
 
-def test_options_of_the_worked_example_are_shown_set_and_varied(installed: Path) -> None:
+def test_options_of_the_worked_example_are_shown_set_and_varied(installed):
     shown = json.loads(bmc("methods", "diagonal-lda", "--json", path=installed).stdout)
     assert [one["name"] for one in shown["options"]] == ["floor"]
     asked = ["sweep", *SMALL, "--method", "diagonal-lda", "--list", "--json"]
@@ -172,15 +166,13 @@ def test_options_of_the_worked_example_are_shown_set_and_varied(installed: Path)
     assert done.returncode == 2
 
 
-def test_help_imports_no_package_and_does_not_fail_with_one(packages: Path) -> None:
+def test_help_imports_no_package_and_does_not_fail_with_one(packages):
     offer(packages, "broken", {"mine": "loud:Mine"}, loud="print('imported'); raise ValueError")
     done = bmc("--help", path=packages)
     assert done.returncode == 0 and "imported" not in done.stdout and done.stderr == ""
 
 
-def test_a_name_that_a_method_has_already_is_refused_with_both_places(
-    packages: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_a_method_has_already_is_refused_with_both_places(packages, capsys):
     offer(packages, "taker", {"ncm": "taker:Mine"}, taker=METHOD.format(name="ncm", title="X"))
     for package in ("left", "right"):
         text = METHOD.format(name="same", title=package)
@@ -213,9 +205,7 @@ def test_a_name_that_a_method_has_already_is_refused_with_both_places(
          "expected its class to define 'title'"),
     ],
 )  # fmt: skip
-def test_a_class_that_is_no_method_is_told_what_it_lacks(
-    packages: Path, capsys: pytest.CaptureFixture[str], module: str, told: str
-) -> None:
+def test_a_class_that_is_no_method_is_told_what_it_lacks(packages, capsys, module, told):
     named = f"wrong_{abs(hash(told))}"  # a module is imported once in a process
     offer(packages, named, {"mine": f"{named}:Mine"}, **{named: module})
     assert registry().names() == ["ncm"]
