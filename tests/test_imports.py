@@ -1,7 +1,5 @@
 """The rooms of the packages: which may import which (the contracts stand in pyproject.toml)."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

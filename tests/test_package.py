@@ -3,8 +3,6 @@
 What it depends on is taken from this environment; `autods` and `bmc` come from the wheel only.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

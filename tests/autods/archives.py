@@ -1,7 +1,5 @@
 """Build real archives, manifests and data roots for tests of containers and indexing."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import tarfile

@@ -1,7 +1,5 @@
 """Array files of every kind with the same images and labels."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct

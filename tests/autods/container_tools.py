@@ -1,7 +1,5 @@
 """Containers of every kind with the same members."""
 
-from __future__ import annotations
-
 import importlib
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A small dataset with every flaw that counts and audits look for, fetched and recorded."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A stream of several datasets for the tests of interop: cut into tasks, in another order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

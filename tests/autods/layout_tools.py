@@ -1,7 +1,5 @@
 """Run a layout over small archives, or all layouts over the fixtures of datasets."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the tests of fetching many datasets share: a loopback host, manifests, the command."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Progress that keeps what would stay on the terminal."""
 
-from __future__ import annotations
-
 from autods.core.progress import Silent
 
 

@@ -1,7 +1,5 @@
 """Build the archives of the real datasets in the shared folder, in their published form."""
 
-from __future__ import annotations
-
 import tarfile
 import zipfile
 from pathlib import Path

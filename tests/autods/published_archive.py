@@ -6,8 +6,6 @@ of the paths under ``file_names``; the environment is copied, which leaves a ``d
 ``metadata.pickle`` comes from ``torch.save``.
 """
 
-from __future__ import annotations
-
 import pickle
 import tarfile
 from collections.abc import Callable, Mapping, Sequence

@@ -3,8 +3,6 @@
 The format: https://www.rarlab.com/technote.htm
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """System tools that tests need: CI must have them, elsewhere a test without one is skipped."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

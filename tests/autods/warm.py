@@ -5,8 +5,6 @@ code of its own) but for the seconds in which torch is imported; signals reach i
 `program` gives ``autods``, ``bmc-stream`` or ``python``; all three lie in the folder `programs`.
 """
 
-from __future__ import annotations
-
 import atexit
 import json
 import os

@@ -1,7 +1,5 @@
 """``bmc-stream`` for tests: in this process, or in one of its own that can be killed."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import sys

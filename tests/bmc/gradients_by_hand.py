@@ -1,7 +1,5 @@
 """Gradients of single samples by torch's own layers and autograd, which tests compare with."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """Result files as runs write them, made up, for tests of reports and figures."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """A small seeded stream that the tests of `bmc` share."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

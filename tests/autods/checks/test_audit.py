@@ -1,7 +1,5 @@
 """An audit finds duplicates, imbalance and unreadable images, and says so the same every time."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """What verify, audit and doctor print, and with which exit code they end."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

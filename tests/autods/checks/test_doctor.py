@@ -1,7 +1,5 @@
 """The doctor finds what is wrong with a machine, says the cure, and leaves nothing behind."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Verification of stored features finds each kind of damage."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

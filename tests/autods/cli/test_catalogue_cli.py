@@ -1,7 +1,5 @@
 """What list, info, status and index print, for people and for programs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A conversion that is killed, whenever, and run again ends with the same bytes."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import signal

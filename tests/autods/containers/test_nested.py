@@ -1,7 +1,5 @@
 """Archives inside archives: which are opened, and where their members are read."""
 
-from __future__ import annotations
-
 import tarfile
 import zipfile
 

@@ -1,7 +1,5 @@
 """rar, 7z and deflate64: the system tools, what they are given and what they may not do."""
 
-from __future__ import annotations
-
 import shutil
 import struct
 import subprocess

@@ -1,7 +1,5 @@
 """Progress of one step and of several datasets at once, on terminals and elsewhere."""
 
-from __future__ import annotations
-
 import io
 import os
 import pty

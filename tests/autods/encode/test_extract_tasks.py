@@ -1,7 +1,5 @@
 """Extraction of datasets whose tasks have images of their own."""
 
-from __future__ import annotations
-
 import pytest
 from archives import make_folder, manifest_of, placed
 from encode_tools import drawn, tiny_encoder

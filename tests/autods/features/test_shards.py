@@ -1,7 +1,5 @@
 """Feature shards and feature sets on disk."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path

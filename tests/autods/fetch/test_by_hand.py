@@ -1,7 +1,5 @@
 """Files fetched by hand are recognised by checksum, copied, recorded, or refused untouched."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

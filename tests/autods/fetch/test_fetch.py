@@ -1,7 +1,5 @@
 """Fetching from local files and folders, and what the run does around every source."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

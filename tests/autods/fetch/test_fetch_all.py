@@ -1,7 +1,5 @@
 """The command line of fetching many datasets: table, JSON, plan, interruption, exit codes."""
 
-from __future__ import annotations
-
 import json
 import resource
 import signal

@@ -1,7 +1,5 @@
 """Fetching from git repositories made on the spot."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

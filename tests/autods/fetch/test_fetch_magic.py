@@ -1,7 +1,5 @@
 """First bytes of real files, and of what hosts send in their place."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

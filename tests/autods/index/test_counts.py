@@ -1,7 +1,5 @@
 """Counts of an index are compared with each number that the manifest expects."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

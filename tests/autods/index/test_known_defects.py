@@ -4,8 +4,6 @@ The whole tree a second time inside itself, an official test set that was never 
 characters that it lacks, which shifted the numbers of those behind them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from fnmatch import fnmatch
 

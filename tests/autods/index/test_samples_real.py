@@ -1,7 +1,5 @@
 """Index the four real datasets of the shared folder, in archives built as published."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from collections import Counter

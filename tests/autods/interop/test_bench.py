@@ -1,7 +1,5 @@
 """The benchmark of interop runs, in small; what it measures is not judged here."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import sys

@@ -1,7 +1,5 @@
 """Export of feature sets: Hugging Face datasets, Parquet, npz; shards opened directly."""
 
-from __future__ import annotations
-
 import json
 import sys
 import tracemalloc

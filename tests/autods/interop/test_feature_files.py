@@ -1,7 +1,5 @@
 """Features of one's own as npy and CSV, Parquet and safetensors: what is read, what is refused."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import tracemalloc

@@ -1,7 +1,5 @@
 """Import of features that were made elsewhere."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from dataclasses import replace

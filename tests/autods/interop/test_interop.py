@@ -1,7 +1,5 @@
 """Streams in other libraries: the same samples, order, splits, labels and class names."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """The examples of interop run and print what the documentation shows beside them."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import warnings

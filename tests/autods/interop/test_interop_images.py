@@ -1,7 +1,5 @@
 """Images beside features: plain torch and Hugging Face give the image of the same row."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Avalanche and Continuum as they are installed: the same samples, order, splits and labels."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

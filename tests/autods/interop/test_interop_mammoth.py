@@ -5,8 +5,6 @@ The stand-in, written after Mammoth's documentation, has what the class touches:
 tasks and class offsets, and `store_masked_loaders`, which keeps the current classes.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

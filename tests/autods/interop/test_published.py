@@ -1,7 +1,5 @@
 """Import of the published features: exactly what the archive holds, and nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Fetching the published archive from a loopback Google Drive, and importing it in one go."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What an archive must not do, and what must not pass: refused by name, others go on."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

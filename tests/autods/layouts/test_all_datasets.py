@@ -1,7 +1,5 @@
 """Fetch and index a tiny archive of every shipped dataset and compare the complete index."""
 
-from __future__ import annotations
-
 import io
 from collections import defaultdict
 

@@ -1,7 +1,5 @@
 """What families whose images are named by rows can do beside plain rows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

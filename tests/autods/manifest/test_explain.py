@@ -1,7 +1,5 @@
 """What a user reads who made a mistake in a manifest or a stream."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """docs/manifests.md: its examples load and read tiny archives, and no key is left out."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`autods new --csv`: what a table says of images becomes a manifest that indexes them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

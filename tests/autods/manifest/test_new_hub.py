@@ -1,7 +1,5 @@
 """`autods new --hf` against a loopback Hub: from its Parquet files to an index of images."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator

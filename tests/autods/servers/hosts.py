@@ -4,8 +4,6 @@ What they answer follows their public behaviour: Drive's pages come with status 
 and the Hub redirect to a storage host whose signed address is another one each time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """Images of tasks and datasets: the rows, order, labels and pixels of the features."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import zipfile

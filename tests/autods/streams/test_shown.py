@@ -1,7 +1,5 @@
 """What a stream, a task and features look like when they are printed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from autods.streams.synthetic import synthetic_stream

@@ -1,7 +1,5 @@
 """Streams by hand: definitions in YAML, written and read again, and their tables."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Streams over stored features: numbering, order, protocol, normalisation, batches."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

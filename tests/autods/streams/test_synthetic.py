@@ -1,7 +1,5 @@
 """The generated stream: shape, determinism, order, size, and how hard it is."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """BMC-Analytic against its own equations."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from small import CPU, learned, small_config, small_stream, tensors

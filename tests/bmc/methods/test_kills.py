@@ -1,7 +1,5 @@
 """Every method, killed with SIGKILL in the middle of a group: it resumes to the same bits."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import signal

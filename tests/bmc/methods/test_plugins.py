@@ -1,7 +1,5 @@
 """Methods of other packages: the worked example installed and run; wrong ones are told."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """Frozen-feature references against their own mathematics."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

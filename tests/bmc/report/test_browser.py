@@ -1,7 +1,5 @@
 """The report page in a real browser: charts, legends, tooltips, phones, both colour schemes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

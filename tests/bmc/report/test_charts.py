@@ -1,7 +1,5 @@
 """Charts are drawn from the runs' own numbers; papers get them in every format."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """The report is built from result files as runs write them."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

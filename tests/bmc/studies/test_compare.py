@@ -1,7 +1,5 @@
 """Comparisons: statistics worked by hand, and commands with real processes."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is run: grids, ablations, fine-tuning; nothing here trains."""
 
-from __future__ import annotations
-
 import pytest
 
 from autods.errors import UnknownName, UsageError

@@ -1,7 +1,5 @@
 """The published experiment as a real command, over tiny features in the published layout."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

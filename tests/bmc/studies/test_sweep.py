@@ -1,7 +1,5 @@
 """Sweeps, and what all studies share: processes are real, and killed where a test says so."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json
