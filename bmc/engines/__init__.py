@@ -25,19 +25,7 @@ def open_engine(
 ) -> Iterator[Engine]:
     """Give an engine by name, ready to train; a cluster that was started for it ends with it.
 
-    Parameters
-    ----------
-    name
-        One of `ENGINES`.
-    address, workers, device, note
-        As of `bmc.engines.ray_engine.RayEngine`; the first two are for ``ray`` alone.
-
-    Raises
-    ------
-    UsageError
-        When the name or the combination is none that there is, or Ray is not installed.
-    ClusterError
-        When the cluster cannot be used.
+    The rest is as of `bmc.engines.ray_engine.RayEngine`; address and workers are for ``ray`` alone.
     """
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)

@@ -55,17 +55,12 @@ def train_experts(
 ) -> tuple[list[Samples], list[int]]:
     """Train one expert per task from the base model and sample each expert's buffer.
 
-    Experts share nothing but the base model they start from; each computes only its own
-    slice of the head.
+    Experts share nothing but the base model (one copy, not changed); each computes only its own
+    slice of the head. ``config.options`` are those of BMC. Returns buffers and updates in the
+    order of ``tasks``.
 
     Parameters
     ----------
-    base
-        The base model (one copy), not changed.
-    tasks
-        The tasks of the group.
-    config
-        Hyper-parameters; ``config.options`` are those of BMC: ``lam``, ``buffer``, ``patience``.
     widest
         Outputs of each expert's head; default: the most classes of ``tasks``. An engine that
         trains the experts of one group apart gives all of them the group's, and gets the
@@ -73,10 +68,6 @@ def train_experts(
     stack
         Experts that train in one batched program; default: what suits the device. The bits
         do not depend on it.
-
-    Returns
-    -------
-    One buffer per task and the updates made by each expert, in the order of ``tasks``.
     """
     widest = widest or max(task.n_classes for task in tasks)
     device = base.weights.device

@@ -35,24 +35,10 @@ class RayEngine:
     instruction set) and torch's products do not depend on the number of threads, as with the
     default widths; `docs/benchmarks/bmc_ray.md` says what was tried.
 
-    Parameters
-    ----------
-    address
-        ``host:port`` of a cluster, or ``auto``: the one that this machine belongs to. ``None``:
-        that of the environment variable ``RAY_ADDRESS``, else a cluster of this machine
-        alone, which ends with `close`.
-    workers
-        Experts (on GPUs: banks) that train at once; ``None``: as many as the cluster has
-        cores (GPUs).
-    device
-        ``cpu`` or ``cuda``, as of the run: where the experts train is part of the results.
-    note
-        Told in one line what happens to the cluster.
-
-    Attributes
-    ----------
-    placed_bytes
-        Bytes of training data that were handed to Ray so far.
+    The address is as of `autods.core.ray_cluster.connect`; a cluster of this machine alone ends
+    with `close`. ``workers`` experts (on GPUs: banks) train at once; ``None``: as many as the
+    cluster has cores (GPUs). The device, ``cpu`` or ``cuda``, is that of the run: where the
+    experts train is part of the results. ``note`` is told in one line what happens to the cluster.
     """
 
     name: ClassVar[str] = "ray"
@@ -64,7 +50,7 @@ class RayEngine:
         device: str = "cpu",
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.placed_bytes = 0
+        self.placed_bytes = 0  # training data that was handed to Ray so far
         self._address = address
         self._workers = workers
         self._device = device
@@ -74,15 +60,7 @@ class RayEngine:
         self._peaks = {"peak_worker_host_bytes": 0, "peak_worker_device_bytes": 0}
 
     def connect(self) -> None:
-        """Connect to the cluster, or start one on this machine.
-
-        Raises
-        ------
-        UsageError
-            When Ray is not installed, or the cluster has no device of the kind.
-        ClusterError
-            When the cluster cannot be reached.
-        """
+        """Connect to the cluster, or start one on this machine."""
         if self._ray is not None:
             return
         ray = import_ray()
@@ -90,15 +68,13 @@ class RayEngine:
         if self._ours:
             connect(ray, self._address, objects=None, cores=self._workers)
         self._ray = ray
-        slots = self._slots()
+        slots, kind = self._slots(), _kind(self._device)
         if not slots:
             self.close()
             raise UsageError(
-                f"expected a cluster with {_kind(self._device)}s, as --device {self._device} "
-                "asks for, got one that has none; nothing was done. Use another --device, or "
-                "another cluster."
+                f"expected a cluster with {kind}s, as --device {self._device} asks for, got one "
+                "that has none; nothing was done. Use another --device, or another cluster."
             )
-        kind = _kind(self._device)
         self._note(f"Ray: experts train on {slots} {kind}(s)")
 
     def close(self) -> None:
@@ -110,12 +86,8 @@ class RayEngine:
     def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
         """Train one expert per task from the base model; those with most samples start first.
 
-        Raises
-        ------
-        UsageError
-            When the base model is on another kind of device than the experts would be.
-        ClusterError
-            When a machine has other versions, Ray has ended, or workers die again and again.
+        Raises `ClusterError` if a machine has other versions, Ray has ended, or workers die again
+        and again.
         """
         if base.weights.device.type != self._device:
             raise UsageError(
@@ -176,13 +148,10 @@ class RayEngine:
         return answers
 
     def _start(self, setting: Setting, base: Any, part: Sequence[TaskTensors]) -> Any:
-        cuda = setting.device == "cuda"
         remote = self._ray.remote(train_part).options(
-            num_cpus=1,
-            num_gpus=1 if cuda else 0,
-            max_retries=MOST_LOSSES,
-            scheduling_strategy="SPREAD",
-        )
+            num_cpus=1, num_gpus=int(setting.device == "cuda"),
+            max_retries=MOST_LOSSES, scheduling_strategy="SPREAD",
+        )  # fmt: skip
         places = [Place(t.index, t.name, t.dataset, t.start, t.stop) for t in part]
         data = [task_bytes(task) for task in part]
         self.placed_bytes += sum(map(len, data))

@@ -24,26 +24,14 @@ from bmc.train.data import Split, TaskTensors
 
 @dataclass(frozen=True)
 class Setting:
-    """What the experts of one group have in common.
+    """What the experts of one group have in common."""
 
-    Attributes
-    ----------
-    versions
-        Of the programs that decide the bits, where the run was started.
-    dim, n_classes
-        Width of the features and classes of the whole stream.
-    widest
-        Outputs of each expert's head.
-    device
-        ``cpu`` or ``cuda``.
-    """
-
-    versions: dict[str, str]
+    versions: dict[str, str]  # of the programs that decide the bits, where the run was started
     config: Config
-    dim: int
-    n_classes: int
-    widest: int
-    device: str
+    dim: int  # of the features
+    n_classes: int  # of the whole stream
+    widest: int  # outputs of each expert's head
+    device: str  # "cpu" or "cuda"
 
 
 @dataclass(frozen=True)
@@ -59,20 +47,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker sends for the experts that it trained.
+    """What a worker sends for the experts that it trained; the peaks are of its process so far."""
 
-    Attributes
-    ----------
-    buffers
-        One per expert, as `bmc.train.memory.Samples.to_bytes` returns it.
-    steps
-        Updates that each made.
-    peak_host_bytes, peak_device_bytes
-        Of the worker's process so far.
-    """
-
-    buffers: list[bytes]
-    steps: list[int]
+    buffers: list[bytes]  # one per expert, by `bmc.train.memory.Samples.to_bytes`
+    steps: list[int]  # updates that each made
     peak_host_bytes: int
     peak_device_bytes: int
 
@@ -94,21 +72,11 @@ def task_bytes(task: TaskTensors) -> bytes:
 
 
 def train_part(setting: Setting, places: Sequence[Place], base: bytes, *tasks: bytes) -> Answer:
-    """Train one expert for each task.
+    """Train one expert for each task, given by its place and its `task_bytes`.
 
     One thread: the bits do not depend on it, and a machine has as many workers as cores.
-
-    Parameters
-    ----------
-    base
-        As `bmc.engines.base.model_bytes` returns it.
-    tasks
-        As `task_bytes` returns them, one for each of ``places``.
-
-    Raises
-    ------
-    ClusterError
-        When this machine has other versions.
+    ``base`` is what `bmc.engines.base.model_bytes` returns. Raises `ClusterError` if this machine
+    has other versions.
     """
     from safetensors.torch import load
 

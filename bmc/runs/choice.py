@@ -22,10 +22,7 @@ class StreamChoice:
     """A stream as the command line names it. Processes that need the stream open it anew."""
 
     scenario: str = _option("class-il or task-il; both are measured.")
-    stream: str = _option(
-        "Its name, YAML file, or datasets with commas.",
-        "synthetic",
-    )
+    stream: str = _option("Its name, YAML file, or datasets with commas.", "synthetic")
     encoder: str = _option("Encoder of the features; default: the file's.", "")
     root: Path | None = field(
         default=None, metadata={"help": "Data root; default AUTODS_ROOT, else the user's folder."}
@@ -47,13 +44,7 @@ class StreamChoice:
         return folder_name(Path(self.stream).stem, self.scenario)
 
     def open(self, order: str | int) -> Stream:
-        """Open the stream in an order of its tasks: ``paper``, or a seed.
-
-        Raises
-        ------
-        UsageError, AutodsError
-            When a name is unknown, an option has no use for this stream, or features are missing.
-        """
+        """Open the stream in an order of its tasks: ``paper``, or a seed."""
         from autods.manifest.catalogue import Catalogue
         from autods.manifest.stream import SyntheticData
         from autods.streams.open import open_stream

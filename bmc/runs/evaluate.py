@@ -23,14 +23,9 @@ CHUNK = {"cpu": 1024}  # rows scored at once: their scores stay in a processor's
 class Row:
     """Accuracy on every task of the stream, float64 [T]; NaN where not learned yet.
 
-    Attributes
-    ----------
-    class_il
-        arg-max over the classes seen so far, or over all that the method scores.
-    task_il
-        arg-max over the classes of the sample's own task.
-    dataset_id
-        Share of samples whose class-il prediction belongs to the right dataset.
+    class-il is the arg-max over the classes seen so far, or over all that the method scores;
+    task-il over those of the sample's own task. dataset-id is the share of samples whose class-il
+    prediction belongs to the right dataset.
     """
 
     class_il: npt.NDArray[np.float64]
@@ -79,10 +74,8 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
 def measure_ahead(method: Method, tasks: Sequence[TaskTensors]) -> npt.NDArray[np.float64] | None:
     """Measure tasks that are not learned: the classes of each among themselves, as in task-il.
 
-    Returns
-    -------
-    Accuracies, float64 [len(tasks)], NaN for a task without samples; ``None`` if the method does
-    not score classes that it has not met.
+    Returns float64 [len(tasks)], NaN for a task without samples; ``None`` if the method does not
+    score classes that it has not met.
     """
     accuracies = np.full(len(tasks), np.nan)
     for k, task in enumerate(tasks):

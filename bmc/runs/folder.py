@@ -44,19 +44,10 @@ class CheckpointError(AutodsError):
 class RunState:
     """How far a run has come: what a checkpoint holds beside the tensors.
 
-    Attributes
-    ----------
-    learned
-        Number of tasks learned at each evaluation so far.
-    rows
-        By matrix name, one list of T accuracies per evaluation; ``None`` where unknown.
-    counters
-        Updates made and bytes communicated so far.
-    seconds
-        Wall seconds per phase so far.
-    ahead
-        Task-il accuracies [T] by name: ``untrained`` on every task before any training,
-        ``before`` in the row before it was learned. Empty when not measured.
+    ``learned`` counts tasks at each evaluation; ``rows`` has, by matrix, T accuracies for each
+    (``None``: unknown). ``counters`` are updates and bytes, ``seconds`` wall time per phase.
+    ``ahead`` has task-il accuracies [T], if measured: ``untrained`` on every task before any
+    training, ``before`` in the row before it was learned.
     """
 
     learned: list[int] = field(default_factory=list)
@@ -92,14 +83,8 @@ class RunFolder:
     def begin(self, identity: dict[str, Any], resume: bool) -> None:
         """Write ``config.json``, or check that the run here is the one that is asked for.
 
-        A finished run may be of other versions: nothing is added to it.
-
-        Raises
-        ------
-        RunExists
-            When a run is here and ``resume`` is false.
-        RunMismatch
-            When the run here differs from ``identity``; the message names what differs.
+        A finished run may be of other versions: nothing is added to it. Raises `RunExists` if a
+        run is here and ``resume`` is false, `RunMismatch` if it differs from ``identity``.
         """
         config = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
@@ -202,13 +187,7 @@ def _short(value: Any) -> str:
 
 
 def finished_runs(folders: Iterable[Path]) -> list[Path]:
-    """Return the finished runs in or below folders.
-
-    Raises
-    ------
-    UsageError
-        When one of them holds none.
-    """
+    """Return the finished runs in or below folders, each of which must hold some."""
     runs: list[Path] = []
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob("results.json"))

@@ -53,12 +53,7 @@ def without_versions(identity: Mapping[str, Any]) -> dict[str, Any]:
 def run_name(label: str, identity: Mapping[str, Any], threads: int = 1) -> str:
     """Return the name of a run's folder: a label for people and a hash of what determines it.
 
-    Parameters
-    ----------
-    label
-        See `label_of`.
-    threads
-        Threads of the run, where they are chosen: the last bits of sums depend on them.
+    The last bits of sums depend on the number of threads, which counts if it is chosen.
     """
     determined = without_versions(identity) | ({"threads": threads} if threads != 1 else {})
     text = json.dumps(determined, sort_keys=True, default=str)

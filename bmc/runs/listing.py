@@ -16,26 +16,15 @@ NAMED = frozenset({"seed", "format", "method"})  # what the name of a run's fold
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One run.
+    """One run; ``accuracy`` is its final mean in its own scenario, a fraction, if known.
 
-    Attributes
-    ----------
-    path
-        Its folder, below the folder that was searched.
-    state
-        ``finished``, ``begun``, or ``damaged``: its files are not what this program wrote.
-    accuracy
-        Final mean accuracy in the run's own scenario, a fraction; ``None`` if unknown.
-    date
-        When the run was last written.
-    settings
-        All that was chosen for it, by name; options of a method as ``METHOD.OPTION``.
+    ``settings`` are all that was chosen for it, options of a method as ``METHOD.OPTION``.
     """
 
-    path: Path
-    state: str
+    path: Path  # below the folder that was searched
+    state: str  # "finished", "begun", or "damaged": not what this program wrote
     accuracy: float | None
-    date: datetime
+    date: datetime  # when it was last written
     settings: Mapping[str, Any]
 
 

@@ -75,16 +75,8 @@ def forgetting_chaudhry(R: Matrix, learned: Sequence[int]) -> float:
 def fwt_gem(before: Vector, untrained: Vector) -> float:
     """Forward transfer of GEM: what earlier tasks did for tasks that were not learned yet.
 
-    Parameters
-    ----------
-    before
-        Accuracy [T] on each task in the row before it was learned; NaN in the first group.
-    untrained
-        b, the accuracy [T] on each task before any training.
-
-    Returns
-    -------
-    NaN when nothing was measured ahead.
+    ``before`` is the accuracy [T] on each task in the row before it was learned (NaN in the first
+    group), ``untrained`` that before any training (b). NaN when nothing was measured ahead.
     """
     gains = np.asarray(before, float) - np.asarray(untrained, float)
     known = gains[~np.isnan(gains)]

@@ -16,13 +16,7 @@ Order = str | int  # "paper", or the seed of a random order
 
 
 def parse_orders(text: str) -> list[Order]:
-    """Read ``paper``, seeds such as ``0,1,2``, or a range of seeds such as ``0..4``.
-
-    Raises
-    ------
-    UsageError
-        When a part is none of these, or a range is empty.
-    """
+    """Read ``paper``, seeds such as ``0,1,2``, or a range of seeds such as ``0..4``."""
     orders: list[Order] = []
     for part in filter(None, map(str.strip, text.split(","))):
         seeds = re.fullmatch(r"([0-9]+)(?:\.\.([0-9]+))?", part)
@@ -47,10 +41,7 @@ def open_orders(
 ) -> tuple[dict[Order, Stream], list[str]]:
     """Open a stream in several orders; few tasks have few orders, and none is taken twice.
 
-    Returns
-    -------
-    tuple
-        The streams by order, and a line about each order that was skipped.
+    Also returns a line about each order that was skipped.
     """
     streams: dict[Order, Stream] = {}
     known: dict[tuple[str, ...], Order] = {}

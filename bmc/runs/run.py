@@ -30,6 +30,7 @@ AHEAD = (
     "task-il accuracy on each task: untrained, of the network with its initial weights (b of "
     "forward transfer); before, at the last evaluation before the task was learned"
 )
+COUNTERS = ("steps", "seen", "communication_bytes", "broadcast_bytes")  # of a method
 MATRICES = {"class-il": "class_il", "task-il": "task_il", "dataset-id": "dataset_id"}
 
 
@@ -48,33 +49,9 @@ def run(
     """Train one method on a stream and write its run folder.
 
     A finished run is kept, an interrupted one continues after its last finished group and
-    ends with the same results, both only with ``resume``.
-
-    Parameters
-    ----------
-    stream
-        The stream, in its order.
-    method_name
-        A name of ``bmc.methods.METHODS``.
-    config
-        Hyper-parameters. ``feature_norm`` is set to 1 when the stream is not normalised.
-    folder
-        The run folder.
-    device
-        Where to train; default: the CPU.
-    engine
-        Where experts train; default: here. The results do not depend on it, and a run may be
-        resumed with another one.
-    resume
-        Keep or complete the run in ``folder``.
-    report
-        Receives progress in tasks.
-    tracker
-        Follows the run, unless it is finished already.
-
-    Returns
-    -------
-    ``folder``.
+    ends with the same results, both only with ``resume``. The default device is the CPU. Results
+    do not depend on the engine that trains experts, and a run may be resumed with another one.
+    ``report`` receives progress in tasks; a tracker follows the run unless it is finished.
 
     Raises
     ------
@@ -123,10 +100,8 @@ def _restored(target: RunFolder, method: Method, device: torch.device) -> RunSta
         return RunState()
     tensors, state = checkpoint
     method.load_state(tensors)
-    method.steps = state.counters["steps"]
-    method.seen = state.counters["seen"]
-    method.communication_bytes = state.counters["communication_bytes"]
-    method.broadcast_bytes = state.counters["broadcast_bytes"]
+    for name in COUNTERS:
+        setattr(method, name, state.counters[name])
     return state
 
 
@@ -154,12 +129,7 @@ def _learn_all(
         state.learned.append(group[-1].index + 1)
         for name, attribute in MATRICES.items():
             state.rows.setdefault(name, []).append(plain(getattr(row, attribute)))
-        state.counters = {
-            "steps": method.steps,
-            "seen": method.seen,
-            "communication_bytes": method.communication_bytes,
-            "broadcast_bytes": method.broadcast_bytes,
-        }
+        state.counters = {name: getattr(method, name) for name in COUNTERS}
         state.seconds = watch.seconds
         target.save(method.state(), state)
         report.advance(len(group))

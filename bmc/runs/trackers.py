@@ -176,14 +176,9 @@ TRACKERS: Mapping[str, type[TensorBoard] | type[WeightsAndBiases] | type[MLflow]
 
 
 class Trackers:
-    """Several trackers as one. A tracker that fails is reported once and left out from then on.
+    """Several trackers as one. A tracker that fails is left out from then on.
 
-    Parameters
-    ----------
-    named
-        Trackers by the name that reports of failures use.
-    warn
-        Receives the line about a failure.
+    ``warn`` receives one line about it, by its name in ``named``.
     """
 
     def __init__(self, named: Mapping[str, Tracker], warn: Callable[[str], None]) -> None:
@@ -223,10 +218,7 @@ class Trackers:
 def trackers_of(text: str, warn: Callable[[str], None]) -> Trackers:
     """Return the trackers of a comma-separated list of names, which may be empty.
 
-    Raises
-    ------
-    UnknownName, UsageError
-        When a name is unknown, or its package is not installed.
+    Refuses unknown names, and trackers whose package is not installed.
     """
     from autods.core.registry import unknown
 

@@ -37,19 +37,11 @@ class RunsFailed(AutodsError):
 
 @dataclass(frozen=True)
 class Executed:
-    """What executing a study left.
-
-    Attributes
-    ----------
-    runs
-        Finished runs by the label of their plan.
-    failed
-        Why a run failed, by the name of its folder.
-    """
+    """What executing a study left."""
 
     jobs: Sequence[Job]
-    runs: Mapping[str, Run]
-    failed: Mapping[str, str]
+    runs: Mapping[str, Run]  # finished ones, by the label of their plan
+    failed: Mapping[str, str]  # why a run failed, by the name of its folder
 
     def check(self, consequence: str) -> None:
         """Raise `RunsFailed` that names the runs that failed, if any did."""
@@ -64,20 +56,10 @@ class Executed:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study found.
+    """What a study found: ``data`` becomes COMMAND.json, ``files["csv"]`` COMMAND.csv.
 
-    Attributes
-    ----------
-    data
-        For programs; written to ``COMMAND.json``.
-    show
-        Prints the table to fit the terminal; takes the name of the file that holds all of it.
-    files
-        Further texts by the suffix of their file: ``csv`` makes ``COMMAND.csv``.
-    notes
-        Sentences for the report, which stand above its results.
-    table
-        The results table, if the study has one.
+    ``show`` prints the table to fit the terminal and takes the name of the file that holds all of
+    it; ``notes`` stand above the results of the report.
     """
 
     data: Mapping[str, Any]
@@ -89,27 +71,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that answer one question.
+    """Runs that answer one question."""
 
-    Attributes
-    ----------
-    command
-        Names its files.
-    name
-        Names its folder, unless another is given.
-    collect
-        Makes the findings of at least one finished run.
-    notes
-        Lines about methods and orders that were left out.
-    """
-
-    command: str
-    name: str
+    command: str  # names its files
+    name: str  # names its folder, unless another is given
     choice: StreamChoice
     streams: Mapping[Order, Stream]
     runs: Sequence[PlannedRun]
-    collect: Callable[[Executed], Findings]
-    notes: Sequence[str] = ()
+    collect: Callable[[Executed], Findings]  # needs at least one finished run
+    notes: Sequence[str] = ()  # about methods and orders that were left out
 
     def folder(self, options: StudyOptions) -> Path:
         """Return the folder of its runs."""
@@ -136,18 +106,10 @@ def design(
     config: Config,
     overrides: Overrides,
 ) -> tuple[Design, Mapping[Order, Stream], list[str], list[str]]:
-    """Open a stream in several orders, and choose the methods that can learn it.
+    """Open a stream in several orders, and choose the methods (comma-separated, or ``all``).
 
-    Parameters
-    ----------
-    methods
-        Names, comma-separated, or ``all`` that can learn the stream.
-
-    Returns
-    -------
-    tuple
-        The design, the streams by order, a line about each order that was skipped, and one
-        about each method left out.
+    Also returns the streams by order, a line about each order that was skipped, and one about
+    each method that cannot learn the stream.
     """
     streams, skipped = open_orders(choice, orders)
     names, left_out = choose_methods(methods, streams.values(), config, overrides)
@@ -164,21 +126,9 @@ def conduct(
     """Execute a study or complete it, and write its files and report.
 
     Runs that fail are named in what is returned; the findings are those of the others, ``None``
-    if no run is finished.
-
-    Parameters
-    ----------
-    begun
-        Takes the folder once nothing stands in the way, before the first run.
-
-    Raises
-    ------
-    RunExists
-        When the folder holds runs of this study and ``options.resume`` is false.
-    Busy
-        When another process works on the study.
-    UnknownName, UsageError, ClusterError
-        When the runner or device is unknown or cannot be had.
+    if no run is finished. ``begun`` takes the folder once nothing stands in the way, before the
+    first run. Raises `RunExists` if the folder holds runs of this study and ``options.resume`` is
+    false, `Busy` while another process works on it.
     """
     runner = runner_of(options.runner, options.jobs, options.ray_address)
     jobs, folder = study.jobs(options), study.folder(options)

@@ -71,32 +71,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
-
-    Attributes
-    ----------
-    message
-        Why it failed, in one or a few lines; ``None``: it is finished.
-    detail
-        The traceback of an unforeseen error, else empty.
-    """
+    """How a run ended."""
 
     job: Job
-    message: str | None
-    detail: str = ""
+    message: str | None  # why it failed; None: it is finished
+    detail: str = ""  # the traceback of an unforeseen error
 
 
 Runner = Callable[[Sequence[Job]], Generator[Outcome, None, None]]
 
 
 def runner_of(name: str, jobs: int, address: str | None) -> Runner:
-    """Return what executes runs: ``local`` processes, or tasks of ``ray``.
-
-    Raises
-    ------
-    UnknownName, UsageError
-        When the name is unknown, or an address is given that it does not use.
-    """
+    """Return what executes runs: ``local`` processes, or tasks of ``ray`` at an address."""
     from autods.core.registry import unknown
 
     if name not in ("local", "ray"):
@@ -111,10 +97,7 @@ def execute(
 ) -> list[Outcome]:
     """Execute runs, those already finished first.
 
-    Parameters
-    ----------
-    report
-        Takes each outcome and the estimated seconds left, ``None`` while nothing is known.
+    ``report`` takes each outcome and the estimated seconds left, ``None`` while unknown.
     """
     finished = {job.name for job in jobs if job.status == "finished"}
     ordered = sorted(jobs, key=lambda job: job.name not in finished)  # stable
@@ -225,12 +208,8 @@ def _work(job: Job, outcomes: Connection) -> None:
 class RayTasks:
     """Executes runs as tasks of a Ray cluster whose machines see the study's folder and features.
 
-    Parameters
-    ----------
-    address
-        As of `autods.encode.engines.ray_engine.RayEngine`.
-    jobs
-        Runs at once on a cluster that is started here and ends with the study.
+    A cluster that is started here executes ``jobs`` runs at once and ends with the study; see
+    `autods.core.ray_cluster.connect`.
     """
 
     address: str | None

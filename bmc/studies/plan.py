@@ -26,13 +26,7 @@ Change = dict[str, Any]  # values by FIELD (for all methods that read it) or MET
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a study.
-
-    Attributes
-    ----------
-    changes
-        Values in which ``config`` differs from that of the study, in their order there.
-    """
+    """One run of a study; ``changes`` are the values in which ``config`` differs from its own."""
 
     method: str
     config: Config
@@ -52,33 +46,18 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Design:
-    """What the runs of a study have in common, and around which settings vary.
+    """What the runs of a study have in common, and around which settings vary."""
 
-    Attributes
-    ----------
-    methods
-        The methods, all of which can learn the stream.
-    overrides
-        Values that single methods are given over those of ``config``.
-    tasks
-        Number of tasks by order.
-    """
-
-    methods: Sequence[str]
+    methods: Sequence[str]  # all can learn the stream
     config: Config
-    overrides: Overrides
-    tasks: Mapping[Order, int]
+    overrides: Overrides  # values of single methods over those of config
+    tasks: Mapping[Order, int]  # number of tasks by order
 
     def expand(self, changes: Iterable[Change]) -> list[PlannedRun]:
         """Return the runs of all methods and orders with each of these changes, each run once.
 
-        A change of a field that a method does not read changes nothing for it; a group of more
-        experts than tasks is a group of all.
-
-        Raises
-        ------
-        UsageError
-            When a value is outside its range, or no method reads a field that is varied.
+        A change of a field that a method does not read changes nothing for it; one that no
+        method reads is refused. A group of more experts than tasks is a group of all.
         """
         changes = list(changes)
         for key in dict.fromkeys(key for change in changes for key in change):
@@ -144,10 +123,7 @@ def concerns(key: str, method: str) -> bool:
 def parse_grid(text: str) -> tuple[str, list[Any]]:
     """Read ``field=value,value`` or ``method.field=...``; return the key and its typed values.
 
-    Raises
-    ------
-    UsageError, UnknownName
-        When there is no such field, or a value is of another type or outside its range.
+    Refuses fields that do not exist, and values of another type or outside their range.
     """
     path, equals, listed = text.partition("=")
     method, dot, field = path.strip().rpartition(".")
@@ -191,13 +167,7 @@ def _shared_field(text: str) -> str:
 
 
 def grid_changes(texts: Iterable[str]) -> list[Change]:
-    """Return the product of grids: one change for each combination of values.
-
-    Raises
-    ------
-    UsageError
-        As of `parse_grid`, and when a field is named twice.
-    """
+    """Return the product of grids: one change for each combination of values."""
     grids: dict[str, list[Any]] = {}
     for text in texts:
         key, values = parse_grid(text)
@@ -211,13 +181,7 @@ def grid_changes(texts: Iterable[str]) -> list[Change]:
 
 
 def ablation_changes(text: str) -> list[Change]:
-    """Return the changes of ablations, comma-separated or ``all``, the unchanged one first.
-
-    Raises
-    ------
-    UnknownName
-        When an ablation is unknown.
-    """
+    """Return the changes of ablations, comma-separated or ``all``, the unchanged one first."""
     names = list(ABLATIONS) if text == ALL else [part for part in text.split(",") if part]
     changes: list[Change] = [{}]
     for name in names:

@@ -17,7 +17,7 @@ from bmc.report.columns import COLUMNS, Column, Unit
 from bmc.report.load import related
 from bmc.report.table import results_table
 from bmc.studies.compare_table import Comparison, compare_table, compare_tex
-from bmc.studies.sweep_table import sweep_table
+from bmc.studies.sweep import sweep_table
 
 
 def runs_of(orders: int, others: int = 0) -> list[Run]:
