@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from operator import ge, gt, le, lt
 from typing import Any, TypeVar, get_type_hints
 
 from autods.errors import UsageError
@@ -68,13 +69,7 @@ class OptionSet:
 
 
 def checked(name: str, value: Any, kind: type, declared: Any) -> Any:
-    """Return a value as its option's type.
-
-    Raises
-    ------
-    UsageError
-        When it is of another type or outside the range that `option` declared.
-    """
+    """Return a value as its option's type; refuse another type or what is out of range."""
     if kind is float and type(value) is int:
         value = float(value)
     finite = not isinstance(value, float) or math.isfinite(value)
@@ -88,13 +83,8 @@ def checked(name: str, value: Any, kind: type, declared: Any) -> Any:
 def _within(value: Any, declared: Any) -> bool:
     if declared["one_of"] is not None:
         return value in declared["one_of"]
-    holds = {
-        "above": lambda limit: value > limit,
-        "at least": lambda limit: value >= limit,
-        "at most": lambda limit: value <= limit,
-        "below": lambda limit: value < limit,
-    }
-    return all(holds[word](limit) for word, limit in declared["limits"].items())
+    holds = {"above": gt, "at least": ge, "at most": le, "below": lt}
+    return all(holds[word](value, limit) for word, limit in declared["limits"].items())
 
 
 def expected(kind: type, declared: Any) -> str:
@@ -173,9 +163,5 @@ class Config(OptionSet):
 
     def network(self) -> dict[str, Any]:
         """Return the keyword arguments of the network."""
-        return {
-            "hidden": self.hidden,
-            "width": self.width,
-            "dropout": self.dropout,
-            "precision": self.precision,
-        }
+        names = ("hidden", "width", "dropout", "precision")
+        return {name: getattr(self, name) for name in names}

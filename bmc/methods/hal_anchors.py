@@ -40,20 +40,9 @@ def objective(
     """Return what an anchor e maximises (arXiv 2002.08165), [c].
 
     l(f_M(e), y) - l(f(e), y) - gamma |phi(e) - mean|^2: what fine-tuning on the memory makes it
-    lose, near the mean embedding of its class.
-
-    Parameters
-    ----------
-    hindsight, parts
-        The network after that fine-tuning, f_M, and before, f; one copy each.
-    x
-        e, float32 [c, d], what the network reads.
-    labels
-        int64 [c].
-    means
-        float32 [c, width], in the space of the last phi.
-    gamma
-        Weight of the distance.
+    lose, near the mean embedding of its class. ``hindsight`` is the network after that
+    fine-tuning, f_M, ``parts`` the one before, f; x is e, float32 [c, d], what the network reads,
+    labels int64 [c], means float32 [c, width] in the space of the last phi.
     """
     logits, phi = _outputs(parts, x)
     forgotten, _ = _outputs(hindsight, x)

@@ -15,26 +15,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.experience_replay import Remembering
 from bmc.train.data import Split, TaskTensors
+from bmc.train.memory import Rows
 from bmc.train.seeds import generator
 
 BLOCK = 8192  # rows whose phi is computed at once
 NEVER = -2.0  # below every cosine
 
 
-@METHODS.register("icarl")
-class ICaRL(NetMethod):
-    """Herded exemplars join each task, old outputs are distilled; nearest mean of exemplars.
+class Exemplars(Rows):
+    """Exemplars class by class, in the order in which they were chosen."""
 
-    Attributes
-    ----------
-    features, labels
-        float16 [memory, d] and int64 [memory]: exemplars class by class, in the order in which
-        they were chosen.
-    stored
-        Rows in use.
-    """
+    prefix = "exemplars"
+
+    def renew(self, features: Tensor, labels: Tensor) -> None:
+        """Hold these samples [n, d], [n] and no others."""
+        self._stored = len(labels)
+        rows = torch.arange(len(labels))
+        self._put(rows, {"features": features, "labels": labels}, rows)
+
+
+@METHODS.register("icarl")
+class ICaRL(Remembering):
+    """Herded exemplars join each task, old outputs are distilled; nearest mean of exemplars."""
 
     name = "icarl"
     title = "iCaRL"
@@ -44,13 +49,11 @@ class ICaRL(NetMethod):
         exemplars of a class by herding:  p_k = argmin_x ‖ mean φ − (φ(x) + Σ_{j<k} φ(p_j)) / k ‖
         class of x:  argmin_c ‖ φ(x) − mean φ of the exemplars of c ‖,  all of length 1
     """
-    shared = NetMethod.shared | {"memory"}
+    store = Exemplars
+    memory: Exemplars
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.features = torch.zeros(config.memory, dim, dtype=torch.float16, device=device)
-        self.labels = torch.zeros(config.memory, dtype=torch.int64, device=device)
-        self.stored = 0
         self.known = 0  # classes before the task that is learned
         self.teacher = self.new_net(n_classes, "initial weights")  # the network of before
         draws = generator(config.seed, "exemplars")
@@ -66,12 +69,18 @@ class ICaRL(NetMethod):
             self._renew(group)
             self._means = self._mean_of_exemplars()
 
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Do nothing: `learn` chooses exemplars, of the task without those that joined it."""
+
+    def _exemplars(self) -> tuple[Tensor, Tensor]:
+        return self.memory.features[: len(self.memory)], self.memory.labels[: len(self.memory)]
+
     def _joined(self, data: Split) -> Split:
         """Return the data of a task followed by all exemplars."""
-        features = self.features[: self.stored].to(data.features)
+        features, labels = self._exemplars()
         return Split(
-            torch.cat([data.features, features]),
-            torch.cat([data.labels, self.labels[: self.stored]]),
+            torch.cat([data.features, features.to(data.features)]),
+            torch.cat([data.labels, labels]),
         )
 
     def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
@@ -95,27 +104,26 @@ class ICaRL(NetMethod):
     def _renew(self, group: Sequence[TaskTensors]) -> None:
         """Cut the exemplars of each class to its first m, and choose those of new classes."""
         m = quotas(self._turn[: self.seen], self.config.memory)
-        former = self.labels[: self.stored]
+        stored, former = self._exemplars()
         first = torch.searchsorted(former, former)  # where the class of each exemplar begins
-        place = torch.arange(self.stored, device=self.device) - first
-        kept = place < m.to(self.device)[former]
-        features, labels = [self.features[: self.stored][kept]], [former[kept]]
+        rank = torch.arange(len(former), device=self.device) - first
+        kept = rank < m.to(self.device)[former]
+        features, labels = [stored[kept]], [former[kept]]
         for task in group:
             own = task.train.labels.to(task.train.features.device)
             for c in range(task.start, task.stop):
                 x = task.train.features[own == c]
                 chosen = herding(self._phi(x), int(m[c])) if len(x) else own[:0]
-                features.append(x[chosen.to(x.device)].to(self.features))
+                features.append(x[chosen.to(x.device)].to(stored))
                 labels.append(torch.full((len(chosen),), c, device=self.device))
-        self.stored = sum(map(len, labels))
-        self.features[: self.stored] = torch.cat(features)
-        self.labels[: self.stored] = torch.cat(labels)
+        self.memory.renew(torch.cat(features), torch.cat(labels))
 
     def _mean_of_exemplars(self) -> Tensor:
         """Return the mean phi of each class's exemplars, of length 1: float32 [seen, width]."""
-        phi = self._phi(self.features[: self.stored])
-        members = functional.one_hot(self.labels[: self.stored], self.seen).float()
-        return functional.normalize(members.T @ phi, dim=1)  # the number of exemplars cancels
+        features, labels = self._exemplars()
+        members = functional.one_hot(labels, self.seen).float()
+        # the number of exemplars cancels
+        return functional.normalize(members.T @ self._phi(features), dim=1)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the cosine of phi and the means, float32 [n, seen].
@@ -127,23 +135,9 @@ class ICaRL(NetMethod):
         scores = self._phi(features) @ self._means.T
         return scores.masked_fill((self._means == 0).all(dim=1), NEVER)
 
-    def memory_bytes(self) -> int:
-        """Bytes of the exemplars, labels counted as 4 bytes each."""
-        return self.stored * (2 * self.dim + 4)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return network and exemplars."""
-        return super().state() | {
-            "exemplars.features": self.features[: self.stored],
-            "exemplars.labels": self.labels[: self.stored].int(),
-        }
-
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load network and exemplars."""
         super().load_state(state)
-        self.stored = len(state["exemplars.labels"])
-        self.features[: self.stored] = state["exemplars.features"].to(self.device)
-        self.labels[: self.stored] = state["exemplars.labels"].to(self.labels)
         self._means = None
 
 
@@ -160,13 +154,8 @@ def quotas(turn: Tensor, memory: int) -> Tensor:
 def herding(phi: Tensor, m: int) -> Tensor:
     """Choose exemplars greedily by Algorithm 4: int64 [at most m], in the order chosen.
 
-    Each is the sample that brings the mean of the chosen nearest to the mean of all; none is
-    taken twice.
-
-    Parameters
-    ----------
-    phi
-        float32 [n, width], of the samples of one class.
+    Of the samples of one class, phi [n, width], each is the one that brings the mean of the
+    chosen nearest to the mean of all; none is taken twice.
     """
     mean, total = phi.mean(dim=0), torch.zeros_like(phi[0])
     # |total + phi - k mean|^2, less what is the same for all samples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import yaml
@@ -15,19 +15,16 @@ from bmc.methods.base import METHODS
 
 
 def fields_of(name: str) -> dict[str, type]:
-    """Return the type of all that a method can be given: its options, the shared it reads."""
+    """Return the types of a method's options and of the shared fields that it reads."""
     method = METHODS.get(name)
-    shared = {name: kind for name, kind in get_type_hints(Config).items() if method.reads(name)}
-    return {f.name: get_type_hints(method.Options)[f.name] for f in fields(method.Options)} | shared
+    shared = {field: kind for field, kind in get_type_hints(Config).items() if method.reads(field)}
+    return get_type_hints(method.Options) | shared
 
 
 def field_of(name: str, text: str) -> str:
     """Return the field of a method that a text names, with hyphens or underscores.
 
-    Raises
-    ------
-    UnknownName
-        With the nearest names, when the method has no such option and reads no such field.
+    `UnknownName` has the nearest names, when the method neither has nor reads such a field.
     """
     field = text.strip().replace("-", "_")
     field = ALIASES.get(field, field)
@@ -37,13 +34,8 @@ def field_of(name: str, text: str) -> str:
     return field
 
 
-def parsed(name: str, field: str, text: str) -> Any:
-    """Read the value of a method's field from text; its range is checked by `config_for`."""
-    return typed(fields_of(name)[field], text)
-
-
 def typed(kind: type, text: str) -> Any:
-    """Read a text as a value of a type, as YAML does; what cannot be one stays text."""
+    """Read a text as a value of a type, as YAML does; `config_for` refuses what stays text."""
     if kind is str:
         return text
     if kind is float:
@@ -58,13 +50,7 @@ def typed(kind: type, text: str) -> Any:
 
 
 def overrides_of(texts: Iterable[str]) -> Overrides:
-    """Read ``method.field=value`` texts.
-
-    Raises
-    ------
-    UsageError, UnknownName
-        When a text has another form, or names no method or none of its fields.
-    """
+    """Read ``method.field=value`` texts; refuse other forms and unknown names."""
     overrides: Overrides = {}
     for text in texts:
         path, equals, value = text.partition("=")
@@ -75,7 +61,7 @@ def overrides_of(texts: Iterable[str]) -> Overrides:
                 "run. `bmc-stream methods NAME` lists the options of a method."
             )
         field = field_of(name, field)
-        overrides.setdefault(name, {})[field] = parsed(name, field, value.strip())
+        overrides.setdefault(name, {})[field] = typed(fields_of(name)[field], value.strip())
     return overrides
 
 
@@ -95,12 +81,9 @@ def check_chosen(overrides: Overrides, names: Collection[str]) -> None:
 
 
 def config_for(name: str, config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Return the configuration of one method: the shared one with what it is given of its own.
+    """Return the configuration of one method: the shared one with the method's overrides.
 
-    Raises
-    ------
-    UsageError, UnknownName
-        When the method has no such field, or a value is of another type or outside its range.
+    A field that the method lacks, or a value of another type or range, is refused.
     """
     method = METHODS.get(name)
     values = {field_of(name, field): value for field, value in overrides.get(name, {}).items()}

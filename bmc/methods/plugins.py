@@ -26,14 +26,7 @@ T = TypeVar("T")
 class PluginRegistry(Registry[type[T]]):
     """A registry of classes that other packages can add to.
 
-    Parameters
-    ----------
-    kind
-        As of `Registry`.
-    base
-        The class that all of them are derived from.
-    needed
-        What each of them must define of its own: ``base`` only declares it.
+    Each derives from ``base`` and defines what is ``needed``, which ``base`` only declares.
     """
 
     def __init__(self, kind: str, base: type[T], needed: Sequence[str]) -> None:
@@ -44,15 +37,7 @@ class PluginRegistry(Registry[type[T]]):
         self._searched = False
 
     def get(self, name: str) -> type[T]:
-        """Return the class called ``name``.
-
-        Raises
-        ------
-        UnknownName
-            When there is none.
-        UsageError
-            When a package names one that cannot be used; says why.
-        """
+        """Return a class by name; `UsageError` says why one of another package is unusable."""
         self._search()
         if name not in self._items and name in self._refused:
             raise UsageError(f"{self._refused[name]}; nothing was run.")
@@ -68,28 +53,28 @@ class PluginRegistry(Registry[type[T]]):
         if self._searched:
             return
         self._searched = True  # first: what is imported here may ask for names
-        own = dict(self._items)
-        found = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _place(entry)))
-        for name, entries in groupby(found, key=lambda entry: entry.name):
-            if problem := self._enter(name, list(entries), own):
+        built_in = dict(self._items)
+        offers = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _origin(entry)))
+        for name, entries in groupby(offers, key=lambda entry: entry.name):
+            if problem := self._enter(name, list(entries), built_in):
                 self._refused[name] = problem
                 if multiprocessing.parent_process() is None:  # told once, not by every worker
                     print(f"warning: {problem}; left out.", file=sys.stderr)
 
-    def _enter(self, name: str, entries: list[EntryPoint], own: dict[str, type[T]]) -> str:
+    def _enter(self, name: str, entries: list[EntryPoint], built_in: dict[str, type[T]]) -> str:
         """Enter one class; return why it cannot be used, ``""`` if it can."""
-        places = [_place(entry) for entry in entries]
-        if name in own:
-            places.insert(0, f"{own[name].__module__}:{own[name].__qualname__}")
-        if len(places) > 1:
-            return f"{self.kind} '{name}' is named twice: by {' and by '.join(places)}"
+        origins = [_origin(entry) for entry in entries]
+        if name in built_in:
+            origins.insert(0, f"{built_in[name].__module__}:{built_in[name].__qualname__}")
+        if len(origins) > 1:
+            return f"{self.kind} '{name}' is named twice: by {' and by '.join(origins)}"
         try:
             item = entries[0].load()
         except (Exception, SystemExit) as error:
             cause = " ".join(f"{type(error).__name__}: {error}".split())
-            return f"{self.kind} '{name}' of {places[0]} cannot be imported: {cause}"
+            return f"{self.kind} '{name}' of {origins[0]} cannot be imported: {cause}"
         if problem := self._unusable(name, item):
-            return f"{self.kind} '{name}' of {places[0]} cannot be used: {problem}"
+            return f"{self.kind} '{name}' of {origins[0]} cannot be used: {problem}"
         self._items[name] = item
         return ""
 
@@ -97,18 +82,16 @@ class PluginRegistry(Registry[type[T]]):
         """Say what is wrong with a class that was imported, ``""`` if nothing is."""
         if not (isinstance(item, type) and issubclass(item, self.base)):
             return f"expected a subclass of {self.base.__name__}, got {item!r:.80}"
+        method: Any = item
         for key in self.needed:
-            if getattr(item, key, None) is getattr(self.base, key, None):
+            if getattr(method, key, None) is getattr(self.base, key, None):
                 return f"expected its class to define '{key}'"
-        if item.name != name:  # type: ignore[attr-defined]
-            return f"expected name = '{name}' in its class, got '{item.name}'"  # type: ignore[attr-defined]
-        if problem := _wrong_options(item.Options):  # type: ignore[attr-defined]
-            return problem
-        for other, known in self._items.items():
-            if other != name and known.title == item.title:  # type: ignore[attr-defined]
-                title = item.title  # type: ignore[attr-defined]
-                return f"expected a title of its own, got '{title}', that of '{other}'"
-        return ""
+        if method.name != name:
+            return f"expected name = '{name}' in its class, got '{method.name}'"
+        titles = {getattr(known, "title", ""): other for other, known in self._items.items()}
+        if other := titles.get(method.title):
+            return f"expected a title of its own, got '{method.title}', that of '{other}'"
+        return _wrong_options(method.Options)
 
 
 def _wrong_options(options: type[OptionSet]) -> str:
@@ -122,7 +105,7 @@ def _wrong_options(options: type[OptionSet]) -> str:
     return ""
 
 
-def _place(entry: EntryPoint) -> str:
+def _origin(entry: EntryPoint) -> str:
     """Say where an entry point is from: its object, and the package that names it."""
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
     return f"{entry.value} ({package})"

@@ -93,6 +93,11 @@ def icarl_after(tasks: int, **changes: object) -> Method:
     return method
 
 
+def exemplars_of(method: Method, c: int) -> torch.Tensor:
+    n = len(method.memory)
+    return method.memory.features[:n][method.memory.labels[:n] == c]
+
+
 def test_the_loss_of_icarl_is_that_of_algorithm_3():
     method = icarl_after(1, dropout=0.0)
     former = method.net
@@ -133,7 +138,7 @@ def test_icarl_predicts_the_nearest_mean_of_exemplars():
     phi = phi / phi.norm(dim=1, keepdim=True)
     means = []
     for c in range(method.seen):
-        own = method.features[: method.stored][method.labels[: method.stored] == c]
+        own = exemplars_of(method, c)
         e = method.net.phi(method.inputs(own))[:, -width:]
         mean = (e / e.norm(dim=1, keepdim=True)).mean(dim=0)
         means.append(mean / mean.norm())
@@ -144,13 +149,13 @@ def test_icarl_predicts_the_nearest_mean_of_exemplars():
 
 def test_exemplar_sets_of_former_classes_are_cut_to_their_first():
     first, second = icarl_after(1), icarl_after(2)
-    assert first.stored == second.stored == 60
+    assert len(first.memory) == len(second.memory) == 60
     for c in range(16):
-        before, after = (m.features[: m.stored][m.labels[: m.stored] == c] for m in (first, second))
+        before, after = (exemplars_of(method, c) for method in (first, second))
         assert 0 < len(after) <= len(before)
         assert torch.equal(after, before[: len(after)])
     for method in (first, second):
-        counts = torch.bincount(method.labels[: method.stored])
+        counts = torch.bincount(method.memory.labels[: len(method.memory)])
         assert counts.max() - counts.min() <= 1
         assert len(counts) == method.seen
 
@@ -164,8 +169,8 @@ def test_exemplars_join_the_training_data_of_the_next_task():
 
 def test_with_less_memory_than_classes_icarl_keeps_to_it_and_predicts_what_it_knows():
     method = icarl_after(6, memory=20)
-    kept = method.labels[: method.stored].unique()
-    assert method.stored == len(kept) == 20 < method.seen
+    kept = method.memory.labels[: len(method.memory)].unique()
+    assert len(method.memory) == len(kept) == 20 < method.seen
     predicted = method.scores(tensors(STREAM)[0].test.features).argmax(dim=1)
     assert set(predicted.tolist()) <= set(kept.tolist())
 
