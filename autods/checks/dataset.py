@@ -71,7 +71,7 @@ def _check_data(checked: Checked, manifest: Manifest, root: DataRoot) -> None:
     checked.enter("index", verify_index(manifest, root))
     try:
         differences = count_differences(manifest, root)
-    except AutodsError:  # the index is of no use, as `verify_index` has said
+    except AutodsError:  # the index cannot be used, as `verify_index` has said
         checked.states["counts"] = "?"
     else:
         cure = "correct 'expected' or the layout in the manifest"

@@ -113,13 +113,7 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
             record["index"] = _build(manifest, root, progress)
             write_json(root.record(manifest.name), record)
     entry = record["index"]
-    return IndexSummary(
-        dataset=manifest.name,
-        action=action,
-        samples=entry["samples"],
-        classes=entry["classes"],
-        counts=entry["counts"],
-    )
+    return IndexSummary(manifest.name, action, entry["samples"], entry["classes"], entry["counts"])
 
 
 def load_samples(
