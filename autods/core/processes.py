@@ -5,13 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader, Dataset
+from autods.errors import AutodsError
+
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
 
 FEW = 1024  # images that are decoded sooner than worker processes start
 MOST = 32  # workers, unless more are asked for
@@ -62,22 +65,24 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def worker_loader(
-    dataset: Dataset[Any],
-    requests: Iterable[Any],
+def worker_answers(
+    answer: Callable[[RequestT], AnswerT],
+    requests: Iterable[RequestT],
     workers: int,
     preloaded: Sequence[str],
     yielding: bool = False,
-) -> DataLoader[Any]:
-    """Return what answers requests in order, by worker processes that end with this one.
+) -> Iterator[AnswerT]:
+    """Yield the answers to requests in order, given by worker processes that end with this one.
 
     The ``preloaded`` modules are imported once for all workers; see `worker_context`.
-    ``yielding`` workers leave the cores to an encoder that needs them too.
+    ``yielding`` workers leave the cores to an encoder that needs them too. An `AutodsError` of
+    a worker is raised here.
     """
     import torch
     from torch.utils.data import DataLoader
 
-    return DataLoader(
+    dataset: Any = _Answers(answer)  # torch asks for its items alone
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=None,
         sampler=requests,
@@ -88,6 +93,23 @@ def worker_loader(
         worker_init_fn=partial(_prepare_worker, yielding=yielding),
         generator=torch.Generator(),  # otherwise it draws from the caller's
     )
+    for answered in loader:
+        if isinstance(answered, AutodsError):
+            raise answered
+        yield answered
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a function answers, as a dataset of torch."""
+
+    answer: Callable[[Any], Any]
+
+    def __getitem__(self, request: Any) -> Any:
+        try:
+            return self.answer(request)
+        except AutodsError as error:
+            return error  # raised in a worker it would reach the user as a traceback
 
 
 def as_is(answer: Any) -> Any:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import AHEAD, worker_loader
+from autods.core.processes import AHEAD, worker_answers
 from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.preprocessing import Preprocessing
 from autods.encode.sharing import SharedArray
-from autods.errors import AutodsError, DamagedMember, EncoderError
+from autods.errors import DamagedMember, EncoderError
 
 PRELOADED = (__name__, "autods.encode.encoders.open_clip")  # what workers need
 
@@ -115,19 +115,10 @@ class _Report:
         return Decoded(filled, kept, hashes, self.unreadable, self.files, self.read, self.decode)
 
 
-class _Batches(Dataset[tuple[int, _Report] | AutodsError]):
-    """Decodes the batch it is asked for; holds no list of samples, so workers start small."""
-
-    def __init__(self, decoder: Decoder, slots: SharedArray) -> None:
-        self.decoder = decoder
-        self.slots = slots
-
-    def __getitem__(self, request: Request) -> tuple[int, _Report] | AutodsError:
-        slot, addresses = request
-        try:
-            return slot, self.decoder.decode(addresses, self.slots.array[slot])
-        except AutodsError as error:
-            return error  # raised in a worker it would reach the user as a traceback
+def _decode(decoder: Decoder, slots: SharedArray, request: Request) -> tuple[int, _Report]:
+    """Decode the batch that is asked for; it holds no list of samples, so workers start small."""
+    slot, addresses = request
+    return slot, decoder.decode(addresses, slots.array[slot])
 
 
 def decoded_batches(
@@ -150,35 +141,25 @@ def decoded_batches(
     count = AHEAD * workers + 1
     pre = decoder.preprocessing
     slots = SharedArray((count, batch_size, *pre.shape), pre.dtype, alone=not workers)
-    requests = _in_turn(batches, count)
-    loader = worker_loader(_Batches(decoder, slots), requests, workers, PRELOADED, yielding)
-    for answer in _answers(iter(loader)):
-        if isinstance(answer, AutodsError):
-            raise answer
+    requests = ((number % count, addresses) for number, addresses in enumerate(batches))
+    decode = partial(_decode, decoder, slots)
+    answers = worker_answers(decode, requests, workers, PRELOADED, yielding)
+    while answer := _next(answers):
         slot, report = answer
         yield report.with_pixels(slots.array[slot])
 
 
-def _in_turn(batches: Iterable[list[Address]], slots: int) -> Iterator[Request]:
-    for number, addresses in enumerate(batches):
-        yield number % slots, addresses
-
-
-def _answers(answers: Iterator[Any]) -> Iterator[Any]:
-    while True:
-        try:
-            answer = next(answers)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "worker" not in f"{error}":
-                raise
-            raise EncoderError(
-                "a process that decodes images ended without a word, most likely for want of "
-                "memory; finished shards are kept. Run the same command again with fewer "
-                "--workers; --workers 0 needs none."
-            ) from None
-        yield answer
+def _next(answers: Iterator[tuple[int, _Report]]) -> tuple[int, _Report] | None:
+    try:
+        return next(answers, None)
+    except RuntimeError as error:
+        if "worker" not in f"{error}":
+            raise
+        raise EncoderError(
+            "a process that decodes images ended without a word, most likely for want of "
+            "memory; finished shards are kept. Run the same command again with fewer "
+            "--workers; --workers 0 needs none."
+        ) from None
 
 
 def _not_judged(address: Address, error: Exception) -> EncoderError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from torch.utils.data import Dataset, default_collate
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import as_is, worker_loader
+from autods.core.processes import as_is, worker_answers
 from autods.encode.decode import Unreadable, content_hash, load_image
-from autods.errors import AutodsError, DamagedMember, UsageError
+from autods.errors import DamagedMember, UsageError
 from autods.index.samples import ADDRESS
 
 if TYPE_CHECKING:
@@ -191,23 +192,12 @@ class ImageSet(Dataset[tuple[Any, int]]):
             raise UsageError(f"batch size: expected a positive number, got {size}")
         requests = [order[start : start + size] for start in range(0, len(order), size)]
         preloaded = [__name__, "torchvision.transforms"]
-        for piece in worker_loader(_Pieces(self, collate), requests, self.workers, preloaded):
-            if isinstance(piece, AutodsError):
-                raise piece
-            yield piece
+        collated = partial(_collated, self, collate)
+        yield from worker_answers(collated, requests, self.workers, preloaded)
 
 
-class _Pieces(Dataset[Any]):
-    """Several images of a set at a time."""
-
-    def __init__(self, images: ImageSet, collate: Callable[[list[Any]], Any]) -> None:
-        self.images, self.collate = images, collate
-
-    def __getitem__(self, positions: Rows) -> Any:
-        try:
-            return self.collate([self.images[i] for i in positions])
-        except AutodsError as error:
-            return error  # raised in a worker it would reach the user as a traceback
+def _collated(images: ImageSet, collate: Callable[[list[Any]], Any], positions: Rows) -> Any:
+    return collate([images[i] for i in positions])
 
 
 class ImageFiles:
