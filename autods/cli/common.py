@@ -70,11 +70,9 @@ def chosen_here(
     """Return the datasets of a command that works on what is fetched already."""
     from autods.checks.inventory import fetched
 
-    if names and everything:
-        raise UsageError("expected names of datasets or --all, got both; nothing was done.")
-    for name in names or []:
-        catalogue.path(name)
-    found = names or (catalogue.datasets() if everything else fetched(catalogue, root))
+    if names or everything:
+        return chosen(names, everything, catalogue, "")
+    found = fetched(catalogue, root)
     if not found:
         raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
     return found

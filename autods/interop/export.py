@@ -107,7 +107,8 @@ def export_features(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".autods-export", timeout=PATIENCE):
         action = _export(source, writer, path, overwrite, progress)
-    return ExportOutcome(name, source.task, path, action, source.counts, source.removed)
+    removed = dict(source.source.removed)
+    return ExportOutcome(name, source.task, path, action, source.counts, removed)
 
 
 def check_options(kind: str, protocol: str, dtype: str | None) -> None:

@@ -75,11 +75,6 @@ class ExportSource:
         """The splits that have rows, train first."""
         return [split for split in CODES if self.counts[split]]
 
-    @property
-    def removed(self) -> dict[str, int]:
-        """Rows that the protocol leaves out, by reason."""
-        return dict(self.source.removed)
-
     @cached_property
     def description(self) -> dict[str, Any]:
         """What determines the export, as plain JSON; it is stored with it."""
@@ -99,7 +94,7 @@ class ExportSource:
             "features": describe_features(self.source.stored),
             "class_names": self.class_names,
             "counts": self.counts,
-            "duplicates_removed": self.removed,
+            "duplicates_removed": self.source.removed,
         }
         plain: dict[str, Any] = json.loads(json.dumps(found))
         return plain

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +92,12 @@ def fetch_url(
         if not (value.isascii() and value.isprintable()):  # httpx would refuse and repeat it
             text = "its token is not one line of plain characters"
             raise MirrorFailed(text, CredentialsMissing, BAD_TOKEN)
-    with _client(headers) as client:
+    timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+    try:
+        client = httpx.Client(follow_redirects=True, timeout=timeout, headers=headers)
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        raise unusable(error) from None
+    with client:
 
         def attempt() -> None:
             try:
@@ -101,16 +106,6 @@ def fetch_url(
                 raise explained(error) from None
 
         persist(attempt, part, progress)
-
-
-def _client(headers: Mapping[str, str]) -> httpx.Client:
-    import httpx
-
-    timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
-    try:
-        return httpx.Client(follow_redirects=True, timeout=timeout, headers=headers)
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-        raise unusable(error) from None
 
 
 def _attempt(

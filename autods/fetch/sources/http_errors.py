@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
 
 from autods.errors import Unreachable
 from autods.fetch.sources.base import Interrupted, MirrorFailed, shown
@@ -46,7 +45,9 @@ def explained(error: Exception) -> Interrupted | MirrorFailed:
 
 
 def _unconnected(error: Exception) -> MirrorFailed:
-    reasons = list(_chain(error))
+    reasons: list[BaseException] = [error]
+    while cause := reasons[-1].__cause__ or reasons[-1].__context__:
+        reasons.append(cause)
     if any(isinstance(reason, socket.gaierror) for reason in reasons):
         return MirrorFailed("the host is unknown", Unreachable)
     if any(isinstance(reason, ssl.SSLError) for reason in reasons):
@@ -56,9 +57,3 @@ def _unconnected(error: Exception) -> MirrorFailed:
             "else the host's certificate is bad: add a --mirror.",
         )
     return MirrorFailed(f"no connection: {error}", Unreachable)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from autods.core.registry import Registry, unknown
-from autods.errors import LayoutError, UsageError
-from autods.manifest.schema import NAME
+from autods.core.registry import unknown
+from autods.errors import LayoutError
 
 Array = npt.NDArray[Any]
 
@@ -51,47 +50,6 @@ class Reader(NamedTuple):
     matches: Callable[[Path], bool]
     files: Callable[[Path], Sequence[Path]]
     open: Callable[[Path], Table]
-
-
-READERS: Registry[Reader] = Registry("format of features")
-
-
-def reader_of(source: Path) -> Reader | None:
-    """Return the reader of a source, ``None`` if it is of no known format."""
-    readers = map(READERS.get, READERS.names())
-    return next((reader for reader in readers if reader.matches(source)), None)
-
-
-def find_sources(place: Path) -> dict[str, tuple[Path, Reader]]:
-    """Map names to sources and their readers, sorted: ``place`` itself, or what lies in it.
-
-    Raises `UsageError` if there is none, a name is invalid, or two sources have one name.
-    """
-    found = [place] if reader_of(place) else sorted(place.glob("*")) if place.is_dir() else []
-    names: dict[str, tuple[Path, Reader]] = {}
-    for path in found:
-        reader = reader_of(path)
-        if path.name.startswith(".") or reader is None:
-            continue
-        # a relative folder such as "." has no name of its own
-        name = (path.resolve().name if path.is_dir() else path.stem).lower()
-        if not NAME.fullmatch(name):
-            raise UsageError(
-                f"{path}: '{name}' cannot name a feature set: expected letters, digits, '_' and "
-                "'-'; nothing was imported. Rename the file."
-            )
-        if name in names:
-            raise UsageError(
-                f"{names[name][0].name} and {path.name} in {place} would both become '{name}'; "
-                "nothing was imported. Rename one of them."
-            )
-        names[name] = path, reader
-    if not names:
-        raise UsageError(
-            f"{place}: expected NAME.npz, NAME.parquet or NAME.safetensors, a folder of them, or "
-            "one with features.npy and labels.csv; found none; nothing was imported."
-        )
-    return dict(sorted(names.items()))
 
 
 def wrong(path: Path, key: str, expected: str, got: object) -> LayoutError:

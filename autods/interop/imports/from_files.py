@@ -21,8 +21,8 @@ from autods.errors import FeatureMismatch
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.splits import hold_out
-from autods.interop.imports import Table, find_sources
-from autods.interop.imports.base import wrong
+from autods.interop.imports import find_sources
+from autods.interop.imports.base import Table, wrong
 from autods.interop.imports.common import (
     LARGEST,
     ImportOutcome,

@@ -10,7 +10,6 @@ import numpy as np
 from autods.core.csv_files import CsvRow, read_csv
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
-    READERS,
     ROWS,
     Array,
     Reader,
@@ -82,10 +81,8 @@ def _in_order(path: Path, rows: Sequence[CsvRow], count: int, by_number: bool) -
     return [row for row in ordered if row is not None]
 
 
-READERS.register("npy")(
-    Reader(
-        lambda path: (path / FEATURES).is_file(),
-        lambda path: [path / FEATURES, path / LABELS],
-        open_npy,
-    )
+READER = Reader(
+    lambda path: (path / FEATURES).is_file(),
+    lambda path: [path / FEATURES, path / LABELS],
+    open_npy,
 )

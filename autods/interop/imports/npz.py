@@ -11,7 +11,7 @@ import numpy as np
 
 from autods.core.splits import SPLITS
 from autods.errors import ContainerError
-from autods.interop.imports.base import READERS, Array, Reader, Table, wrong
+from autods.interop.imports.base import Array, Reader, Table, wrong
 from autods.interop.imports.common import LARGEST
 
 
@@ -81,6 +81,6 @@ def _check_part(path: Path, arrays: dict[str, Array], part: str, classes: int, d
         raise wrong(path, f"x_{part}", "at least one row", 0)
 
 
-READERS.register("npz")(
-    Reader(lambda path: path.suffix == ".npz" and path.is_file(), lambda path: [path], open_npz)
+READER = Reader(
+    lambda path: path.suffix == ".npz" and path.is_file(), lambda path: [path], open_npz
 )

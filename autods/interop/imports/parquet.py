@@ -17,7 +17,6 @@ import numpy as np
 
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
-    READERS,
     ROWS,
     USUAL,
     Array,
@@ -216,4 +215,4 @@ def _matches(path: Path) -> bool:
     return path.suffix == ".parquet" if path.is_file() else bool(_files(path))
 
 
-READERS.register("parquet")(Reader(_matches, _files, open_parquet))
+READER = Reader(_matches, _files, open_parquet)

@@ -15,7 +15,6 @@ import numpy as np
 from autods.core.splits import SPLITS
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
-    READERS,
     ROWS,
     Array,
     Reader,
@@ -92,6 +91,6 @@ def _files(path: Path) -> list[Path]:
     return [path, *([_sidecar(path)] if _sidecar(path).is_file() else [])]
 
 
-READERS.register("safetensors")(
-    Reader(lambda path: path.suffix == ".safetensors" and path.is_file(), _files, open_safetensors)
+READER = Reader(
+    lambda path: path.suffix == ".safetensors" and path.is_file(), _files, open_safetensors
 )

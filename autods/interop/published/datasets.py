@@ -143,7 +143,7 @@ def _write(
     try:
         first = 0
         for split, file in databases.items():
-            with _opened(file) as database:
+            with LmdbFile(file) as database:
                 writers.write(database, file.shown, rows[split], first)
             first += len(rows[split])
     finally:
@@ -164,7 +164,7 @@ def _check_rows(request: Request, name: str, file: Stored, rows: Rows, features:
 
 def _positions(file: Stored) -> dict[bytes, int]:
     """Return the number of each feature of a database, by keys; it must list the same keys."""
-    with _opened(file) as database:
+    with LmdbFile(file) as database:
         stored = database.get(FILE_NAMES)
         keys = (key for key in database.keys() if key != FILE_NAMES)  # noqa: SIM118  # no mapping
         positions = {key: number for number, key in enumerate(keys)}
@@ -189,10 +189,6 @@ def _positions(file: Stored) -> dict[bytes, int]:
             f"{len(numbers):,} in the list"
         )
     return positions
-
-
-def _opened(file: Stored) -> LmdbFile:
-    return LmdbFile(file.path, file.offset, file.size, file.shown)
 
 
 def _ordered(sets: Mapping[str, LabelSet], default: str | None) -> list[str]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from autods.errors import ContainerError
+from autods.interop.published.archive import Stored
 
 MAGIC, VERSION = 0xBEEFC0DE, 1
 BRANCH, LEAF, OVERFLOW = 0x01, 0x02, 0x04  # flags of a page
@@ -57,14 +57,14 @@ class _Node(NamedTuple):
 class LmdbFile:
     """The main database of one LMDB environment, read-only; a context manager.
 
-    ``data.mdb`` lies ``offset`` bytes into ``path``. Every method raises `ContainerError`, with the
-    page, if the bytes are no database of this format, are cut off or are damaged.
+    Every method raises `ContainerError`, with the page, if the bytes are no database of this
+    format, are cut off or are damaged.
     """
 
-    def __init__(self, path: Path, offset: int, size: int, shown: str) -> None:
-        self._offset, self._size, self._shown = offset, size, shown
+    def __init__(self, file: Stored) -> None:
+        self._file = file
         try:
-            self._handle = os.open(path, os.O_RDONLY)
+            self._handle = os.open(file.path, os.O_RDONLY)
         except OSError as error:
             raise self._damaged(f"cannot be opened: {error.strerror}") from None
         try:
@@ -205,10 +205,12 @@ class LmdbFile:
         return data[_PAGE.size :]
 
     def _read(self, start: int, size: int) -> bytes:
-        if start + size > self._size:
-            raise self._damaged(f"it ends at byte {self._size:,}, before byte {start + size:,}")
+        if start + size > self._file.size:
+            raise self._damaged(
+                f"it ends at byte {self._file.size:,}, before byte {start + size:,}"
+            )
         try:
-            data = os.pread(self._handle, size, self._offset + start)
+            data = os.pread(self._handle, size, self._file.offset + start)
         except (OSError, OverflowError) as error:
             raise self._damaged(f"byte {start:,} cannot be read: {error}") from None
         if len(data) < size:
@@ -216,4 +218,4 @@ class LmdbFile:
         return data
 
     def _damaged(self, cause: str) -> ContainerError:
-        return ContainerError(f"{self._shown}: not a whole LMDB database: {cause}")
+        return ContainerError(f"{self._file.shown}: not a whole LMDB database: {cause}")

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autods.errors import ContainerError
+from autods.interop.published.archive import Stored
 from autods.interop.published.lmdb_file import LmdbFile
 
 MAP = 1 << 28
 
 
 def opened(path: Path) -> LmdbFile:
-    return LmdbFile(path, 0, path.stat().st_size, "data.mdb")
+    return LmdbFile(Stored(path, 0, path.stat().st_size, "data.mdb"))
 
 
 def write(folder: Path, *transactions: dict[bytes, bytes | None]) -> Path:
@@ -92,7 +93,7 @@ def test_a_database_within_another_file_is_read_from_its_offset(tmp_path: Path) 
     data = write(tmp_path / "a", truth).read_bytes()
     around = tmp_path / "around"
     around.write_bytes(b"x" * 777 + data + b"y" * 5000)
-    with LmdbFile(around, 777, len(data), "inner") as database:
+    with LmdbFile(Stored(around, 777, len(data), "inner")) as database:
         assert dict(database.items()) == truth
 
 
@@ -117,7 +118,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ContainerError, match="no meta page of LMDB at byte 0"):
             read_all(path)
     with pytest.raises(ContainerError, match="cannot be opened"):
-        LmdbFile(tmp_path / "absent", 0, 10, "absent")
+        LmdbFile(Stored(tmp_path / "absent", 0, 10, "absent"))
 
 
 def test_no_damage_does_anything_but_end_in_an_error(tmp_path: Path) -> None:
