@@ -35,10 +35,6 @@ class TaskInfo(BaseModel):
     test: int
     dev: int | None = None
 
-    def measured(self, split: str | None) -> int | None:
-        """Return the samples of the split that accuracy was measured on: ``dev``, or test."""
-        return self.dev if split == "dev" else self.test
-
 
 class Costs(BaseModel):
     """What a run cost; ``seconds`` (per phase, and ``total``) and peaks may be unknown."""
@@ -302,7 +298,8 @@ def _matrix(run: Run, scenario: str) -> npt.NDArray[np.float64]:
 
 def _shared_average(run: Run, scenario: str, shared: Sequence[int]) -> float:
     R = _matrix(run, scenario)
-    sizes = [task.measured(run.config.get("evaluate_on")) for task in run.tasks]
+    on_dev = run.config.get("evaluate_on") == "dev"
+    sizes = [task.dev if on_dev else task.test for task in run.tasks]
     few = len(shared) < 2 and len(run.learned) > 1
     if not len(R) or run.measured_once or None in sizes or few:
         return math.nan

@@ -47,12 +47,8 @@ EXPERIMENTS = {
     made.name: made
     for made in (
         Experiment(
-            "stream-clip",
-            "Stream, 71 datasets, published CLIP features",
-            "stream71",
-            "ViT-L-14.published-stream",
-            71,
-            published=True,
+            "stream-clip", "Stream, 71 datasets, published CLIP features", "stream71",
+            "ViT-L-14.published-stream", 71, published=True,
             figures={"bmc": Figures(0.704, 6.27, 0.78), "er": Figures(0.414)},
         ),
         Experiment("split-cifar100", "Split CIFAR-100", "split-cifar100", "ViT-L-14.openai", 10),
@@ -60,7 +56,7 @@ EXPERIMENTS = {
             "split-tinyimagenet", "Split Tiny ImageNet", "split-tinyimagenet", "ViT-L-14.openai", 10
         ),
     )
-}
+}  # fmt: skip
 
 # Every method of the published comparison has its entry, whether it has settings of its own or not.
 METHODS: Overrides = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from bmc.config import Config, Overrides
 from bmc.report.groups import group, varied
@@ -14,7 +13,6 @@ from bmc.report.table import Table, results_table
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import Order
 from bmc.studies.engine import Executed, Findings, Study, design
-from bmc.studies.execute import Job
 from bmc.studies.plan import ablation_changes, grid_changes
 
 FRONT_NOTE = "# on the Pareto front: none is as accurate at less cost"
@@ -46,20 +44,19 @@ def sweep_study(
 
 def _collect(executed: Executed) -> Findings:
     table = sweep_table(list(executed.runs.values()))
-    planned = [_planned(job, executed.failed.get(job.name)) for job in executed.jobs]
+    planned = [
+        {
+            "run": job.name,
+            "method": job.run.method,
+            "changes": dict(job.run.changes),
+            "order": job.run.order,
+            "seed": job.run.config.seed,
+            "failed": executed.failed.get(job.name),
+        }
+        for job in executed.jobs
+    ]
     data = {"rows": table.records(), "runs": planned}
     return Findings(data, table.print, {"csv": table.csv()})
-
-
-def _planned(job: Job, failed: str | None) -> dict[str, Any]:
-    return {
-        "run": job.name,
-        "method": job.run.method,
-        "changes": dict(job.run.changes),
-        "order": job.run.order,
-        "seed": job.run.config.seed,
-        "failed": failed,
-    }
 
 
 def sweep_table(runs: Sequence[Run]) -> Table:

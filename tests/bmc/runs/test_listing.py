@@ -13,12 +13,8 @@ def folder(tmp_path_factory):
     """Two finished runs that differ in the memory, one that has begun, and one that is damaged."""
     folder = tmp_path_factory.mktemp("listing")
     for memory in (50, 60):
-        run(
-            small_stream(2),
-            "gdumb",
-            small_config("gdumb", memory=memory),
-            folder / "a" / f"gdumb-{memory}",
-        )
+        config = small_config("gdumb", memory=memory)
+        run(small_stream(2), "gdumb", config, folder / "a" / f"gdumb-{memory}")
     run(small_stream(2), "ncm", small_config("ncm"), folder / "b" / "ncm")
     (folder / "b" / "ncm" / "results.json").unlink()
     (folder / "broken").mkdir()
