@@ -1,7 +1,5 @@
 """The public face: what `import autods` and `import bmc` offer, load, and tell an editor."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import subprocess
@@ -39,7 +37,7 @@ def function_of(value: object) -> object:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_importing_a_package_loads_nothing_heavy_and_takes_less_than_50_ms(name: str) -> None:
+def test_importing_a_package_loads_nothing_heavy_and_takes_less_than_50_ms(name):
     code = (
         "import time; began = time.perf_counter()\n"
         f"import {name}; spent = time.perf_counter() - began\n"
@@ -54,7 +52,7 @@ def test_importing_a_package_loads_nothing_heavy_and_takes_less_than_50_ms(name:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
+def test_every_public_name_exists_and_has_a_docstring(name):
     package = import_module(name)
     assert dir(package) == sorted(package.__all__)
     for public in package.__all__:
@@ -65,7 +63,7 @@ def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_stub_and_the_package_agree_on_names_and_signatures(name: str) -> None:
+def test_the_stub_and_the_package_agree_on_names_and_signatures(name):
     package = import_module(name)
     stub = ast.parse(Path(str(package.__file__)).with_suffix(".pyi").read_text())
     offered = {}
@@ -83,7 +81,7 @@ def test_the_stub_and_the_package_agree_on_names_and_signatures(name: str) -> No
             assert inspect.signature(getattr(package, public)) == inspect.signature(value)
 
 
-def test_a_package_that_is_a_verb_stays_a_package() -> None:
+def test_a_package_that_is_a_verb_stays_a_package():
     import autods.fetch.many
 
     assert isinstance(autods.fetch, ModuleType) and callable(autods.fetch)
@@ -106,9 +104,7 @@ def catalogue(tmp_path: Path) -> autods.Catalogue:
     return autods.Catalogue([tmp_path / "manifests"])
 
 
-def test_datasets_are_fetched_indexed_extracted_and_loaded(
-    catalogue: autods.Catalogue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_datasets_are_fetched_indexed_extracted_and_loaded(catalogue, tmp_path, capsys):
     root = autods.DataRoot.open(tmp_path / "root")
     where = {"root": root, "catalogue": catalogue, "quiet": True}
     report = autods.fetch(["ants", "bees"], **where)
@@ -134,9 +130,7 @@ def test_datasets_are_fetched_indexed_extracted_and_loaded(
         autods.load("ant", encoder, root=root, catalogue=catalogue)
 
 
-def test_one_failure_is_its_own_error_and_of_several_the_others_are_done(
-    catalogue: autods.Catalogue, tmp_path: Path
-) -> None:
+def test_one_failure_is_its_own_error_and_of_several_the_others_are_done(catalogue, tmp_path):
     where = {"root": tmp_path / "root", "catalogue": catalogue, "quiet": True}
     with pytest.raises(FetchError, match="gone"):
         autods.fetch("gone", **where)
@@ -149,11 +143,11 @@ def test_one_failure_is_its_own_error_and_of_several_the_others_are_done(
     assert list(caught.value.failures) == ["gone"] and list(caught.value.outcomes) == ["ants"]
 
 
-def test_without_names_and_without_anything_fetched_the_next_step_is_named(tmp_path: Path) -> None:
+def test_without_names_and_without_anything_fetched_the_next_step_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"none is fetched under .*Start with autods\.fetch"):
         autods.index(root=tmp_path)
 
 
-def test_the_names_of_datasets_are_those_of_the_catalogue_or_of_a_stream() -> None:
+def test_the_names_of_datasets_are_those_of_the_catalogue_or_of_a_stream():
     assert autods.datasets() == autods.Catalogue().datasets()
     assert len(autods.datasets("stream71")) == 71

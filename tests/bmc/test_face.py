@@ -1,9 +1,5 @@
 """The public face of bmc: methods are run and compared from Python, without a command line."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 import autods
@@ -18,9 +14,7 @@ def stream() -> autods.Stream:
     return autods.synthetic_stream(tasks=2, scale=1e-4)
 
 
-def test_a_run_returns_its_results_and_is_kept_for_the_next_time(
-    stream: autods.Stream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_returns_its_results_and_is_kept_for_the_next_time(stream, tmp_path, capsys):
     result = bmc.run(stream, "er", out=tmp_path, quiet=True, epochs=1, memory=40)
     assert (result.method, result.scenario, result.config["memory"]) == ("er", "class-il", 40)
     assert len(result.R["class-il"]) == 2 and 0 < result.metrics["class-il"]["final_mean"] < 1
@@ -34,7 +28,7 @@ def test_a_run_returns_its_results_and_is_kept_for_the_next_time(
     assert repr(result) == str(result) and len(repr(result)) < 100
 
 
-def test_options_and_methods_are_looked_up_by_name(stream: autods.Stream, tmp_path: Path) -> None:
+def test_options_and_methods_are_looked_up_by_name(stream, tmp_path):
     with pytest.raises(UnknownName, match="unknown method 'bmcc'; did you mean bmc"):
         bmc.run(stream, "bmcc", out=tmp_path)
     with pytest.raises(UsageError, match="memry"):
@@ -43,7 +37,7 @@ def test_options_and_methods_are_looked_up_by_name(stream: autods.Stream, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_comparison_returns_a_frame_and_writes_tables_and_a_report(tmp_path: Path) -> None:
+def test_a_comparison_returns_a_frame_and_writes_tables_and_a_report(tmp_path):
     table = bmc.compare(
         "synthetic", ["ncm"], orders=2, config=bmc.Config(epochs=1), out=tmp_path / "cmp",
         quiet=True, **TINY,

@@ -1,7 +1,5 @@
 """Fetching over ftp from a real server in this process."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -111,20 +109,20 @@ def fetched(root: DataRoot, manifest: Manifest) -> bytes:
     return target.read_bytes()
 
 
-def test_a_file_arrives_anonymously_in_binary_mode(root: DataRoot, server: Server) -> None:
+def test_a_file_arrives_anonymously_in_binary_mode(root, server):
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.commands("USER") == ["USER anonymous"]
     assert server.commands("RETR") == ["RETR pub/a b.bin"]
     assert server.commands("REST") == []
 
 
-def test_a_users_name_is_used_and_not_recorded(root: DataRoot, server: Server) -> None:
+def test_a_users_name_is_used_and_not_recorded(root, server):
     assert fetched(root, toy(server.url(user="ann:p%40ss@"))) == CONTENT
     assert server.commands("USER") == ["USER ann"]
     assert json.loads(root.record("toy").read_text())["files"]["a.bin"]["url"] == server.url()
 
 
-def test_dropped_connections_are_continued_by_rest(root: DataRoot, server: Server) -> None:
+def test_dropped_connections_are_continued_by_rest(root, server):
     server.drops = [100_000, 50_000]
     assert fetched(root, toy(server.url())) == CONTENT
     offsets = [int(line.split()[1]) for line in server.commands("REST")]
@@ -132,7 +130,7 @@ def test_dropped_connections_are_continued_by_rest(root: DataRoot, server: Serve
     assert 100_000 <= offsets[0] < offsets[1] < len(CONTENT)
 
 
-def test_a_part_of_a_killed_run_is_continued(root: DataRoot, server: Server) -> None:
+def test_a_part_of_a_killed_run_is_continued(root, server):
     part = root.archive("toy", "a.bin.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:1234])
@@ -140,7 +138,7 @@ def test_a_part_of_a_killed_run_is_continued(root: DataRoot, server: Server) -> 
     assert server.commands("REST") == ["REST 1234"]
 
 
-def test_a_whole_part_needs_no_bytes(root: DataRoot, server: Server) -> None:
+def test_a_whole_part_needs_no_bytes(root, server):
     part = root.archive("toy", "a.bin.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT)
@@ -148,9 +146,7 @@ def test_a_whole_part_needs_no_bytes(root: DataRoot, server: Server) -> None:
     assert server.commands("RETR") == []
 
 
-def test_a_server_that_cannot_resume_is_fetched_from_the_start(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_server_that_cannot_resume_is_fetched_from_the_start(root, server):
     server.resumable = False
     part = root.archive("toy", "a.bin.part")
     part.parent.mkdir(parents=True)
@@ -158,7 +154,7 @@ def test_a_server_that_cannot_resume_is_fetched_from_the_start(
     assert fetched(root, toy(server.url())) == CONTENT
 
 
-def test_causes_are_told_apart(root: DataRoot, server: Server) -> None:
+def test_causes_are_told_apart(root, server):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         urls = [
@@ -178,9 +174,7 @@ def test_causes_are_told_apart(root: DataRoot, server: Server) -> None:
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_connection_dropped_at_every_tenth_is_continued(
-    root: DataRoot, server: Server, tenth: int
-) -> None:
+def test_a_connection_dropped_at_every_tenth_is_continued(root, server, tenth):
     server.drops = [len(CONTENT) * tenth // 10]
     assert fetched(root, toy(server.url())) == CONTENT
     (again,) = server.commands("REST")
@@ -188,9 +182,7 @@ def test_a_connection_dropped_at_every_tenth_is_continued(
 
 
 @pytest.mark.parametrize(("path", "kind"), [("gone", LinkGone), (None, Unreachable)])
-def test_each_cause_has_its_class(
-    root: DataRoot, server: Server, path: str | None, kind: type[FetchError]
-) -> None:
+def test_each_cause_has_its_class(root, server, path, kind):
     url = server.url(path) if path else "ftp://no-such-host.invalid/x"
     with pytest.raises(kind):
         fetch_dataset(toy(url), root, Silent())

@@ -1,7 +1,5 @@
 """Fetching from a loopback Google Drive: its warning, its quota, its sign-in page."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 from collections.abc import Iterator
@@ -40,12 +38,12 @@ def fetched(root: DataRoot) -> bytes:
     return root.archive("toy", "a.tgz").read_bytes()
 
 
-def test_a_small_file_comes_at_the_first_request(root: DataRoot, drive: Drive) -> None:
+def test_a_small_file_comes_at_the_first_request(root, drive):
     assert fetched(root) == CONTENT
     assert [path for path, *_ in drive.log] == [f"/download?id={ID}&export=download&confirm=t"]
 
 
-def test_an_old_file_is_asked_for_with_its_resource_key(root: DataRoot, drive: Drive) -> None:
+def test_an_old_file_is_asked_for_with_its_resource_key(root, drive):
     drive.keys[ID] = "0-2SNWq0C"
     with pytest.raises(FetchError, match="asks to sign in"):
         fetch_dataset(toy(), root, Silent())
@@ -53,24 +51,20 @@ def test_an_old_file_is_asked_for_with_its_resource_key(root: DataRoot, drive: D
     assert root.archive("toy", "a.tgz").read_bytes() == CONTENT
 
 
-def test_the_warning_of_a_large_file_is_confirmed_by_its_form(root: DataRoot, drive: Drive) -> None:
+def test_the_warning_of_a_large_file_is_confirmed_by_its_form(root, drive):
     drive.states[ID] = "large"
     assert fetched(root) == CONTENT
     assert drive.log[1][0].endswith(f"id={ID}&export=download&confirm=t&uuid=u0")
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_large_file_dropped_at_every_tenth_is_continued(
-    root: DataRoot, drive: Drive, tenth: int
-) -> None:
+def test_a_large_file_dropped_at_every_tenth_is_continued(root, drive, tenth):
     drive.states[ID], drive.drops = "large", [len(CONTENT) * tenth // 10, None]
     assert fetched(root) == CONTENT
     assert drive.ranges_asked() == [None, None, f"bytes={len(CONTENT) * tenth // 10}-"]
 
 
-def test_a_part_of_an_earlier_run_is_continued_past_a_new_warning(
-    root: DataRoot, drive: Drive
-) -> None:
+def test_a_part_of_an_earlier_run_is_continued_past_a_new_warning(root, drive):
     drive.states[ID] = "large"
     part = root.archive("toy", "a.tgz.part")
     part.parent.mkdir(parents=True)
@@ -79,14 +73,14 @@ def test_a_part_of_an_earlier_run_is_continued_past_a_new_warning(
     assert drive.ranges_asked() == ["bytes=1234-", "bytes=1234-"]
 
 
-def test_a_form_that_comes_back_for_ever_is_given_up(root: DataRoot, drive: Drive) -> None:
+def test_a_form_that_comes_back_for_ever_is_given_up(root, drive):
     drive.states[ID], drive.asks_always = "large", True
     with pytest.raises(FetchError, match="asks for confirmation again and again"):
         fetch_dataset(toy(), root, Silent())
     assert len(drive.log) < 10
 
 
-def test_the_quota_page_is_recognised_and_keeps_the_part(root: DataRoot, drive: Drive) -> None:
+def test_the_quota_page_is_recognised_and_keeps_the_part(root, drive):
     drive.states[ID] = "quota"
     part = root.archive("toy", "a.tgz.part")
     part.parent.mkdir(parents=True)
@@ -110,9 +104,7 @@ def test_the_quota_page_is_recognised_and_keeps_the_part(root: DataRoot, drive: 
         (None, LinkGone, "no file of this id any more"),
     ],
 )
-def test_each_page_of_drive_has_its_cause(
-    root: DataRoot, drive: Drive, state: str | None, kind: type[FetchError], words: str
-) -> None:
+def test_each_page_of_drive_has_its_cause(root, drive, state, kind, words):
     if state is None:
         drive.files = {}
     else:
@@ -123,9 +115,7 @@ def test_each_page_of_drive_has_its_cause(
     assert list(root.archive("toy", "a.tgz").parent.iterdir()) == []
 
 
-def test_the_second_id_is_asked_when_the_first_has_no_quota_left(
-    root: DataRoot, drive: Drive
-) -> None:
+def test_the_second_id_is_asked_when_the_first_has_no_quota_left(root, drive):
     drive.files["0B7EVK8r0v71pZjFTYXZWM3FlRnM"] = CONTENT
     drive.states[ID] = "quota"
     fetch_dataset(toy(ID, "0B7EVK8r0v71pZjFTYXZWM3FlRnM"), root, Silent())

@@ -1,7 +1,5 @@
 """Fetching over http from a real server on the loopback device that can misbehave."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -13,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from email.utils import formatdate
-from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
@@ -69,7 +66,7 @@ def begin(root: DataRoot, content: bytes, **seen: Any) -> None:
         base.seen_path(part).write_text(json.dumps(seen))
 
 
-def test_a_file_arrives_whole_with_its_progress_in_bytes(root: DataRoot, server: Server) -> None:
+def test_a_file_arrives_whole_with_its_progress_in_bytes(root, server):
     class Count(Silent):
         total, done = None, 0
 
@@ -86,42 +83,38 @@ def test_a_file_arrives_whole_with_its_progress_in_bytes(root: DataRoot, server:
     assert server.ranges_asked() == [None]
 
 
-def test_an_empty_file_arrives(root: DataRoot, server: Server) -> None:
+def test_an_empty_file_arrives(root, server):
     server.files["/a.bin"] = b""
     checksum = "md5:" + hashlib.md5(b"").hexdigest()
     assert fetched(root, toy(server.url(), checksum=checksum)) == b""
 
 
-def test_redirects_are_followed_and_the_manifests_url_is_recorded(
-    root: DataRoot, server: Server
-) -> None:
+def test_redirects_are_followed_and_the_manifests_url_is_recorded(root, server):
     server.scripted = [(302, {"Location": "/a.bin"})]
     assert fetched(root, toy(server.url("/moved"))) == CONTENT
     assert json.loads(root.record("toy").read_text())["files"]["a.bin"]["url"].endswith("/moved")
 
 
-def test_endless_redirects_are_a_cause(root: DataRoot, server: Server) -> None:
+def test_endless_redirects_are_a_cause(root, server):
     server.scripted = [(302, {"Location": "/a.bin"})] * 30
     with pytest.raises(FetchError, match="redirect"):
         fetch_dataset(toy(server.url()), root, Silent())
 
 
-def test_dropped_connections_are_continued_by_range(root: DataRoot, server: Server) -> None:
+def test_dropped_connections_are_continued_by_range(root, server):
     server.drops = [100_000, 50_000, 0, None]
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked() == [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
     assert {condition for *_, condition in server.log} == {None, '"one"'}
 
 
-def test_any_number_of_drops_is_survived_while_bytes_arrive(root: DataRoot, server: Server) -> None:
+def test_any_number_of_drops_is_survived_while_bytes_arrive(root, server):
     server.drops = [20_000] * 14
     assert fetched(root, toy(server.url())) == CONTENT
     assert len(server.log) == 15
 
 
-def test_a_server_that_never_gets_further_is_given_up_and_the_part_kept(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_server_that_never_gets_further_is_given_up_and_the_part_kept(root, server):
     server.drops = [1000, *[0] * 20]
     with pytest.raises(FetchError, match="gave up after 4 retries") as caught:
         fetch_dataset(toy(server.url()), root, Silent())
@@ -132,65 +125,57 @@ def test_a_server_that_never_gets_further_is_given_up_and_the_part_kept(
     assert server.ranges_asked() == ["bytes=1000-"]
 
 
-def test_a_server_that_starts_over_each_time_is_given_up(root: DataRoot, server: Server) -> None:
+def test_a_server_that_starts_over_each_time_is_given_up(root, server):
     server.ranges, server.drops = False, [5000] * 50
     with pytest.raises(FetchError, match="gave up after 4 retries"):
         fetch_dataset(toy(server.url()), root, Silent())
     assert len(server.log) <= 6
 
 
-def test_a_drop_without_a_length_is_noticed_by_the_manifests_size(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_drop_without_a_length_is_noticed_by_the_manifests_size(root, server):
     server.length, server.drops = False, [1000, None]
     assert fetched(root, toy(server.url(), size=len(CONTENT))) == CONTENT
     assert server.ranges_asked() == [None, "bytes=1000-"]
 
 
-def test_a_server_without_ranges_is_fetched_from_the_start(root: DataRoot, server: Server) -> None:
+def test_a_server_without_ranges_is_fetched_from_the_start(root, server):
     server.ranges = False
     begin(root, CONTENT[:1000])
     assert fetched(root, toy(server.url())) == CONTENT
 
 
-def test_a_whole_part_needs_no_bytes(root: DataRoot, server: Server) -> None:
+def test_a_whole_part_needs_no_bytes(root, server):
     begin(root, CONTENT)
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked() == [f"bytes={len(CONTENT)}-"]
 
 
-def test_a_part_of_the_manifests_size_is_checked_and_not_asked_for(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_part_of_the_manifests_size_is_checked_and_not_asked_for(root, server):
     begin(root, CONTENT)
     assert fetched(root, toy(server.url(), size=len(CONTENT))) == CONTENT
     assert server.log == []
 
 
-def test_a_wrong_part_of_the_manifests_size_is_fetched_anew(root: DataRoot, server: Server) -> None:
+def test_a_wrong_part_of_the_manifests_size_is_fetched_anew(root, server):
     begin(root, OTHER[: len(CONTENT)])
     assert fetched(root, toy(server.url(), size=len(CONTENT))) == CONTENT
     assert server.ranges_asked() == [None]
 
 
-def test_a_part_longer_than_the_content_is_fetched_anew(root: DataRoot, server: Server) -> None:
+def test_a_part_longer_than_the_content_is_fetched_anew(root, server):
     begin(root, CONTENT + b"more")
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked()[-1] is None
 
 
-def test_a_content_that_changed_is_never_glued_to_the_old_beginning(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_content_that_changed_is_never_glued_to_the_old_beginning(root, server):
     begin(root, OTHER[:1000], url=server.url(), validator='"old"', total=len(OTHER))
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.log == [("/a.bin", "bytes=1000-", '"old"')]
 
 
 @pytest.mark.parametrize(("tag", "total"), [('"old"', len(CONTENT)), ('"one"', len(OTHER))])
-def test_a_server_that_ignores_if_range_is_seen_through(
-    root: DataRoot, server: Server, tag: str, total: int
-) -> None:
+def test_a_server_that_ignores_if_range_is_seen_through(root, server, tag, total):
     notes = Notes()
     server.ignores_if_range = True
     begin(root, OTHER[:1000], url=server.url(), validator=tag, total=total)
@@ -199,9 +184,7 @@ def test_a_server_that_ignores_if_range_is_seen_through(
     assert "the content has changed" in notes.lines[1]
 
 
-def test_an_error_page_does_not_take_the_place_of_what_has_arrived(
-    root: DataRoot, server: Server
-) -> None:
+def test_an_error_page_does_not_take_the_place_of_what_has_arrived(root, server):
     server.files["/page"], server.ranges = b"come back tomorrow", False
     begin(root, CONTENT[:1000])
     with pytest.raises(FetchError, match="offers 18 bytes, expected 300,000"):
@@ -217,8 +200,8 @@ def test_an_error_page_does_not_take_the_place_of_what_has_arrived(
     ],
 )
 def test_without_a_size_a_page_does_not_take_the_place_of_what_has_arrived_either(
-    root: DataRoot, server: Server, kind: str, page: bytes, cause: str
-) -> None:
+    root, server, kind, page, cause
+):
     server.files["/page"], server.ranges, server.kind["/page"] = page, False, kind
     begin(root, CONTENT[:1000])
     with pytest.raises(FetchError, match=cause):
@@ -229,49 +212,47 @@ def test_without_a_size_a_page_does_not_take_the_place_of_what_has_arrived_eithe
     assert server.ranges_asked()[-1] == "bytes=1000-"
 
 
-def test_a_wrong_content_range_is_not_written_into_the_part(root: DataRoot, server: Server) -> None:
+def test_a_wrong_content_range_is_not_written_into_the_part(root, server):
     server.honest = False
     begin(root, CONTENT[:1000])
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked() == ["bytes=1000-", None]
 
 
-def test_a_part_with_an_unreadable_note_is_continued(root: DataRoot, server: Server) -> None:
+def test_a_part_with_an_unreadable_note_is_continued(root, server):
     begin(root, CONTENT[:1000])
     base.seen_path(root.archive("toy", "a.bin.part")).write_text('{"half')
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.log == [("/a.bin", "bytes=1000-", None)]
 
 
-def test_a_weak_etag_gives_no_condition(root: DataRoot, server: Server) -> None:
+def test_a_weak_etag_gives_no_condition(root, server):
     server.etag, server.drops = 'W/"weak"', [1000, None]
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.log[1] == ("/a.bin", "bytes=1000-", None)
 
 
-def test_the_next_mirror_continues_the_part_of_the_first(root: DataRoot, server: Server) -> None:
+def test_the_next_mirror_continues_the_part_of_the_first(root, server):
     server.files["/b.bin"] = CONTENT
     server.drops = [200_000, *[0] * 4]
     assert fetched(root, toy(server.url("/a.bin"), server.url("/b.bin"))) == CONTENT
     assert server.log[-1] == ("/b.bin", "bytes=200000-", None)
 
 
-def test_a_part_of_a_wrong_mirror_costs_nothing_but_time(root: DataRoot, server: Server) -> None:
+def test_a_part_of_a_wrong_mirror_costs_nothing_but_time(root, server):
     server.files["/b.bin"] = OTHER[: len(CONTENT)]
     server.drops = [200_000, *[0] * 5]
     assert fetched(root, toy(server.url("/b.bin"), server.url())) == CONTENT
     assert server.ranges_asked()[-2:] == ["bytes=200000-", None]
 
 
-def test_a_file_that_is_gone_is_fetched_from_the_second_mirror(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_file_that_is_gone_is_fetched_from_the_second_mirror(root, server):
     assert fetched(root, toy(server.url("/gone"), server.url())) == CONTENT
     assert [path for path, *_ in server.log] == ["/gone", "/a.bin"]
     assert json.loads(root.record("toy").read_text())["files"]["a.bin"]["url"] == server.url()
 
 
-def test_a_users_mirror_is_asked_first(root: DataRoot, server: Server) -> None:
+def test_a_users_mirror_is_asked_first(root, server):
     server.files["/pub/toy/a.bin"] = CONTENT
     fetch_dataset(toy(server.url()), root, Silent(), mirrors=[server.url("/pub/")])
     assert [path for path, *_ in server.log] == ["/pub/toy/a.bin"]
@@ -287,13 +268,8 @@ def test_a_users_mirror_is_asked_first(root: DataRoot, server: Server) -> None:
     ],
 )
 def test_an_environment_that_allows_no_request_is_named(
-    root: DataRoot,
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    value: str,
-    words: str,
-) -> None:
+    root, server, monkeypatch, name, value, words
+):
     if "socks" in value:
         monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("NO_PROXY", "")
@@ -305,9 +281,7 @@ def test_an_environment_that_allows_no_request_is_named(
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_content_that_changes_at_every_try_is_given_up(
-    root: DataRoot, server: Server, monkeypatch: pytest.MonkeyPatch, ranges: bool
-) -> None:
+def test_a_content_that_changes_at_every_try_is_given_up(root, server, monkeypatch, ranges):
     def changed(request: Any) -> None:
         server.etag = f'"{len(server.log)}"'
         request.content(CONTENT)
@@ -319,7 +293,7 @@ def test_a_content_that_changes_at_every_try_is_given_up(
     assert len(server.log) <= 12
 
 
-def test_every_mirror_is_listed_with_its_own_cause(root: DataRoot, server: Server) -> None:
+def test_every_mirror_is_listed_with_its_own_cause(root, server):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         refused = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}/x"
@@ -340,20 +314,20 @@ def test_every_mirror_is_listed_with_its_own_cause(root: DataRoot, server: Serve
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_trouble_is_waited_out(root: DataRoot, server: Server, status: int) -> None:
+def test_a_passing_trouble_is_waited_out(root, server, status):
     server.scripted = [(status, {"Retry-After": "0"})] * 4
     assert fetched(root, toy(server.url())) == CONTENT
     assert len(server.log) == 5
 
 
-def test_a_lasting_trouble_ends_after_a_few_tries(root: DataRoot, server: Server) -> None:
+def test_a_lasting_trouble_ends_after_a_few_tries(root, server):
     server.scripted = [(503, {})] * 50
     with pytest.raises(FetchError, match="503 Service Unavailable; gave up after 4 retries"):
         fetch_dataset(toy(server.url()), root, Silent())
     assert len(server.log) == 5
 
 
-def test_retry_after_is_honoured(root: DataRoot, server: Server) -> None:
+def test_retry_after_is_honoured(root, server):
     server.scripted = [(429, {"Retry-After": "1"})]
     began = time.monotonic()
     assert fetched(root, toy(server.url())) == CONTENT
@@ -361,7 +335,7 @@ def test_retry_after_is_honoured(root: DataRoot, server: Server) -> None:
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_a_long_wait_is_told_and_not_waited(root: DataRoot, server: Server, form: str) -> None:
+def test_a_long_wait_is_told_and_not_waited(root, server, form):
     # the date is made here: an hour from now, however late in the suite this test runs
     value = "3600" if form == "seconds" else formatdate(time.time() + 3600, usegmt=True)
     server.scripted = [(429, {"Retry-After": value})]
@@ -369,7 +343,7 @@ def test_a_long_wait_is_told_and_not_waited(root: DataRoot, server: Server, form
         fetch_dataset(toy(server.url()), root, Silent())
 
 
-def test_a_wrong_file_is_set_aside_with_both_digests(root: DataRoot, server: Server) -> None:
+def test_a_wrong_file_is_set_aside_with_both_digests(root, server):
     server.files["/a.bin"] = OTHER
     with pytest.raises(ChecksumMismatch) as caught:
         fetch_dataset(toy(server.url()), root, Silent())
@@ -379,9 +353,7 @@ def test_a_wrong_file_is_set_aside_with_both_digests(root: DataRoot, server: Ser
     assert [path.name for path in archives.iterdir()] == ["a.bin.bad"]
 
 
-def test_a_page_in_place_of_a_file_is_named_and_leaves_nothing(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_page_in_place_of_a_file_is_named_and_leaves_nothing(root, server):
     server.files["/a.bin"] = b"\n <!DOCTYPE html><title>Moved &amp; gone</title>" + CONTENT
     with pytest.raises(FetchError, match="offers a web page titled 'Moved & gone'"):
         fetch_dataset(toy(server.url()), root, Silent())
@@ -390,9 +362,7 @@ def test_a_page_in_place_of_a_file_is_named_and_leaves_nothing(
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
-def test_a_certificate_that_nobody_signed_is_refused(
-    root: DataRoot, server: Server, tmp_path: Path
-) -> None:
+def test_a_certificate_that_nobody_signed_is_refused(root, server, tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "1"]
     command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
@@ -407,18 +377,14 @@ def test_a_certificate_that_nobody_signed_is_refused(
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_connection_dropped_at_every_tenth_of_a_file_is_continued_there(
-    root: DataRoot, server: Server, tenth: int
-) -> None:
+def test_a_connection_dropped_at_every_tenth_of_a_file_is_continued_there(root, server, tenth):
     server.drops = [len(CONTENT) * tenth // 10, None]
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked() == [None, f"bytes={len(CONTENT) * tenth // 10}-"]
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_tiny_file_dropped_at_every_tenth_arrives_too(
-    root: DataRoot, server: Server, tenth: int
-) -> None:
+def test_a_tiny_file_dropped_at_every_tenth_arrives_too(root, server, tenth):
     tiny = CONTENT[:100]
     server.files["/a.bin"], server.drops = tiny, [10 * tenth, None]
     checksum = "md5:" + hashlib.md5(tiny).hexdigest()
@@ -426,32 +392,26 @@ def test_a_tiny_file_dropped_at_every_tenth_arrives_too(
     assert server.ranges_asked() == [None, f"bytes={10 * tenth}-"]
 
 
-def test_a_wrong_length_is_mended_by_what_the_next_answer_says(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_wrong_length_is_mended_by_what_the_next_answer_says(root, server):
     server.wrong_length = 10
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked() == [None, f"bytes={len(CONTENT)}-"]
 
 
-def test_a_length_that_is_never_reached_is_given_up_and_the_part_kept(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_length_that_is_never_reached_is_given_up_and_the_part_kept(root, server):
     server.wrong_length, server.ranges = 10, False
     with pytest.raises(Unreachable, match="gave up after 4 retries"):
         fetch_dataset(toy(server.url()), root, Silent())
     assert root.archive("toy", "a.bin.part").read_bytes()[: len(CONTENT)] == CONTENT
 
 
-def test_an_empty_answer_is_named(root: DataRoot, server: Server) -> None:
+def test_an_empty_answer_is_named(root, server):
     server.files["/a.bin"] = b""
     with pytest.raises(ChecksumMismatch, match="gives an empty file"):
         fetch_dataset(toy(server.url()), root, Silent())
 
 
-def test_a_file_that_a_server_calls_a_page_arrives_and_is_continued(
-    root: DataRoot, server: Server
-) -> None:
+def test_a_file_that_a_server_calls_a_page_arrives_and_is_continued(root, server):
     server.kind["/a.bin"], server.drops = "text/html", [100_000, None]
     assert fetched(root, toy(server.url())) == CONTENT
     assert server.ranges_asked() == [None, "bytes=100000-"]
@@ -469,9 +429,7 @@ def test_a_file_that_a_server_calls_a_page_arrives_and_is_continued(
         (500, Unreachable, "unreachable"),
     ],
 )
-def test_each_refusal_has_its_class_its_word_and_a_next_step(
-    root: DataRoot, server: Server, status: int, kind: type[FetchError], cause: str
-) -> None:
+def test_each_refusal_has_its_class_its_word_and_a_next_step(root, server, status, kind, cause):
     server.scripted = [(status, {"Retry-After": "0"})] * 9
     with pytest.raises(FetchError) as caught:
         fetch_dataset(toy(server.url()), root, Silent())
@@ -481,9 +439,7 @@ def test_each_refusal_has_its_class_its_word_and_a_next_step(
     assert caught.value.next_step.replace("NAME", "toy") in str(caught.value)
 
 
-def test_of_several_causes_the_one_that_can_be_mended_is_told(
-    root: DataRoot, server: Server
-) -> None:
+def test_of_several_causes_the_one_that_can_be_mended_is_told(root, server):
     server.files["/other"] = OTHER
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -502,7 +458,7 @@ def test_of_several_causes_the_one_that_can_be_mended_is_told(
             fetch_dataset(toy(server.url("/1"), server.url("/2"), refused), root, Silent())
 
 
-def test_a_host_that_goes_away_in_the_middle_is_waited_for(root: DataRoot) -> None:
+def test_a_host_that_goes_away_in_the_middle_is_waited_for(root):
     class Notes(Silent):
         """Takes the host away when the connection drops, and brings it back a try later."""
 
@@ -526,9 +482,7 @@ def test_a_host_that_goes_away_in_the_middle_is_waited_for(root: DataRoot) -> No
     assert sum("no connection" in line for line in lines) == 1
 
 
-def test_credentials_in_a_url_do_not_follow_a_redirect_to_another_host(
-    root: DataRoot, server: Server
-) -> None:
+def test_credentials_in_a_url_do_not_follow_a_redirect_to_another_host(root, server):
     with running(Storage()) as storage:
         storage.files["/a.bin"] = CONTENT
         server.scripted = [(302, {"Location": storage.sign("/a.bin")})]
@@ -539,9 +493,7 @@ def test_credentials_in_a_url_do_not_follow_a_redirect_to_another_host(
     assert "secret" not in root.record("toy").read_text()
 
 
-def test_several_threads_fetch_different_datasets_at_once(
-    tmp_path: Path, root: DataRoot, server: Server
-) -> None:
+def test_several_threads_fetch_different_datasets_at_once(tmp_path, root, server):
     server.drops = [100_000, None] * 8
     errors: list[BaseException] = []
     together = Barrier(8)

@@ -1,7 +1,5 @@
 """Fetching from a loopback Hugging Face Hub: revisions, gates, tokens, a storage host."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json
@@ -56,9 +54,7 @@ def fetched(root: DataRoot, manifest: Manifest | None = None) -> bytes:
     return root.archive("toy", "a.tar.gz").read_bytes()
 
 
-def test_a_file_comes_at_its_revision_through_the_storage_host(
-    root: DataRoot, hub: Hub, storage: Storage
-) -> None:
+def test_a_file_comes_at_its_revision_through_the_storage_host(root, hub, storage):
     assert fetched(root) == CONTENT
     assert [path for path, *_ in hub.log] == [
         f"/datasets/ann/cats/resolve/{REVISION}/data/all%20images.tar.gz"
@@ -68,7 +64,7 @@ def test_a_file_comes_at_its_revision_through_the_storage_host(
     assert recorded["url"] == f"{NAME}@{REVISION}:data/all images.tar.gz"
 
 
-def test_a_small_file_comes_from_the_hub_itself(root: DataRoot, hub: Hub, storage: Storage) -> None:
+def test_a_small_file_comes_from_the_hub_itself(root, hub, storage):
     hub.plain.add("data/train.txt")
     checksum = "md5:" + hashlib.md5(b"a.png 0\n").hexdigest()
     mirrors = [Mirror(kind="huggingface", url=f"{NAME}@main:data/train.txt")]
@@ -79,9 +75,7 @@ def test_a_small_file_comes_from_the_hub_itself(root: DataRoot, hub: Hub, storag
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_drop_is_continued_though_every_signed_address_is_another_one(
-    root: DataRoot, hub: Hub, storage: Storage, tenth: int
-) -> None:
+def test_a_drop_is_continued_though_every_signed_address_is_another_one(root, hub, storage, tenth):
     storage.drops = [len(CONTENT) * tenth // 10, None]
     assert fetched(root) == CONTENT
     assert storage.ranges_asked() == [None, f"bytes={len(CONTENT) * tenth // 10}-"]
@@ -89,8 +83,8 @@ def test_a_drop_is_continued_though_every_signed_address_is_another_one(
 
 @pytest.mark.parametrize("place", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "file"])
 def test_the_token_of_each_usual_place_opens_a_gated_set_and_stays_with_the_hub(
-    root: DataRoot, hub: Hub, stranger: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
+    root, hub, stranger, monkeypatch, place
+):
     if place == "file":
         stranger.write_text("hf_secret\n")
     else:
@@ -105,9 +99,7 @@ def test_the_token_of_each_usual_place_opens_a_gated_set_and_stays_with_the_hub(
 
 
 @pytest.mark.parametrize("token", [None, "hf_other"])
-def test_a_gated_set_is_told_with_the_page_where_access_is_given(
-    root: DataRoot, hub: Hub, monkeypatch: pytest.MonkeyPatch, token: str | None
-) -> None:
+def test_a_gated_set_is_told_with_the_page_where_access_is_given(root, hub, monkeypatch, token):
     hub.gated[NAME] = {"Bearer hf_secret"}
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
@@ -118,7 +110,7 @@ def test_a_gated_set_is_told_with_the_page_where_access_is_given(
     assert ("hf auth login" in caught.value.next_step) == (token is None)
 
 
-def test_a_private_repository_needs_credentials(root: DataRoot, hub: Hub) -> None:
+def test_a_private_repository_needs_credentials(root, hub):
     hub.private.add(NAME)
     with pytest.raises(CredentialsMissing, match="private or gone") as caught:
         fetch_dataset(toy(), root, Silent())
@@ -126,9 +118,7 @@ def test_a_private_repository_needs_credentials(root: DataRoot, hub: Hub) -> Non
     assert "HF_TOKEN" in caught.value.next_step
 
 
-def test_a_token_that_the_hub_does_not_take_is_named_by_its_place_only(
-    root: DataRoot, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_the_hub_does_not_take_is_named_by_its_place_only(root, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     with pytest.raises(CredentialsMissing, match="not take the token of HF_TOKEN") as caught:
         fetch_dataset(toy(), root, Silent())
@@ -143,23 +133,19 @@ def test_a_token_that_the_hub_does_not_take_is_named_by_its_place_only(
         ("ann/dogs@main:a.zip", "the Hub has no ann/dogs any more"),
     ],
 )
-def test_what_is_gone_is_told_exactly(
-    root: DataRoot, hub: Hub, monkeypatch: pytest.MonkeyPatch, url: str, words: str
-) -> None:
+def test_what_is_gone_is_told_exactly(root, hub, monkeypatch, url, words):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with pytest.raises(LinkGone, match=words):
         fetch_dataset(toy(url), root, Silent())
 
 
-def test_a_closed_repository_is_gone(root: DataRoot, hub: Hub) -> None:
+def test_a_closed_repository_is_gone(root, hub):
     hub.disabled.add(NAME)
     with pytest.raises(LinkGone, match="has closed"):
         fetch_dataset(toy(), root, Silent())
 
 
-def test_a_refusal_of_the_storage_host_is_not_taken_for_the_hubs(
-    root: DataRoot, hub: Hub, storage: Storage
-) -> None:
+def test_a_refusal_of_the_storage_host_is_not_taken_for_the_hubs(root, hub, storage):
     storage.scripted = [(403, {})]
     with pytest.raises(FetchError, match="403 Forbidden") as caught:
         fetch_dataset(toy(), root, Silent())

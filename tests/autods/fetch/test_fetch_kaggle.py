@@ -1,7 +1,5 @@
 """Fetching from a loopback Kaggle: tokens, rules, versions, and a storage host behind it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -67,7 +65,7 @@ def key_file(folder: Path, mode: int = 0o600) -> Path:
     return path
 
 
-def test_a_dataset_comes_at_its_pinned_version(root: DataRoot, site: Kaggle) -> None:
+def test_a_dataset_comes_at_its_pinned_version(root, site):
     assert fetched(root, toy("ann/cats@3")) == CONTENT
     assert [path for path, *_ in site.log] == [
         "/api/v1/datasets/download/ann/cats?datasetVersionNumber=3"
@@ -76,14 +74,12 @@ def test_a_dataset_comes_at_its_pinned_version(root: DataRoot, site: Kaggle) -> 
     assert (recorded["kind"], recorded["url"]) == ("kaggle", "ann/cats@3")
 
 
-def test_an_open_dataset_needs_no_token(root: DataRoot, site: Kaggle) -> None:
+def test_an_open_dataset_needs_no_token(root, site):
     assert fetched(root, toy("ann/cats")) == CONTENT
     assert site.sent("Authorization") == [None]
 
 
-def test_a_competition_comes_with_a_token(
-    root: DataRoot, site: Kaggle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_competition_comes_with_a_token(root, site, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_secret")
     assert fetched(root, contest()) == CONTENT
     assert [path for path, *_ in site.log] == ["/api/v1/competitions/data/download-all/cat-contest"]
@@ -91,9 +87,7 @@ def test_a_competition_comes_with_a_token(
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
-def test_a_drop_is_continued_though_every_signed_address_is_another_one(
-    root: DataRoot, site: Kaggle, storage: Storage, tenth: int
-) -> None:
+def test_a_drop_is_continued_though_every_signed_address_is_another_one(root, site, storage, tenth):
     storage.drops = [len(CONTENT) * tenth // 10, None]
     assert fetched(root, toy("ann/cats")) == CONTENT
     assert storage.ranges_asked() == [None, f"bytes={len(CONTENT) * tenth // 10}-"]
@@ -101,9 +95,7 @@ def test_a_drop_is_continued_though_every_signed_address_is_another_one(
     assert len({path for path, *_ in storage.log}) == 2
 
 
-def test_an_archive_that_kaggle_packed_anew_in_between_is_not_glued(
-    root: DataRoot, site: Kaggle, storage: Storage
-) -> None:
+def test_an_archive_that_kaggle_packed_anew_in_between_is_not_glued(root, site, storage):
     part = root.archive("toy", "a.zip.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"PK\x03\x04 another" * 100)
@@ -112,9 +104,7 @@ def test_an_archive_that_kaggle_packed_anew_in_between_is_not_glued(
     assert storage.log[0][1:] == ("bytes=1200-", '"old"')
 
 
-def test_credentials_are_found_in_their_order(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_are_found_in_their_order(home, tmp_path, monkeypatch):
     def found() -> tuple[str, str]:
         credentials = kaggle.credentials()
         assert credentials is not None
@@ -139,9 +129,7 @@ def test_credentials_are_found_in_their_order(
     assert found() == ("KAGGLE_API_TOKEN", "Bearer KGAT_secret")
 
 
-def test_a_key_file_that_others_can_read_is_only_a_note(
-    root: DataRoot, site: Kaggle, home: Path
-) -> None:
+def test_a_key_file_that_others_can_read_is_only_a_note(root, site, home):
     path = key_file(home / ".kaggle", 0o644)
     notes = Notes()
     fetch_dataset(contest(), root, notes)
@@ -149,7 +137,7 @@ def test_a_key_file_that_others_can_read_is_only_a_note(
     assert site.sent("Authorization") == [BASIC]
 
 
-def test_a_damaged_key_file_is_named(root: DataRoot, site: Kaggle, home: Path) -> None:
+def test_a_damaged_key_file_is_named(root, site, home):
     path = key_file(home / ".kaggle")
     path.write_text('{"username": "ann"')
     with pytest.raises(CredentialsMissing, match=r"kaggle\.json cannot be read as JSON") as caught:
@@ -158,7 +146,7 @@ def test_a_damaged_key_file_is_named(root: DataRoot, site: Kaggle, home: Path) -
     assert site.log == []
 
 
-def test_without_a_token_a_competition_is_not_even_asked_for(root: DataRoot, site: Kaggle) -> None:
+def test_without_a_token_a_competition_is_not_even_asked_for(root, site):
     with pytest.raises(CredentialsMissing, match="no Kaggle token was found") as caught:
         fetch_dataset(contest(), root, Silent())
     assert caught.value.cause == "needs credentials"
@@ -168,17 +156,13 @@ def test_without_a_token_a_competition_is_not_even_asked_for(root: DataRoot, sit
     assert site.log == []
 
 
-def test_a_dataset_for_members_without_a_token_needs_credentials(
-    root: DataRoot, site: Kaggle
-) -> None:
+def test_a_dataset_for_members_without_a_token_needs_credentials(root, site):
     site.closed.add("ann/cats")
     with pytest.raises(CredentialsMissing, match="none was found"):
         fetch_dataset(toy("ann/cats"), root, Silent())
 
 
-def test_a_token_that_kaggle_does_not_take_is_named_by_its_place(
-    root: DataRoot, site: Kaggle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_kaggle_does_not_take_is_named_by_its_place(root, site, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired")
     with pytest.raises(CredentialsMissing, match="not take the token of KAGGLE_API_TOKEN"):
         fetch_dataset(contest(), root, Silent())
@@ -192,8 +176,8 @@ def test_a_token_that_kaggle_does_not_take_is_named_by_its_place(
     ],
 )
 def test_rules_that_are_not_accepted_are_told_with_their_page(
-    root: DataRoot, site: Kaggle, home: Path, manifest: Manifest, name: str, page: str
-) -> None:
+    root, site, home, manifest, name, page
+):
     key_file(home / ".kaggle")
     site.unaccepted.add(name)
     with pytest.raises(RulesNotAccepted) as caught:
@@ -206,16 +190,12 @@ def test_rules_that_are_not_accepted_are_told_with_their_page(
 @pytest.mark.parametrize(
     ("url", "words"), [("ann/dogs", "the dataset any more"), ("ann/cats@9", "version 9 of")]
 )
-def test_a_dataset_and_a_version_that_are_gone_are_told_apart(
-    root: DataRoot, site: Kaggle, url: str, words: str
-) -> None:
+def test_a_dataset_and_a_version_that_are_gone_are_told_apart(root, site, url, words):
     with pytest.raises(LinkGone, match=words):
         fetch_dataset(toy(url), root, Silent())
 
 
-def test_a_refusal_of_the_storage_host_is_not_taken_for_kaggles(
-    root: DataRoot, site: Kaggle, storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_of_the_storage_host_is_not_taken_for_kaggles(root, site, storage, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_secret")
     storage.scripted = [(403, {})]
     with pytest.raises(FetchError, match="403 Forbidden") as caught:
@@ -224,9 +204,7 @@ def test_a_refusal_of_the_storage_host_is_not_taken_for_kaggles(
 
 
 @pytest.mark.parametrize("token", ["KGAT_secret\nsecret", "KGAT_secr\xe9t"])
-def test_a_token_that_no_request_can_hold_is_not_repeated(
-    root: DataRoot, site: Kaggle, monkeypatch: pytest.MonkeyPatch, token: str
-) -> None:
+def test_a_token_that_no_request_can_hold_is_not_repeated(root, site, monkeypatch, token):
     monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     with pytest.raises(CredentialsMissing, match="not one line of plain characters") as caught:
         fetch_dataset(contest(), root, Silent())
@@ -235,16 +213,7 @@ def test_a_token_that_no_request_can_hold_is_not_repeated(
 
 
 @pytest.mark.parametrize("state", ["good", "bad", "unaccepted", "gone", "dropped", "away"])
-def test_a_token_appears_nowhere(
-    root: DataRoot,
-    site: Kaggle,
-    storage: Storage,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    state: str,
-) -> None:
+def test_a_token_appears_nowhere(root, site, storage, home, monkeypatch, caplog, capfd, state):
     caplog.set_level(logging.DEBUG)
     key_file(home / ".kaggle")
     if state == "bad":

@@ -1,7 +1,5 @@
 """Many datasets at once: hosts, failures, space, licences, the record."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable
@@ -11,7 +9,7 @@ from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
-from many_tools import Host, content, described, manifests, published, until
+from many_tools import content, described, manifests, published, until
 
 from autods.core.progress import Board, Silent
 from autods.core.root import DataRoot
@@ -55,7 +53,7 @@ def record(root: DataRoot) -> dict[str, Any]:
     return json.loads(root.fetch_record().read_text())
 
 
-def test_a_slow_host_keeps_its_share_of_the_workers_and_no_more(host: Host, root: DataRoot) -> None:
+def test_a_slow_host_keeps_its_share_of_the_workers_and_no_more(host, root):
     slow = published(host, "a1", "a2", "a3", "a4", at="localhost")
     quick = published(host, "b1", "b2", "b3", "b4", "b5")
     host.held = {f"{name}/a.bin" for name in slow}
@@ -72,8 +70,8 @@ def test_a_slow_host_keeps_its_share_of_the_workers_and_no_more(host: Host, root
 
 
 def test_no_more_datasets_run_at_once_than_there_are_jobs_and_a_host_allows(
-    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    host, root, monkeypatch
+):
     running: set[str] = set()
     most = {"all": 0, "localhost": 0}
     lock = Lock()
@@ -96,7 +94,7 @@ def test_no_more_datasets_run_at_once_than_there_are_jobs_and_a_host_allows(
     assert most == {"all": 3, "localhost": 2}
 
 
-def test_failures_are_told_by_cause_and_stop_no_other_dataset(host: Host, root: DataRoot) -> None:
+def test_failures_are_told_by_cause_and_stop_no_other_dataset(host, root):
     values = published(host, "fine", "gone", "corrupt", "half")
     del host.files["gone/a.bin"]
     host.files["corrupt/a.bin"] = b"\xff" + content("other")
@@ -117,9 +115,7 @@ def test_failures_are_told_by_cause_and_stop_no_other_dataset(host: Host, root: 
     )
 
 
-def test_an_error_that_nobody_expected_is_a_row_with_its_traceback(
-    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_that_nobody_expected_is_a_row_with_its_traceback(host, root, monkeypatch):
     def broken(manifest: Manifest, *others: Any) -> Any:
         if manifest.name == "bad":
             raise KeyError("surprise at https://me:secret@example.org")
@@ -141,8 +137,8 @@ def test_an_error_that_nobody_expected_is_a_row_with_its_traceback(
     ("text", "message"), [("[]", "Move it away"), ('{"files": {"a.bin": 5}}', "unexpected")]
 )
 def test_a_record_of_a_dataset_that_cannot_be_read_fails_that_dataset_only(
-    host: Host, root: DataRoot, text: str, message: str
-) -> None:
+    host, root, text, message
+):
     values = published(host, "bad", "fine")
     root.record("bad").parent.mkdir(parents=True)
     root.record("bad").write_text(text)
@@ -151,13 +147,13 @@ def test_a_record_of_a_dataset_that_cannot_be_read_fails_that_dataset_only(
     assert message in report.rows["bad"].told()
 
 
-def test_a_manifest_that_cannot_be_read_is_a_row(host: Host, root: DataRoot) -> None:
+def test_a_manifest_that_cannot_be_read_is_a_row(host, root):
     report = fetch(published(host, "fine"), root, unread={"bad": ManifestError("bad.yaml:1: no")})
     assert states(report) == {"bad": "failed", "fine": "done"}
     assert report.rows["bad"].message == "bad.yaml:1: no"
 
 
-def test_running_again_fetches_only_what_is_missing(host: Host, root: DataRoot) -> None:
+def test_running_again_fetches_only_what_is_missing(host, root):
     values = published(host, "a", "b")
     body = host.files.pop("b/a.bin")
     assert states(fetch(values, root)) == {"a": "done", "b": "gone"}
@@ -169,9 +165,7 @@ def test_running_again_fetches_only_what_is_missing(host: Host, root: DataRoot) 
     assert report.summary() == "All 2 datasets are here."
 
 
-def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(
-    host: Host, root: DataRoot
-) -> None:
+def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(host, root):
     values = published(host, "huge", "small", "unknown")
     values["huge"]["files"][0]["size"] = 10**18
     values["small"]["files"][0]["size"] = len(host.files["small/a.bin"])
@@ -186,8 +180,8 @@ def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(
 
 
 def test_a_rough_size_counts_where_the_size_is_unknown_and_is_never_checked(
-    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    host, root, monkeypatch
+):
     values = published(host, "a")
     values["a"]["files"][0]["about"] = 150_000
     monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 149_999)
@@ -198,9 +192,7 @@ def test_a_rough_size_counts_where_the_size_is_unknown_and_is_never_checked(
     assert root.archive("a", "a.bin").stat().st_size == 100_000
 
 
-def test_parts_and_files_that_are_here_need_no_space(
-    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_and_files_that_are_here_need_no_space(host, root, monkeypatch):
     values = published(host, "a", "b")
     for value in values.values():
         value["files"][0]["size"] = 100_000
@@ -217,9 +209,7 @@ def test_parts_and_files_that_are_here_need_no_space(
     assert report.rows["b"].fetched == 60_000
 
 
-def test_a_licence_gate_opens_by_name_or_for_all_and_only_before_the_download(
-    host: Host, root: DataRoot
-) -> None:
+def test_a_licence_gate_opens_by_name_or_for_all_and_only_before_the_download(host, root):
     gate = {"url": "https://example.org/terms", "text": "Research only."}
     values = published(host, "strict", acceptance=gate) | published(host, "open")
     report = fetch(values, root)
@@ -237,9 +227,7 @@ def test_a_licence_gate_opens_by_name_or_for_all_and_only_before_the_download(
     assert states(fetch(values, other, accept=["all"]))["strict"] == "done"
 
 
-def test_the_record_is_written_after_each_dataset_and_says_what_came_from_where(
-    host: Host, root: DataRoot
-) -> None:
+def test_the_record_is_written_after_each_dataset_and_says_what_came_from_where(host, root):
     values = published(host, "slow", "quick", "gone")
     del host.files["gone/a.bin"]
     host.held = {"slow/a.bin"}
@@ -273,9 +261,7 @@ def test_the_record_is_written_after_each_dataset_and_says_what_came_from_where(
     assert set(slow) == set(gone)
 
 
-def test_an_interruption_ends_the_threads_and_begins_no_further_dataset(
-    host: Host, root: DataRoot
-) -> None:
+def test_an_interruption_ends_the_threads_and_begins_no_further_dataset(host, root):
     values = published(host, "quick", "slow1", "slow2", "last")
     host.held = {"slow1/a.bin", "slow2/a.bin"}
     parts = [root.archive(name, "a.bin.part") for name in ("slow1", "slow2")]
@@ -295,7 +281,7 @@ def test_an_interruption_ends_the_threads_and_begins_no_further_dataset(
     assert states(fetch(values, root))["last"] == "done"
 
 
-def test_a_record_that_cannot_be_written_does_not_end_the_run(host: Host, root: DataRoot) -> None:
+def test_a_record_that_cannot_be_written_does_not_end_the_run(host, root):
     root.fetch_record().mkdir(parents=True)
     (root.fetch_record() / "in the way").touch()
     said: list[str] = []
@@ -304,17 +290,13 @@ def test_a_record_that_cannot_be_written_does_not_end_the_run(host: Host, root: 
     assert sum("cannot be written" in text for text in said) == 1
 
 
-def test_a_mirror_that_is_neither_address_nor_folder_ends_the_command(
-    host: Host, root: DataRoot
-) -> None:
+def test_a_mirror_that_is_neither_address_nor_folder_ends_the_command(host, root):
     with pytest.raises(UsageError, match="gopher"):
         fetch(published(host, "a", "b"), root, mirrors=["gopher://x"])
     assert host.log == []
 
 
-def test_the_plan_names_the_host_that_is_asked_first(
-    host: Host, root: DataRoot, tmp_path: Path
-) -> None:
+def test_the_plan_names_the_host_that_is_asked_first(host, root, tmp_path):
     (manifest,) = manifests(published(host, "a"))
     folder = tmp_path / "mirror"
     folder.mkdir()
@@ -331,9 +313,7 @@ def test_the_plan_names_the_host_that_is_asked_first(
     assert (plan.hosts, plan.host, plan.here, plan.remaining) == ([], HERE, 100_000, 0)
 
 
-def test_a_host_that_was_down_is_asked_again_when_the_others_are_done(
-    host: Host, root: DataRoot
-) -> None:
+def test_a_host_that_was_down_is_asked_again_when_the_others_are_done(host, root):
     values = published(host, "down", "fine", "gone")
     del host.files["gone/a.bin"]
     host.down = {"down/a.bin": 5}  # as often as one try asks
@@ -352,9 +332,7 @@ def test_a_host_that_was_down_is_asked_again_when_the_others_are_done(
     assert report.rows["down"].seconds > 0
 
 
-def test_a_dataset_that_another_process_holds_has_another_turn(
-    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dataset_that_another_process_holds_has_another_turn(host, root, monkeypatch):
     held = ["a"]
 
     def busy_once(manifest: Manifest, *others: Any) -> Any:
@@ -367,9 +345,7 @@ def test_a_dataset_that_another_process_holds_has_another_turn(
     assert states(fetch(published(host, "a"), root, pauses=[0.01])) == {"a": "done"}
 
 
-def test_the_rounds_end_and_without_further_ones_there_is_one_try(
-    host: Host, root: DataRoot
-) -> None:
+def test_the_rounds_end_and_without_further_ones_there_is_one_try(host, root):
     values = published(host, "down")
     for pauses in ([], [0.01], [0.01, 0.01]):
         host.down = {"down/a.bin": 100}
@@ -378,7 +354,7 @@ def test_the_rounds_end_and_without_further_ones_there_is_one_try(
     assert record(root)["datasets"]["down"]["again"] == 0
 
 
-def test_a_quota_has_its_second_turn_when_all_others_have_ended(host: Host, root: DataRoot) -> None:
+def test_a_quota_has_its_second_turn_when_all_others_have_ended(host, root):
     values = published(host, "busy", "slow", "down", "last")
     host.down = {"busy/a.bin": 5, "down/a.bin": 5}
     host.answers = {"busy/a.bin": 429}
@@ -386,9 +362,7 @@ def test_a_quota_has_its_second_turn_when_all_others_have_ended(host: Host, root
     assert host.begun()[-2:] == ["down/a.bin", "busy/a.bin"]
 
 
-def test_what_a_host_asks_to_wait_holds_up_no_worker(
-    host: Host, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_host_asks_to_wait_holds_up_no_worker(host, root, monkeypatch):
     values = published(host, "asked", "b", "c")
     host.down, host.retry_after = {"asked/a.bin": 2}, 1
     monkeypatch.setattr(base, "LONGEST_WAIT", 0.5)
@@ -399,9 +373,7 @@ def test_what_a_host_asks_to_wait_holds_up_no_worker(
     assert time.monotonic() - began >= 2
 
 
-def test_a_host_that_asks_for_more_than_an_hour_is_not_waited_for(
-    host: Host, root: DataRoot
-) -> None:
+def test_a_host_that_asks_for_more_than_an_hour_is_not_waited_for(host, root):
     values = published(host, "asked")
     host.down, host.retry_after = {"asked/a.bin": 2}, 3601
     report = fetch(values, root, pauses=[0.01])
@@ -410,9 +382,7 @@ def test_a_host_that_asks_for_more_than_an_hour_is_not_waited_for(
     assert report.rows["asked"].again == 3601
 
 
-def test_of_several_mirrors_one_that_may_come_back_is_worth_another_round(
-    host: Host, root: DataRoot
-) -> None:
+def test_of_several_mirrors_one_that_may_come_back_is_worth_another_round(host, root):
     values = published(host, "a")
     mirrors = values["a"]["files"][0]["mirrors"]
     mirrors.append({"kind": "kaggle-competition", "url": "no-token"})
@@ -420,9 +390,7 @@ def test_of_several_mirrors_one_that_may_come_back_is_worth_another_round(
     assert states(fetch(values, root, pauses=[0.01])) == {"a": "done"}
 
 
-def test_an_interruption_during_a_pause_ends_all_threads_at_once(
-    host: Host, root: DataRoot
-) -> None:
+def test_an_interruption_during_a_pause_ends_all_threads_at_once(host, root):
     values = published(host, "down", "fine")
     host.down = {"down/a.bin": 100}
     before = set(enumerate_threads())
@@ -454,14 +422,12 @@ def test_an_interruption_during_a_pause_ends_all_threads_at_once(
         ("huggingface", "a/b@main:c.zip", "huggingface.co"),
     ],
 )
-def test_every_kind_of_mirror_has_a_host(
-    root: DataRoot, kind: str, url: str, expected: str
-) -> None:
+def test_every_kind_of_mirror_has_a_host(root, kind, url, expected):
     value = described("a", {"a.bin": (b"", "http://x")})
     checksum = {"checksum": "git:" + "0" * 40} if kind == "git" else {}
     value["files"][0] |= {"mirrors": [{"kind": kind, "url": url}], **checksum}
     assert plan_dataset(Manifest.model_validate(value), root).host == expected
 
 
-def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path):
     assert free_bytes(DataRoot(tmp_path / "not" / "yet")) > 0
