@@ -186,7 +186,7 @@ class Commands:
         assert not self.root.feature_record(ENCODER, dataset).exists()
 
 
-def test_four_real_datasets_go_from_archives_to_a_report_with_a_kill_on_the_way(
+def test_four_real_datasets_go_from_archives_to_a_report_despite_a_kill(
     tmp_path, manifests, server
 ):
     commands = Commands(tmp_path, manifests)

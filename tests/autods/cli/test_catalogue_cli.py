@@ -132,9 +132,7 @@ def test_status_tells_what_keeps_a_dataset_from_use_and_the_cure(capsys, pets):
     assert "expected JSON, got" in printed(capsys)
 
 
-def test_features_of_another_manifest_are_named_with_their_place_and_the_cure(
-    tmp_path, capsys, pets
-):
+def test_features_of_another_manifest_are_named_with_place_and_cure(tmp_path, capsys, pets):
     root, manifests = pets
     data, manifest = DataRoot(root), Catalogue([manifests]).dataset("pets")
     index_dataset(manifest, data, Silent())
@@ -275,9 +273,7 @@ def test_info_is_a_page_that_says_what_is_here(monkeypatch, capsys, pets):
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_page_of_every_shipped_dataset_keeps_within_the_width(
-    monkeypatch, capsys, tmp_path, width
-):
+def test_the_page_of_every_shipped_dataset_fits_the_width(monkeypatch, capsys, tmp_path, width):
     monkeypatch.setenv("COLUMNS", str(width))
     for name in Catalogue().datasets():
         info(name, root=tmp_path)

@@ -98,9 +98,7 @@ def test_one_failing_dataset_does_not_stop_the_others(tmp_path):
         (["import-features", "nowhere", "--encoder", "x.y"], 2, "nowhere"),
     ],
 )
-def test_wrong_requests_get_one_message_no_traceback_and_an_exit_code(
-    tmp_path, arguments, code, message
-):
+def test_wrong_requests_get_one_message_and_an_exit_code(tmp_path, arguments, code, message):
     done = autods(*arguments, root=tmp_path / "root")
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

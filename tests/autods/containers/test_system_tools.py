@@ -60,9 +60,7 @@ def test_every_tool_makes_the_same_copy(tmp_path, monkeypatch, kind, name):
     ("7z", "apt-get install libarchive-tools.*conda-forge libarchive.*brew install libarchive"),
     ("zip", "apt-get install 7zip.*conda-forge p7zip.*brew install sevenzip"),
 ])  # fmt: skip
-def test_without_a_tool_the_message_names_archive_tools_and_packages(
-    tmp_path, monkeypatch, kind, packages
-):
+def test_without_a_tool_the_message_names_tools_and_packages(tmp_path, monkeypatch, kind, packages):
     source = MAKERS[kind](tmp_path / f"x.{kind}", FILES)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match=packages) as caught:

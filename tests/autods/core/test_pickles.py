@@ -46,9 +46,7 @@ class Own:
     (lambda path: np.save, "save"),
     (lambda path: collections.Counter("abc"), "Counter"),
 ])  # fmt: skip
-def test_what_asks_for_more_than_data_is_refused_by_name_and_not_run(
-    tmp_path, make, name, protocol
-):
+def test_what_asks_for_more_than_data_is_refused_by_name_not_run(tmp_path, make, name, protocol):
     path = tmp_path / "evil"
     data = pickle.dumps(make(path), protocol=protocol)
     with pytest.raises(UnsafePickle, match=rf"asks for '[\w.]*({name})'.*Do not trust"):

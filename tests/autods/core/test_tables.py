@@ -33,9 +33,7 @@ def printed(width: int, show: Callable[[], None]) -> list[str]:
 
 
 @given(st.lists(NAME, min_size=1, max_size=30), VALUES, st.integers(60, 200))
-def test_at_any_width_names_and_values_are_whole_and_dropped_columns_are_named(
-    names, values, width
-):
+def test_at_any_width_names_and_values_are_whole_and_dropped_columns_named(names, values, width):
     columns = [Column("method", names, name=True)]
     columns += [
         Column(head, ["9" * digits] * len(names), number=True, priority=priority)

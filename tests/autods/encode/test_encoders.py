@@ -257,7 +257,7 @@ def test_weights_in_the_local_cache_need_no_network(monkeypatch, tmp_path, state
     assert encoder.provenance["preprocessing"]["resize_mode"] == "squash"
 
 
-def test_a_file_takes_the_preprocessing_that_all_published_weights_of_the_model_share(
+def test_a_file_takes_the_preprocessing_that_all_published_weights_share(
     monkeypatch, tmp_path, state
 ):
     torch.save(state, tmp_path / "w.pt")

@@ -287,9 +287,7 @@ def test_a_small_dataset_is_encoded_in_small_batches_that_a_second_run_keeps(roo
 
 
 @pytest.mark.parametrize("package", ["PIL", "torchvision"])
-def test_shards_made_with_another_version_of_what_decodes_are_not_gone_on_with(
-    root, encoder, monkeypatch, package
-):
+def test_shards_of_another_decoding_version_are_not_continued(root, encoder, monkeypatch, package):
     manifest = make_dataset(root, many(40))
     run(manifest, root, encoder)
     monkeypatch.setattr(f"autods.encode.extract.{package}.__version__", "0.1")
@@ -377,9 +375,7 @@ def test_shards_of_another_manifest_are_never_mixed(root, encoder):
     assert changed.fingerprint() in str(caught.value)
 
 
-def test_an_index_with_other_labels_or_splits_does_not_go_with_the_shards_that_are_there(
-    root, encoder
-):
+def test_an_index_with_other_labels_or_splits_does_not_fit_the_existing_shards(root, encoder):
     manifest = make_dataset(root, many(60))
     run(manifest, root, encoder)
     before = tree(root, encoder)
@@ -402,7 +398,7 @@ def test_an_index_with_other_labels_or_splits_does_not_go_with_the_shards_that_a
     assert run(manifest, root, encoder).written == 0
 
 
-def test_the_columns_of_the_index_are_converted_once_and_not_for_every_shard(
+def test_the_columns_of_the_index_are_converted_once_not_for_every_shard(
     root, encoder, monkeypatch
 ):
     asked: list[str] = []
@@ -429,7 +425,7 @@ def test_shards_of_another_size_are_never_mixed(root, encoder):
         run(manifest, root, encoder, shard_size=10)
 
 
-def test_a_newer_open_clip_keeps_a_finished_set_and_does_not_add_to_an_unfinished_one(
+def test_a_newer_open_clip_keeps_a_finished_set_and_adds_nothing_to_an_unfinished_one(
     root, encoder
 ):
     manifest = make_dataset(root, many(60))

@@ -53,7 +53,7 @@ def calm(root: DataRoot, encoder: OpenClipEncoder, folder: Path, images: dict[st
     return hash_tree(other.features(encoder.name, "drawn"))
 
 
-def test_two_devices_make_the_bytes_of_one_and_are_kept_for_the_next_dataset(
+def test_two_devices_make_the_bytes_of_one_and_are_kept_for_the_next(
     root, encoder, engine, tmp_path
 ):
     seen: list[BatchReport] = []
@@ -94,7 +94,7 @@ def test_devices_with_decoders_of_their_own_make_the_same_bytes(root, encoder, f
     assert hash_tree(root.features(encoder.name, "drawn")) == expected
 
 
-def test_an_error_of_one_device_ends_the_run_as_it_is_and_the_next_run_completes(
+def test_an_error_of_one_device_ends_the_run_and_the_next_completes(
     root, encoder, engine, tmp_path
 ):
     images = many(120)
@@ -119,9 +119,7 @@ class Killed(Exception):
     pass
 
 
-def test_a_device_that_is_killed_is_one_message_and_costs_its_shard(
-    root, encoder, folder, tmp_path
-):
+def test_a_killed_device_is_one_message_and_costs_its_shard(root, encoder, folder, tmp_path):
     make_dataset(root, many(120))
     engine = DeviceEngine(partial(tiny_on, folder), ["cpu", "cpu"], workers=0)
     pids: list[int] = []

@@ -200,9 +200,7 @@ def zipped(root: DataRoot, folder: Path, names: list[str], name: str) -> Manifes
     return manifest
 
 
-def test_the_order_in_an_archive_is_that_of_reading_and_leaves_no_trace(
-    root, encoder, tmp_path, monkeypatch
-):
+def test_the_order_in_an_archive_is_that_of_reading_only(root, encoder, tmp_path, monkeypatch):
     names = [f"{i % 3}/{i:04d}.bmp" for i in range(70)]
     mixed = [names[i] for i in np.random.default_rng(0).permutation(70)]
     manifests = []
@@ -232,9 +230,7 @@ def test_the_order_in_an_archive_is_that_of_reading_and_leaves_no_trace(
 # Full batches
 
 
-def test_every_batch_is_filled_up_so_that_a_feature_does_not_depend_on_its_neighbours(
-    root, encoder, tmp_path
-):
+def test_every_batch_is_filled_up_so_that_neighbours_change_no_feature(root, encoder, tmp_path):
     shapes = set()
 
     class Watched(OpenClipEncoder):
@@ -267,9 +263,7 @@ def make_first(root: DataRoot, config: Path) -> None:
     list(make_shards([next(iter(jobs_of(root, encoder)))], encoder))
 
 
-def test_processes_that_make_the_same_shard_at_once_leave_it_whole_and_nothing_else(
-    root, encoder, tmp_path
-):
+def test_processes_that_make_the_same_shard_leave_it_whole_and_no_other(root, encoder, tmp_path):
     manifest = make_dataset(root, many(60))
     context = multiprocessing.get_context("fork")
     children = [context.Process(target=make_first, args=(root, tmp_path)) for _ in range(3)]

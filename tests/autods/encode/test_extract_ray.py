@@ -108,9 +108,7 @@ def broken(root: DataRoot, count: int) -> None:
         path.write_bytes(b"broken")
 
 
-def test_workers_on_two_nodes_make_the_bytes_of_the_local_engine(
-    root, encoder, engine, calm, cluster
-):
+def test_workers_on_two_nodes_make_the_local_engines_bytes(root, encoder, engine, calm, cluster):
     watch = Watch()
     outcome = run(root, encoder, engine=engine, progress=watch)
     assert tree(root, encoder) == calm
@@ -127,9 +125,7 @@ def test_workers_on_two_nodes_make_the_bytes_of_the_local_engine(
     assert {path.name for path in beside.iterdir()} == {"drawn", "drawn.lock"}
 
 
-def test_unreadable_images_within_the_budget_are_told_as_the_local_engine_tells_them(
-    root, encoder, engine
-):
+def test_unreadable_images_within_the_budget_are_told_as_by_the_local_engine(root, encoder, engine):
     broken(root, 1)
     outcome = run(root, encoder, engine=engine)
     made = tree(root, encoder)
@@ -166,9 +162,7 @@ def test_the_budget_of_unreadable_images_is_that_of_the_dataset(root, encoder, e
     assert not root.feature_record(encoder.name, "drawn").exists()
 
 
-def test_a_worker_with_a_gpu_streams_over_shards_and_makes_none_twice(
-    root, config, encoder, calm, cluster
-):
+def test_a_worker_with_a_gpu_streams_and_makes_none_twice(root, config, encoder, calm, cluster):
     node = cluster.add_node(**ray_tools.NODE, num_gpus=1)
     told: list[str] = []
     factory = partial(as_if_on_gpu, config)
@@ -185,9 +179,7 @@ def test_a_worker_with_a_gpu_streams_over_shards_and_makes_none_twice(
     assert sum("was lost while it made" in note for note in told) == 1
 
 
-def test_an_encoder_that_is_not_installed_in_the_workers_is_one_message(
-    root, encoder, free, tmp_path
-):
+def test_an_encoder_not_installed_in_the_workers_is_one_message(root, encoder, free, tmp_path):
     (tmp_path / "elsewhere.py").write_text("def build(device): ...")
     sys.path.insert(0, str(tmp_path))
     try:
@@ -200,7 +192,7 @@ def test_an_encoder_that_is_not_installed_in_the_workers_is_one_message(
     engine.close()
 
 
-def test_when_the_driver_is_killed_its_workers_end_and_the_local_engine_completes(
+def test_a_killed_driver_ends_its_workers_and_is_completed_locally(
     root, config, encoder, calm, free
 ):
     command = [program("python"), ray_tools.__file__, str(root.path), str(config), free.address]

@@ -265,9 +265,7 @@ def test_a_mirror_of_an_unknown_scheme_is_refused(root, original):
         fetch_dataset(toy, root, Silent(), mirrors=["s3://user:secret@bucket"])
 
 
-def test_a_mirror_folder_that_is_not_there_is_refused_and_not_fetched_past(
-    root, original, tmp_path
-):
+def test_a_mirror_folder_that_is_absent_is_refused_and_not_fetched_past(root, original, tmp_path):
     toy = manifest(entry("a.bin", md5(CONTENT), ("file", original)))
     with pytest.raises(UsageError, match="there is no such folder; nothing was fetched"):
         fetch_dataset(toy, root, Silent(), mirrors=[str(tmp_path / "not mounted")])

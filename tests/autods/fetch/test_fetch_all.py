@@ -166,9 +166,7 @@ def test_a_dry_run_in_json_tells_what_is_here_and_what_remains(host, root, folde
         ({"names": ["emnist"], "rounds": 2}, 2),
     ],
 )
-def test_everything_is_tried_in_three_rounds_and_what_is_named_in_one(
-    root, monkeypatch, options, rounds
-):
+def test_everything_gets_three_rounds_and_what_is_named_one(root, monkeypatch, options, rounds):
     def not_fetched(manifests: list[Manifest], root: DataRoot, *_: Any, **others: Any) -> Report:
         seen.append(others["pauses"])
         return Report(root, [])
@@ -218,9 +216,7 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(host, root, folder)
     assert root.archive("slow1", "a.bin").read_bytes() == content("slow1")
 
 
-def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(
-    host, root, folder, tmp_path
-):
+def test_killed_midway_the_same_command_ends_with_the_same_bytes(host, root, folder, tmp_path):
     values = published(host, "a", "b", "c", "d")
     write_manifests(folder, values)
     undisturbed = DataRoot(tmp_path / "undisturbed")
@@ -293,9 +289,7 @@ def test_accepting_a_licence_on_the_command_line_opens_its_gate(host, root, fold
         (["a", "--all"], "expected names of datasets or --all"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_fetched(
-    host, root, folder, arguments, message
-):
+def test_wrong_options_are_refused_before_any_fetching(host, root, folder, arguments, message):
     write_manifests(folder, published(host, "a", "b"))
     done = autods("fetch", *arguments, *options(root, folder))
     assert done.returncode == 2

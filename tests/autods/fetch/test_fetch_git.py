@@ -86,9 +86,7 @@ def test_a_server_that_gives_no_single_commits_is_fetched_in_full(root, reposito
     assert (root.archive("toy", "code") / "images" / "list.txt").read_bytes()[:6] == b"second"
 
 
-def test_git_variables_of_the_caller_do_not_lead_it_elsewhere(
-    root, repository, monkeypatch, tmp_path
-):
+def test_git_variables_of_the_caller_do_not_mislead_it(root, repository, monkeypatch, tmp_path):
     folder, commit = repository
     config = tmp_path / "gitconfig"
     config.write_text("[core]\n\tautocrlf = true\n[init]\n\tdefaultBranch = other\n")
@@ -138,9 +136,7 @@ def test_a_mirrored_repository_may_belong_to_somebody_else(root, repository):
     assert (root.archive("toy", "code") / "images" / "list.txt").read_bytes()[:6] == b"second"
 
 
-def test_a_host_that_cannot_be_reached_and_a_repository_that_is_gone_have_their_classes(
-    root, repository
-):
+def test_an_unreachable_host_and_a_repository_that_is_gone_have_their_classes(root, repository):
     folder, commit = repository
     with pytest.raises(Unreachable):
         fetch_dataset(toy(commit, "https://no-such-host.invalid/x.git"), root, Silent())

@@ -199,9 +199,7 @@ def test_an_error_page_does_not_take_the_place_of_what_has_arrived(root, server)
         ("application/octet-stream", b"come back tomorrow", "offers only 18 bytes in all"),
     ],
 )
-def test_without_a_size_a_page_does_not_take_the_place_of_what_has_arrived_either(
-    root, server, kind, page, cause
-):
+def test_without_a_size_a_page_does_not_replace_what_has_arrived(root, server, kind, page, cause):
     server.files["/page"], server.ranges, server.kind["/page"] = page, False, kind
     begin(root, CONTENT[:1000])
     with pytest.raises(FetchError, match=cause):
@@ -267,9 +265,7 @@ def test_a_users_mirror_is_asked_first(root, server):
         ("HTTP_PROXY", "http://ann:secret@127.0.0.1:abc", "the proxy that the environment names"),
     ],
 )
-def test_an_environment_that_allows_no_request_is_named(
-    root, server, monkeypatch, name, value, words
-):
+def test_an_environment_without_requests_is_named(root, server, monkeypatch, name, value, words):
     if "socks" in value:
         monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("NO_PROXY", "")

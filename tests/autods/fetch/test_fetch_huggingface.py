@@ -82,9 +82,7 @@ def test_a_drop_is_continued_though_every_signed_address_is_another_one(root, hu
 
 
 @pytest.mark.parametrize("place", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "file"])
-def test_the_token_of_each_usual_place_opens_a_gated_set_and_stays_with_the_hub(
-    root, hub, stranger, monkeypatch, place
-):
+def test_the_token_of_each_usual_place_stays_with_the_hub(root, hub, stranger, monkeypatch, place):
     if place == "file":
         stranger.write_text("hf_secret\n")
     else:

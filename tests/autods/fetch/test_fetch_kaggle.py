@@ -175,9 +175,7 @@ def test_a_token_that_kaggle_does_not_take_is_named_by_its_place(root, site, mon
         (toy("ann/cats@1"), "ann/cats", "https://www.kaggle.com/datasets/ann/cats"),
     ],
 )
-def test_rules_that_are_not_accepted_are_told_with_their_page(
-    root, site, home, manifest, name, page
-):
+def test_unaccepted_rules_are_told_with_their_page(root, site, home, manifest, name, page):
     key_file(home / ".kaggle")
     site.unaccepted.add(name)
     with pytest.raises(RulesNotAccepted) as caught:

@@ -182,9 +182,7 @@ def tree(root: Path) -> dict[str, bytes | None]:
 @pytest.mark.parametrize(
     ("which", "names"), [(0, {"a.bin", "a.bin.bad"}), (1, {"images"}), (2, {"code"})]
 )
-def test_killed_before_any_change_of_the_file_system_it_completes_to_the_same_bytes(
-    tmp_path, files, which, names
-):
+def test_killed_before_any_change_of_files_it_completes_to_the_same(tmp_path, files, which, names):
     only = [files[which]]
     (changes,) = results(start(only, f"{tmp_path}/whole:0"))
     assert changes > 8
@@ -199,9 +197,7 @@ def test_killed_before_any_change_of_the_file_system_it_completes_to_the_same_by
         assert tree(tmp_path / str(n)) == expected, f"killed before change {n}"
 
 
-def test_killed_at_random_moments_it_continues_and_completes_to_the_same_bytes(
-    tmp_path, server, files
-):
+def test_killed_at_random_it_continues_and_completes_to_the_same_bytes(tmp_path, server, files):
     assert results(start(files, f"{tmp_path}/whole:0"))[0] > 1
     draw, root = random.Random(0), tmp_path / "killed"
     part = root / "datasets/toy/archives/a.bin.part"

@@ -69,9 +69,7 @@ def test_a_slow_host_keeps_its_share_of_the_workers_and_no_more(host, root):
     assert list(states(reports[0])) == [*slow, *quick]
 
 
-def test_no_more_datasets_run_at_once_than_there_are_jobs_and_a_host_allows(
-    host, root, monkeypatch
-):
+def test_no_more_datasets_run_at_once_than_jobs_and_a_host_allow(host, root, monkeypatch):
     running: set[str] = set()
     most = {"all": 0, "localhost": 0}
     lock = Lock()
@@ -136,9 +134,7 @@ def test_an_error_that_nobody_expected_is_a_row_with_its_traceback(host, root, m
 @pytest.mark.parametrize(
     ("text", "message"), [("[]", "Move it away"), ('{"files": {"a.bin": 5}}', "unexpected")]
 )
-def test_a_record_of_a_dataset_that_cannot_be_read_fails_that_dataset_only(
-    host, root, text, message
-):
+def test_a_record_that_cannot_be_read_fails_its_dataset_only(host, root, text, message):
     values = published(host, "bad", "fine")
     root.record("bad").parent.mkdir(parents=True)
     root.record("bad").write_text(text)
@@ -179,9 +175,7 @@ def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(host, root):
     assert states(fetch({"small": values["small"]}, root)) == {"small": "done"}
 
 
-def test_a_rough_size_counts_where_the_size_is_unknown_and_is_never_checked(
-    host, root, monkeypatch
-):
+def test_a_rough_size_counts_for_an_unknown_size_and_is_never_checked(host, root, monkeypatch):
     values = published(host, "a")
     values["a"]["files"][0]["about"] = 150_000
     monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 149_999)

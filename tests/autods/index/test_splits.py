@@ -45,9 +45,7 @@ def test_what_groups_give_differs_from_the_share_by_half_a_group_at_most(pairs, 
 
 
 @given(samples, st.floats(0.05, 0.6), st.integers(0, 5), st.integers(0, 1))
-def test_groups_over_several_classes_leave_every_class_something_to_train_on(
-    pairs, fraction, seed, at_least
-):
+def test_groups_over_several_classes_leave_every_class_some_train(pairs, fraction, seed, at_least):
     labels = np.array([label for label, _ in pairs])
     groups = np.array([group for _, group in pairs])  # each of several classes
     mask = hold_out_groups(labels, groups, fraction, seed, at_least)

@@ -126,9 +126,7 @@ def evil_plain_metadata(source: Path, marker: Path) -> None:
         (evil_plain_metadata, r"boat/metadata\.pickle"),
     ],
 )
-def test_a_pickle_that_asks_for_more_than_data_is_not_run_and_named(
-    source, tmp_path, spoil, named, packed
-):
+def test_a_pickle_that_asks_for_more_than_data_is_named(source, tmp_path, spoil, named, packed):
     marker = tmp_path / "marker"
     spoil(source, marker)
     place = tar_of(source, tmp_path / "stream_feats.tar") if packed else source
@@ -303,9 +301,7 @@ def test_a_value_that_only_begins_like_the_others_is_named(source, tmp_path):
         (b"\x80", ContainerError, "the value of 'file_names': "),
     ],
 )
-def test_a_database_that_does_not_hold_what_it_lists_is_refused(
-    source, tmp_path, stored, kind, named
-):
+def test_a_database_that_lacks_what_it_lists_is_refused(source, tmp_path, stored, kind, named):
     rewrite(source, file_names=stored)
     error = refused(source, tmp_path)
     assert type(error) is kind

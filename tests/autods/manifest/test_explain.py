@@ -109,9 +109,7 @@ def test_a_mistake_is_told_in_the_words_of_yaml(tmp_path, place, value, line):
         ),
     ],
 )
-def test_of_several_forms_only_the_one_that_was_meant_is_talked_about(
-    tmp_path, place, value, lines
-):
+def test_of_several_forms_only_the_one_that_was_meant_is_explained(tmp_path, place, value, lines):
     told = answer(tmp_path, changed(place, value))
     assert len(told) == len(lines)
     for got, line in zip(told, lines, strict=True):

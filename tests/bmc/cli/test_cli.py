@@ -88,9 +88,7 @@ def test_task_il_is_the_headline_when_asked_for(tmp_path):
         (["--method", "ncm", "-o", "ncm.epochs=5"], "unknown option of ncm 'epochs'"),
     ],
 )
-def test_wrong_usage_gets_one_message_no_traceback_and_exit_code_2_or_1(
-    tmp_path, arguments, message
-):
+def test_wrong_usage_gets_one_message_and_exit_code_2_or_1(tmp_path, arguments, message):
     done = bmc_stream("run", "--scenario", "class-il", *SMALL, *arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert message in " ".join(done.stderr.split())

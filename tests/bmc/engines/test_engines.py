@@ -179,9 +179,7 @@ with open_engine({name!r}, {address!r}) as engine:
 
 
 @pytest.mark.parametrize(("first", "then"), [("ray", "local"), ("local", "ray")])
-def test_a_killed_run_is_completed_by_the_other_engine(
-    first, then, tmp_path, calm, cluster, engine
-):
+def test_a_killed_run_is_completed_by_another_engine(first, then, tmp_path, calm, cluster, engine):
     address = cluster.address if first == "ray" else None
     tests = str(Path(__file__).parents[1])
     code = CHILD.format(tests=tests, name=first, address=address, folder=str(tmp_path))

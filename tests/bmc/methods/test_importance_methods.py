@@ -57,9 +57,7 @@ def test_importances_are_the_decayed_sum_over_tasks_of_each_task_s_mean(name, op
     [("ewc", {"lam": 3.0}, 3.0 / 2), ("mas", {"lam": 3.0}, 3.0),
      ("si", {"c": 3.0}, 3.0)],
 )  # fmt: skip
-def test_an_update_follows_the_loss_and_the_weighted_distance_from_the_anchor(
-    name, options, factor
-):
+def test_an_update_follows_the_loss_and_the_weighted_distance_to_the_anchor(name, options, factor):
     method, task = made(name, **options), tensors(STREAM)[0]
     draws = torch.Generator().manual_seed(0)
     method.seen = task.stop

@@ -131,9 +131,7 @@ def test_a_run_killed_before_a_group_is_kept_ends_with_the_same_bits(method, con
 
 
 @pytest.mark.parametrize(("method", "update"), [("er", 8), ("icarl", 8), ("gdumb", 8)])
-def test_a_run_killed_between_two_updates_ends_with_the_same_bits(
-    method, update, context, tmp_path
-):
+def test_a_run_killed_between_updates_ends_with_the_same_bits(method, update, context, tmp_path):
     kill(context, run_to_update, method, tmp_path / "killed", update)
     learned = checkpoint(tmp_path / "killed")[1]["learned"]
     assert learned == list(range(1, {"er": 4, "icarl": 3, "gdumb": 3}[method]))

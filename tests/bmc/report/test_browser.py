@@ -53,9 +53,7 @@ def show(browser: Page, page: Path, width: int, dark: bool = False) -> None:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (390, True), (820, False), (1280, True)])
-def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(
-    browser, full_page, width, dark
-):
+def test_a_browser_shows_the_page_without_errors_or_side_scrolling(browser, full_page, width, dark):
     show(browser, full_page, width, dark)
     assert max(browser.evaluate(WIDTHS)) <= width
     assert browser.problems == []
@@ -87,9 +85,7 @@ def point(browser: Page, place: str, click: bool = False) -> None:
     time.sleep(0.3)
 
 
-def test_names_in_a_legend_show_their_methods_alone_until_they_are_clicked_again(
-    browser, full_page
-):
+def test_names_in_a_legend_show_their_methods_alone_until_clicked_again(browser, full_page):
     show(browser, full_page, 1280)
     assert browser.evaluate(CURVES) == len(TITLES)
     for name, left in (("BMC", 1), ("Deep SLDA", 2), ("BMC", 1), ("Deep SLDA", 5)):

@@ -182,7 +182,7 @@ def test_measuring_ahead_changes_nothing_else(tmp_path):
     assert "fwt_gem" not in references["metrics"]["task-il"]
 
 
-def test_a_run_that_stops_and_goes_on_measures_ahead_what_one_without_a_stop_does(
+def test_a_run_that_stops_and_resumes_measures_ahead_what_an_unbroken_one_does(
     tmp_path, monkeypatch
 ):
     whole = results_of(tmp_path / "whole", "bmc", measure_ahead=True)

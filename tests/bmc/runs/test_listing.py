@@ -41,9 +41,7 @@ def test_an_upgrade_is_a_setting_that_differs(folder, monkeypatch, tmp_path):
     assert differing(list_runs(tmp_path)) == ["torch"]
 
 
-def test_the_command_prints_a_table_that_fits_80_columns_and_json_for_programs(
-    folder, monkeypatch, tmp_path
-):
+def test_the_command_prints_a_table_of_80_columns_and_json(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = bmc_stream("runs", folder, cwd=tmp_path)
     assert code == 0

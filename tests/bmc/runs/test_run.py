@@ -272,9 +272,7 @@ run_app(lambda: run(small_stream(2), "finetune", config, Path({folder!r}), resum
 
 
 @pytest.mark.parametrize("before", ["nothing", "a checkpoint"])
-def test_a_full_disk_leaves_the_checkpoint_and_the_run_can_be_resumed(
-    tmp_path, monkeypatch, before
-):
+def test_a_full_disk_leaves_the_checkpoint_and_the_run_resumes(tmp_path, monkeypatch, before):
     checkpoint = tmp_path / "full" / "checkpoint.safetensors"
     if before == "a checkpoint":
         interrupted(tmp_path / "full", monkeypatch)

@@ -86,7 +86,7 @@ def test_a_run_that_does_not_finish_is_ended_as_what_it_is(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("fails_at", ["begin", "scalars", "file", "end"])
-def test_a_tracker_that_fails_is_told_once_and_costs_neither_run_nor_other_trackers(
+def test_a_tracker_that_fails_is_told_once_and_costs_no_run_and_no_other_tracker(
     tmp_path, fails_at
 ):
     broken, sound, said = Notes(fails_at), Notes(), []

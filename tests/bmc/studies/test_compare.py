@@ -358,9 +358,7 @@ def test_tuning_measures_the_development_split_and_records_what_it_rests_on(tune
         assert config["evaluate_on"] == "dev"
 
 
-def test_a_comparison_with_tuned_values_uses_them_and_says_on_what_they_were_chosen(
-    tuned, tmp_path
-):
+def test_a_comparison_with_tuned_values_uses_them_and_says_how_they_were_chosen(tuned, tmp_path):
     asked = ["compare", *SMALL, "--method", "er", "--order", 0, "--jobs", 2, "--tuned", tuned]
     code, out, told = bmc_stream(*asked, "--out", "o", cwd=tmp_path)
     assert code == 0, told
