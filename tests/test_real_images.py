@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import yaml
 from archives import REPOSITORY, checksum
 from encode_tools import MODEL, add_model
 from published import OMNIGLOT, RAW, publish_flowers, publish_tinyimagenet
+from servers.web import running
 from warm import program
 
 from autods.core.files import hash_file, hash_tree
@@ -93,12 +93,8 @@ class Server(ThreadingHTTPServer):
 def server(tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "published"
     folder.mkdir()
-    with Server(folder) as running:
-        thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Server(folder)) as started:
+        yield started
 
 
 @pytest.fixture

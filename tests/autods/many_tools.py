@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from time import monotonic, sleep
 from typing import Any
 
 import yaml
+from servers.web import running
 from warm import program
 
 from autods.manifest.schema import Manifest
@@ -116,15 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[Host]:
     """Give a running host."""
-    with Host(files) as host:
-        thread = Thread(target=host.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with running(Host(files)) as host:
         try:
             yield host
         finally:
             host.release()
-            host.shutdown()
-            thread.join()
 
 
 def described(name: str, files: dict[str, tuple[bytes, str]], **more: Any) -> dict[str, Any]:

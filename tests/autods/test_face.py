@@ -18,16 +18,7 @@ from autods.manifest.new.folder import manifest_from_folder
 
 PACKAGES = ["autods", "bmc"]
 HEAVY = {
-    "h5py",
-    "httpx",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "pydantic",
-    "rich",
-    "torch",
-    "typer",
-    "yaml",
+    *("h5py", "httpx", "numpy", "pandas", "pyarrow", "pydantic", "rich", "torch", "typer", "yaml"),
 }
 MODEL = "timm:test_efficientnet"
 

@@ -159,13 +159,8 @@ def test_a_dataset_dict_names_its_classes_and_says_where_it_comes_from(root, tmp
     described = json.loads(train.info.description)
     assert described["encoder_name"] == ENCODER and described["protocol"] == "clean"
     assert described == json.loads((path / "autods.json").read_text("utf-8"))
-    assert sorted(p.name for p in path.iterdir()) == [
-        "autods.json",
-        "dataset_dict.json",
-        "dev",
-        "test",
-        "train",
-    ]
+    names = ["autods.json", "dataset_dict.json", "dev", "test", "train"]
+    assert sorted(p.name for p in path.iterdir()) == names
     batch = train.with_format("torch")[:4]
     assert batch["features"].shape == (4, 5)
 
@@ -390,14 +385,8 @@ def test_shards_open_directly_in_hugging_face_datasets(root, tmp_path):
     files = {split: f"{folder}/{split}-*.h5" for split in SPLITS}
     loaded = load_dataset("hdf5", data_files=files, cache_dir=str(tmp_path / "cache"))
     train = loaded["train"].with_format("numpy")
-    assert set(train.column_names) == {
-        "features",
-        "label",
-        "labels",
-        "sample",
-        "content_hash",
-        "splits",
-    }
+    columns = {"features", "label", "labels", "sample", "content_hash", "splits"}
+    assert set(train.column_names) == columns
     rows = stored.rows("train")
     assert np.array_equal(train["features"][:], stored.take(rows))
     assert np.array_equal(train["label"][:], stored.labels("kind")[rows])

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-S = TypeVar("S", bound="Server")
+S = TypeVar("S", bound=ThreadingHTTPServer)
 
 
 class Handler(BaseHTTPRequestHandler):
