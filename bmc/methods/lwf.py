@@ -23,12 +23,8 @@ from bmc.train.losses import task_loss
 def distillation(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of softened probabilities, -sum_i y'_i log y^'_i: [K], the mean over rows.
 
-    y' = y^(1/T) / sum y^(1/T) is the softmax of logits / T. As in the paper, no factor T^2.
-
-    Parameters
-    ----------
-    teacher, student
-        Logits [K, B, C].
+    y' = y^(1/T) / sum y^(1/T) is the softmax of logits [K, B, C] / T. As in the paper, no
+    factor T^2.
     """
     target = torch.softmax(teacher / temperature, dim=-1)
     return -(target * torch.log_softmax(student / temperature, dim=-1)).sum(dim=-1).mean(dim=-1)

@@ -37,18 +37,10 @@ def squared_length(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SampleGradients:
-    """Gradients of n samples, factored.
+    """Gradients of n samples, factored."""
 
-    Attributes
-    ----------
-    maps
-        For each weight matrix the inputs a [n, i] and the deltas [n, o].
-    vectors
-        For each bias and each weight of batch normalisation the gradients [n, o] themselves.
-    """
-
-    maps: list[tuple[Tensor, Tensor]]
-    vectors: list[Tensor]
+    maps: list[tuple[Tensor, Tensor]]  # of each weight matrix: inputs a [n, i], deltas [n, o]
+    vectors: list[Tensor]  # of each other weight: the gradients [n, o] themselves
 
     def add_to(self, parts: Parts, each: Callable[[Tensor], Tensor]) -> None:
         """Add sum_n each(g_n) to ``parts``, of one copy, laid out as the weights.
@@ -81,27 +73,19 @@ class SampleGradients:
 
     def split(self, first: int) -> tuple[SampleGradients, SampleGradients]:
         """Return those of the first so many samples and those of the others."""
-        return (
-            SampleGradients([(a[:first], d[:first]) for a, d in self.maps],
-                            [v[:first] for v in self.vectors]),
-            SampleGradients([(a[first:], d[first:]) for a, d in self.maps],
-                            [v[first:] for v in self.vectors]),
-        )  # fmt: skip
+
+        def those(rows: slice) -> SampleGradients:
+            maps = [(a[rows], delta[rows]) for a, delta in self.maps]
+            return SampleGradients(maps, [vector[rows] for vector in self.vectors])
+
+        return those(slice(first)), those(slice(first, None))
 
 
 def sample_gradients(parts: Parts, x: Tensor, labels: Tensor, value: Value) -> SampleGradients:
     """Compute the gradients of single samples with the running statistics, without dropout.
 
-    Parameters
-    ----------
-    parts
-        The weights of one copy; logits are those of the classes that they hold.
-    x
-        [n, d], what the network reads, in the precision of the weights.
-    labels
-        int64 [n], given to ``value``.
-    value
-        The scalar of each sample.
+    ``parts`` are the weights of one copy, and logits those of the classes that they hold; x
+    [n, d] is what the network reads, in their precision, and ``labels`` are int64 [n].
     """
     inputs = [x]
     normalised: list[Tensor] = []
@@ -125,10 +109,7 @@ def sample_gradients(parts: Parts, x: Tensor, labels: Tensor, value: Value) -> S
     for delta, own, norm in zip(middle, normalised, _norms(parts), strict=True):
         deltas.append(delta * norm.weight[0] * _inverse(norm))
         vectors += [delta * own, delta]
-    return SampleGradients(
-        list(zip(inputs, [*deltas, last], strict=True)),
-        [*vectors, last],
-    )
+    return SampleGradients(list(zip(inputs, [*deltas, last], strict=True)), [*vectors, last])
 
 
 def mean_over_samples(
@@ -138,22 +119,10 @@ def mean_over_samples(
     value: Value,
     each: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return the mean of each(g_n) over all samples.
+    """Return the mean of each(g_n) over all samples, with a network of one copy.
 
-    Parameters
-    ----------
-    net
-        A network of one copy.
-    classes
-        The logits of the first so many classes are computed.
-    batches
-        x float32 [n, d] and labels int64 [n]; see `sample_gradients`.
-    value, each
-        The scalar whose gradient is taken; squares or magnitudes, see `SampleGradients.add_to`.
-
-    Returns
-    -------
-    float32 [1, P'], laid out as the prefix of ``net.weights`` with so many classes.
+    It is float32 [1, P'], laid out as the prefix of ``net.weights`` with so many classes, whose
+    logits alone are computed. See `sample_gradients` and `SampleGradients.add_to`.
     """
     size = net.size(classes)
     parts = net.views(net.weights.data[:, :size])

@@ -18,21 +18,10 @@ ALIGN = 32  # the head's weights begin at a multiple of it: matrix units want al
 class ResidualMLP(nn.Module):
     """K copies of the published network: d -> 128 -> 256 -> 256 -> classes.
 
-    Parameters
-    ----------
-    dim
-        Width d of the input features.
-    n_classes
-        Outputs C of the linear head. For a bank of experts this is the largest slice.
-    copies
-        K, the number of stacked copies.
-    hidden, width
-        Width of the input projection and of the two residual blocks.
-    dropout
-        Probability of zeroing an activation after each residual block in training.
-    precision
-        With ``bf16`` the factors of matrix products are rounded to bfloat16; weights, sums of
-        products and everything else stay float32.
+    ``hidden`` and ``width`` are those of the input projection and of both residual blocks. With
+    ``bf16`` the factors of matrix products are rounded to bfloat16; weights, sums of products and
+    everything else stay float32. ``phi``, which distillation compares, are the outputs of the
+    projection and of both blocks, before dropout: [K, B, 128], [K, B, 256], [K, B, 256].
 
     Attributes
     ----------
@@ -41,12 +30,6 @@ class ResidualMLP(nn.Module):
         weights of the head class by class: those of the first c classes are a prefix of it.
     statistics
         float32 [K, S], the running means of batch normalisation, then the variances.
-
-    Notes
-    -----
-    The intermediate features ``phi`` used by the stability loss and the batched
-    distillation are the outputs of the input projection and of both blocks, before
-    dropout: [K, B, 128], [K, B, 256], [K, B, 256].
     """
 
     statistics: Tensor
@@ -67,7 +50,7 @@ class ResidualMLP(nn.Module):
         self.dim, self.n_classes, self.hidden, self.width = dim, n_classes, hidden, width
         self.dropout = dropout
         self.precision = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._places = _places(dim, n_classes, hidden, width)
+        self._layout = _layout(dim, n_classes, hidden, width)
         self._parts: tuple[tuple[int, ...], Parts] | None = None
         self._gradient: tuple[tuple[int, ...], Tensor, Parts] | None = None
         size, n_statistics = self.size(n_classes), 2 * 6 * width
@@ -98,11 +81,11 @@ class ResidualMLP(nn.Module):
     @property
     def trunk(self) -> int:
         """How many numbers of a row come before the head."""
-        return self._places["head_bias"][0]
+        return self._layout["head_bias"][0]
 
     def size(self, classes: int) -> int:
         """Return how many numbers of a row belong to the trunk and the first ``classes``."""
-        return self._places["head"][0] + classes * self.width
+        return self._layout["head"][0] + classes * self.width
 
     def views(self, flat: Tensor, statistics: Tensor | None = None) -> Parts:
         """Return the parts of rows laid out as `weights`; a shorter row has fewer classes.
@@ -111,10 +94,10 @@ class ResidualMLP(nn.Module):
         """
         statistics = self.statistics if statistics is None else statistics
         noted = self._noted[: len(flat)]
-        classes = (flat.shape[1] - self._places["head"][0]) // self.width
+        classes = (flat.shape[1] - self._layout["head"][0]) // self.width
 
         def part(name: str) -> Tensor:
-            start, rows, columns = self._places[name]
+            start, rows, columns = self._layout[name]
             if name == "head":
                 rows = classes
             if name == "head_bias":
@@ -137,13 +120,10 @@ class ResidualMLP(nn.Module):
             )
 
         return Parts(
-            project=part("project"),
-            project_bias=part("project_bias"),
-            block1=block("block1", 0),
-            block2=block("block2", 3 * self.width),
-            head=part("head"),
-            head_bias=part("head_bias"),
-        )
+            part("project"), part("project_bias"),
+            block("block1", 0), block("block2", 3 * self.width),
+            part("head"), part("head_bias"),
+        )  # fmt: skip
 
     def parts(self) -> Parts:
         """Return the parts of `weights`, for as long as these stay where they are."""
@@ -180,10 +160,9 @@ class ResidualMLP(nn.Module):
 
     def clear_rest(self, flat: Tensor) -> None:
         """Set to zero the head's biases of classes that ``flat`` has no weights for."""
-        start, _, columns = self._places["head_bias"]
-        classes = (flat.shape[1] - self._places["head"][0]) // self.width
-        if classes < columns:
-            flat[:, start + classes : start + columns] = 0
+        start, _, columns = self._layout["head_bias"]
+        classes = (flat.shape[1] - self._layout["head"][0]) // self.width
+        flat[:, start + classes : start + columns] = 0
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
@@ -207,23 +186,12 @@ class ResidualMLP(nn.Module):
     def forward(
         self, x: Tensor, keep: Tensor | None = None, classes: int | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Compute logits and phi.
+        """Compute logits [K, B, classes] and the three phi of x, float32 [K, B, d].
 
-        Parameters
-        ----------
-        x
-            float32 [K, B, d].
-        keep
-            bool [K, B, dropout_width], which activations survive dropout in training;
-            ``None``: all. It is given, not drawn here, so that a copy sees the same noise
-            whatever other copies are stacked with it.
-        classes
-            Compute only the first of the head's outputs; in training all that `weights` has.
-
-        Returns
-        -------
-        Logits [K, B, classes] and phi, a list of three tensors. In evaluation mode there are
-        no gradients.
+        ``keep``, bool [K, B, dropout_width], says which activations survive dropout in training,
+        ``None``: all. It is given, not drawn here, so that a copy sees the same noise whatever
+        other copies are stacked with it. In evaluation there are no gradients, and only the
+        first ``classes`` of the head's outputs may be computed.
         """
         if self.training:
             # from uint8: a conversion from bool takes seven times as long
@@ -237,7 +205,7 @@ class ResidualMLP(nn.Module):
         return evaluate(parts, x, self.precision)
 
 
-def _places(dim: int, classes: int, hidden: int, width: int) -> dict[str, tuple[int, int, int]]:
+def _layout(dim: int, classes: int, hidden: int, width: int) -> dict[str, tuple[int, int, int]]:
     """Return where each part begins in a row, and its shape."""
     shapes = {"project": (dim, hidden), "project_bias": (1, hidden)}
     for name, n_in in (("block1", hidden), ("block2", width)):
@@ -250,11 +218,11 @@ def _places(dim: int, classes: int, hidden: int, width: int) -> dict[str, tuple[
             f"{name}.norm_leave.bias": (1, width),
         }
     shapes |= {"head_bias": (1, -(-classes // ALIGN) * ALIGN), "head": (classes, width)}
-    places, start = {}, 0
+    layout, start = {}, 0
     for name, (rows, columns) in shapes.items():
-        places[name] = (start, rows, columns)
+        layout[name] = (start, rows, columns)
         start += rows * columns
-    return places
+    return layout
 
 
 def _xavier(linear: Tensor, generator: torch.Generator) -> None:

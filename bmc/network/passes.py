@@ -188,9 +188,7 @@ class Train(torch.autograd.Function):
 def _normalise(z: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normalise z [K, B, n] over its rows and note the batch's statistics; z is consumed.
 
-    Returns
-    -------
-    The result, z - mean, scale = weight / deviation, and 1 / deviation, for the way back.
+    Also returns z - mean, scale = weight / deviation, and 1 / deviation, for the way back.
     """
     torch.mean(z, dim=1, keepdim=True, out=norm.mean)
     centred = z.sub_(norm.mean)

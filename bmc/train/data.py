@@ -64,13 +64,7 @@ class TaskTensors:
 
 
 def check_samples(stream: Stream, measured: str = "test") -> None:
-    """Check that every task can be learned and that the split ``measured`` has samples.
-
-    Raises
-    ------
-    UsageError
-        When a task has no training or no test samples, or none has any that are measured.
-    """
+    """Refuse a task without training or test samples, and an empty split ``measured``."""
     for task in stream.tasks:
         for name in ("train", "test"):
             if len(getattr(task, name)) == 0:
@@ -92,37 +86,30 @@ def to_tensors(stream: Stream, device: torch.device) -> list[TaskTensors]:
     CUDA, features that do not fit stay on the host; `take` brings the rows that are needed.
     """
     splits = [[getattr(task, name) for task in stream.tasks] for name in SPLITS]
-    rows = sum(len(part) for parts in splits for part in parts)
-    place = place_for(2 * stream.dim * rows, device)  # float16
-    train, dev, test = (_side_by_side(parts, place, device) for parts in splits)
+    rows = sum(len(data) for sets in splits for data in sets)
+    home = place_for(2 * stream.dim * rows, device)  # float16
+    tables = zip(*(_side_by_side(sets, home, device) for sets in splits), strict=True)
     return [
         TaskTensors(
-            index=task.index,
-            name=task.name,
-            dataset=task.dataset,
-            start=task.class_offset,
-            stop=task.class_offset + len(task.class_names),
-            train=train[k],
-            dev=dev[k],
-            test=test[k],
-            texts=task.class_embeddings,
+            task.index, task.name, task.dataset, task.class_offset,
+            task.class_offset + len(task.class_names), train, dev, test, task.class_embeddings,
         )
-        for k, task in enumerate(stream.tasks)
-    ]
+        for task, (train, dev, test) in zip(stream.tasks, tables, strict=True)
+    ]  # fmt: skip
 
 
 def _side_by_side(
-    parts: Sequence[FeatureSet], place: torch.device, device: torch.device
+    sets: Sequence[FeatureSet], home: torch.device, device: torch.device
 ) -> list[Split]:
     """Copy the sets into one table of features and one of labels; return their rows."""
-    sizes = [len(part) for part in parts]
-    dtype = torch.from_numpy(parts[0].features[:0].copy()).dtype
-    features = torch.empty(sum(sizes), parts[0].dim, dtype=dtype, device=place)
+    sizes = [len(data) for data in sets]
+    dtype = torch.from_numpy(sets[0].features[:0].copy()).dtype
+    features = torch.empty(sum(sizes), sets[0].dim, dtype=dtype, device=home)
     labels = torch.empty(sum(sizes), dtype=torch.int64, device=device)
     splits = list(map(Split, torch.split(features, sizes), torch.split(labels, sizes)))
-    for own, part in zip(splits, parts, strict=True):  # torch warns of arrays that are read-only
-        own.features.copy_(torch.from_numpy(part.features.copy()))
-        own.labels.copy_(torch.from_numpy(part.labels.copy()))
+    for split, data in zip(splits, sets, strict=True):  # torch warns of arrays that are read-only
+        split.features.copy_(torch.from_numpy(data.features.copy()))
+        split.labels.copy_(torch.from_numpy(data.labels.copy()))
     return splits
 
 

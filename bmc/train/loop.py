@@ -71,25 +71,19 @@ def train_stacked(
     judge: Judge | None = None,
     patience: int = 0,
 ) -> list[int]:
-    """Train K copies together, each for its own number of updates.
+    """Train K copies together, in place; return the number of updates that each made.
 
     A copy that finishes leaves the stack: it is neither computed nor changed any more.
 
     Parameters
     ----------
-    net
-        The K copies, changed in place.
     courses
         One per copy.
     fetch
         Returns the samples of n updates at once, where the net is.
-    step
-        Makes one update; see `by_loss`.
-    config
-        Optimiser settings.
     classes
-        Outputs of the head that train; the others are neither computed nor changed.
-        Default: all.
+        Outputs of the head that train, by default all; the others are neither computed nor
+        changed.
     batch_size, rate
         B and the learning rate; default: those of ``config``.
     schedule
@@ -98,15 +92,9 @@ def train_stacked(
         Whether ``step`` may be recorded as a CUDA graph: not where it draws on the host.
     extra_rows
         Rows that ``fetch`` adds to each batch (replay) and that need dropout noise too.
-    judge
-        Measures copies for early stopping.
     patience
         A judged copy ends after so many judgements in a row that bring no new best, with the
         weights that were best.
-
-    Returns
-    -------
-    The number of updates that each copy made.
     """
     batch_size = batch_size or config.batch_size
     draws = [_Draws(course, batch_size, batch_size + extra_rows, net) for course in courses]

@@ -13,15 +13,9 @@ TINY = 1e-12  # a distance below which features count as equal
 
 
 def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each sample, float32 [K, B].
+    """Cross-entropy of each sample, float32 [K, B], of logits [K, B, C] and labels [K, B].
 
-    Parameters
-    ----------
-    logits
-        float32 [K, B, C]; of classes that a copy has not so low that
-        their exponentials are 0.
-    labels
-        int64 [K, B].
+    Logits of classes that a copy lacks are so low that their exponentials are 0.
     """
     losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
     return losses.view(labels.shape)
@@ -35,17 +29,9 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def feature_distance(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
     """Intermediate-feature distillation L_bd(teacher, student).
 
-    ``sum_i || stopgrad(phi_i^teacher) - phi_i^student ||_2`` over the layers i, as the
-    poster writes it: the plain (not squared) Euclidean norm of each sample.
-
-    Parameters
-    ----------
-    teacher, student
-        One tensor [K, B, width_i] per layer.
-
-    Returns
-    -------
-    float32 [K], the mean over the batch.
+    ``sum_i || stopgrad(phi_i^teacher) - phi_i^student ||_2`` over the layers i, [K, B, width_i]
+    each, as the poster writes it: the plain (not squared) Euclidean norm of each sample, and
+    its mean over the batch: float32 [K].
     """
     distance: Tensor = _Distance.apply(len(student), *teacher, *student)
     return distance
