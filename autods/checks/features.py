@@ -13,7 +13,7 @@ from autods.encode.plan import digest_samples
 from autods.errors import AutodsError
 from autods.features.class_names import check_texts
 from autods.features.sets import StoredFeatures, describe_features, read_all_shards
-from autods.features.shards import CODES, Shard
+from autods.features.shards import CODES, FORMAT, READERS, Shard
 from autods.index.samples import load_samples
 
 BLOCK = 65_536  # rows looked at once
@@ -122,7 +122,10 @@ def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
         yield f"{path}: not valid JSON: {error}."
         return
     actual = describe_features(stored)
-    for key in sorted(actual.keys() | record.keys()):
+    keys = actual.keys() | record.keys()
+    if (version := record.get("format")) != FORMAT and version in READERS:
+        keys = (actual.keys() & record.keys()) - {"format"}  # others came or went since
+    for key in sorted(keys):
         if record.get(key) != actual.get(key):
             yield (
                 f"{path}: {key}: the shards say {actual.get(key)!s:.80}, the record says "

@@ -17,7 +17,7 @@ from autods.manifest.schema import FileEntry, Manifest, StreamItem, StreamSpec
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-# libyaml where PyYAML was built with it: ten times as fast, and there are 77 manifests.
+# libyaml where PyYAML was built with it: ten times as fast, and there are dozens of manifests.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -15,7 +15,7 @@ from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
 from autods.features.sets import seal_features
-from autods.features.shards import Shard, ShardData, ShardInfo, read_shard, write_shard
+from autods.features.shards import FORMAT, Shard, ShardData, ShardInfo, read_shard, write_shard
 from autods.index.samples import SampleIndex, index_dataset, load_samples
 
 ENCODER = "tiny.a"
@@ -139,6 +139,18 @@ def test_a_record_that_is_absent_damaged_or_wrong_is_found(tmp_path):
     assert "not valid JSON" in verify_features(root)[0]
     path.unlink()
     assert "not finished" in verify_features(root)[0]
+
+
+def test_a_record_of_the_format_before_is_no_problem(tmp_path):
+    root = DataRoot.open(tmp_path)
+    write_set(root)
+    path = root.feature_record(ENCODER, "pets")
+    record = json.loads(path.read_text())
+    del record["samples_sha256"]
+    path.write_text(json.dumps({**record, "format": FORMAT - 1}))
+    assert verify_features(root) == []
+    path.write_text(json.dumps({**record, "format": FORMAT - 1, "dim": 5}))
+    assert len(verify_features(root)) == 1
 
 
 def test_names_without_features_are_answered_with_the_nearest(tmp_path):

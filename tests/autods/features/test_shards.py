@@ -11,7 +11,7 @@ import pytest
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
 from autods.features.sets import list_features, open_features, seal_features
-from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
+from autods.features.shards import FORMAT, ShardData, ShardInfo, read_shard, write_shard
 
 NAMES = {"kind": ["cat", "dog", "owl"], "colour": ["black", "white"]}
 
@@ -152,7 +152,7 @@ def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path):
     write_shard(path, data(4), info(4))
     with h5py.File(path, "r+") as file:
         file.attrs["format"] = 9
-    with pytest.raises(StoreError, match="expected format version 2, got 9"):
+    with pytest.raises(StoreError, match=f"expected format version {FORMAT}, got 9"):
         read_shard(path)
 
 
