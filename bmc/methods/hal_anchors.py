@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.network.passes import Parts
+from bmc.network.passes import Parts, evaluate
 
 STEP = 0.01  # of the ascent, as a share of an anchor's length
 TINY = 1e-12  # a length below which a gradient counts as zero
@@ -44,22 +44,11 @@ def objective(
     fine-tuning, f_M, ``parts`` the one before, f; x is e, float32 [c, d], what the network reads,
     labels int64 [c], means float32 [c, width] in the space of the last phi.
     """
-    logits, phi = _outputs(parts, x)
-    forgotten, _ = _outputs(hindsight, x)
-    lost = functional.cross_entropy(forgotten, labels, reduction="none")
-    lost = lost - functional.cross_entropy(logits, labels, reduction="none")
-    return lost - gamma * (phi - means).square().sum(dim=1)
-
-
-def _outputs(parts: Parts, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute logits and last phi of one copy with the running statistics, differentiable in x."""
-    u = torch.addmm(parts.project_bias[0], x, parts.project[0])
-    for block in parts.blocks():
-        z = block.norm_enter.by_running(u[None] @ block.enter)
-        w = z.shape[2] // 2
-        out = block.norm_leave.by_running(z[..., :w].relu() @ block.leave)
-        u = (out + z[..., w:])[0].relu()
-    return torch.addmm(parts.head_bias[0], u, parts.head[0].T), u
+    logits, phi = evaluate(parts, x[None], torch.float32)
+    forgotten, _ = evaluate(hindsight, x[None], torch.float32)
+    lost = functional.cross_entropy(forgotten[0], labels, reduction="none")
+    lost = lost - functional.cross_entropy(logits[0], labels, reduction="none")
+    return lost - gamma * (phi[-1][0] - means).square().sum(dim=1)
 
 
 def one_of_each(labels: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:

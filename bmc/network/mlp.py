@@ -190,8 +190,8 @@ class ResidualMLP(nn.Module):
 
         ``keep``, bool [K, B, dropout_width], says which activations survive dropout in training,
         ``None``: all. It is given, not drawn here, so that a copy sees the same noise whatever
-        other copies are stacked with it. In evaluation there are no gradients, and only the
-        first ``classes`` of the head's outputs may be computed.
+        other copies are stacked with it. In evaluation the weights get no gradients,
+        and only the first ``classes`` of the head's outputs may be computed.
         """
         if self.training:
             # from uint8: a conversion from bool takes seven times as long

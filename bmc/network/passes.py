@@ -85,11 +85,10 @@ def _product_into(out: Tensor, a: Tensor, b: Tensor, precision: torch.dtype) -> 
         out.copy_(torch.bmm(a.to(precision), b.to(precision)))
 
 
-@torch.no_grad()
 def evaluate(
     parts: Parts, x: Tensor, precision: torch.dtype, with_head: bool = True
 ) -> tuple[Tensor, list[Tensor]]:
-    """Compute logits [K, B, C] and phi with the running statistics, without gradients."""
+    """Compute logits [K, B, C] and phi with the running statistics, differentiable in x."""
     u = product(x, parts.project, precision, parts.project_bias)
     phi = [u]
     for block in parts.blocks():
