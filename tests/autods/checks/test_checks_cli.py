@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flawed import make_flawed, write_manifest
+from shard_tools import shard_info
 from warm import program
 
 from autods.cli.checks import audit, doctor, verify
@@ -15,7 +16,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, UnknownName, UsageError
 from autods.features.sets import seal_features
-from autods.features.shards import ShardData, ShardInfo, write_shard
+from autods.features.shards import ShardData, write_shard
 from autods.index.samples import index_dataset
 
 ENCODER = "tiny.a"
@@ -31,20 +32,7 @@ def pets(tmp_path) -> tuple[DataRoot, Path]:
 
 def write_features(root: DataRoot, name: str = "toys") -> Path:
     """Write one finished feature set, as an import would, and return its shard."""
-    info = ShardInfo(
-        dataset=name,
-        split="train",
-        default_task="class",
-        class_names={"class": ["a", "b"]},
-        encoder={"model": "tiny"},
-        fingerprint="cd" * 32,
-        samples_sha256="",
-        start=0,
-        stop=4,
-        index=0,
-        count=1,
-        hashed="features",
-    )
+    info = shard_info(4, {"class": ["a", "b"]}, dataset=name, samples_sha256="", hashed="features")
     labels = {"class": np.array([0, 1, 0, 1], np.int32)}
     data = ShardData(
         np.ones((4, 2), np.float16), labels, np.arange(4), np.arange(4, dtype=np.uint64)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import folders_layout, make_zip, manifest_of, placed
+from shard_tools import shard_info
 
 from autods.checks.features import verify_features
 from autods.core.progress import Silent
@@ -15,7 +16,7 @@ from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
 from autods.errors import UnknownName
 from autods.features.sets import seal_features
-from autods.features.shards import FORMAT, Shard, ShardData, ShardInfo, read_shard, write_shard
+from autods.features.shards import FORMAT, Shard, ShardData, read_shard, write_shard
 from autods.index.samples import SampleIndex, index_dataset, load_samples
 
 ENCODER = "tiny.a"
@@ -23,19 +24,7 @@ ENCODER = "tiny.a"
 
 def write_set(root: DataRoot, name: str = "pets") -> None:
     for number, (split, n) in enumerate({"train": 12, "dev": 0, "test": 6}.items()):
-        info = ShardInfo(
-            dataset=name,
-            split=split,
-            default_task="kind",
-            class_names={"kind": ["cat", "dog"]},
-            encoder={"model": "tiny"},
-            fingerprint="cd" * 32,
-            samples_sha256="ef" * 32,
-            start=0,
-            stop=n,
-            index=0,
-            count=1,
-        )
+        info = shard_info(n, {"kind": ["cat", "dog"]}, dataset=name, split=split)
         data = ShardData(
             features=np.ones((n, 4), np.float16),
             labels={"kind": (np.arange(n) % 2).astype(np.int32)},
@@ -181,18 +170,14 @@ def indexed(tmp_path: Path) -> tuple[DataRoot, SampleIndex]:
     index = load_samples(root, manifest.name)
     for split in ("train", "dev", "test"):
         rows = index.rows(split)
-        info = ShardInfo(
+        info = shard_info(
+            len(rows),
+            index.classes,
             dataset=manifest.name,
             split=split,
             default_task=index.default_task,
-            class_names=index.classes,
-            encoder={"model": "tiny"},
             fingerprint=index.fingerprint,
             samples_sha256=digest_samples(index),
-            start=0,
-            stop=len(rows),
-            index=0,
-            count=1,
             unreadable=[[int(rows[0]), "a.zip/x", "truncated"]] if split == "train" else (),
         )
         kept = rows[1:] if split == "train" else rows

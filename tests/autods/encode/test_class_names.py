@@ -11,6 +11,7 @@ import pytest
 from encode_tools import add_model, make_dataset, many
 from notes import Notes
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
+from shard_tools import shard_info
 
 from autods.checks.features import verify_features
 from autods.core.root import DataRoot
@@ -28,7 +29,7 @@ from autods.errors import (
 )
 from autods.features.class_names import load_text, read_texts, write_texts
 from autods.features.sets import seal_features
-from autods.features.shards import ShardData, ShardInfo, read_shard, write_shard
+from autods.features.shards import ShardData, read_shard, write_shard
 from autods.features.templates import SHIPPED, Templates, find_templates, readable_names
 from autods.interop.imports.from_files import import_files
 from autods.streams.open import open_stream
@@ -46,18 +47,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> OpenClipEncoder:
 def store(root: DataRoot, encoder: str, features: np.ndarray, labels: np.ndarray, **info) -> None:
     """Write one train shard of the dataset ``pets`` with two label sets."""
     n = len(features)
-    described = ShardInfo(
-        dataset="pets",
-        split="train",
-        default_task="kind",
-        class_names={"kind": ["Great_Dane", "Manx", "Poodle"], "fur": ["long", "short"]},
+    described = shard_info(
+        n,
+        {"kind": ["Great_Dane", "Manx", "Poodle"], "fur": ["long", "short"]},
         encoder=info.pop("provenance", {"model": "any"}),
-        fingerprint="cd" * 32,
         samples_sha256="",
-        start=0,
-        stop=n,
-        index=0,
-        count=1,
         hashed="features",
     )
     data = ShardData(

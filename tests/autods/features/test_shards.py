@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from shard_tools import shard_info
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
@@ -31,18 +32,10 @@ def data(n: int, *, d: int = 8, seed: int = 0, start: int = 0, paper: bool = Tru
 
 
 def info(n: int, **changes: object) -> ShardInfo:
-    plain = ShardInfo(
-        dataset="pets",
-        split="train",
-        default_task="kind",
-        class_names=NAMES,
+    plain = shard_info(
+        n,
+        NAMES,
         encoder={"model": "tiny", "weights_sha256": "ab" * 32},
-        fingerprint="cd" * 32,
-        samples_sha256="ef" * 32,
-        start=0,
-        stop=n,
-        index=0,
-        count=1,
         unreadable=[[17, "pets.zip/broken.jpg", "truncated"]],
     )
     return replace(plain, **changes)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, load_dataset, load_from_disk
 from encode_tools import make_dataset, many, tiny_encoder
+from shard_tools import shard_info
 
 from autods.cli.app import main
 from autods.core.files import hash_tree, locked
@@ -19,7 +20,7 @@ from autods.core.splits import SPLITS
 from autods.encode.extract import extract_dataset
 from autods.errors import Busy, FeaturesMissing, UnknownName, UsageError
 from autods.features.sets import StoredFeatures, open_features, seal_features
-from autods.features.shards import ShardData, ShardInfo, write_shard
+from autods.features.shards import ShardData, write_shard
 from autods.interop import export, export_formats
 from autods.interop.export import export_features
 from autods.interop.imports.from_files import import_files
@@ -43,16 +44,14 @@ def write_set(
             hashes = first + np.arange(n, dtype=np.uint64)
             if split == "test" and n:
                 hashes[3] = 5
-            info = ShardInfo(
+            info = shard_info(
+                int(part[-1]) + 1 if len(part) else 0,
+                NAMES,
                 dataset=name,
                 split=split,
-                default_task="kind",
-                class_names=NAMES,
                 encoder={"model": "tiny", "precision": "fp32"},
-                fingerprint="cd" * 32,
                 samples_sha256="",
                 start=int(part[0]) if len(part) else 0,
-                stop=int(part[-1]) + 1 if len(part) else 0,
                 index=index,
                 count=shards,
                 hashed="features",

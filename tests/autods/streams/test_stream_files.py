@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import yaml
 from archives import folders_layout, make_zip, manifest_of, placed
+from shard_tools import shard_info
 from warm import program
 
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import ManifestError, UnknownName, UsageError
 from autods.features.sets import seal_features
-from autods.features.shards import ShardData, ShardInfo, write_shard
+from autods.features.shards import ShardData, write_shard
 from autods.index.samples import index_dataset
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
@@ -34,18 +35,12 @@ def write_features(root: DataRoot, name: str, classes: int) -> None:
         label = np.repeat(np.arange(classes, dtype=np.int32), each)
         rows = np.arange(len(label)) + 1000 * number
         features = np.stack([rows % 97, label + 1, rows // 97], axis=1).astype(np.float16)
-        info = ShardInfo(
+        info = shard_info(
+            len(label),
+            {"class": [f"{name}-{i}" for i in range(classes)], "half": ["low", "high"]},
             dataset=name,
             split=split,
-            default_task="class",
-            class_names={"class": [f"{name}-{i}" for i in range(classes)], "half": ["low", "high"]},
             encoder={"model": "tiny", "weights_sha256": "ab"},
-            fingerprint="cd" * 32,
-            samples_sha256="ef" * 32,
-            start=0,
-            stop=len(label),
-            index=0,
-            count=1,
         )
         labels = {"class": label, "half": (label >= classes // 2).astype(np.int32)}
         data = ShardData(features, labels, rows.astype(np.int64), rows.astype(np.uint64))

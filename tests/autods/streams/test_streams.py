@@ -9,12 +9,13 @@ import torch
 from archives import folders_layout, make_zip, manifest_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shard_tools import shard_info
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import open_features, seal_features
-from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
+from autods.features.shards import CODES, ShardData, write_shard
 from autods.interop.imports.from_files import import_files
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
@@ -46,18 +47,12 @@ def write_split(
     h = np.array(hashes, np.uint64)
     features = np.stack([h, y + 1, np.ones(len(y))], axis=1).astype(np.float16)
     names = [f"{name}-{i}" for i in range(classes or max(labels) + 1)]
-    info = ShardInfo(
+    info = shard_info(
+        len(y),
+        {"class": names, "half": ["low", "high"]},
         dataset=name,
         split=split,
-        default_task="class",
-        class_names={"class": names, "half": ["low", "high"]},
         encoder=encoder or {"model": "tiny", "weights_sha256": "ab"},
-        fingerprint="cd" * 32,
-        samples_sha256="ef" * 32,
-        start=0,
-        stop=len(y),
-        index=0,
-        count=1,
     )
     info = replace(info, **changes)
     tasks = {"class": y, "half": (y > len(names) // 2).astype(np.int32)}
