@@ -4,8 +4,6 @@ Flowers and Tiny ImageNet come from a loopback HTTP server, Grocery and Omniglot
 files. The encoder is tiny and untrained: what it yields on real images is well above chance.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -59,7 +57,7 @@ main()
 class Handler(SimpleHTTPRequestHandler):
     """Serves a folder with ranges; the first answer breaks off in the middle."""
 
-    server: Server
+    server: "Server"
 
     def log_message(self, *_: object) -> None:
         pass

@@ -1,7 +1,5 @@
 """A headless Chromium driven over its debugging pipe: no driver, no extra package."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
@@ -47,7 +45,7 @@ class Page:
         self.problems: list[str] = []
         self.requests: list[str] = []
 
-    def __enter__(self) -> Page:
+    def __enter__(self) -> "Page":
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(t for t in targets if t["type"] == "page")
         attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)

@@ -1,7 +1,5 @@
 """Tables in a terminal: at any width, names stay and whatever is dropped is named."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from contextlib import redirect_stdout

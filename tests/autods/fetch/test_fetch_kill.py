@@ -1,7 +1,5 @@
 """Fetching killed with SIGKILL at any moment, run again: the same bytes as undisturbed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -66,7 +64,7 @@ for argument in sys.argv[2:]:
 class Handler(BaseHTTPRequestHandler):
     """Serves with ranges, slowly where asked to."""
 
-    server: Server
+    server: "Server"
 
     def log_message(self, *_: object) -> None:
         pass

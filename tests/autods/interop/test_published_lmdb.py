@@ -1,7 +1,5 @@
 """The reader of LMDB files against the lmdb package, and against damage of every kind."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import lmdb
@@ -61,11 +59,7 @@ values = st.one_of(st.binary(max_size=40), st.integers(0, 9000).map(bytes))
     ),
     copied=st.sampled_from([None, False, True]),
 )
-def test_what_is_read_is_what_the_lmdb_package_wrote(
-    tmp_path_factory: pytest.TempPathFactory,
-    transactions: list[dict[bytes, bytes | None]],
-    copied: bool | None,
-) -> None:
+def test_what_is_read_is_what_the_lmdb_package_wrote(tmp_path_factory, transactions, copied):
     folder = tmp_path_factory.mktemp("lmdb")
     path = write(folder, *transactions)
     truth: dict[bytes, bytes] = {}
@@ -80,7 +74,7 @@ def test_what_is_read_is_what_the_lmdb_package_wrote(
     assert_same(path, truth)
 
 
-def test_a_tree_of_several_levels_is_read_in_order(tmp_path: Path) -> None:
+def test_a_tree_of_several_levels_is_read_in_order(tmp_path):
     long = {i.to_bytes(2, "big") + bytes(400): b"v" for i in range(3000)}
     path = write(tmp_path, long, dict.fromkeys(list(long)[::3]))
     with lmdb.open(str(tmp_path), map_size=MAP) as environment:
@@ -88,7 +82,7 @@ def test_a_tree_of_several_levels_is_read_in_order(tmp_path: Path) -> None:
     assert_same(path, {key: v for i, (key, v) in enumerate(long.items()) if i % 3})
 
 
-def test_a_database_within_another_file_is_read_from_its_offset(tmp_path: Path) -> None:
+def test_a_database_within_another_file_is_read_from_its_offset(tmp_path):
     truth = many(100)
     data = write(tmp_path / "a", truth).read_bytes()
     around = tmp_path / "around"
@@ -102,7 +96,7 @@ def read_all(path: Path) -> dict[bytes, bytes]:
         return dict(database.items())
 
 
-def test_a_file_cut_off_anywhere_is_refused_with_the_byte(tmp_path: Path) -> None:
+def test_a_file_cut_off_anywhere_is_refused_with_the_byte(tmp_path):
     data = write(tmp_path / "a", many(60)).read_bytes()
     cut = tmp_path / "cut"
     for size in [0, 1, 100, 4095, 4096, 5000, 8192, *range(12288, len(data), 20480)]:
@@ -111,7 +105,7 @@ def test_a_file_cut_off_anywhere_is_refused_with_the_byte(tmp_path: Path) -> Non
             read_all(cut)
 
 
-def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_database_is_refused(tmp_path):
     path = tmp_path / "data.mdb"
     for content in (bytes(20_000), b"<html>" * 4000):
         path.write_bytes(content)
@@ -121,7 +115,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         LmdbFile(Stored(tmp_path / "absent", 0, 10, "absent"))
 
 
-def test_no_damage_does_anything_but_end_in_an_error(tmp_path: Path) -> None:
+def test_no_damage_does_anything_but_end_in_an_error(tmp_path):
     """Bytes of values can change unseen; the tree never leads out of the file or in circles."""
     data = write(tmp_path / "a", many(200), many(40, 700)).read_bytes()
     generator = np.random.default_rng(0)
@@ -139,7 +133,7 @@ def test_no_damage_does_anything_but_end_in_an_error(tmp_path: Path) -> None:
     assert refused > 50
 
 
-def test_a_tree_that_leads_back_to_itself_ends(tmp_path: Path) -> None:
+def test_a_tree_that_leads_back_to_itself_ends(tmp_path):
     """Every child of the root becomes its first child: the keys then repeat."""
     path = write(tmp_path / "a", {f"{i:04d}".encode(): bytes(1000) for i in range(40)})
     data = bytearray(path.read_bytes())
@@ -172,9 +166,7 @@ MAIN = 16 + 24 + 48  # byte of the main tree within a meta page: behind header, 
         (MAIN + 40, b"\xff" * 7 + b"\x7f", "it ends at byte"),
     ],
 )
-def test_a_meta_page_that_does_not_fit_the_tree_is_told(
-    tmp_path: Path, at: int, value: bytes, named: str
-) -> None:
+def test_a_meta_page_that_does_not_fit_the_tree_is_told(tmp_path, at, value, named):
     path = write(tmp_path / "a", {f"{i:04d}".encode(): bytes(1000) for i in range(40)})
     data = bytearray(path.read_bytes())
     newest = 4096  # one transaction was written: into the second meta page
@@ -184,14 +176,14 @@ def test_a_meta_page_that_does_not_fit_the_tree_is_told(
         read_all(path)
 
 
-def test_the_meta_page_of_the_newer_transaction_counts(tmp_path: Path) -> None:
+def test_the_meta_page_of_the_newer_transaction_counts(tmp_path):
     for number in range(1, 5):
         writes = [{f"{i}".encode(): bytes([i])} for i in range(number)]
         path = write(tmp_path / str(number), *writes)
         assert read_all(path) == {f"{i}".encode(): bytes([i]) for i in range(number)}
 
 
-def test_an_overflow_page_that_is_too_short_for_its_value_is_told(tmp_path: Path) -> None:
+def test_an_overflow_page_that_is_too_short_for_its_value_is_told(tmp_path):
     path = write(tmp_path / "a", {b"key": bytes(9000)})
     data = bytearray(path.read_bytes())
     page = next(p for p in range(2, len(data) // 4096) if data[p * 4096 + 10] == 0x04)
@@ -201,7 +193,7 @@ def test_an_overflow_page_that_is_too_short_for_its_value_is_told(tmp_path: Path
         read_all(path)
 
 
-def test_databases_with_several_trees_or_values_per_key_are_refused(tmp_path: Path) -> None:
+def test_databases_with_several_trees_or_values_per_key_are_refused(tmp_path):
     with lmdb.open(str(tmp_path), map_size=MAP, max_dbs=2) as environment:
         inner = environment.open_db(b"inner")
         with environment.begin(write=True, db=inner) as transaction:

@@ -1,7 +1,5 @@
 """A web server with ranges, conditions and faults; the special hosts build upon it."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as the server says, and logs every request there."""
 
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: "Server"
 
     def log_message(self, *_: object) -> None:
         pass

@@ -1,7 +1,5 @@
 """Fine-tuning with restart, iCaRL, GDumb, DMC, zero-shot CLIP, and streams that do not fit."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The results table: the same numbers for programs, papers and terminals of any width."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
