@@ -79,7 +79,7 @@ class Problem:
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Cut rows laid out as the weights into their tensors [K, rows, columns]."""
-        shapes = [(rows, columns) for _, rows, columns in self.net._places.values()]
+        shapes = [(rows, columns) for _, rows, columns in self.net._layout.values()]
         pieces = flat.split([rows * columns for rows, columns in shapes], dim=1)
         return [piece.view(-1, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
