@@ -17,7 +17,7 @@ import numpy as np
 import open_clip
 import torch
 import typer
-from archives import manifest_of
+from archives import folders_layout, manifest_of
 from PIL import Image
 
 from autods.core.console import run_app
@@ -97,13 +97,8 @@ def drawn_manifest(protocols: Mapping[str, object] | None = None) -> Manifest:
         "checksum": "tree:" + "0" * 64,
         "mirrors": [{"kind": "file", "url": "images"}],
     }
-    layout = {
-        "family": "class-folders",
-        "files": ["images"],
-        "pattern": "{split}/{class}/*",
-        "labels": {"object": "{class}"},
-        "split": "{split}",
-    }
+    labels = {"object": "{class}"}
+    layout = folders_layout("images", "{split}/{class}/*", labels=labels, split="{split}")
     return manifest_of(
         {},
         layout,

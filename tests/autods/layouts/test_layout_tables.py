@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from archives import folders_layout, make_zip
 from layout_tools import CSV, found, images, read
 from pydantic import TypeAdapter, ValidationError
 
@@ -154,8 +155,6 @@ def test_a_list_is_found_by_a_name_with_stars(tmp_path):
 
 
 def test_images_inside_an_inner_archive_are_named_by_rows(tmp_path):
-    from archives import make_zip
-
     inner = make_zip(tmp_path / "in.zip", images("set/1.jpg")).read_bytes()
     layout = listed(path="set.zip!/**/{path}", nested=["set.zip"])
     files = {"a.zip": {"set.zip": inner, "other.zip": b"not opened"}, "list.txt": b"1.jpg"}
@@ -166,13 +165,8 @@ def test_a_group_comes_from_a_row_or_from_a_path(tmp_path):
     rows = {**CSV, "group": "{part}", "split": None}
     files = {"a.zip": images("images/1.jpg"), "table.csv": b"id,kind,part\n1,cat,p7\n"}
     assert [s.group for s in read(tmp_path, files, rows)] == ["p7"]
-    paths = {
-        "family": "class-folders",
-        "files": ["a.zip"],
-        "pattern": "images/{class}-{patient:int}.jpg",
-        "labels": {"class": "{class}"},
-        "group": "{class}/{patient}",
-    }
+    pattern = "images/{class}-{patient:int}.jpg"
+    paths = folders_layout("a.zip", pattern, group="{class}/{patient}")
     files = {"a.zip": images("images/x-007.jpg", "images/x-y.jpg")}
     assert [s.group for s in read(tmp_path / "b", files, paths)] == ["x/7"]
 
