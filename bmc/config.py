@@ -1,6 +1,6 @@
 """The typed configuration of a run: what all methods share, and how options are declared.
 
-A method's own options stand beside its class, as a dataclass of the same kind.
+A method's own options are a dataclass of the same kind, beside its class.
 """
 
 from __future__ import annotations

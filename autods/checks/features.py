@@ -26,7 +26,7 @@ def verify_features(
 
     Every shard opens and is complete, all shards of a set are there and belong together,
     features are finite, labels lie within their classes, sample ids increase through a split
-    and stand in one split only, the counts agree with the sample index if there is one, and
+    and belong to one split only, the counts agree with the sample index if there is one, and
     ``record.json`` says what the shards say. Embedded class names beside the features are of
     their classes and width, and of length 1.
 
@@ -108,7 +108,7 @@ def _ids(stored: StoredFeatures) -> Iterator[str]:
     ids = np.concatenate([shard.sample for shard in stored.shards])
     twice = len(ids) - len(np.unique(ids))
     if twice:
-        yield f"{twice} samples stand in more than one row."
+        yield f"{twice} samples occur in more than one row."
 
 
 def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:

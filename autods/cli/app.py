@@ -1,4 +1,4 @@
-"""The command ``autods``: its commands, one file per group. Heavy imports stand inside them."""
+"""The command ``autods``: its commands, one file per group. Heavy imports go inside them."""
 
 from __future__ import annotations
 

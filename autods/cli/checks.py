@@ -165,4 +165,4 @@ def doctor(
         print(show(checks, shutil.get_terminal_size().columns))
     failed = sum(check.state == "fail" for check in checks)
     if failed:
-        raise AutodsError(f"{failed} check(s) failed; the cure stands at each.")
+        raise AutodsError(f"{failed} check(s) failed; each names its cure.")

@@ -21,7 +21,7 @@ NAMED = 12  # classes named per task
 TASKS = 8  # tasks shown on a line each
 ACCESS = {
     "open": "open",
-    "kaggle": "Kaggle (an account's token may be asked for)",
+    "kaggle": "Kaggle (may require an account's token)",
     "kaggle-competition": "Kaggle competition (a token, and its rules accepted)",
     "form": "by a form of the owner; then `autods import`",
 }

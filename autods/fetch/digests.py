@@ -1,4 +1,4 @@
-"""What stands at a path, file or folder alike: its digest, its size, its listing."""
+"""The digest, size and listing of a path, file or folder alike."""
 
 from __future__ import annotations
 

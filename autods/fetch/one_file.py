@@ -111,7 +111,7 @@ def _download(
         except MirrorFailed as error:
             failures.append(error)
             causes.append(f"{described(mirror)}: {shown(str(error))}")
-            if number < len(mirrors):  # the last one's cause is told by the error
+            if number < len(mirrors):  # the error reports the last one's cause
                 progress.note(f"  {causes[-1]}; asking the next mirror")
             if part.is_dir():  # half a folder cannot be continued
                 remove(part)

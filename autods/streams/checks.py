@@ -23,7 +23,7 @@ def check_present(spec: StreamSpec, root: DataRoot, encoder: str) -> None:
     here = set(list_features(root, encoder))
     names = list(dict.fromkeys(item.dataset for item in spec.datasets))
     missing = [name for name in names if name not in here]
-    if len(missing) > 1:  # one is told with its own state by `open_features`
+    if len(missing) > 1:  # `open_features` reports a single one with its state
         found = [name for name in names if name in here]
         part = f"--stream {','.join(found[:3])}{',...' if len(found) > 3 else ''}"
         raise FeaturesMissing(

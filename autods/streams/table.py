@@ -1,6 +1,6 @@
 """What a stream consists of, as a table: from features, else from indexes or manifests.
 
-Nothing has to be fetched or extracted for it; what is not known is ``None``.
+Nothing has to be fetched or extracted for it; unknown values are ``None``.
 """
 
 from __future__ import annotations

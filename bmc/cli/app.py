@@ -1,4 +1,4 @@
-"""The command ``bmc-stream``: parse, call, print. Heavy imports stand inside the commands."""
+"""The command ``bmc-stream``: parse, call, print. Heavy imports go inside the commands."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class RayEngine:
     The address is as of `autods.core.ray_cluster.connect`; a cluster of this machine alone ends
     with `close`. ``workers`` experts (on GPUs: banks) train at once; ``None``: as many as the
     cluster has cores (GPUs). The device, ``cpu`` or ``cuda``, is that of the run: where the
-    experts train is part of the results. ``note`` is told in one line what happens to the cluster.
+    experts train is part of the results. ``note`` gets a line about each event.
     """
 
     name: ClassVar[str] = "ray"

@@ -32,7 +32,7 @@ class Figure(NamedTuple):
     name: str  # of its files, without the width
     title: str  # a few words for the page
     caption: str
-    numbers: str  # what a reader who cannot see it is told
+    numbers: str  # the same in words, for screen readers
     draw: Callable[[Style], alt.LayerChart]
 
     @property
@@ -120,7 +120,7 @@ def _rows(shown: Sequence[Entry], scenario: str) -> Iterator[Figure]:
         yield Figure(
             "intervals", "Intervals",
             "Final mean accuracy with its 95 % interval over task orders (Student's t); the dashed "
-            "line is the best, and what lies far below stands at the edge.",
+            "line is the best, and what lies far below is at the edge.",
             "", partial(row_charts.intervals, shown, scenario),
         )  # fmt: skip
 

@@ -185,7 +185,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
 def sections(runs: Sequence[Run]) -> dict[tuple[str, ...], list[Run]]:
     """Split runs by stream, scenario, protocol, number of tasks and encoder, sorted by these.
 
-    The runs of a section can stand in one table.
+    The runs of a section fit in one table.
     """
     by_key: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:

@@ -97,7 +97,7 @@ def _number(method: str) -> int:
 
 
 def _names(groups: Sequence[Group]) -> list[str]:
-    """Return short names with the reference mark; namesakes are told apart by the method's name."""
+    """Return short names with the reference mark; namesakes differ by the method's name."""
     names = [g.short + (REFERENCE if g.reference else "") for g in groups]
     return [
         f"{name} [{g.first.method}]" if names.count(name) > 1 else name

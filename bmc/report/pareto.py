@@ -54,7 +54,7 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 def pareto(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
     """Draw final accuracy against bytes sent plus remembered; the front is filled and joined.
 
-    The axis of accuracy shows the range of methods that store anything; others stand at its edge.
+    The axis of accuracy shows the range of methods that store anything; others are at its edge.
     """
     import altair as alt
 
@@ -125,7 +125,7 @@ def _name_sides(front: Sequence[tuple[float, float]]) -> list[str]:
 def _cost_axis(costs: Sequence[float]) -> tuple[alt.X, Callable[[float], float]]:
     """Return the axis of cost, and how far along it a cost lies, from 0 to 1.
 
-    It starts from 0; costs that differ much stand on a log axis, with a place for 0 before it.
+    It starts from 0; costs that differ much use a log axis, with room for 0 before it.
     """
     import altair as alt
 

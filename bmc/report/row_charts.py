@@ -193,7 +193,7 @@ def forgetting(shown: Sequence[Entry], scenario: str, style: Style) -> alt.Layer
 def intervals(shown: Sequence[Entry], scenario: str, style: Style) -> alt.LayerChart:
     """Draw final means with their 95 % intervals over orders; the dashed line is the best.
 
-    What lies far below the best stands at the left edge.
+    What lies far below the best is at the left edge.
     """
     import altair as alt
 

@@ -126,7 +126,7 @@ def conduct(
     """Execute a study or complete it, and write its files and report.
 
     Runs that fail are named in what is returned; the findings are those of the others, ``None``
-    if no run is finished. ``begun`` takes the folder once nothing stands in the way, before the
+    if no run is finished. ``begun`` takes the folder once nothing is in the way, before the
     first run. Raises `RunExists` if the folder holds runs of this study and ``options.resume`` is
     false, `Busy` while another process works on it.
     """

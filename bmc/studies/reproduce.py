@@ -86,7 +86,7 @@ def reproduce_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
 
 
 def _published(key: str, ours: Shown, figures: Sequence[float | None]) -> Shown:
-    """Return the column that stands beside ours, in its unit."""
+    """Return the published column beside ours, in its unit."""
     unit = next(column.unit for column in COLUMNS if column.key == key)
     texts = [DASH if figure is None else unit.text(figure) for figure in figures]
     return replace(
@@ -98,7 +98,7 @@ def _published(key: str, ours: Shown, figures: Sequence[float | None]) -> Shown:
 def reproduce_json(
     experiment: Experiment, runs: Sequence[Run], failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return all that stands in ``reproduce.json``."""
+    """Return the content of ``reproduce.json``."""
     first = runs[0]
     methods = sorted({run.method for run in runs})
     return {

@@ -2,7 +2,7 @@
 
 ``speed``: images/s of a bare loop that only encodes ready batches, of the decoding processes
 alone, of the whole extraction, and of the whole with an encoder that does nothing. What is
-compared takes turns, and medians of the rounds are told. ``memory``: peak memory of datasets of
+compared takes turns, and medians of the rounds are reported. ``memory``: peak memory of datasets of
 growing size, each in a process of its own. ``decoding``: how far features of the faster ways of
 decoding are from the reference.
 """

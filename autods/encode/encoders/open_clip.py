@@ -181,7 +181,7 @@ def _preprocessing(weights: Weights, net: torch.nn.Module) -> dict[str, Any]:
     """Return open_clip's preprocessing as plain values: that of the tag, at the model's size.
 
     A checkpoint file or random weights take what the published weights of the model agree
-    on, and open_clip's default where there are none or they differ.
+    on, and open_clip's default if there are none or they differ.
     """
     default = asdict(PreprocessCfg())
     if weights.source:

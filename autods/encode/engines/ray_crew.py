@@ -20,7 +20,7 @@ MOST_LOSSES = 10  # workers that one shard, or loading the encoder, may cost
 CHUNK = 8  # shards that a GPU gets at once: it reads ahead while it encodes
 LOADING = "it loaded the encoder"
 LOOK = 10.0  # seconds without news until Ray is looked after
-PATIENCE = 6  # looks without any worker until that is told
+PATIENCE = 6  # polls without any worker before it is reported
 
 
 @dataclass(frozen=True)

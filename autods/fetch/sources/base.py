@@ -34,8 +34,8 @@ class Source(Protocol):
     ) -> None:
         """Bring ``target_part`` to the whole content of ``entry``.
 
-        A file that already stands there is the beginning of the content, perhaps from
-        another mirror, and is continued; a folder never stands there. The content need
+        A file that is already there is the beginning of the content, perhaps from
+        another mirror, and is continued; a folder is never there. The content need
         not be verified, except by ``git``, which must check the commit.
 
         Raises
@@ -167,7 +167,7 @@ def receive(
         if isinstance(content.broken, MirrorFailed):
             raise content.broken
         _check_head(head, entry, total, ended=content.broken is None)
-        part.write_bytes(b"")  # empty first: old bytes never stand beside a new note
+        part.write_bytes(b"")  # empty first: old bytes are never beside a new note
     seen.save(part)
     progress.start(entry.name, total, "bytes")
     progress.advance(at)

@@ -1,6 +1,6 @@
 """``NAME.safetensors``: ``features`` [n, d], ``labels`` [n], perhaps ``split`` [n].
 
-Class names stand in the metadata as ``class_names`` (a JSON list) or beside it in ``NAME.json``.
+Class names are in the metadata as ``class_names`` (a JSON list) or beside it in ``NAME.json``.
 """
 
 from __future__ import annotations

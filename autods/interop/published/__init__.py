@@ -62,7 +62,7 @@ def import_published(
 
     A dataset is finished when its record exists: running the same import again keeps it, and
     makes the unfinished ones anew, to the same bytes. No ``names``: all datasets. Of the published
-    train, ``dev_fraction`` is held out, stratified. ``failed`` is told each refused dataset.
+    train, ``dev_fraction`` is held out, stratified. ``failed`` is called with each refused dataset.
 
     Raises `UsageError` if the archive has no features of the extractor, `ContainerError` or
     `UnsafePath` if it cannot be read as a whole.

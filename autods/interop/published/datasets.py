@@ -26,7 +26,7 @@ from autods.interop.published.shards import FILE_NAMES, Writers
 from autods.interop.published.spec import FeatureArchive
 from autods.manifest.schema import NAME
 
-LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is told
+LARGE = 1 << 30  # bytes; hashing that many takes seconds, so it is reported
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class VectorReader:
         return found.reshape(-1)
 
     def _learn(self, vector: npt.NDArray[Any], value: bytes) -> None:
-        """Remember what stands around the numbers, if they stand in the value as they are."""
+        """Remember what surrounds the numbers, if the value holds them unchanged."""
         numbers = vector.tobytes()
         head, found, tail = value.partition(numbers)
         if not found:

@@ -108,7 +108,7 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
         path = Path(os.path.normpath(table.parent.resolve() / cells[image]))
         if (first := lines.setdefault(path, line)) != line:
             raise LayoutError(
-                f"{table}: line {line}: '{cells[image]}' stands in line {first} already; expected "
+                f"{table}: line {line}: '{cells[image]}' is in line {first} already; expected "
                 f"each image once; {NOTHING}. Delete one of the two."
             )
         if not path.is_file():

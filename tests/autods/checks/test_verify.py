@@ -94,7 +94,7 @@ def another_place(shard: Shard, arrays: dict[str, np.ndarray]) -> dict[str, obje
         (not_finite, "1 rows hold numbers that are not finite"),
         (label_outside, "2 labels of task 'kind' are outside 0 to 1"),
         (ids_out_of_order, "sample ids of train do not increase"),
-        (ids_of_another_split, "1 samples stand in more than one row"),
+        (ids_of_another_split, "1 samples occur in more than one row"),
         (too_few_rows, "12 rows and 0 unreadable images, expected 13 together"),
         (another_place, "it says it is pets/test-00000-of-00001.h5"),
     ],
