@@ -79,8 +79,9 @@ def reproduce_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
     shown = {}
     for key, ours in table.shown.items():
         shown[key] = ours
-        if key in PUBLISHED:
-            shown[f"{key}_published"] = _published(key, ours, published[key])
+        if key in PUBLISHED:  # the pairs are the point of the table: the last to be dropped
+            shown[key] = replace(ours, priority=0)
+            shown[f"{key}_published"] = _published(key, shown[key], published[key])
     notes = [*table.notes, *reproduce_notes(experiment, runs)]
     return replace(table, shown=shown, notes=notes)
 
