@@ -96,6 +96,8 @@ class PluginRegistry(Registry[type[T]]):
 
 def _wrong_options(options: type[OptionSet]) -> str:
     """Say what is wrong with the dataclass of a method's options, ``""`` if nothing is."""
+    if not issubclass(options, OptionSet):
+        return "expected its Options to derive from its base's: class Options(Method.Options)"
     if "__dataclass_params__" not in vars(options):
         return "expected its Options to be a dataclass, decorated with @dataclass(frozen=True)"
     if undeclared := {f.name for f in fields(options)} - set(options.names()):
