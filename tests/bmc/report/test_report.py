@@ -175,10 +175,9 @@ def printed_runs(runs: list[Run]) -> list[str]:
     return printed(results_table(group(runs)))
 
 
-def test_the_terminal_table_fits_100_columns_and_has_all_values_in_a_wide_one(full_size):
-    table = results_table(group(load_runs(full_size)))
-    assert max(map(len, printed(table, 100))) <= 100
-    lines = printed(table, 300)
+def test_the_terminal_table_stays_whole_at_100_columns_without_colour(full_size):
+    lines = printed_runs(load_runs(full_size))
+    assert max(map(len, lines)) <= 100
     text = "\n".join(lines)
     assert "…" not in text
     assert "n = 3 runs" in text
@@ -186,7 +185,7 @@ def test_the_terminal_table_fits_100_columns_and_has_all_values_in_a_wide_one(fu
         title: next(line for line in lines if line.startswith(title)) for title in TITLES.values()
     }
     assert re.search(r"54\.\d±0\.\d\* ", rows["Deep SLDA"])
-    assert {"8.38", "80.0", "78"} <= set(rows["BMC"].split())
+    assert rows["BMC"].split()[-3:] == ["8.38", "80.0", "78"]
     assert "†" in rows["Joint training"]
     assert "*" not in rows["Joint training"]
 
