@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autods.errors import UsageError
 from bmc.runs import metrics
+from bmc.runs.samples import SAMPLES, read_samples
 
 BASE_OF_TIME = "finetune"  # the method whose time is 100 %
 SEEDS = frozenset({"seed", "run_seed", "order_seed"})  # runs that differ in these only are repeats
@@ -86,6 +87,7 @@ class Run(BaseModel):
     versions: dict[str, Any]
     device: str = ""
     folder: str = ""
+    path: Path | None = Field(default=None, exclude=True)  # of the folder, for `samples`
 
     def __repr__(self) -> str:
         final = self.metrics[self.scenario].get("final_mean")
@@ -159,6 +161,24 @@ class Run(BaseModel):
             return {}
         return {t.name: v for t, v in zip(self.tasks, self.R[scenario][-1], strict=True)}
 
+    def test_sizes(self) -> dict[str, int | None]:
+        """Return by task name how many samples were measured; ``None`` where a run says not."""
+        on_dev = self.config.get("evaluate_on") == "dev"
+        return {task.name: task.dev if on_dev else task.test for task in self.tasks}
+
+    def samples(self, scenario: str) -> dict[str, npt.NDArray[np.uint8]] | None:
+        """Read which samples were right at the last evaluation: by task name, uint8 [n] of 0 and 1.
+
+        The samples of a task are in the stored order of its split, which is the same for all
+        methods and orders; a task without samples has an empty array. ``None`` for a run of a
+        version that did not store them. Raises `UsageError` if the file is damaged, or does not
+        agree with the results.
+        """
+        if self.path is None or scenario not in self.R:
+            return None
+        path = self.path / SAMPLES
+        return read_samples(path, scenario, self.test_sizes(), self.final(scenario))
+
     def forgetting(self, scenario: str) -> dict[str, float | None]:
         """Return by task name its best accuracy before the last evaluation minus its last.
 
@@ -208,7 +228,7 @@ def read_run(folder: Path) -> Run:
     timing = _read_object(timing_path) if timing_path.is_file() else {}
     try:
         costs = {**fields.get("costs", {}), **timing}
-        return Run.model_validate({**fields, "costs": costs, "folder": folder.name})
+        return Run.model_validate({**fields, "costs": costs, "folder": folder.name, "path": folder})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
@@ -298,8 +318,7 @@ def _matrix(run: Run, scenario: str) -> npt.NDArray[np.float64]:
 
 def _shared_average(run: Run, scenario: str, shared: Sequence[int]) -> float:
     R = _matrix(run, scenario)
-    on_dev = run.config.get("evaluate_on") == "dev"
-    sizes = [task.dev if on_dev else task.test for task in run.tasks]
+    sizes = list(run.test_sizes().values())
     few = len(shared) < 2 and len(run.learned) > 1
     if not len(R) or run.measured_once or None in sizes or few:
         return math.nan

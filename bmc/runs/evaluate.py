@@ -5,8 +5,8 @@ Accuracies on tasks that a method has not learned yet (`measure_ahead`) are kept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,15 @@ class Row:
     class-il is the arg-max over the classes seen so far, or over all that the method scores;
     task-il over those of the sample's own task. dataset-id is the share of samples whose class-il
     prediction belongs to the right dataset.
+
+    ``right`` says it of every sample: by name of a task that was measured, bool [3, n], a row for
+    each of the three, the samples in the stored order of their split.
     """
 
     class_il: npt.NDArray[np.float64]
     task_il: npt.NDArray[np.float64]
     dataset_id: npt.NDArray[np.float64]
+    right: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 @torch.no_grad()
@@ -67,7 +71,8 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     known = sizes.numpy() > 0
     index = np.array([task.index for task in seen])[known]
     accuracies[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
-    return Row(*accuracies)
+    names = [task.name for task in seen]
+    return Row(accuracies[0], accuracies[1], accuracies[2], dict(zip(names, by_task, strict=True)))
 
 
 @torch.no_grad()

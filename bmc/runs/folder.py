@@ -4,6 +4,7 @@
 
     RUN/config.json             what determines the numbers (method, configuration, stream)
     RUN/checkpoint.safetensors  tensors and state after the last finished group
+    RUN/samples.safetensors     which samples of the last evaluation were right
     RUN/results.json            accuracy matrices, metrics, byte costs: identical on every run
     RUN/timing.json             seconds and peak memory: different on every run
     RUN/R_class_il.csv, R_task_il.csv, R_dataset_id.csv
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from torch import Tensor
 from autods.core.files import atomic, write_json
 from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
+from bmc.runs.samples import SAMPLES, SAMPLES_FORMAT, SCENARIOS
 
 
 class RunMismatch(AutodsError):
@@ -74,6 +76,11 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def samples(self) -> Path:
+        """The file that says which samples of the last evaluation were right."""
+        return self.path / SAMPLES
+
+    @property
     def status(self) -> str:
         """How far the run is: ``finished``, ``begun`` or ``to do``."""
         if self.results.exists():
@@ -118,16 +125,32 @@ class RunFolder:
 
     def save(self, tensors: dict[str, Tensor], state: RunState) -> None:
         """Replace the checkpoint."""
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        self._write(self.checkpoint, stored, {"state": json.dumps(asdict(state))})
+
+    def save_samples(self, right: Mapping[str, Tensor]) -> None:
+        """Write which samples were right; ``right`` is that of `bmc.runs.evaluate.Row`.
+
+        Stored before the checkpoint that counts the last evaluation, so that a run resumed from
+        it has them.
+        """
+        stored = {
+            f"{scenario}/{name}": hits[k].to("cpu", torch.uint8)
+            for name, hits in right.items()
+            for k, scenario in enumerate(SCENARIOS)
+        }
+        self._write(self.samples, stored, {"format": SAMPLES_FORMAT})
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
-            with atomic(self.checkpoint) as temporary:
-                save_file(stored, temporary, metadata={"state": json.dumps(asdict(state))})
+            with atomic(path) as temporary:
+                save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:  # so it reports a full disk
             raise CheckpointError(
-                f"{self.checkpoint} could not be written: {error}. The checkpoint before it is "
+                f"{path} could not be written: {error}. The checkpoint before it is "
                 "untouched. Free space, then run the same command with --resume."
             ) from None
 

@@ -131,6 +131,8 @@ def _learn_all(
             state.rows.setdefault(name, []).append(plain(getattr(row, attribute)))
         state.counters = {name: getattr(method, name) for name in COUNTERS}
         state.seconds = watch.seconds
+        if state.learned[-1] == len(tasks):
+            target.save_samples(row.right)
         target.save(method.state(), state)
         report.advance(len(group))
         means = {
