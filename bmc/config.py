@@ -111,6 +111,7 @@ class Config(OptionSet):
     learning_rate: float = option(0.001, "AdamW learning rate.", above=0)
     weight_decay: float = option(0.01, "AdamW weight decay.", at_least=0, hidden=True)
     hidden: int = option(128, "Width of the input projection.", at_least=1, hidden=True)
+    inner: int = option(128, "Inner width of both residual blocks.", at_least=1, hidden=True)
     width: int = option(256, "Width of both residual blocks.", at_least=1, hidden=True)
     dropout: float = option(
         0.3, "Dropout after each residual block.", at_least=0, below=1, hidden=True
@@ -163,5 +164,5 @@ class Config(OptionSet):
 
     def network(self) -> dict[str, Any]:
         """Return the keyword arguments of the network."""
-        names = ("hidden", "width", "dropout", "precision")
+        names = ("hidden", "inner", "width", "dropout", "precision")
         return {name: getattr(self, name) for name in names}

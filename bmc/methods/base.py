@@ -166,8 +166,8 @@ class NetMethod(Method):
     """
 
     shared = Method.shared | {
-        "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "width", "dropout",
-        "feature_norm", "outputs", "capture", "seed",
+        "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "inner", "width",
+        "dropout", "feature_norm", "outputs", "capture", "seed",
     }  # fmt: skip
     extra_rows = 0  # rows beside a batch's own that need dropout noise: replayed ones
     capturable = True  # whether `observe` may be recorded as a CUDA graph: it draws nothing then

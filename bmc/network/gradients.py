@@ -96,11 +96,11 @@ def sample_gradients(parts: Parts, x: Tensor, labels: Tensor, value: Value) -> S
         outputs.append(u)
         for block in parts.blocks():
             z = _normalise(u @ block.enter[0], block.norm_enter, normalised, outputs)
-            w = z.shape[1] // 2
-            hidden = z[:, :w].relu()
+            i = block.leave.shape[1]
+            hidden = z[:, :i].relu()
             out = _normalise(hidden @ block.leave[0], block.norm_leave, normalised, outputs)
             inputs += [u.detach(), hidden.detach()]
-            u = (out + z[:, w:]).relu()
+            u = (out + z[:, i:]).relu()
         logits = torch.addmm(parts.head_bias[0], u, parts.head[0].T)
         inputs.append(u.detach())
         outputs.append(logits)

@@ -18,8 +18,8 @@ ALIGN = 32  # the head's weights begin at a multiple of it: matrix units want al
 class ResidualMLP(nn.Module):
     """K copies of the published network: d -> 128 -> 256 -> 256 -> classes.
 
-    ``hidden`` and ``width`` are those of the input projection and of both residual blocks. With
-    ``bf16`` the factors of matrix products are rounded to bfloat16; weights, sums of products and
+    ``hidden`` is the width of the input projection, ``inner`` that between the two linear maps
+    of a residual block, ``width`` that of a block's output. With ``bf16`` the factors of matrix products are rounded to bfloat16; weights, sums of products and
     everything else stay float32. ``phi``, which distillation compares, are the outputs of the
     projection and of both blocks, before dropout: [K, B, 128], [K, B, 256], [K, B, 256].
 
@@ -42,18 +42,20 @@ class ResidualMLP(nn.Module):
         copies: int = 1,
         *,
         hidden: int = 128,
+        inner: int = 128,
         width: int = 256,
         dropout: float = 0.3,
         precision: str = "float32",
     ) -> None:
         super().__init__()
-        self.dim, self.n_classes, self.hidden, self.width = dim, n_classes, hidden, width
+        self.dim, self.n_classes = dim, n_classes
+        self.hidden, self.inner, self.width = hidden, inner, width
         self.dropout = dropout
         self.precision = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._layout = _layout(dim, n_classes, hidden, width)
+        self._layout = _layout(dim, n_classes, hidden, inner, width)
         self._parts: tuple[tuple[int, ...], Parts] | None = None
         self._gradient: tuple[tuple[int, ...], Tensor, Parts] | None = None
-        size, n_statistics = self.size(n_classes), 2 * 6 * width
+        size, n_statistics = self.size(n_classes), 2 * 2 * self._channels
         self.weights = nn.Parameter(torch.zeros(copies, size))
         self.register_buffer("statistics", torch.zeros(copies, n_statistics))
         self.register_buffer("_noted", torch.zeros(copies, n_statistics), persistent=False)
@@ -67,6 +69,11 @@ class ResidualMLP(nn.Module):
     def copies(self) -> int:
         """K, the number of stacked copies."""
         return self.weights.shape[0]
+
+    @property
+    def _channels(self) -> int:
+        """Channels that a block normalises: those of W1, of the shortcut, and of W2."""
+        return self.inner + 2 * self.width
 
     @property
     def dropout_width(self) -> int:
@@ -111,17 +118,17 @@ class ResidualMLP(nn.Module):
             return Norm(part(f"{name}.weight"), part(f"{name}.bias"), *parts)
 
         def block(name: str, first: int) -> Block:
-            w = self.width
+            entering = self.inner + self.width
             return Block(
                 part(f"{name}.enter"),
-                norm(f"{name}.norm_enter", first, 2 * w),
+                norm(f"{name}.norm_enter", first, entering),
                 part(f"{name}.leave"),
-                norm(f"{name}.norm_leave", first + 2 * w, w),
+                norm(f"{name}.norm_leave", first + entering, self.width),
             )
 
         return Parts(
             part("project"), part("project_bias"),
-            block("block1", 0), block("block2", 3 * self.width),
+            block("block1", 0), block("block2", self._channels),
             part("head"), part("head_bias"),
         )  # fmt: skip
 
@@ -170,9 +177,9 @@ class ResidualMLP(nn.Module):
 
         W1 and Ws are drawn as the two linear maps that they are. Biases are zero.
         """
-        parts, w = self.parts(), self.width
+        parts, inner = self.parts(), self.inner
         for block in parts.blocks():
-            for linear in (block.enter[..., :w], block.enter[..., w:], block.leave):
+            for linear in (block.enter[..., :inner], block.enter[..., inner:], block.leave):
                 _xavier(linear, generator)
         _xavier(parts.project, generator)
         _xavier(parts.head, generator)
@@ -205,15 +212,17 @@ class ResidualMLP(nn.Module):
         return evaluate(parts, x, self.precision)
 
 
-def _layout(dim: int, classes: int, hidden: int, width: int) -> dict[str, tuple[int, int, int]]:
+def _layout(
+    dim: int, classes: int, hidden: int, inner: int, width: int
+) -> dict[str, tuple[int, int, int]]:
     """Return where each part begins in a row, and its shape."""
     shapes = {"project": (dim, hidden), "project_bias": (1, hidden)}
     for name, n_in in (("block1", hidden), ("block2", width)):
         shapes |= {
-            f"{name}.enter": (n_in, 2 * width),
-            f"{name}.norm_enter.weight": (1, 2 * width),
-            f"{name}.norm_enter.bias": (1, 2 * width),
-            f"{name}.leave": (width, width),
+            f"{name}.enter": (n_in, inner + width),
+            f"{name}.norm_enter.weight": (1, inner + width),
+            f"{name}.norm_enter.bias": (1, inner + width),
+            f"{name}.leave": (inner, width),
             f"{name}.norm_leave.weight": (1, width),
             f"{name}.norm_leave.bias": (1, width),
         }

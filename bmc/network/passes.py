@@ -3,8 +3,8 @@
 One autograd node for the whole network instead of about eighty: losses stay ordinary autograd
 on logits and phi, and everything below costs no more than its matrix products and a few passes
 over the activations. On a CPU a step takes 8 to 20 % more time by autograd over the same tensor
-of weights (``scripts/bench/passes.py``). K copies, B rows, d the feature width, h and w the widths
-of the input projection and of the blocks, C classes. Which weight lies where is in
+of weights (``scripts/bench/passes.py``). K copies, B rows, d the feature width, h, i and w the
+widths of the input projection, within the blocks and of their outputs, C classes. Which weight lies where is in
 `bmc.network.mlp`.
 """
 
@@ -45,8 +45,8 @@ class Norm:
 class Block:
     """A residual block: relu(norm(relu(norm(u W1)) W2) + norm(u Ws)).
 
-    ``enter`` holds W1 and Ws side by side [K, n_in, 2w], ``norm_enter`` both of their
-    normalisations; ``leave`` is W2 [K, w, w]. A bias before a batch normalisation would
+    ``enter`` holds W1 and Ws side by side [K, n_in, i + w], ``norm_enter`` both of their
+    normalisations; ``leave`` is W2 [K, i, w]. A bias before a batch normalisation would
     have no effect, so there is none.
     """
 
@@ -95,9 +95,9 @@ def evaluate(
     phi = [u]
     for block in parts.blocks():
         z = block.norm_enter.by_running(product(u, block.enter, precision))
-        w = z.shape[-1] // 2
-        out = block.norm_leave.by_running(product(z[..., :w].relu(), block.leave, precision))
-        u = out.add_(z[..., w:]).relu_()
+        i = block.leave.shape[1]
+        out = block.norm_leave.by_running(product(z[..., :i].relu(), block.leave, precision))
+        u = out.add_(z[..., i:]).relu_()
         phi.append(u)
     if not with_head:
         return u, phi
@@ -120,12 +120,12 @@ class Train(torch.autograd.Function):
         for block, block_low, own in zip(parts.blocks(), low.blocks(), masks, strict=True):
             z = product(u, block_low.enter, precision)
             z, centred, scale, inverse = _normalise(z, block.norm_enter)
-            w = z.shape[-1] // 2
-            hidden = z[..., :w].relu()
+            i = block.leave.shape[1]
+            hidden = z[..., :i].relu()
             out, centred2, scale2, inverse2 = _normalise(
                 product(hidden, block_low.leave, precision), block.norm_leave
             )
-            out = out.add_(z[..., w:]).relu_()
+            out = out.add_(z[..., i:]).relu_()
             kept += [u, centred, scale, inverse, hidden, centred2, scale2, inverse2, out, own]
             outs.append(out)
             u = out if own is None else out * own

@@ -92,6 +92,7 @@ SHARED: dict[str, Any] = {
     "batch_size": 64,
     "learning_rate": 0.01,
     "hidden": 128,
+    "inner": 128,
     "width": 256,
     "dropout": 0.3,
     "memory": 10_000,

@@ -18,7 +18,8 @@ def plain_logits(parts: Parts, x: Tensor) -> Tensor:
 
     u = functional.linear(x, parts.project[0].T, parts.project_bias[0, 0])
     for block in parts.blocks():
-        inner, shortcut = norm(u @ block.enter[0], block.norm_enter).chunk(2, dim=-1)
+        both = norm(u @ block.enter[0], block.norm_enter)
+        inner, shortcut = both.tensor_split([block.leave.shape[1]], dim=-1)
         u = torch.relu(norm(torch.relu(inner) @ block.leave[0], block.norm_leave) + shortcut)
     return functional.linear(u, parts.head[0], parts.head_bias[0, 0])
 

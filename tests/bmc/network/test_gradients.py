@@ -10,7 +10,7 @@ from bmc.network.mlp import ResidualMLP
 
 def trained_net() -> ResidualMLP:
     """A small network in double precision whose batch normalisation is not that of a new one."""
-    net = ResidualMLP(10, 7, hidden=8, width=12).double()
+    net = ResidualMLP(10, 7, hidden=8, inner=6, width=12).double()
     draws = torch.Generator().manual_seed(0)
     net.reset(draws)
     with torch.no_grad():

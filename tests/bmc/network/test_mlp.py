@@ -1,13 +1,14 @@
 import pytest
 import torch
+from published_network import PublishedNetwork
 from torch import Tensor
 from torch.nn import functional
 
 from bmc.network.mlp import ResidualMLP
 
 
-def stacked(copies: int = 3, precision: str = "float32") -> ResidualMLP:
-    net = ResidualMLP(10, 7, copies, hidden=8, width=12, precision=precision)
+def stacked(copies: int = 3, precision: str = "float32", inner: int = 6) -> ResidualMLP:
+    net = ResidualMLP(10, 7, copies, hidden=8, inner=inner, width=12, precision=precision)
     generator = torch.Generator().manual_seed(0)
     net.reset(generator)
     with torch.no_grad():  # make the copies differ
@@ -17,7 +18,7 @@ def stacked(copies: int = 3, precision: str = "float32") -> ResidualMLP:
 
 def single(net: ResidualMLP, k: int) -> ResidualMLP:
     """Copy ``k`` alone."""
-    copy = ResidualMLP(10, 7, hidden=8, width=12)
+    copy = ResidualMLP(10, 7, hidden=8, inner=6, width=12)
     copy.load_state_dict({name: t[k : k + 1] for name, t in net.state_dict().items()})
     return copy
 
@@ -39,7 +40,7 @@ def reference(net: ResidualMLP, weights: Tensor, x: Tensor, keep: Tensor) -> lis
     phi = [u]
     for block, own in zip(parts.blocks(), keep[0].chunk(2, dim=-1), strict=True):
         z = norm(u @ block.enter[0], block.norm_enter)
-        inner, shortcut = z.chunk(2, dim=-1)
+        inner, shortcut = z.split([net.inner, net.width], dim=-1)
         phi.append(
             torch.relu(norm(torch.relu(inner) @ block.leave[0], block.norm_leave) + shortcut)
         )
@@ -47,15 +48,55 @@ def reference(net: ResidualMLP, weights: Tensor, x: Tensor, keep: Tensor) -> lis
     return [functional.linear(u, parts.head[0], parts.head_bias[0, 0]), *phi]
 
 
-def test_the_network_has_the_published_shape():
-    net = ResidualMLP(768, 2866)
-    parts = net.parts()
-    assert parts.project.shape == (1, 768, 128)
-    assert parts.head.shape == (1, 2866, 256)
-    for block, n_in in zip(parts.blocks(), (128, 256), strict=True):
-        assert block.enter.shape == (1, n_in, 2 * 256)  # the first linear map and the shortcut
-        assert block.leave.shape == (1, 256, 256)
-    assert net.dropout == 0.3
+def copied_to(net: ResidualMLP, described: PublishedNetwork) -> None:
+    """Give the network that is written from the description the weights of ours."""
+    parts, inner = net.parts(), net.inner
+    described.project.load_state_dict(
+        {"weight": parts.project[0].T, "bias": parts.project_bias[0, 0]}
+    )
+    described.head.load_state_dict({"weight": parts.head[0], "bias": parts.head_bias[0, 0]})
+    for block, own in zip(described.blocks, parts.blocks(), strict=True):
+        block.enter.weight.data.copy_(own.enter[0, :, :inner].T)
+        block.shortcut.weight.data.copy_(own.enter[0, :, inner:].T)
+        block.leave.weight.data.copy_(own.leave[0].T)
+        for linear in (block.enter, block.leave):
+            linear.bias.data.zero_()  # as published, and no gradient reaches them
+        both = own.norm_enter
+        for norm, mine, part in (
+            (block.norm_enter, both, slice(inner)),
+            (block.norm_shortcut, both, slice(inner, None)),
+            (block.norm_leave, own.norm_leave, slice(None)),
+        ):
+            norm.weight.data.copy_(mine.weight[0, 0, part])
+            norm.bias.data.copy_(mine.bias[0, 0, part])
+
+
+def test_the_network_has_as_many_weights_as_the_published_description_says():
+    net, described = ResidualMLP(768, 2866), PublishedNetwork(768, 2866)
+    assert described.trunk_parameters() == 314_752
+    assert described.biases_before_norms() == 768  # these have no effect, so ours has none
+    assert net.trunk == 313_984
+    assert net.parts().head.numel() == described.head.weight.numel()
+
+
+def test_the_network_computes_what_the_published_description_says():
+    net, described = ResidualMLP(768, 50), PublishedNetwork(768, 50)
+    generator = torch.Generator().manual_seed(3)
+    net.reset(generator)
+    net.weights.data.add_(0.05 * torch.randn(net.weights.shape, generator=generator))
+    copied_to(net, described)
+    x = torch.randn(16, 768, generator=generator)
+    keep = torch.rand(16, net.dropout_width, generator=generator) > net.dropout
+    described.masks = list(keep.chunk(2, dim=1))
+    for _ in range(3):  # updates of the running statistics
+        logits, _ = net.train()(x[None], keep[None])
+        torch.testing.assert_close(logits[0], described.train()(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(net.eval()(x[None])[0][0], described.eval()(x), atol=1e-4, rtol=1e-4)
+    net.train()
+    described.train()
+    for block in described.blocks:  # a bias before a batch normalisation has no effect
+        block.enter.bias.data.normal_()
+    torch.testing.assert_close(net(x[None], keep[None])[0][0], described(x), atol=1e-4, rtol=1e-4)
 
 
 def test_the_gradients_written_by_hand_are_those_of_autograd():
@@ -117,7 +158,7 @@ def test_running_statistics_move_as_those_of_torch_do():
         functional.linear(x[0], parts.project[0].T, parts.project_bias[0, 0])
         @ parts.block1.enter[0]
     )
-    mean, variance = torch.zeros(24), torch.ones(24)
+    mean, variance = torch.zeros(18), torch.ones(18)
     functional.batch_norm(z, mean, variance, training=True)
     net(x)
     torch.testing.assert_close(parts.block1.norm_enter.running_mean[0, 0], mean)
@@ -145,7 +186,7 @@ def test_dropout_multiplies_what_it_keeps_so_that_the_expectation_stays():
 
 
 def test_bf16_rounds_products_and_nothing_else():
-    exact, rounded = stacked(2).train(), stacked(2, "bf16").train()
+    exact, rounded = (stacked(2, p, inner=12).train() for p in ("float32", "bf16"))
     x, keep = inputs(2, rows=16)
     results = []
     for net in (exact, rounded):
