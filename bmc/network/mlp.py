@@ -19,9 +19,10 @@ class ResidualMLP(nn.Module):
     """K copies of the published network: d -> 128 -> 256 -> 256 -> classes.
 
     ``hidden`` is the width of the input projection, ``inner`` that between the two linear maps
-    of a residual block, ``width`` that of a block's output. With ``bf16`` the factors of matrix products are rounded to bfloat16; weights, sums of products and
-    everything else stay float32. ``phi``, which distillation compares, are the outputs of the
-    projection and of both blocks, before dropout: [K, B, 128], [K, B, 256], [K, B, 256].
+    of a residual block, ``width`` that of a block's output. With ``bf16`` the factors of matrix
+    products are rounded to bfloat16; weights, sums of products and everything else stay float32.
+    ``phi``, which distillation compares, are the outputs of the projection and of both blocks,
+    before dropout: [K, B, 128], [K, B, 256], [K, B, 256].
 
     Attributes
     ----------

@@ -4,8 +4,8 @@ One autograd node for the whole network instead of about eighty: losses stay ord
 on logits and phi, and everything below costs no more than its matrix products and a few passes
 over the activations. On a CPU a step takes 8 to 20 % more time by autograd over the same tensor
 of weights (``scripts/bench/passes.py``). K copies, B rows, d the feature width, h, i and w the
-widths of the input projection, within the blocks and of their outputs, C classes. Which weight lies where is in
-`bmc.network.mlp`.
+widths of the input projection, within the blocks and of their outputs, C classes. Which weight
+lies where is in `bmc.network.mlp`.
 """
 
 from __future__ import annotations

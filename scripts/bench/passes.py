@@ -58,7 +58,7 @@ class Problem:
         self.labels = torch.randint(classes, (copies, batch))
         shape = (copies, batch, self.net.dropout_width)
         self.keep = Noise(0, "dropout").keep(shape, self.net.dropout, self.x.device)
-        widths = 2 * [2 * self.net.width, self.net.width]
+        widths = 2 * [self.net.inner + self.net.width, self.net.width]
         self.running = [torch.zeros(2, copies * width) for width in widths]
         self.teacher = [torch.randn(copies, batch, width) for width in self.net.phi_widths]
 
@@ -143,7 +143,7 @@ class Problem:
         for i, mask in enumerate(masks):
             enter, weight, bias, leave, weight2, bias2 = blocks[6 * i : 6 * i + 6]
             z = normalise(torch.bmm(u, enter), weight, bias, self.running[2 * i])
-            hidden, skipped = z.chunk(2, dim=-1)
+            hidden, skipped = z.tensor_split([self.net.inner], dim=-1)
             z = normalise(torch.bmm(hidden.relu(), leave), weight2, bias2, self.running[2 * i + 1])
             phi.append((z + skipped).relu())
             u = phi[-1] * mask

@@ -32,13 +32,13 @@ from bmc.train.data import TaskTensors, steps_for
 class Block(nn.Module):
     """A residual block."""
 
-    def __init__(self, n_in: int, width: int) -> None:
+    def __init__(self, n_in: int, inner: int, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Linear(n_in, width),
-            nn.BatchNorm1d(width),
+            nn.Linear(n_in, inner),
+            nn.BatchNorm1d(inner),
             nn.ReLU(),
-            nn.Linear(width, width),
+            nn.Linear(inner, width),
             nn.BatchNorm1d(width),
         )
         self.shortcut = nn.Sequential(nn.Linear(n_in, width), nn.BatchNorm1d(width))
@@ -54,8 +54,8 @@ class Net(nn.Module):
     def __init__(self, dim: int, n_classes: int, config: Config) -> None:
         super().__init__()
         self.project = nn.Linear(dim, config.hidden)
-        self.block1 = Block(config.hidden, config.width)
-        self.block2 = Block(config.width, config.width)
+        self.block1 = Block(config.hidden, config.inner, config.width)
+        self.block2 = Block(config.width, config.inner, config.width)
         self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.width, n_classes)
         for module in self.modules():
