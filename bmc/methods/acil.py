@@ -34,6 +34,7 @@ class ACIL(ClosedForm):
 
     name = "acil"
     title = "ACIL"
+    order_free = True
     source = "Zhuang et al., NeurIPS 2022, arXiv 2205.14922"
     equation = """
         H = relu(X W_B),  W_B ~ N(0, 1),     R = I / γ, W = 0 at the start

@@ -61,6 +61,8 @@ class Method:
     source: ClassVar[str] = ""  # where it is published
     equation: ClassVar[str] = ""  # as the code computes it; φ, θ, M, C as in docs/methods.md
     has_experts: ClassVar[bool] = False
+    order_free: ClassVar[bool] = False  # whether any order of the tasks gives the same result
+    reference: ClassVar[bool] = False  # sees all data at once: shown beside the others, not ranked
     # the fields of `Config` that a method reads; every run reads these
     shared: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "measure_ahead", "precision"})
 

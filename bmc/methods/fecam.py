@@ -107,6 +107,7 @@ class FeCAM(ClosedForm):
 
     name = "fecam"
     title = "FeCAM"
+    order_free = True
     source = "Goswami et al., NeurIPS 2023, arXiv 2309.14062"
     equation = """
         z = x / ‖x‖,  μ_c = class mean / its length

@@ -17,6 +17,7 @@ class Joint(NetMethod):
 
     name = "joint"
     title = "Joint training"
+    reference = True
     source = "The upper reference for the same network"
     equation = """
         L = L_T(all training data of the stream)

@@ -34,6 +34,7 @@ class NearestNeighbours(ClosedForm):
 
     name = "knn"
     title = "kNN"
+    order_free = True
     source = "Wu et al., CVPR 2018, arXiv 1805.01978"
     equation = """
         votes of class c = Σ over the k nearest i of class c of exp(cos(x, x_i) / T)

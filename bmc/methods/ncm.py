@@ -25,6 +25,7 @@ class NearestClassMean(ClosedForm):
 
     name = "ncm"
     title = "NCM"
+    order_free = True
     source = "Nearest class mean on frozen features"
     equation = """
         class of x:  argmax_c  cos(x, Σ_{i in c} x_i)

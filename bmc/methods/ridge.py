@@ -48,6 +48,7 @@ class Ridge(ClosedForm):
 
     name = "ridge"
     title = "Streaming ridge"
+    order_free = True
     source = "McDonnell et al., NeurIPS 2023, arXiv 2307.02251, without its projection"
     equation = """
         G = Σ h hᵀ,  Q = Σ h yᵀ,  W = (G + λ I)⁻¹ Q;  class of x:  argmax_c h·w_c;  here h = x

@@ -32,6 +32,7 @@ class DeepSLDA(ClosedForm):
 
     name = "slda"
     title = "Deep SLDA"
+    order_free = True
     source = "Hayes and Kanan, CVPR Workshops 2020, arXiv 1909.01520"
     equation = """
         Λ = ((1 − ε) S + ε s I)⁻¹,  S the pooled within-class covariance, s its mean variance

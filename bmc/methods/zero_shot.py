@@ -36,6 +36,7 @@ class ZeroShot(ClosedForm):
 
     name = "zero-shot"
     title = "Zero-shot CLIP"
+    order_free = True
     source = "Radford et al., ICML 2021, arXiv 2103.00020"
     equation = """
         class of x:  argmax_c  cos(x, t_c),  t_c the mean of the embedded prompts of the class name

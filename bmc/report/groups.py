@@ -12,9 +12,8 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from autods.errors import UsageError
-from bmc.report.load import Run, TaskInfo
+from bmc.report.load import JOINT, Run, TaskInfo
 
-REFERENCES = frozenset({"joint"})  # methods that see all data at once: an upper reference
 LANDMARKS = ("bmc", "er", "finetune")  # methods that are drawn whatever their rank
 MOST = 6  # best groups whose curves and tasks are drawn; more cannot be told apart
 SIGNS = {"lam": "\N{GREEK SMALL LETTER LAMDA}", "alpha": "\N{GREEK SMALL LETTER ALPHA}",
@@ -100,7 +99,9 @@ def group(runs: Sequence[Run]) -> list[Group]:
         first, settings = members[0], differing[setup]
         label = f"{first.title} ({settings})" if settings else first.title
         short = settings if alone and settings else label
-        groups.append(Group(label, short, tuple(members), first.method in REFERENCES))
+        # results of earlier versions do not say what is a reference
+        reference = first.reference or first.method == JOINT
+        groups.append(Group(label, short, tuple(members), reference))
     return sorted(groups, key=_rank)
 
 

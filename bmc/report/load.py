@@ -65,6 +65,7 @@ class Run(BaseModel):
 
     ``learned`` counts the tasks learned at each of S evaluations. By scenario, ``R`` holds the
     accuracies [S, T] (fractions, ``None`` where not learned yet), ``metrics`` fractions by name.
+    ``order_free`` and ``reference`` are those of `bmc.methods.base.Method`.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -88,6 +89,8 @@ class Run(BaseModel):
     device: str = ""
     folder: str = ""
     path: Path | None = Field(default=None, exclude=True)  # of the folder, for `samples`
+    order_free: bool = False
+    reference: bool = False
 
     def __repr__(self) -> str:
         final = self.metrics[self.scenario].get("final_mean")

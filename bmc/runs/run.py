@@ -186,6 +186,8 @@ def _results(stream: Stream, method: Method, state: RunState) -> dict[str, Any]:
     identity = identity_of(stream, method.name, method.config, method.device)
     return identity | {
         "title": method.title,
+        "order_free": method.order_free,
+        "reference": method.reference,
         "protocol": stream.provenance["protocol"],
         "order_seed": stream.provenance["order_seed"],
         "run_seed": method.config.seed,

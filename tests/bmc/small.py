@@ -8,6 +8,7 @@ import torch
 
 from autods.streams.stream import Stream, Task
 from autods.streams.synthetic import synthetic_stream
+from autods.streams.tasks import Order
 from bmc.config import Config
 from bmc.methods import METHODS, Method, config_for
 from bmc.train.data import TaskTensors, to_tensors
@@ -15,7 +16,7 @@ from bmc.train.data import TaskTensors, to_tensors
 CPU = torch.device("cpu")
 
 
-def small_stream(tasks: int = 6, order: str | int = "paper") -> Stream:
+def small_stream(tasks: int = 6, order: Order = "paper") -> Stream:
     made = synthetic_stream(tasks=tasks, classes=704, dim=64, scale=1e-4, order=order)
     tasks_with_texts = [
         replace(task, class_embedding_source=partial(texts, task)) for task in made.tasks

@@ -143,6 +143,12 @@ def test_latex_bolds_the_best_of_each_column_escapes_names_and_sets_references_a
         assert sum(r"\mathbf" in row.split(" & ")[k] for row in rows if row != r"\midrule") == 1
 
 
+def test_results_say_which_method_is_a_reference_and_joint_training_is_one_in_any_case():
+    told = make_results("er", tasks=9, title="Joint linear probe", reference=True)
+    runs = [Run.model_validate(r) for r in (told, make_results("joint", tasks=9))]
+    assert results_table(group(runs)).names == ["Joint training †", "Joint linear probe †"]
+
+
 def test_of_a_task_incremental_stream_its_own_accuracy_is_dropped_last():
     runs = [run.model_copy(update={"scenario": "task-il"}) for run in RUNS[1, 0]]
     shown = results_table(group(runs)).shown
