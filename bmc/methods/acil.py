@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from bmc.methods.base import METHODS, Method
 from bmc.methods.closed_form import ClosedForm
 from bmc.methods.ridge import gaussian
 from bmc.train.data import TaskTensors
+from bmc.train.packed import GRAM, TARGETS, Kept
 
 BLOCK = 512  # rows per update of R: an update solves a system of so many rows
 
@@ -43,7 +45,7 @@ class ACIL(ClosedForm):
         class of x:  argmax_c  relu(x W_B) w_c
     """
     shared = Method.shared | {"seed"}
-    kept = ("inverse", "weight")
+    kept: ClassVar[Kept] = {"inverse": GRAM, "weight": TARGETS}
 
     @dataclass(frozen=True)
     class Options(Method.Options):
@@ -83,7 +85,3 @@ class ACIL(ClosedForm):
     def scores(self, features: Tensor) -> Tensor:
         """Return the regressed labels, float32 [n, seen]."""
         return self.lift(features) @ self.weight[:, : self.seen].float()
-
-    def memory_bytes(self) -> int:
-        """Bytes of R and the classifier, float64; the projection is drawn from the seed."""
-        return 8 * len(self.inverse) * (len(self.inverse) + self.seen)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.closed_form import BLOCK, ClosedForm
 from bmc.train.data import Split, TaskTensors
+from bmc.train.packed import AS_IS, Kept
 
 TINY = 1e-12  # share of the largest scatter below which a direction counts as without any
 
@@ -162,7 +164,7 @@ class AnalyticConsolidation(ClosedForm):
         score of class c: w_c·x + b_c,   w_c = S⁻¹ μ_c,   b_c = −μ_c·w_c / 2
     """
 
-    kept = ("counts", "means")
+    kept: ClassVar[Kept] = {"counts": AS_IS, "means": AS_IS}
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):

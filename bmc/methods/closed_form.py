@@ -11,14 +11,19 @@ from torch.nn import functional
 
 from bmc.methods.base import Method
 from bmc.train.data import TaskTensors
+from bmc.train.packed import Kept, nbytes
 
 BLOCK = 8192  # rows taken in at once; bounds the float64 copies
 
 
 class ClosedForm(Method):
-    """A method whose state is the tensors named in ``kept``, and whose head follows from them."""
+    """A method whose state is the tensors named in ``kept``, and whose head follows from them.
 
-    kept: ClassVar[tuple[str, ...]]
+    After each group the statistics are rounded to what the state holds of them, so the bytes
+    that are counted are those that predict, and a resumed run equals one that was not killed.
+    """
+
+    kept: ClassVar[Kept]  # and how each is stored
     _head: tuple[Tensor, ...] | None = None  # what `solve` returned for the statistics as they are
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
@@ -26,8 +31,12 @@ class ClosedForm(Method):
         with self.watch.phase("train", self.device):
             for task in group:
                 self.add(task)
-        self.seen = group[-1].stop
-        self._head = None
+            self.seen = group[-1].stop
+            self.settle()
+
+    def settle(self) -> None:
+        """Round the statistics to what the state holds of them."""
+        self.load_state(self.state())
 
     def add(self, task: TaskTensors) -> None:
         """Add a task's training data to the statistics."""
@@ -67,11 +76,19 @@ class ClosedForm(Method):
         return self.lift(features) @ weight + bias
 
     def state(self) -> dict[str, Tensor]:
-        """Return the statistics."""
-        return {name: getattr(self, name) for name in self.kept}
+        """Return the statistics as they are stored, of the classes seen so far."""
+        state: dict[str, Tensor] = {}
+        for name, packing in self.kept.items():
+            state |= packing.pack(name, getattr(self, name), self.seen)
+        return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the statistics."""
-        for name in self.kept:
-            setattr(self, name, state[name].to(self.device))
+        state = {name: tensor.to(self.device) for name, tensor in state.items()}
+        for name, packing in self.kept.items():
+            setattr(self, name, packing.unpack(name, state, self.n_classes))
         self._head = None
+
+    def memory_bytes(self) -> int:
+        """Bytes of the state; what is drawn from the seed is not in it."""
+        return nbytes(self.state())

@@ -6,6 +6,7 @@ Tukey's transform is left out, as the paper does for features with negative valu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from bmc.methods.base import METHODS
 from bmc.methods.closed_form import ClosedForm
 from bmc.methods.slda import DeepSLDA, discriminants
 from bmc.train.data import TaskTensors
+from bmc.train.packed import COUNTS, MEANS, Kept, Packing, from_upper_triangle, upper_triangle
+
+ROOTS = Packing(torch.float16, torch.float32)
 
 
 def shrunk_correlation(covariance: Tensor, gamma: float) -> Tensor:
@@ -101,8 +105,8 @@ class FeCAM(ClosedForm):
     counts, means
         float64 [C] and [C, d]: samples and mean feature of each class.
     roots
-        One float32 [m, d] for each seen class, m <= d: rows whose scatter is that of the
-        class, its centred samples while they are fewer than d.
+        One float32 [m, d] for each class, m <= d: rows whose scatter is that of the class,
+        its centred samples while they are fewer than d, else an upper triangle.
     """
 
     name = "fecam"
@@ -115,7 +119,7 @@ class FeCAM(ClosedForm):
         class of x:  argmin_c  (z − μ_c)ᵀ N_c⁻¹ (z − μ_c)
     """
 
-    kept = ("counts", "means")
+    kept: ClassVar[Kept] = {"counts": COUNTS, "means": MEANS}
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):
@@ -146,7 +150,7 @@ class FeCAM(ClosedForm):
         if self.counts[label] > 0:
             parts.append(between[None])
         roots = torch.cat(parts)
-        if len(roots) > self.dim:  # R^T R = roots^T roots
+        if len(roots) >= self.dim:  # R^T R = roots^T roots
             roots = torch.linalg.qr(roots, mode="r").R
         if len(roots) > total:  # they span no more directions than there are samples
             _, lengths, axes = torch.linalg.svd(roots, full_matrices=False)
@@ -166,17 +170,24 @@ class FeCAM(ClosedForm):
             scores[:, c] = -distances(z, means[c], own, self.options.shrinkage)
         return scores
 
-    def memory_bytes(self) -> int:
-        """Bytes of counts and means (float64) and of the rows of each class (float32)."""
-        rows = sum(len(own) for own in self.roots)
-        return 8 * self.seen * (self.dim + 1) + 4 * rows * self.dim
-
     def state(self) -> dict[str, Tensor]:
-        """Return the statistics, the rows of the classes one after the other."""
-        sizes = torch.tensor([len(rows) for rows in self.roots])
-        return super().state() | {"sizes": sizes, "roots": torch.cat(self.roots)}
+        """Return the statistics, and the numbers of all roots one after the other in float16.
+
+        Of a class with as many roots as dimensions they are the upper triangle.
+        """
+        roots = self.roots[: self.seen]
+        sizes = torch.tensor([len(rows) for rows in roots], dtype=torch.int32)
+        whole = [upper_triangle(r) if len(r) == self.dim else r.flatten() for r in roots]
+        numbers = torch.cat([torch.zeros(0, device=self.device), *whole])
+        return super().state() | {"sizes": sizes} | ROOTS.pack("roots", numbers, self.seen)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the statistics."""
         super().load_state(state)
-        self.roots = list(torch.split(state["roots"].to(self.device), state["sizes"].tolist()))
+        sizes, d = state["sizes"].tolist(), self.dim
+        lengths = [d * (d + 1) // 2 if size == d else size * d for size in sizes]
+        numbers = ROOTS.unpack("roots", state, self.n_classes).to(self.device)
+        for c, (size, own) in enumerate(zip(sizes, torch.split(numbers, lengths), strict=True)):
+            self.roots[c] = (
+                from_upper_triangle(own, symmetric=False) if size == d else own.view(size, d)
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
+from bmc.train.packed import AS_IS, Kept
 
 BLOCK = 16_384  # stored rows compared at once
 NEVER = -2.0  # below every cosine
@@ -40,7 +42,7 @@ class NearestNeighbours(ClosedForm):
         votes of class c = Σ over the k nearest i of class c of exp(cos(x, x_i) / T)
     """
 
-    kept = ("features", "labels")
+    kept: ClassVar[Kept] = {"features": AS_IS, "labels": AS_IS}
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):
@@ -95,13 +97,12 @@ class NearestNeighbours(ClosedForm):
             votes.scatter_add_(1, whose[:, k : k + 1], weight)
         return torch.maximum(votes.log(), (best - top) / T)
 
-    def memory_bytes(self) -> int:
-        """Bytes of the stored samples, labels counted as 4 bytes each."""
-        return self.stored * (self.dim * self.features.element_size() + 4)
+    def settle(self) -> None:
+        """Do nothing: the table is what the state holds, and copying it would cost each task."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the stored samples."""
-        return {name: table[: self.stored] for name, table in super().state().items()}
+        return {"features": self.features[: self.stored], "labels": self.labels[: self.stored]}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the stored samples."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +12,7 @@ from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
+from bmc.train.packed import MEANS, Kept
 
 
 @METHODS.register("ncm")
@@ -30,7 +33,7 @@ class NearestClassMean(ClosedForm):
     equation = """
         class of x:  argmax_c  cos(x, Σ_{i in c} x_i)
     """
-    kept = ("sums",)
+    kept: ClassVar[Kept] = {"sums": MEANS}
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
@@ -46,7 +49,3 @@ class NearestClassMean(ClosedForm):
         """Return cos(z, mu_c), float32 [n, seen]."""
         means = functional.normalize(self.sums[: self.seen], dim=1).float()
         return self.unit(features) @ means.T
-
-    def memory_bytes(self) -> int:
-        """Bytes of the sums, float64."""
-        return 8 * self.seen * self.dim

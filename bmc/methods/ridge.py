@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
+from bmc.train.packed import AS_IS, GRAM, TARGETS, Kept
 from bmc.train.seeds import generator
 
 BLOCK = 4096  # rows lifted at once; bounds the float64 copies
@@ -55,7 +57,7 @@ class Ridge(ClosedForm):
         λ of 10⁻⁸ ... 10⁸: the least squared error on a fifth of each task's training data, summed
     """
     shared = ClosedForm.shared | {"seed"}
-    kept = ("gram", "targets", "errors")
+    kept: ClassVar[Kept] = {"gram": GRAM, "targets": TARGETS, "errors": AS_IS}
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):
@@ -139,10 +141,6 @@ class Ridge(ClosedForm):
     def scores(self, features: Tensor) -> Tensor:
         """Return the regressed labels, float32 [n, seen]."""
         return self.lift(features) @ self.head()[0]
-
-    def memory_bytes(self) -> int:
-        """Bytes of the sums, float64; a projection is drawn from the seed and not counted."""
-        return 8 * self.width * (self.width + self.seen)
 
 
 @METHODS.register("ranpac")

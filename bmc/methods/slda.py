@@ -7,6 +7,7 @@ not depend on the order of the samples, which the published recursion does not g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
+from bmc.train.packed import COUNTS, COVARIANCE, MEANS, Kept
 
 
 @METHODS.register("slda")
@@ -39,7 +41,9 @@ class DeepSLDA(ClosedForm):
         score of class c: w_c·x + b_c,   w_c = Λ μ_c,   b_c = −μ_c·w_c / 2
     """
 
-    kept = ("counts", "means", "scatter")
+    kept: ClassVar[Kept] = {
+        "counts": COUNTS, "means": MEANS, "scatter": COVARIANCE
+    }  # fmt: skip
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):
@@ -83,10 +87,6 @@ class DeepSLDA(ClosedForm):
         scale = S.diagonal().mean().clamp(min=1e-12)
         eye = torch.eye(self.dim, dtype=torch.float64, device=self.device)
         return discriminants(self.means[: self.seen], (1 - e) * S + e * scale * eye)
-
-    def memory_bytes(self) -> int:
-        """Bytes of means, counts and scatter, all float64."""
-        return 8 * (self.seen * (self.dim + 1) + self.dim * self.dim)
 
 
 def discriminants(means: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:

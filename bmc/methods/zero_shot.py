@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import TaskTensors
+from bmc.train.packed import Kept, Packing
 
 NAMED = 3  # datasets without embedded class names that a message names
 
@@ -42,7 +43,7 @@ class ZeroShot(ClosedForm):
         class of x:  argmax_c  cos(x, t_c),  t_c the mean of the embedded prompts of the class name
     """
 
-    kept = ("texts",)
+    kept: ClassVar[Kept] = {"texts": Packing(torch.float32, torch.float32, classes=0)}
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):
@@ -84,10 +85,6 @@ class ZeroShot(ClosedForm):
     def scores(self, features: Tensor) -> Tensor:
         """Return the cosine of features and texts, float32 [n, seen]."""
         return self.unit(features) @ self.texts[: self.seen].T
-
-    def memory_bytes(self) -> int:
-        """Bytes of the texts, float32."""
-        return 4 * self.seen * self.dim
 
     def records(self) -> dict[str, Any]:
         """Return what the prompts were, and a hash of the embeddings."""

@@ -7,6 +7,7 @@ from small import CPU, learned, small_config, small_stream, tensors
 from bmc.engines.local import _expert_bank, train_experts
 from bmc.methods import METHODS
 from bmc.methods.base import NetMethod
+from bmc.methods.ridge import RIDGES
 from bmc.runs.evaluate import evaluate
 from bmc.train.data import Balanced, TaskTensors, to_tensors
 from bmc.train.memory import concatenate
@@ -80,17 +81,21 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 
 
 def test_slda_does_not_depend_on_the_order_or_the_batching_of_samples():
-    whole = learned("slda", STREAM, small_config("slda"))
-    twin = METHODS.get("slda")(STREAM.dim, STREAM.n_classes, small_config("slda"), CPU)
+    whole, twin = (
+        METHODS.get("slda")(STREAM.dim, STREAM.n_classes, small_config("slda"), CPU)
+        for _ in range(2)
+    )
     for task in tensors(STREAM):
+        whole.add(task)
         order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(0))
         for rows in torch.split(order, 17):
             part = replace(
                 task.train, features=task.train.features[rows], labels=task.train.labels[rows]
             )
-            twin.learn([replace(task, train=part)])
-    for name, value in whole.state().items():
-        torch.testing.assert_close(twin.state()[name], value, rtol=1e-9, atol=1e-9)
+            twin.add(replace(task, train=part))
+    for name in whole.kept:  # before they are rounded to what the state holds
+        value = getattr(whole, name)
+        torch.testing.assert_close(getattr(twin, name), value, rtol=1e-9, atol=1e-9)
 
 
 def test_slda_equals_linear_discriminant_analysis_of_scikit_learn():
@@ -270,14 +275,16 @@ def test_bytes_of_memory_are_those_of_what_is_kept():
     assert kept["dmc"] == kept["gdumb"] == kept["icarl"] == kept["er"]
     assert kept["zero-shot"] == 4 * STREAM.n_classes * d
     assert kept["bmc-analytic"] == STREAM.n_classes * (2 * d + 4) + d * (2 * d + 4) + 4
-    assert kept["slda"] == 8 * (STREAM.n_classes * (d + 1) + d * d)
+    means, triangle = STREAM.n_classes * (2 * d + 4 + 4), 2 * (d * (d + 1) // 2) + 4
+    assert kept["slda"] == means + triangle
     assert kept["fecam-shared"] == kept["slda"]
-    rows = sum(  # of a class no more than there are dimensions
-        torch.bincount(t.train.labels - t.start).clamp(max=d).sum().item() for t in tensors(STREAM)
-    )
-    assert kept["fecam"] == STREAM.n_classes * 8 * (d + 1) + 4 * rows * d
-    assert kept["ncm"] == 8 * STREAM.n_classes * d
+    # of a class its rows, or a triangle if there are as many as dimensions
+    counts = torch.cat([torch.bincount(t.train.labels - t.start) for t in tensors(STREAM)])
+    rows = torch.where(counts < d, counts * d, d * (d + 1) // 2).sum().item()
+    assert kept["fecam"] == means + 2 * rows + STREAM.n_classes * 4 + 4
+    assert kept["ncm"] == STREAM.n_classes * (2 * d + 4)
     assert kept["knn"] == kept["joint"]
-    assert kept["ridge"] == 8 * d * (d + STREAM.n_classes)
-    assert kept["ranpac"] == kept["acil"] == 8 * 256 * (256 + STREAM.n_classes)
-    assert kept["klda"] == 8 * (STREAM.n_classes * (256 + 1) + 256 * 256)
+    assert kept["ridge"] == 4 * (d * (d + 1) // 2 + d * STREAM.n_classes) + 8 * len(RIDGES)
+    sums = 4 * (256 * 257 // 2 + 256 * STREAM.n_classes)
+    assert (kept["ranpac"], kept["acil"]) == (sums + 8 * len(RIDGES), sums)
+    assert kept["klda"] == STREAM.n_classes * (2 * 256 + 8) + 256 * 257 + 4
