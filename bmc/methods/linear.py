@@ -1,0 +1,97 @@
+"""A linear probe that is trained task after task: what a head learns without a network below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.adamw import adamw
+
+from bmc.config import Config, option
+from bmc.methods.base import METHODS, Method, training_data
+from bmc.train.data import Shuffled, TaskTensors, network_input, steps_for, take
+from bmc.train.seeds import generator
+
+
+@METHODS.register("linear")
+class SequentialLinear(Method):
+    """Softmax regression on frozen features, fine-tuned on each task by AdamW.
+
+    Attributes
+    ----------
+    head
+        float32 [C, d + 1], the weights of each class and its bias.
+    """
+
+    name = "linear"
+    title = "Linear probe"
+    source = "The lower reference for linear heads"
+    equation = """
+        L = CE(W x + b, y) over the batch;   with competition = task, over the task's classes alone
+    """
+    shared = Method.shared | {
+        "epochs", "batch_size", "learning_rate", "weight_decay", "feature_norm", "seed",
+    }  # fmt: skip
+
+    @dataclass(frozen=True)
+    class Options(Method.Options):
+        competition: str = option(
+            "seen",
+            "Classes that compete in training: seen, or those of the task.",
+            one_of=("seen", "task"),
+        )
+
+    options: Options
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.head = torch.zeros(n_classes, dim + 1, device=device)
+
+    def learn(self, group: Sequence[TaskTensors]) -> None:
+        """Train the head on the group's training data for ``epochs`` passes."""
+        config, self.seen = self.config, group[-1].stop
+        first = group[0].start if self.options.competition == "task" else 0
+        data = training_data(group)
+        steps = steps_for(len(data), config.epochs, config.batch_size)
+        draws = Shuffled(len(data), generator(config.seed, "batches", group[0].index))
+        head = self.head[first : self.seen].clone()
+        moments = torch.zeros_like(head), torch.zeros_like(head)
+        step = torch.zeros((), device=self.device)
+        with self.watch.phase("train", self.device):
+            for _ in range(steps):
+                rows = draws.take(config.batch_size)
+                x = self.inputs(take(data.features, rows, self.device))
+                gradient = self.gradient(head, x, take(data.labels, rows, self.device) - first)
+                adamw(
+                    [head], [gradient], [moments[0]], [moments[1]], [], [step], amsgrad=False,
+                    beta1=0.9, beta2=0.999, lr=config.learning_rate, eps=1e-8,
+                    weight_decay=config.weight_decay, maximize=False, fused=True,
+                )  # fmt: skip
+            self.head[first : self.seen] = head
+        self.steps += steps
+
+    @staticmethod
+    def gradient(head: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """Return the gradient of the mean cross-entropy by a head [c, d + 1], of x [B, d + 1]."""
+        errors = (x @ head.T).softmax(dim=1) - functional.one_hot(labels, len(head))
+        return (errors.T @ x).div_(len(x))
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Scale stored rows [n, d] to ``feature_norm``; add a column of 1: float32 [n, d + 1]."""
+        x = network_input(features.to(self.device), self.config.feature_norm)
+        return functional.pad(x, (0, 1), value=1.0)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the logits of the seen classes, float32 [n, seen]."""
+        return self.inputs(features) @ self.head[: self.seen].T
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the head, which is the network of this method."""
+        return {"net.head": self.head}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the head."""
+        self.head = state["net.head"].to(self.device)
