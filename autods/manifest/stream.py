@@ -65,6 +65,7 @@ class SyntheticData(Strict):
     classes: int | None = None
     per_class: int | None = None
     dim: int | None = None
+    difficulty: Literal["plain", "hard"] | None = None
 
 
 class StreamSpec(Strict):

@@ -17,6 +17,7 @@ from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import UsageError
 from autods.manifest.stream import StreamItem
+from autods.streams.difficulty import difficulty_of
 from autods.streams.feature_set import StoredFeatureSet
 from autods.streams.resolve import Request, check_names
 from autods.streams.stream import Stream, Task
@@ -32,6 +33,7 @@ def synthetic_stream(
     classes: int | None = None,
     per_class: int | None = None,
     dim: int = 512,
+    difficulty: str = "plain",
     order: Order = "paper",
     scenario: str = "class-il",
     normalize: str = "l2",
@@ -56,6 +58,10 @@ def synthetic_stream(
         a quarter of them, at least 1. ``None``: by ``scale``.
     dim
         Width d of the features.
+    difficulty
+        ``plain``: classes are mixtures of up to three Gaussians, of equal size. ``hard``: heavy
+        tails, modes as far apart as classes, wrong labels in train, unequal classes; see
+        `autods.streams.difficulty.Difficulty`.
     order
         ``paper``: as published; an integer: tasks permuted by that seed (PCG64); or names of
         all tasks in the order wanted. It never changes a task's features.
@@ -91,6 +97,7 @@ def synthetic_stream(
         per_class=per_class,
         dim=dim,
         normalize=normalize,
+        difficulty=difficulty_of(difficulty),
     )
     names = [dataset.name for dataset in source.shape.datasets]
     chosen = ordered(names, names, order)[:tasks]

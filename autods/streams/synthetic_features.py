@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from autods.core.splits import SPLITS
 from autods.manifest.catalogue import load
 from autods.manifest.files import shipped_manifests
+from autods.streams.difficulty import Difficulty
 
 GENERATOR = 1  # raise when the same parameters give other numbers than before
 BLOCK = 8192  # rows drawn at once; fixed, since every block has a seed of its own
@@ -102,6 +103,14 @@ class SyntheticFeatures:
     dim: int = 512
     normalize: str = "l2"
     recipe: Recipe = Recipe()
+    difficulty: Difficulty | None = None  # None: Gaussian modes, classes of equal size
+
+    def __post_init__(self) -> None:
+        if hard := self.difficulty:
+            self.recipe = replace(
+                self.recipe, mode=hard.mode, spread=hard.spread, nuisance=hard.nuisance,
+                several_modes=1.0,
+            )  # fmt: skip
 
     @property
     def shape(self) -> StreamShape:
@@ -141,8 +150,26 @@ class SyntheticFeatures:
         return {"train": train - dev, "dev": dev, "test": test}
 
     def labels(self, task: int, split: str) -> Ints:
-        """Return class numbers within the task, in turn 0, 1, ..., 0, 1, ...: int64 [n]."""
-        return np.arange(self.sizes(task)[split]) % self.class_counts[task]
+        """Return class numbers within the task: int64 [n].
+
+        They take turns, 0, 1, ..., 0, 1, ..., unless a difficulty makes classes unequal and
+        labels wrong.
+        """
+        classes, made_from = self.class_counts[task], self._made_from(task, split)
+        if self.difficulty is None or split == "test":
+            return made_from
+        return self.difficulty.reported(
+            made_from, classes, self._generator(4, task, SPLITS.index(split))
+        )
+
+    def _made_from(self, task: int, split: str) -> Ints:
+        """Return the classes that the features of a split are drawn from: int64 [n]."""
+        rows, classes = self.sizes(task)[split], self.class_counts[task]
+        if self.difficulty is None or split == "test":
+            return np.arange(rows) % classes
+        sizes = self.difficulty.class_sizes(rows, classes, self._generator(3, task))
+        order = self._generator(3, task, SPLITS.index(split)).permutation(rows)
+        return np.repeat(np.arange(classes), sizes)[order]
 
     def features(self, task: int, split: str) -> npt.NDArray[np.float16]:
         """Return all features of one split of one task: float16 [n, d]."""
@@ -159,7 +186,7 @@ class SyntheticFeatures:
         For writing big streams to shards without holding them: at scale 1 the largest
         task has 2.7 M rows.
         """
-        labels, (centres, n_modes) = self.labels(task, split), self._centres(task)
+        labels, (centres, n_modes) = self._made_from(task, split), self._centres(task)
         for number, start in enumerate(range(0, len(labels), BLOCK)):
             generator = self._generator(2, task, SPLITS.index(split), number)
             part = labels[start : start + BLOCK]
@@ -177,7 +204,9 @@ class SyntheticFeatures:
         and numbers of threads is gone after rounding to float16.
         """
         recipe, world = self.recipe, self._world
-        h = h + world.nuisance * generator.standard_normal(h.shape)  # [n, rank]
+        hard = self.difficulty
+        length: float | Floats = 1.0 if hard is None else hard.lengths(len(h), generator)
+        h = h + length * world.nuisance * generator.standard_normal(h.shape)  # [n, rank]
         x: Floats = h @ world.basis + world.mean  # [n, d]
         noise = generator.standard_normal(x.shape, dtype=np.float32)
         x += noise * np.float32(recipe.noise / math.sqrt(self.dim))
@@ -209,7 +238,7 @@ class SyntheticFeatures:
         )
 
     def class_centres(self, task: int) -> Floats:
-        """Return the centres of a task's modes before they meet ``basis``: [C, 3, rank].
+        """Return the centres of a task's modes before they meet ``basis``: [C, modes, rank].
 
         Drawn for all published classes, then cut, so a smaller stream has the same ones. The
         modes of a class with one mode are equal.
@@ -222,9 +251,10 @@ class SyntheticFeatures:
         published = self.shape.datasets[task].classes
         domain = generator.standard_normal(recipe.rank) * world.signal
         spread = generator.standard_normal((published, 1, recipe.rank)) * world.signal
-        modes = generator.standard_normal((published, 3, recipe.rank)) * world.signal
+        most = 3 if self.difficulty is None else self.difficulty.modes
+        modes = generator.standard_normal((published, most, recipe.rank)) * world.signal
         several = generator.random(published) < recipe.several_modes
-        n_modes = np.where(several, generator.integers(2, 4, published), 1)
+        n_modes = np.where(several, generator.integers(2, most + 1, published), 1)
         modes[~several] = 0
         centres = recipe.group * world.group_centres[world.groups[task]] + recipe.domain * domain
         centres = centres + world.easiness[task] * (recipe.spread * spread + recipe.mode * modes)

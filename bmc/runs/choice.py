@@ -36,6 +36,12 @@ class StreamChoice:
     )
     max_tasks: int | None = _option("Keep only the first tasks.", None, min=1)
     scale: float | None = _option("synthetic: samples per published sample.", None, hidden=True)
+    difficulty: str | None = _option(
+        "synthetic: plain; or hard (heavy tails, several modes a class, wrong labels, unequal "
+        "classes).",
+        None,
+        hidden=True,
+    )
     stream_seed: int = _option("synthetic: seed of the data.", 0, min=0, hidden=True)
 
     @property
@@ -49,7 +55,11 @@ class StreamChoice:
         from autods.manifest.stream import SyntheticData
         from autods.streams.open import open_stream
 
-        sizes = {"scale": self.scale, "seed": self.stream_seed or None}
+        sizes = {
+            "scale": self.scale,
+            "seed": self.stream_seed or None,
+            "difficulty": self.difficulty,
+        }
         given = {key: value for key, value in sizes.items() if value is not None}
         return open_stream(
             self.stream,
