@@ -328,7 +328,7 @@ def _shared_average(run: Run, scenario: str, shared: Sequence[int]) -> float:
     rows = R[[k for k, learned in enumerate(run.learned) if learned in shared]]
     if np.isnan(rows).all(axis=1).any():
         return math.nan
-    return metrics.average_incremental_micro(rows, shared, [size or 0 for size in sizes])
+    return metrics.average_incremental_micro(rows, [size or 0 for size in sizes])
 
 
 def _intransigence(run: Run, scenario: str, joint: Run | None) -> float:

@@ -1,14 +1,17 @@
 """Metrics as pure functions of the accuracy matrix R. Nothing here changes its input.
 
 R is float [S, T]: row s holds the accuracy on each of the T tasks after ``learned[s]`` tasks
-were learned (NaN: not measured). Methods that learn one task at a time have S = T and
-``learned = 1 ... T``; methods that learn groups have a row per group. Tasks are numbered in
+were learned (NaN: not measured). A run that is measured after every task has S = T and
+``learned = 1 ... T``; other evaluation grids have fewer rows. Tasks are numbered in
 the order of the stream, so task j is learned in the first row with ``learned[s] > j``.
+
+A task that was never measured, a column of NaN, changes no metric: each is that of the other
+tasks, and NaN if nothing is left to take it of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +19,26 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
 
+GRID = "; in a report over the rows that all its runs have, absent if they share only the last"
+ON_GRID = ("average_incremental_micro", "bwt_gem", "forgetting_chaudhry", "learning_accuracy")
+
 DEFINITIONS = {
     "final_mean": "mean over tasks j of R[last, j] (task-macro; the paper's headline)",
     "final_micro": "accuracy over all test samples after the last task",
     "average_incremental_micro": "mean over rows of the accuracy on all test samples seen so far "
-    "(iCaRL); methods with other rows cannot be compared by it",
-    "average_incremental_shared": "average_incremental_micro over the rows that all runs of a "
-    "report have; absent when they share only the last",
+    f"(iCaRL){GRID}",
     "bwt_gem": "mean over tasks j learned before the last row of R[last, j] - R[row of j, j] "
-    "(GEM, arXiv 1706.08840)",
+    f"(GEM, arXiv 1706.08840){GRID}",
     "forgetting_chaudhry": "mean over tasks j learned before the last row of "
     "max over earlier rows l of R[l, j], minus R[last, j]; the last row is not in the maximum "
-    "(arXiv 1801.10112)",
+    f"(arXiv 1801.10112){GRID}",
     "fwt_gem": "mean over tasks j learned after the first row of the accuracy on j in the row "
     "before it was learned, minus b_j, that of the untrained model (GEM, arXiv 1706.08840); "
-    "task-il only: in class-il an unseen class cannot be the answer",
-    "learning_accuracy": "mean over tasks j of R[row of j, j], the row in which j was learned",
+    "task-il only: in class-il an unseen class cannot be the answer; in a report absent unless all "
+    "runs were measured after the same tasks",
+    "learning_accuracy": f"mean over tasks j of R[row of j, j], the first row with j learned{GRID}",
     "intransigence": "mean over tasks j of a*_j - R[row of j, j], a*_j the final accuracy of joint "
-    "training in the same order and seed (arXiv 1801.10112)",
+    f"training in the same order and seed (arXiv 1801.10112){GRID}",
     "worst_task": "minimum over tasks j of R[last, j]",
     "dataset_id": "share of test samples predicted as a class of the right dataset (task-macro)",
     "within_dataset": "final_mean / dataset_id: class accuracy once the dataset is right",
@@ -42,7 +47,7 @@ DEFINITIONS = {
 
 def final_mean(R: Matrix) -> float:
     """Mean over tasks of the last row."""
-    return float(np.nanmean(R[-1]))
+    return _mean(R[-1])
 
 
 def final_micro(R: Matrix, sizes: Sequence[int]) -> float:
@@ -50,26 +55,26 @@ def final_micro(R: Matrix, sizes: Sequence[int]) -> float:
     return _micro(R[-1], np.asarray(sizes, float))
 
 
-def average_incremental_micro(R: Matrix, learned: Sequence[int], sizes: Sequence[int]) -> float:
+def average_incremental_micro(R: Matrix, sizes: Sequence[int]) -> float:
     """Mean over rows of the micro accuracy on the tests seen so far (iCaRL).
 
-    NaN when several tasks were learned at once and measured once: nothing was incremental.
+    NaN when several tasks were measured for the first time in the only row: nothing was
+    incremental.
     """
-    if len(R) == 1 and learned[0] > 1:
+    rows = [row for row in R if not np.isnan(row).all()]
+    if len(rows) == 1 and np.count_nonzero(~np.isnan(rows[0])) > 1:
         return float("nan")
-    return float(np.mean([_micro(row, np.asarray(sizes, float)) for row in R]))
+    return _mean(_micro(row, np.asarray(sizes, float)) for row in rows)
 
 
 def bwt_gem(R: Matrix, learned: Sequence[int]) -> float:
     """Backward transfer of GEM: last accuracy minus accuracy when learned; NaN for one row."""
-    changes = [R[-1, j] - R[s, j] for j, s in _first_rows(learned) if s < len(R) - 1]
-    return float(np.mean(changes)) if changes else float("nan")
+    return _mean(R[-1, j] - R[s, j] for j, s in _first_rows(learned) if s < len(R) - 1)
 
 
 def forgetting_chaudhry(R: Matrix, learned: Sequence[int]) -> float:
     """Forgetting of Chaudhry et al. 2018; the maximum excludes the last row, so it can be < 0."""
-    drops = [np.max(R[s:-1, j]) - R[-1, j] for j, s in _first_rows(learned) if s < len(R) - 1]
-    return float(np.mean(drops)) if drops else float("nan")
+    return _mean(np.max(R[s:-1, j]) - R[-1, j] for j, s in _first_rows(learned) if s < len(R) - 1)
 
 
 def fwt_gem(before: Vector, untrained: Vector) -> float:
@@ -78,14 +83,12 @@ def fwt_gem(before: Vector, untrained: Vector) -> float:
     ``before`` is the accuracy [T] on each task in the row before it was learned (NaN in the first
     group), ``untrained`` that before any training (b). NaN when nothing was measured ahead.
     """
-    gains = np.asarray(before, float) - np.asarray(untrained, float)
-    known = gains[~np.isnan(gains)]
-    return float(known.mean()) if len(known) else float("nan")
+    return _mean(np.asarray(before, float) - np.asarray(untrained, float))
 
 
 def intransigence(R: Matrix, learned: Sequence[int], joint: Vector) -> float:
     """How much worse tasks were learned than by joint training, of accuracy ``joint`` [T]."""
-    return float(np.mean([joint[j] - R[s, j] for j, s in _first_rows(learned)]))
+    return _mean(joint[j] - R[s, j] for j, s in _first_rows(learned))
 
 
 def within_dataset(final: float, dataset_id: float) -> float:
@@ -95,12 +98,12 @@ def within_dataset(final: float, dataset_id: float) -> float:
 
 def learning_accuracy(R: Matrix, learned: Sequence[int]) -> float:
     """Mean accuracy on each task in the row in which it was learned."""
-    return float(np.mean([R[s, j] for j, s in _first_rows(learned)]))
+    return _mean(R[s, j] for j, s in _first_rows(learned))
 
 
 def worst_task(R: Matrix) -> float:
     """Lowest accuracy of the last row."""
-    return float(np.nanmin(R[-1]))
+    return float(min(_known(R[-1]), default=np.nan))
 
 
 def summary(R: Matrix, learned: Sequence[int], sizes: Sequence[int]) -> dict[str, float]:
@@ -108,7 +111,7 @@ def summary(R: Matrix, learned: Sequence[int], sizes: Sequence[int]) -> dict[str
     return {
         "final_mean": final_mean(R),
         "final_micro": final_micro(R, sizes),
-        "average_incremental_micro": average_incremental_micro(R, learned, sizes),
+        "average_incremental_micro": average_incremental_micro(R, sizes),
         "bwt_gem": bwt_gem(R, learned),
         "forgetting_chaudhry": forgetting_chaudhry(R, learned),
         "learning_accuracy": learning_accuracy(R, learned),
@@ -122,6 +125,17 @@ def _first_rows(learned: Sequence[int]) -> list[tuple[int, int]]:
     return list(enumerate(int(s) for s in rows))
 
 
+def _known(values: Iterable[float]) -> list[float]:
+    return [float(value) for value in values if not np.isnan(value)]
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of the values that are not NaN; NaN if there is none."""
+    known = _known(values)
+    return float(np.mean(known)) if known else float("nan")
+
+
 def _micro(row: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> float:
     known = ~np.isnan(row)
-    return float((row[known] * sizes[known]).sum() / sizes[known].sum())
+    total = sizes[known].sum()
+    return float((row[known] * sizes[known]).sum() / total) if total else float("nan")

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,9 +19,7 @@ def test_means_are_those_of_the_last_row_and_of_the_rows_seen_so_far():
     assert metrics.final_mean(WORKED) == pytest.approx((0.85 + 0.95 + 0.70) / 3)
     assert metrics.final_micro(WORKED, [1, 1, 2]) == pytest.approx((0.85 + 0.95 + 1.4) / 4)
     rows = [0.80, (0.60 + 0.90) / 2, (0.85 + 0.95 + 1.4) / 4]
-    assert metrics.average_incremental_micro(WORKED, [1, 2, 3], [1, 1, 2]) == pytest.approx(
-        np.mean(rows)
-    )
+    assert metrics.average_incremental_micro(WORKED, [1, 1, 2]) == pytest.approx(np.mean(rows))
     assert metrics.learning_accuracy(WORKED, [1, 2, 3]) == pytest.approx((0.8 + 0.9 + 0.7) / 3)
     assert metrics.worst_task(WORKED) == pytest.approx(0.70)
 
@@ -35,7 +35,7 @@ def test_one_evaluation_has_no_forgetting_to_speak_of():
     R = np.array([[0.5, 0.7]])
     assert np.isnan(metrics.bwt_gem(R, [2]))
     assert np.isnan(metrics.forgetting_chaudhry(R, [2]))
-    assert np.isnan(metrics.average_incremental_micro(R, [2], [1, 1]))
+    assert np.isnan(metrics.average_incremental_micro(R, [1, 1]))
 
 
 @given(st.integers(2, 7), st.integers(0, 2**32 - 1))
@@ -105,3 +105,33 @@ def test_what_only_the_last_row_decides_does_not_depend_on_the_order_of_tasks(ca
     assert metrics.final_mean(moved) == pytest.approx(metrics.final_mean(R))
     assert metrics.worst_task(moved) == metrics.worst_task(R)
     assert metrics.final_micro(moved, sizes[order]) == pytest.approx(metrics.final_micro(R, sizes))
+
+
+@given(matrices(), st.data())
+def test_a_task_that_was_never_measured_changes_no_metric(case, data):
+    R, learned = case
+    tasks = R.shape[1]
+    out = sorted(data.draw(st.sets(st.integers(0, tasks - 1), max_size=tasks - 1)))
+    sizes, joint = np.arange(1, tasks + 1), np.linspace(0.2, 0.9, tasks)
+    R[:, out], sizes[out], joint[out] = np.nan, 0, np.nan
+    fewer = [n - sum(j < n for j in out) for n in learned]
+    kept = [np.delete(values, out, axis=-1) for values in (R, sizes, joint)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = metrics.summary(R, learned, sizes)
+        whole["intransigence"] = metrics.intransigence(R, learned, joint)
+    without = metrics.summary(kept[0], fewer, kept[1])
+    without["intransigence"] = metrics.intransigence(kept[0], fewer, kept[2])
+    assert whole == pytest.approx(without, nan_ok=True)
+    assert not np.isnan([whole["final_mean"], whole["learning_accuracy"]]).any()
+
+
+@given(matrices())
+def test_nothing_measured_gives_no_number_and_no_warning(case):
+    R, learned = np.full_like(case[0], np.nan), case[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = metrics.summary(R, learned, [0] * R.shape[1])
+        values["intransigence"] = metrics.intransigence(R, learned, R[-1])
+        values["fwt_gem"] = metrics.fwt_gem(R[-1], R[-1])
+    assert np.isnan(list(values.values())).all()
