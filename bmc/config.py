@@ -144,6 +144,12 @@ class Config(OptionSet):
         one_of=("test", "dev"),
         hidden=True,
     )
+    evaluate_every: int = option(
+        0,
+        "Tasks from one evaluation to the next; 0: the largest group that a method learns at once.",
+        at_least=0,
+        hidden=True,
+    )
     measure_ahead: bool = option(
         False,
         "Also measure tasks before they are learned, for forward transfer; costs some time.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,7 @@ def run(
     from bmc.methods.fit import choose_methods
     from bmc.methods.overrides import config_for
     from bmc.report.load import BASE_OF_TIME
+    from bmc.runs.grid import common_step, group_size
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
 
@@ -96,6 +98,12 @@ def run(
     names = list(dict.fromkeys([*names, BASE_OF_TIME])) if finetune else names
     for note in [*notes, *left_out]:
         typer.echo(note, err=True)
+    settings = {name: config_for(name, config, overrides) for name in names}
+    step = common_step(
+        (group_size(name, own, len(opened.tasks)), len(opened.tasks))
+        for opened in streams.values()
+        for name, own in settings.items()
+    )
     folder = out or Path("runs") / choice.folder
     finished: list[Path] = []
     with engine_of(engine, names, chosen, ray_address, ray_workers) as where:
@@ -103,7 +111,8 @@ def run(
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
                 label = label_of(name, one_order, config.seed)
-                own = config_for(name, config, overrides)
+                own = settings[name]
+                own = replace(own, evaluate_every=own.evaluate_every or step)
                 path = folder / run_name(label, identity_of(opened, name, own, chosen))
                 made = run_one(
                     opened, name, own, path, device=chosen, engine=where, resume=resume,

@@ -64,7 +64,9 @@ class Method:
     order_free: ClassVar[bool] = False  # whether any order of the tasks gives the same result
     reference: ClassVar[bool] = False  # sees all data at once: shown beside the others, not ranked
     # the fields of `Config` that a method reads; every run reads these
-    shared: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "measure_ahead", "precision"})
+    shared: ClassVar[frozenset[str]] = frozenset(
+        {"evaluate_every", "evaluate_on", "measure_ahead", "precision"}
+    )
 
     @dataclass(frozen=True)
     class Options(OptionSet):

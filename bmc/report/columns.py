@@ -93,7 +93,7 @@ COLUMNS = (
     _metric("task-il", "final_mean", "task-il final mean", "max", ALL, "task-il mean", 2),
     _metric("class-il", "dataset_id", "right dataset", tables=("run",), priority=7),
     _metric("class-il", "within_dataset", "class within dataset"),
-    _metric("class-il", "average_incremental_shared", "average incremental", "max", ("run",),
+    _metric("class-il", "average_incremental_micro", "average incremental", "max", ("run",),
             "avg. increm.", 6),
     _metric("class-il", "forgetting_chaudhry", "forgetting", "min", ("run",), priority=3),
     _metric("class-il", "final_micro", "class-il final micro"),

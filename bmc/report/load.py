@@ -1,7 +1,8 @@
 """Finished runs: read, checked, and what each says only beside others.
 
-A run is its ``results.json`` and ``timing.json``. Relative time, intransigence and averages over
-shared evaluations need other runs; they are added when runs are loaded together.
+A run is its ``results.json`` and ``timing.json``. Relative time and intransigence need other runs,
+and metrics that depend on when a run was measured are taken over the evaluations that all share:
+`related` adds them when runs are loaded together.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from bmc.runs import metrics
 from bmc.runs.samples import SAMPLES, read_samples
 
 BASE_OF_TIME = "finetune"  # the method whose time is 100 %
-SEEDS = frozenset({"seed", "run_seed", "order_seed"})  # runs that differ in these only are repeats
+# runs that differ in these only are repeats: in seeds, and in when they were measured
+SEEDS = frozenset({"seed", "run_seed", "order_seed", "evaluate_every"})
 JOINT = "joint"  # the method whose final accuracies are the reference of intransigence
-SHARED = "average_incremental_shared"
 
 
 class TaskInfo(BaseModel):
@@ -91,6 +92,8 @@ class Run(BaseModel):
     path: Path | None = Field(default=None, exclude=True)  # of the folder, for `samples`
     order_free: bool = False
     reference: bool = False
+    # tasks learned at the evaluations that it is compared at; `related` sets it, None: all its own
+    compared_at: list[int] | None = Field(default=None, exclude=True)
 
     def __repr__(self) -> str:
         final = self.metrics[self.scenario].get("final_mean")
@@ -120,7 +123,7 @@ class Run(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The configuration without seeds: shared fields and the method's own options."""
+        """The configuration without seeds and grid: shared fields, the method's own options."""
         values = {**self.config, **(self.config.get("options") or {})}
         return {k: v for k, v in values.items() if k not in SEEDS and k != "options"}
 
@@ -186,9 +189,13 @@ class Run(BaseModel):
         """Return by task name its best accuracy before the last evaluation minus its last.
 
         Negative when the task improved; ``None`` for tasks measured only once. The mean
-        over tasks is the forgetting of Chaudhry et al. 2018 (arXiv 1801.10112, eq. 3).
+        over tasks is the forgetting of Chaudhry et al. 2018 (arXiv 1801.10112, eq. 3), over the
+        evaluations ``compared_at``.
         """
         *before, last = self.R.get(scenario) or [[None] * len(self.tasks)]
+        if self.compared_at is not None:
+            pairs = zip(before, self.learned, strict=False)
+            before = [row for row, learned in pairs if learned in self.compared_at]
         drops: dict[str, float | None] = {}
         for task, end, *past in zip(self.tasks, last, *before, strict=True):
             best = max((value for value in past if value is not None), default=None)
@@ -262,7 +269,8 @@ def related(runs: Sequence[Run]) -> list[Run]:
 
     ``costs.relative_time`` is the learning time over that of the fine-tuning run with the same
     order, seed, epochs and device; ``intransigence`` needs the joint run with the same order,
-    seed and epochs; ``average_incremental_shared`` is over `shared_evaluations`.
+    seed and epochs. It and the metrics of `bmc.runs.metrics.ON_GRID` are taken over
+    `shared_evaluations`, and unknown if the runs share only the last.
     """
     finetune = {
         (_course(run), run.device): run.costs.learning_seconds
@@ -278,14 +286,12 @@ def related(runs: Sequence[Run]) -> list[Run]:
         relative = seconds / base if seconds is not None and base else None
         values = {}
         for scenario, alone in run.metrics.items():
-            together = {
-                SHARED: _shared_average(run, scenario, shared),
-                "intransigence": _intransigence(run, scenario, joint.get(course)),
-            }
-            known = {name: value for name, value in together.items() if not math.isnan(value)}
+            together = _on_grid(run, scenario, shared, joint.get(course))
+            known = {k: None if math.isnan(v) else v for k, v in together.items()}
             values[scenario] = {**alone, **known}
         costs = run.costs.model_copy(update={"relative_time": relative})
-        related_runs.append(run.model_copy(update={"costs": costs, "metrics": values}))
+        update = {"costs": costs, "metrics": values, "compared_at": shared}
+        related_runs.append(run.model_copy(update=update))
     return related_runs
 
 
@@ -296,17 +302,15 @@ def shared_evaluations(runs: Sequence[Run]) -> list[int]:
 
 
 def shared_note(runs: Sequence[Run]) -> str:
-    """Say which evaluations the average incremental accuracy is over, where methods differ."""
+    """Say over which evaluations the metrics that depend on them are, where runs differ."""
     shared = shared_evaluations(runs)
     if all(run.measured_once or run.learned == shared for run in runs):
         return ""
+    what = "average incremental and forgetting"
     if len(shared) < 2:
-        return "average incremental: left out, the runs were measured after different tasks"
+        return f"{what}: left out, the runs were measured after different tasks"
     shown = ", ".join(map(str, shared if len(shared) <= 6 else [*shared[:4], "...", shared[-1]]))
-    return (
-        f"average incremental: over the {len(shared)} evaluations that all have, "
-        f"after {shown} tasks"
-    )
+    return f"{what}: over the {len(shared)} evaluations that all have, after {shown} tasks"
 
 
 def _course(run: Run) -> tuple[object, ...]:
@@ -319,20 +323,20 @@ def _matrix(run: Run, scenario: str) -> npt.NDArray[np.float64]:
     return np.array(run.R.get(scenario, []), dtype=np.float64)
 
 
-def _shared_average(run: Run, scenario: str, shared: Sequence[int]) -> float:
+def _on_grid(run: Run, scenario: str, shared: Sequence[int], joint: Run | None) -> dict[str, float]:
+    """Return the metrics that depend on the evaluation grid, over the shared rows; NaN: unknown."""
+    values = dict.fromkeys((*metrics.ON_GRID, "intransigence"), math.nan)
+    kept = [k for k, learned in enumerate(run.learned) if learned in shared]
+    if run.learned != shared and "fwt_gem" in run.metrics[scenario]:
+        values["fwt_gem"] = math.nan
     R = _matrix(run, scenario)
-    sizes = list(run.test_sizes().values())
-    few = len(shared) < 2 and len(run.learned) > 1
-    if not len(R) or run.measured_once or None in sizes or few:
-        return math.nan
-    rows = R[[k for k, learned in enumerate(run.learned) if learned in shared]]
-    if np.isnan(rows).all(axis=1).any():
-        return math.nan
-    return metrics.average_incremental_micro(rows, [size or 0 for size in sizes])
-
-
-def _intransigence(run: Run, scenario: str, joint: Run | None) -> float:
-    R = _matrix(run, scenario)
-    if joint is None or run.method == JOINT or scenario not in joint.R or not len(R):
-        return math.nan
-    return metrics.intransigence(R, run.learned, _matrix(joint, scenario)[-1])
+    if not len(R) or (len(kept) < 2 and len(run.tasks) > 1):
+        return values
+    R, learned = R[kept], [run.learned[k] for k in kept]
+    sizes = [size or 0 for size in run.test_sizes().values()]
+    summary = metrics.summary(R, learned, sizes)
+    values |= {name: summary[name] for name in metrics.ON_GRID}
+    if joint is not None and run.method != JOINT and scenario in joint.R:
+        last = _matrix(joint, scenario)[-1]
+        values["intransigence"] = metrics.intransigence(R, learned, last)
+    return values

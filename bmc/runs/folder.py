@@ -46,12 +46,13 @@ class CheckpointError(AutodsError):
 class RunState:
     """How far a run has come: what a checkpoint holds beside the tensors.
 
-    ``learned`` counts tasks at each evaluation; ``rows`` has, by matrix, T accuracies for each
-    (``None``: unknown). ``counters`` are updates and bytes, ``seconds`` wall time per phase.
-    ``ahead`` has task-il accuracies [T], if measured: ``untrained`` on every task before any
-    training, ``before`` in the row before it was learned.
+    ``done`` counts learned tasks, ``learned`` those at each evaluation; ``rows`` has, by matrix, T
+    accuracies for each evaluation (``None``: unknown). ``counters`` are updates and bytes,
+    ``seconds`` wall time per phase. ``ahead`` has task-il accuracies [T], if measured:
+    ``untrained`` on every task before any training, ``before`` in the row before it was learned.
     """
 
+    done: int = 0
     learned: list[int] = field(default_factory=list)
     rows: dict[str, list[list[float | None]]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)

@@ -14,14 +14,20 @@ from autods.core.version import __version__
 from autods.streams.stream import Stream
 from bmc.config import Config
 from bmc.methods import METHODS
+from bmc.runs.grid import effective_step, group_size
 
 FORMAT = 2
 HASH_DIGITS = 8
 
 
 def effective(method: str, config: Config, stream: Stream) -> Config:
-    """Return the configuration of a run: all options filled in, plain features not rescaled."""
-    config = METHODS.get(method).configured(config)
+    """Return the configuration of a run: all options and the evaluation grid filled in.
+
+    Plain features are not rescaled.
+    """
+    config, n_tasks = METHODS.get(method).configured(config), len(stream.tasks)
+    step = effective_step(config.evaluate_every, group_size(method, config, n_tasks), n_tasks)
+    config = replace(config, evaluate_every=step)
     return replace(config, feature_norm=1.0) if stream.normalize == "none" else config
 
 

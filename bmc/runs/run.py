@@ -18,8 +18,9 @@ from bmc.engines.base import use_precision
 from bmc.methods import METHODS, Method
 from bmc.methods.fit import check_fitting
 from bmc.runs import metrics
-from bmc.runs.evaluate import evaluate, measure_ahead
+from bmc.runs.evaluate import Row, evaluate, measure_ahead
 from bmc.runs.folder import RunFolder, RunState, plain
+from bmc.runs.grid import measured_after
 from bmc.runs.identity import effective, identity_of
 from bmc.runs.trackers import Tracker, tracked
 from bmc.train import costs
@@ -114,48 +115,58 @@ def _learn_all(
     follower: Tracker,
 ) -> None:
     size = method.group_size(len(tasks))
+    ends = measured_after(method.config.evaluate_every, size, len(tasks))
     watch = method.watch = costs.Stopwatch(state.seconds)
-    done = state.learned[-1] if state.learned else 0
     report.start(method.title, len(tasks), "tasks")
-    report.advance(done)
-    for first in range(done, len(tasks), size):
+    report.advance(state.done)
+    for first in range(state.done, len(tasks), size):
         group = tasks[first : first + size]
-        if method.config.measure_ahead:
+        if method.config.measure_ahead and state.done == (state.learned or [0])[-1]:
             with watch.phase("evaluate", method.device):
-                _look_ahead(method, tasks, group, state)
+                following = next(end for end in ends if end > first)
+                _look_ahead(method, tasks, tasks[first:following], state)
         method.learn(group)
-        with watch.phase("evaluate", method.device):
-            row = evaluate(method, tasks)
-        state.learned.append(group[-1].index + 1)
-        for name, attribute in MATRICES.items():
-            state.rows.setdefault(name, []).append(plain(getattr(row, attribute)))
+        state.done = first + len(group)
+        means = {}
+        if state.done in ends:
+            with watch.phase("evaluate", method.device):
+                row = evaluate(method, tasks)
+            means = _record(row, state)
+            if state.done == len(tasks):
+                target.save_samples(row.right)
         state.counters = {name: getattr(method, name) for name in COUNTERS}
         state.seconds = watch.seconds
-        if state.learned[-1] == len(tasks):
-            target.save_samples(row.right)
         target.save(method.state(), state)
         report.advance(len(group))
-        means = {
-            f"mean accuracy/{name}": float(np.nanmean(getattr(row, attribute)))
-            for name, attribute in MATRICES.items()
-            if not np.isnan(getattr(row, attribute)).all()
-        }
-        follower.scalars(state.learned[-1], means)
+        if means:
+            follower.scalars(state.done, means)
     report.finish()
 
 
+def _record(row: Row, state: RunState) -> dict[str, float]:
+    """Add a row to the matrices; return its means over tasks, as far as any was measured."""
+    state.learned.append(state.done)
+    means = {}
+    for name, attribute in MATRICES.items():
+        accuracies = getattr(row, attribute)
+        state.rows.setdefault(name, []).append(plain(accuracies))
+        if not np.isnan(accuracies).all():
+            means[f"mean accuracy/{name}"] = float(np.nanmean(accuracies))
+    return means
+
+
 def _look_ahead(
-    method: Method, tasks: list[TaskTensors], group: list[TaskTensors], state: RunState
+    method: Method, tasks: list[TaskTensors], following: list[TaskTensors], state: RunState
 ) -> None:
-    """Record accuracies on the tasks that are learned next; before any training, on all tasks."""
-    first = group[0].index
-    row = measure_ahead(method, group if first else tasks)
+    """Record accuracies on the tasks up to the next evaluation; before any training, on all."""
+    first = following[0].index
+    row = measure_ahead(method, following if first else tasks)
     if row is None:
         return
     if first == 0:
         state.ahead = {"untrained": plain(row), "before": [None] * len(tasks)}
     else:
-        state.ahead["before"][first : first + len(group)] = plain(row)
+        state.ahead["before"][first : first + len(following)] = plain(row)
 
 
 def _follow_end(follower: Tracker, target: RunFolder, results: dict[str, Any]) -> None:

@@ -56,4 +56,5 @@ def comparison_runs(
         if method in base.methods
         for field, value in values.items()
     }
-    return base.with_finetune(base.expand([{**own, "seed": seed} for seed in seeds]))
+    runs = base.expand([{**own, "seed": seed} for seed in seeds])
+    return base.on_one_grid(base.with_finetune(runs))

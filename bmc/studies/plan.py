@@ -16,6 +16,7 @@ from bmc.config import ALIASES, Config, Overrides
 from bmc.methods import METHODS
 from bmc.methods.overrides import config_for, field_of, fields_of, typed
 from bmc.report.load import BASE_OF_TIME
+from bmc.runs.grid import common_step, group_size
 from bmc.runs.identity import label_of
 from bmc.runs.orders import Order
 from bmc.studies.options import ABLATIONS
@@ -83,6 +84,23 @@ class Design:
             for order, seed, epochs in needed
         ]
         return [*runs, *added]
+
+    def on_one_grid(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Have all runs measured after the same tasks, unless they say after which.
+
+        They are those of the largest group, groups of all tasks aside.
+        """
+        step = common_step(
+            (group_size(run.method, run.config, tasks), tasks)
+            for run in runs
+            for tasks in (self.tasks[run.order],)
+        )
+        return [
+            replace(
+                run, config=replace(run.config, evaluate_every=run.config.evaluate_every or step)
+            )
+            for run in runs
+        ]
 
     def _check_read(self, key: str) -> None:
         if not any(concerns(key, method) for method in self.methods):

@@ -65,7 +65,7 @@ def reproduce_study(
             reproduce_notes(published, runs),
         )
 
-    runs = base.expand([{"seed": seed} for seed in range(seeds)])
+    runs = base.on_one_grid(base.expand([{"seed": seed} for seed in range(seeds)]))
     return Study("reproduce", f"reproduce-{published.name}", choice, streams, runs, collect)
 
 

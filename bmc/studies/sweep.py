@@ -38,6 +38,8 @@ def sweep_study(
     base, streams, skipped, left_out = design(choice, methods, orders, config, overrides)
     runs = base.expand(changes)
     runs = base.with_finetune(runs) if finetune else runs
+    if len(base.methods) > 1:  # settings of one method stay comparable with those added later
+        runs = base.on_one_grid(runs)
     name = f"{choice.folder}-sweep"
     return Study("sweep", name, choice, streams, runs, _collect, [*skipped, *left_out])
 

@@ -17,7 +17,9 @@ from bmc.studies.plan import Change, Design, concerns, grid_changes
 from bmc.studies.tuning import Candidate, Measured, Tuned, choose
 
 # Fields that say what is compared or how it is measured: the best value is no hyper-parameter.
-FIXED = frozenset({"memory", "seed", "evaluate_on", "outputs", "precision", "capture"})
+FIXED = frozenset(
+    {"memory", "seed", "evaluate_every", "evaluate_on", "outputs", "precision", "capture"}
+)
 
 
 def tune_study(

@@ -54,11 +54,12 @@ STEPS = {
 METRICS = """\
 # Metrics
 
-R is the matrix of accuracies: R[s, j] on task j after the s-th evaluation. Methods that learn one
-task at a time are evaluated after each, those that learn groups after each group; "row of j" is the
-first evaluation after j was learned. A run keeps three matrices, `class-il`, `task-il` and
-`dataset-id`, and `bmc.runs.metrics` has every formula as a pure function of R. Made from the table
-that the report prints.
+R is the matrix of accuracies: R[s, j] on task j after the s-th evaluation; "row of j" is the first
+evaluation after j was learned. `--evaluate-every` says after which tasks a run is evaluated
+([One grid](comparing.md#one-grid)). A run keeps three matrices, `class-il`, `task-il` and
+`dataset-id`, and `bmc.runs.metrics` has every formula as a pure function of R; a task without
+samples in the split that is measured changes none of them. Made from the table that the report
+prints.
 
 | name | definition |
 |---|---|

@@ -10,7 +10,9 @@ from bmc.config import Config
 from bmc.methods import METHODS, config_for, overrides_of
 
 STREAM = small_stream(3)
-OF_RUNS = {"evaluate_on", "measure_ahead", "precision"}  # read by every run, whatever the method
+OF_RUNS = {  # read by every run, whatever the method
+    "evaluate_every", "evaluate_on", "measure_ahead", "precision",
+}  # fmt: skip
 
 
 def recorded(options: object) -> tuple[object, set[str]]:

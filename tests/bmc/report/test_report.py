@@ -29,10 +29,11 @@ from report_runs import (
 
 from autods.errors import UsageError
 from bmc.report import build_report, group, load_runs, results_table
-from bmc.report.load import SHARED, Run
+from bmc.report.load import Run
 from bmc.report.page import compare
 from bmc.report.pareto import cost_points, pareto_front
 from bmc.report.statistics import compare_groups
+from bmc.runs import metrics
 
 
 @pytest.fixture(scope="module")
@@ -399,14 +400,19 @@ def test_average_incremental_accuracy_is_compared_over_the_evaluations_that_all_
     once = rows_at("joint", [4], [0.8])
     folders = [write(tmp_path / r["method"], r) for r in (every, pairs, once)]
     runs = {run.method: run for run in load_runs(folders)}
-    values = {m: run.metrics["class-il"].get(SHARED) for m, run in runs.items()}
+    values = {
+        m: run.metrics["class-il"].get("average_incremental_micro") for m, run in runs.items()
+    }
     assert values == {"every": pytest.approx(0.7), "pairs": pytest.approx(0.6), "joint": None}
-    alone = load_runs(folders[:1])[0].metrics["class-il"][SHARED]
+    alone = load_runs(folders[:1])[0].metrics["class-il"]["average_incremental_micro"]
     assert alone == pytest.approx(0.75)
     text = " ".join(printed_runs(list(runs.values())))
-    assert "average incremental: over the 2 evaluations that all have, after 2, 4 tasks" in text
+    assert (
+        "average incremental and forgetting: over the 2 evaluations that all have, after 2, 4 tasks"
+        in text
+    )
     page = Outline(read(build_report(folders, tmp_path / "report.html"))).text
-    assert "Average incremental: over the 2 evaluations that all have" in page
+    assert "Average incremental and forgetting: over the 2 evaluations that all have" in page
 
 
 def test_methods_without_a_common_evaluation_but_the_last_have_no_average_to_compare(tmp_path):
@@ -415,8 +421,36 @@ def test_methods_without_a_common_evaluation_but_the_last_have_no_average_to_com
         write(tmp_path / "two", rows_at("two", [2, 4], [0.7, 0.5])),
     ]
     runs = load_runs(folders)
-    assert all(SHARED not in run.metrics["class-il"] for run in runs)
-    assert "average incremental: left out" in " ".join(printed_runs(runs))
+    assert all(run.metrics["class-il"]["average_incremental_micro"] is None for run in runs)
+    assert "average incremental and forgetting: left out" in " ".join(printed_runs(runs))
+
+
+def test_all_that_depends_on_the_evaluation_grid_is_taken_over_the_shared_evaluations(tmp_path):
+    every = rows_at("every", [1, 2, 3, 4], [0.9, 0.8, 0.9, 0.6])
+    every["metrics"]["task-il"]["fwt_gem"] = 0.1
+    pairs = rows_at("pairs", [2, 4], [0.7, 0.5])
+    pairs["metrics"]["task-il"]["fwt_gem"] = 0.2
+    once = rows_at("joint", [4], [0.85])
+    folders = [write(tmp_path / r["method"], r) for r in (every, pairs, once)]
+    runs = {run.method: run for run in load_runs(folders)}
+    found = {method: run.metrics["class-il"] for method, run in runs.items()}
+    assert found["every"]["forgetting_chaudhry"] == pytest.approx(0.8 - 0.6)  # without 0.9
+    assert found["every"]["bwt_gem"] == pytest.approx(0.6 - 0.8)
+    assert found["every"]["learning_accuracy"] == pytest.approx((0.8 + 0.6) / 2)
+    assert found["every"]["intransigence"] == pytest.approx(0.85 - (0.8 + 0.6) / 2)
+    assert found["pairs"]["forgetting_chaudhry"] == pytest.approx(0.7 - 0.5)
+    first = runs["every"].tasks[0].name
+    assert runs["every"].forgetting("class-il")[first] == pytest.approx(0.8 - 0.6)
+    assert all(found["joint"][name] is None for name in metrics.ON_GRID)
+    transfer = {m: run.metrics["task-il"].get("fwt_gem") for m, run in runs.items()}
+    assert transfer == {"every": None, "pairs": 0.2, "joint": None}
+    alone = load_runs(folders[:1])[0].metrics
+    assert alone["class-il"]["forgetting_chaudhry"] == pytest.approx(0.9 - 0.6)
+    assert alone["task-il"]["fwt_gem"] == 0.1
+    apart = write(tmp_path / "apart", rows_at("apart", [3, 4], [0.7, 0.5]))
+    last = load_runs([folders[1], apart])[0]
+    assert all(last.metrics["class-il"][name] is None for name in metrics.ON_GRID)
+    assert set(last.forgetting("class-il").values()) == {None}
 
 
 def test_intransigence_is_known_where_joint_training_has_the_same_order_and_seed(tmp_path):

@@ -107,3 +107,16 @@ def test_a_comparison_has_every_method_seed_and_order_and_its_fine_tuning():
     assert {run.config.epochs for run in runs if run.method == "ncm"} == {Config().epochs}
     there = comparison_runs(design("finetune", "er", tasks=5), [0])
     assert [run.method for run in there] == ["finetune", "er"]
+
+
+def test_all_runs_of_a_comparison_are_measured_after_groups_of_the_largest_method():
+    def steps(*methods: str, **overrides) -> dict[str, int]:
+        runs = comparison_runs(design(*methods, **overrides), [0])
+        return {run.method: run.config.evaluate_every for run in runs}
+
+    assert steps("er", "bmc", "joint", bmc={"experts": 5}) == {
+        "er": 5, "bmc": 5, "joint": 5, "finetune": 5,
+    }  # fmt: skip
+    assert steps("er", "joint") == {"er": 1, "joint": 1, "finetune": 1}
+    assert steps("er", "bmc", bmc={"experts": 71}) == {"er": 1, "bmc": 1, "finetune": 1}
+    assert steps("er", "bmc", er={"evaluate_every": 2}, bmc={"experts": 5})["er"] == 2

@@ -1,0 +1,52 @@
+"""After which tasks a run is measured: the same ones for all methods that are compared.
+
+Methods learn groups of tasks of different sizes; forgetting and averages compare only if they
+are taken over the same evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from bmc.config import Config
+from bmc.methods import METHODS, Method
+
+
+def group_size(method: str, config: Config, n_tasks: int) -> int:
+    """Return how many of a stream's tasks a method learns at once under a configuration."""
+    made = METHODS.get(method)
+    if made.group_size is Method.group_size:
+        return 1
+    return made(1, 1, config, torch.device("cpu")).group_size(n_tasks)  # of the least size
+
+
+def common_step(sizes: Iterable[tuple[int, int]]) -> int:
+    """Return the step of the grid that several runs share, 0 if none of them prescribes one.
+
+    ``sizes`` are group size and number of tasks of each. A group of all tasks, as of joint
+    training, does not count: it would leave the last evaluation only.
+    """
+    return max((size for size, n_tasks in sizes if size < n_tasks), default=0)
+
+
+def effective_step(every: int, size: int, n_tasks: int) -> int:
+    """Return the step that is recorded, one for all that measure a run at the same points.
+
+    Steps up to the group size measure each group, steps from the number of tasks on the last.
+    """
+    return min(max(every, size), n_tasks)
+
+
+def measured_after(every: int, size: int, n_tasks: int) -> list[int]:
+    """Return after how many tasks a run is measured.
+
+    That is at the first end of a group at or beyond each multiple of ``every``, and at the end.
+    """
+    ends = [*range(size, n_tasks, size), n_tasks]
+    return [
+        end
+        for before, end in zip([0, *ends], ends, strict=False)
+        if end == n_tasks or end // every > before // every
+    ]
