@@ -110,6 +110,27 @@ class Config(OptionSet):
     batch_size: int = option(64, "New samples per update.", at_least=2)
     learning_rate: float = option(0.001, "AdamW learning rate.", above=0)
     weight_decay: float = option(0.01, "AdamW weight decay.", at_least=0, hidden=True)
+    plateau: int = option(
+        0,
+        "Passes without a better loss on development samples that the learning rate stands, then "
+        "falls to a tenth; 0: it never falls.",
+        at_least=0,
+        hidden=True,
+    )
+    plateau_threshold: float = option(
+        1e-4, "Share by which such a loss must fall to be better.", at_least=0, below=1, hidden=True
+    )
+    early_stopping: int = option(
+        0,
+        "Passes without a better loss on development samples that a training lasts on; 0: all.",
+        at_least=0,
+        hidden=True,
+    )
+    drop_last: bool = option(
+        False,
+        "Leave out what remains of each pass after its full batches, instead of joining passes.",
+        hidden=True,
+    )
     hidden: int = option(128, "Width of the input projection.", at_least=1, hidden=True)
     inner: int = option(128, "Inner width of both residual blocks.", at_least=1, hidden=True)
     width: int = option(256, "Width of both residual blocks.", at_least=1, hidden=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,16 +11,25 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.engines.base import Trained, model_bytes
 from bmc.network.mlp import ResidualMLP
-from bmc.network.passes import evaluate
 from bmc.train.copies import Batch
-from bmc.train.data import Shuffled, TaskTensors, joined, network_input, place_for, steps_for, take
+from bmc.train.data import (
+    Shuffled,
+    Split,
+    TaskTensors,
+    joined,
+    network_input,
+    place_for,
+    rows_per_pass,
+    steps_for,
+    take,
+)  # fmt: skip
 from bmc.train.loop import Course, by_loss, train_stacked
-from bmc.train.losses import expert_loss, feature_distance, sample_losses, task_loss
+from bmc.train.losses import expert_loss, feature_distance, task_loss
 from bmc.train.memory import Samples, balanced_choice
+from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
 
 BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
-JUDGED = 1024  # dev samples that an expert is judged on at most: a judgement stays cheap
 # bias of an output without a class: exp(it) is 0, and weight decay does not change that. Not
 # minus infinity: CUDA's fused AdamW subtracts a share of a weight from it, and would make NaN
 ABSENT = -1e30
@@ -109,18 +118,25 @@ def _train(
         teacher = torch.split(phi[0].float(), bank.phi_widths, dim=-1)
         return expert_loss(own, feature_distance(teacher, student), options.lam)
 
-    courses = [
-        Course(
-            sampler=Shuffled(len(task.train), generator(config.seed, "batches", task.index)),
-            steps=steps_for(len(task.train), config.epochs, config.batch_size),
-            noise=Noise(config.seed, "dropout", task.index),
-            judged_every=steps_for(len(task.train), 1, config.batch_size) if len(task.dev) else 0,
-        )
-        for task in tasks
-    ]
-    judge = _judge(bank, tasks, config) if options.patience else None
+    judge, plateau = None, Plateau.of(config)
+    if options.patience or plateau:
+        held_out = [Split(task.dev.features, task.dev.labels - task.start) for task in tasks]
+        judge = judge_by_loss(bank, held_out, config)
     return train_stacked(
-        bank, courses, fetch, by_loss(loss), config, judge=judge, patience=options.patience
+        bank, [_course(task, config) for task in tasks], fetch, by_loss(loss), config,
+        judge=judge, patience=options.patience, plateau=plateau,
+    )  # fmt: skip
+
+
+def _course(task: TaskTensors, config: Config) -> Course:
+    """Return the passes of an expert over its task; only with dev samples is it judged."""
+    n, size = len(task.train), config.batch_size
+    drawn = rows_per_pass(n, size, config.drop_last)
+    return Course(
+        sampler=Shuffled(n, generator(config.seed, "batches", task.index), drawn),
+        steps=steps_for(drawn, config.epochs, size),
+        noise=Noise(config.seed, "dropout", task.index),
+        judged_every=steps_for(drawn, 1, size) if len(task.dev) else 0,
     )
 
 
@@ -140,42 +156,6 @@ def _base_phi(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -
             phi[first : first + len(block)] = base.phi(_input(base, block, config))
             first += len(block)
     return phi
-
-
-def _judge(
-    bank: ResidualMLP, tasks: Sequence[TaskTensors], config: Config
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function that measures experts by the task loss on their own dev splits.
-
-    Of a large split evenly spaced samples count, a small one is filled up with samples that
-    do not count, so that experts are measured in one pass.
-    """
-    chosen = [_spaced(len(task.dev), JUDGED) for task in tasks]
-    most = max(map(len, chosen))
-
-    device = bank.weights.device
-    shape = len(tasks), most
-    features = torch.zeros(*shape, bank.dim, dtype=tasks[0].dev.features.dtype, device=device)
-    labels = torch.zeros(shape, dtype=torch.int64, device=device)
-    shares = torch.zeros(shape, device=device)
-    for k, (task, rows) in enumerate(zip(tasks, chosen, strict=True)):
-        n = len(rows)
-        features[k, :n] = take(task.dev.features, rows, device)
-        labels[k, :n] = take(task.dev.labels, rows, device) - task.start
-        shares[k, :n] = 1 / max(n, 1)
-
-    def judge(positions: Tensor, copies: Tensor) -> Tensor:
-        parts = bank.views(bank.weights.data[positions], bank.statistics[positions])
-        x = network_input(features[copies], config.feature_norm)
-        logits, _ = evaluate(parts, x, bank.precision)
-        return (sample_losses(logits, labels[copies]) * shares[copies]).sum(dim=1)
-
-    return judge
-
-
-def _spaced(n: int, most: int) -> Tensor:
-    """Return all of n row numbers, or ``most`` evenly spaced ones."""
-    return torch.arange(min(n, most)) * n // max(1, min(n, most))
 
 
 def _expert_bank(

@@ -18,9 +18,19 @@ from bmc.methods.plugins import PluginRegistry
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch, StackedCopies
 from bmc.train.costs import Stopwatch
-from bmc.train.data import Shuffled, Split, TaskTensors, joined, network_input, steps_for, take
+from bmc.train.data import (
+    Shuffled,
+    Split,
+    TaskTensors,
+    joined,
+    network_input,
+    rows_per_pass,
+    steps_for,
+    take,
+)  # fmt: skip
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
+from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
 
 
@@ -172,6 +182,7 @@ class NetMethod(Method):
     shared = Method.shared | {
         "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "inner", "width",
         "dropout", "feature_norm", "outputs", "capture", "seed",
+        "plateau", "plateau_threshold", "early_stopping", "drop_last",
     }  # fmt: skip
     extra_rows = 0  # rows beside a batch's own that need dropout noise: replayed ones
     capturable = True  # whether `observe` may be recorded as a CUDA graph: it draws nothing then
@@ -213,6 +224,7 @@ class NetMethod(Method):
             made = train_stacked(
                 self.net, [course], fetch, step, self.config, classes=self.outputs,
                 extra_rows=self.extra_rows, capture=self.capturable,
+                **self.judged(self.net, dev_data(group)),
             )  # fmt: skip
         self.steps += sum(made)
         with self.watch.phase("memory", self.device):
@@ -222,12 +234,26 @@ class NetMethod(Method):
         self, rows: int, epochs: int, batches: Sequence[int | str], dropout: Sequence[int | str]
     ) -> Course:
         """Return shuffled passes over so many rows; the keys name the streams of its draws."""
-        seed = self.config.seed
+        config, seed, size = self.config, self.config.seed, self.config.batch_size
+        drawn = rows_per_pass(rows, size, config.drop_last)
         return Course(
-            sampler=Shuffled(rows, generator(seed, *batches)),
-            steps=steps_for(rows, epochs, self.config.batch_size),
+            sampler=Shuffled(rows, generator(seed, *batches), drawn),
+            steps=steps_for(drawn, epochs, size),
             noise=Noise(seed, *dropout),
+            judged_every=steps_for(drawn, 1, size),
         )
+
+    def judged(self, net: ResidualMLP, held_out: Split) -> dict[str, Any]:
+        """Return the options of `train_stacked` by which these samples lower the learning rate.
+
+        Labels are as the net's head counts them; without samples, or if the configuration has
+        no plateau, there are none.
+        """
+        stops = self.config.early_stopping if self.reads("early_stopping") else 0
+        plateau = Plateau.of(replace(self.config, early_stopping=stops))
+        if plateau is None or not len(held_out):
+            return {}
+        return {"plateau": plateau, "judge": judge_by_loss(net, [held_out], self.config)}
 
     def fit(
         self,
@@ -305,4 +331,12 @@ def training_data(group: Sequence[TaskTensors]) -> Split:
     return Split(
         joined([task.train.features for task in group]),
         joined([task.train.labels for task in group]),
+    )
+
+
+def dev_data(group: Sequence[TaskTensors]) -> Split:
+    """Return the development samples of all tasks of a group, in their order."""
+    return Split(
+        joined([task.dev.features for task in group]),
+        joined([task.dev.labels for task in group]),
     )

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, training_data
+from bmc.methods.base import METHODS, dev_data, training_data
 from bmc.methods.experience_replay import Remembering
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
-from bmc.train.data import TaskTensors, joined
+from bmc.train.data import Split, TaskTensors, joined
 
 
 @METHODS.register("dmc")
@@ -41,7 +41,12 @@ class DeepModelConsolidation(Remembering):
     class Options(Remembering.Options):
         distillation_epochs: int = option(10, "Passes of the double distillation.", at_least=1)
         distillation_rate: float = option(
-            0.001, "AdamW learning rate of the double distillation.", above=0
+            0.001, "Learning rate of the double distillation.", above=0
+        )
+        distillation_optimizer: str = option(
+            "adamw",
+            "Trains the student: adamw, or sgd without momentum or decay.",
+            one_of=("adamw", "sgd"),
         )
 
     options: Options
@@ -73,7 +78,9 @@ class DeepModelConsolidation(Remembering):
         data = training_data(group)
         keys = ("expert", "batches", index), ("expert", "dropout", index)
         course = self.passes(len(data), self.config.epochs, *keys)
-        self.fit(expert, (data.features, data.labels - start), course)
+        dev = dev_data(group)
+        judged = self.judged(expert, Split(dev.features, dev.labels - start))
+        self.fit(expert, (data.features, data.labels - start), course, **judged)
         return expert
 
     def _consolidate(self, group: Sequence[TaskTensors], expert: ResidualMLP) -> None:
@@ -92,8 +99,10 @@ class DeepModelConsolidation(Remembering):
 
         keys = ("student", "batches", index), ("student", "dropout", index)
         course = self.passes(len(data), self.options.distillation_epochs, *keys)
-        rate = self.options.distillation_rate
-        self.fit(self.net, (data,), course, loss, classes=self.outputs, rate=rate)
+        self.fit(
+            self.net, (data,), course, loss, classes=self.outputs,
+            rate=self.options.distillation_rate, optimizer=self.options.distillation_optimizer,
+        )  # fmt: skip
 
 
 def double_distillation(logits: Tensor, old: Tensor, new: Tensor) -> Tensor:

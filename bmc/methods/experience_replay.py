@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.methods.base import METHODS, NetMethod
-from bmc.train.data import Split, TaskTensors, take
+from bmc.train.data import Split, TaskTensors, rows_per_pass, take
 from bmc.train.memory import Reservoir, Rows
 from bmc.train.seeds import generator
 
@@ -126,7 +126,8 @@ class OnlineReplay(Replaying):
     of epochs: a reservoir that is offered it in every pass fills with copies of it.
     """
 
-    shared = Replaying.shared - {"capture"}
+    # samples are offered in the last pass, so every training has one
+    shared = Replaying.shared - {"capture", "early_stopping"}
     capturable = False  # an update draws what it replays, from what the one before it stored
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
@@ -140,6 +141,7 @@ class OnlineReplay(Replaying):
         super().begin_group(group)
         self.offers = generator(self.config.seed, "reservoir", group[0].index)
         n = sum(len(task.train) for task in group)
+        n = rows_per_pass(n, self.config.batch_size, self.config.drop_last)
         self._offered = range(n * (self.config.epochs - 1), n * self.config.epochs)
         self._drawn = 0
 

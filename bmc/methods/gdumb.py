@@ -37,16 +37,28 @@ class GDumb(NetMethod):
     equation = """
         M: class-balanced, greedy;  after each task a new network:  min_θ  L_T(M)
     """
-    shared = NetMethod.shared - {"epochs", "learning_rate", "capture"} | {"memory"}
+    shared = NetMethod.shared - {
+        "epochs",
+        "learning_rate",
+        "capture",
+        "plateau",
+        "plateau_threshold",
+        "early_stopping",
+    } | {"memory"}
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):
         memory_epochs: int = option(
             30, "Passes over the memory, from new weights, at each task.", at_least=1
         )
-        rate: float = option(0.001, "AdamW learning rate at the first update.", above=0)
+        rate: float = option(0.001, "Learning rate at the first update.", above=0)
         last_rate: float = option(
             0.0001, "Learning rate at the last update, reached along a cosine.", above=0
+        )
+        memory_optimizer: str = option(
+            "adamw",
+            "Trains on the memory: adamw, or sgd without momentum or decay.",
+            one_of=("adamw", "sgd"),
         )
 
     options: Options
@@ -90,6 +102,7 @@ class GDumb(NetMethod):
             self.net, (self.memory.features, self.memory.labels),
             self.passes(len(self.memory), options.memory_epochs, *keys),
             classes=self.outputs, rate=options.rate, schedule=lambda share: cosine(share, last),
+            optimizer=options.memory_optimizer,
         )  # fmt: skip
 
     def memory_bytes(self) -> int:

@@ -25,7 +25,7 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
 from bmc.network.gradients import cross_entropy, sample_gradients
 from bmc.train.copies import StackedCopies
-from bmc.train.data import TaskTensors
+from bmc.train.data import TaskTensors, rows_per_pass
 from bmc.train.memory import Rows
 from bmc.train.seeds import generator
 
@@ -117,7 +117,8 @@ class GradientSampleSelection(Remembering):
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Start the draws of this task and its first pass."""
         self._draws = generator(self.config.seed, "gradient selection", group[0].index)
-        self._left = sum(len(task.train) for task in group)
+        n = sum(len(task.train) for task in group)
+        self._left = rows_per_pass(n, self.config.batch_size, self.config.drop_last)
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make an update with replayed samples beside the batch; then offer the batch."""

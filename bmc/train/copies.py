@@ -1,4 +1,4 @@
-"""Stacked copies of the network, trained together by one AdamW."""
+"""Stacked copies of the network, trained together by one optimiser."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from torch.optim.adamw import adamw
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-
-# judge(positions, copies), int64 [n] each: measures, without gradients, the copies that stand at
-# these positions of the net; float [n], less is better
-Judge = Callable[[Tensor, Tensor], Tensor]
+from bmc.train.plateau import FACTOR, Judge, Plateau, Record
 
 WARM = 3  # updates of an arrangement before it is captured: libraries allocate in the first
 
@@ -57,12 +54,21 @@ class StackedCopies:
     """
 
     def __init__(
-        self, net: ResidualMLP, config: Config, rate: float, classes: int | None, capture: bool
+        self,
+        net: ResidualMLP,
+        config: Config,
+        rate: float,
+        classes: int | None,
+        capture: bool,
+        optimizer: str = "adamw",
+        plateau: Plateau | None = None,
     ) -> None:
         self.net = net
         self.copies = list(range(net.copies))
         self._home = net.weights.data, net.statistics
         self._best: dict[int, _Best] = {}
+        self._records = {copy: Record(plateau) for copy in self.copies} if plateau else {}
+        self._plain = optimizer == "sgd"
         size = net.size(net.n_classes if classes is None else classes)
         net.weights.data = self._home[0][:, :size].clone()
         net.statistics = self._home[1].clone()
@@ -72,6 +78,8 @@ class StackedCopies:
         self._updates = 0  # since the arrangement of the copies changed
         self._moments = torch.zeros_like(net.weights), torch.zeros_like(net.weights)
         self._step = torch.zeros((), device=net.weights.device)
+        # of the learning rate of each copy, where these may differ: float32 [m, 1]
+        self._factors = torch.ones_like(net.weights[:, :1]).detach() if plateau else None
         self._options: dict[str, Any] = {
             "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False,
             "weight_decay": config.weight_decay, "maximize": False, "fused": True,
@@ -116,40 +124,67 @@ class StackedCopies:
         return weights.grad
 
     def apply(self) -> None:
-        """Make AdamW's step along ``weights.grad``."""
-        self._adamw(self.net.weights, *self._moments, self._step)
+        """Make the optimiser's step along ``weights.grad``."""
+        self._advance(self.net.weights, *self._moments, self._step)
 
     def tentative(self) -> Tensor:
         """Return the weights that `apply` would leave, and change nothing."""
         weights = self.net.weights.data.clone()
         first, second = self._moments
-        self._adamw(weights, first.clone(), second.clone(), self._step.clone())
+        self._advance(weights, first.clone(), second.clone(), self._step.clone())
         return weights
 
-    def _adamw(self, weights: Tensor, first: Tensor, second: Tensor, step: Tensor) -> None:
+    @torch.no_grad()
+    def _advance(self, weights: Tensor, first: Tensor, second: Tensor, step: Tensor) -> None:
         gradient = self.net.weights.grad
         assert gradient is not None
-        with torch.no_grad():  # the function: the class spends as much time again around it
+        before = None if self._factors is None else weights.detach().clone()
+        if self._plain:
+            weights.add_(gradient, alpha=-self.rate)
+        else:  # the function: the class spends as much time again around it
             adamw([weights], [gradient], [first], [second], [], [step], lr=self.rate,
                   **self._options)  # fmt: skip
+        if before is not None and self._factors is not None:  # both steps are linear in the rate
+            weights.copy_(torch.lerp(before, weights, self._factors))
 
     def judge(self, due: list[int], judge: Judge, patience: int) -> None:
-        """Note the best weights of the copies that are due; end those out of patience."""
+        """Judge the copies that are due.
+
+        With ``patience`` the best weights of each are noted, and those out of it end with them;
+        with a plateau learning rates fall and copies end as it says.
+        """
         if not due:
             return
         device = self.net.weights.device
         places = torch.tensor([self.copies.index(copy) for copy in due], device=device)
         values = judge(places, torch.tensor(due, device=device)).tolist()
+        ended = []
         for copy, place, value in zip(due, places.tolist(), values, strict=True):
-            best = self._best.get(copy)
-            if best is None or value < best.value:
-                weights, statistics = self.net.weights.data[place], self.net.statistics[place]
-                self._best[copy] = _Best(value, 0, weights.clone(), statistics.clone())
-            else:
-                self._best[copy] = best._replace(since=best.since + 1)
-        for copy in due:
-            if self._best[copy].since >= patience:
-                self.end(copy)
+            ends = self._note_plateau(copy, place, value)
+            if patience:
+                self._note_best(copy, place, value)
+                ends |= self._best[copy].since >= patience
+            if ends:
+                ended.append(copy)
+        for copy in ended:
+            self.end(copy)
+
+    def _note_plateau(self, copy: int, place: int, value: float) -> bool:
+        """Lower the rate of a copy where its plateau says so; return whether it ends."""
+        if self._factors is None:
+            return False
+        lower, ends = self._records[copy].add(value)
+        if lower:
+            self._factors[place] *= FACTOR
+        return ends
+
+    def _note_best(self, copy: int, place: int, value: float) -> None:
+        best = self._best.get(copy)
+        if best is None or value < best.value:
+            weights, statistics = self.net.weights.data[place], self.net.statistics[place]
+            self._best[copy] = _Best(value, 0, weights.clone(), statistics.clone())
+        else:
+            self._best[copy] = best._replace(since=best.since + 1)
 
     def end(self, copy: int) -> None:
         """Remove a copy from the stack, as it was when it was best; the last one fills its row."""
@@ -158,14 +193,16 @@ class StackedCopies:
         best = self._best.get(copy)
         self._home[0][copy, : weights.shape[1]] = best.weights if best else weights[place]
         self._home[1][copy] = best.statistics if best else statistics[place]
+        factors = [] if self._factors is None else [self._factors]
         if place != last:
-            for tensor in (weights, statistics, *self._moments):
+            for tensor in (weights, statistics, *self._moments, *factors):
                 tensor[place] = tensor[last]
         self.copies[place] = self.copies[last]
         self.copies.pop()
         self.net.weights.grad = None
         self.net.weights.data, self.net.statistics = weights[:last], statistics[:last]
         self._moments = self._moments[0][:last], self._moments[1][:last]
+        self._factors = None if self._factors is None else self._factors[:last]
         self._captured, self._updates = None, 0
 
 

@@ -140,11 +140,13 @@ class Shuffled:
     """Endless shuffled passes over ``n`` rows, cut into batches that are always full.
 
     A batch may span two passes, so batch normalisation never sees a small rest and
-    every row is drawn once per pass.
+    every row is drawn once per pass. With ``drawn`` rows a pass, the others of each pass are
+    left out.
     """
 
-    def __init__(self, n: int, generator: torch.Generator) -> None:
+    def __init__(self, n: int, generator: torch.Generator, drawn: int | None = None) -> None:
         self.n = n
+        self.drawn = n if drawn is None else drawn
         self.generator = generator
         self._rest = torch.empty(0, dtype=torch.int64)
 
@@ -153,8 +155,8 @@ class Shuffled:
         parts = [self._rest]
         have = len(self._rest)
         while have < count:
-            parts.append(torch.randperm(self.n, generator=self.generator))
-            have += self.n
+            parts.append(torch.randperm(self.n, generator=self.generator)[: self.drawn])
+            have += self.drawn
         rows = torch.cat(parts)
         self._rest = rows[count:]
         return rows[:count]
@@ -203,6 +205,14 @@ def take(table: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     pinned = torch.empty(len(flat), *table.shape[1:], dtype=table.dtype, pin_memory=True)
     torch.index_select(table, 0, flat.to(table.device), out=pinned)
     return pinned.to(device, non_blocking=True).view(shape)
+
+
+def rows_per_pass(rows: int, batch_size: int, drop_last: bool) -> int:
+    """Return how many rows a pass draws: those of full batches alone if ``drop_last``.
+
+    If not even one batch is full, passes are joined all the same: nothing would be learned.
+    """
+    return rows - rows % batch_size if drop_last and rows >= batch_size else rows
 
 
 def steps_for(rows: int, epochs: int, batch_size: int) -> int:

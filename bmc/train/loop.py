@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch, Judge, StackedCopies, Step
+from bmc.train.copies import Batch, StackedCopies, Step
+from bmc.train.plateau import Judge, Plateau
 from bmc.train.seeds import Noise
 
 CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
@@ -28,8 +29,8 @@ class Sampler(Protocol):
 class Course:
     """What one copy trains on: its batches, its number of updates, its dropout noise.
 
-    With early stopping, the copy is judged whenever ``judged_every`` more updates are made
-    (at the next end of a chunk of updates) and after its last; 0: never.
+    A copy may be judged whenever ``judged_every`` more updates are made (at the next end of a
+    chunk of updates, or ``exactly`` then) and after its last; 0: never.
     """
 
     sampler: Sampler
@@ -37,12 +38,14 @@ class Course:
     noise: Noise
     judged_every: int = 0
 
-    def is_due(self, t: int) -> bool:
+    def is_due(self, t: int, exactly: bool = False) -> bool:
         """Tell whether the copy is judged after t updates."""
         if not self.judged_every:
             return False
         if t == self.steps:
             return True
+        if exactly:
+            return t % self.judged_every == 0
         return t % CHUNK == 0 and t // self.judged_every > (t - CHUNK) // self.judged_every
 
 
@@ -70,6 +73,8 @@ def train_stacked(
     extra_rows: int = 0,
     judge: Judge | None = None,
     patience: int = 0,
+    plateau: Plateau | None = None,
+    optimizer: str = "adamw",
 ) -> list[int]:
     """Train K copies together, in place; return the number of updates that each made.
 
@@ -95,6 +100,11 @@ def train_stacked(
     patience
         A judged copy ends after so many judgements in a row that bring no new best, with the
         weights that were best.
+    plateau
+        When judged copies lower their learning rate or end; they are then judged exactly when
+        a pass ends.
+    optimizer
+        ``adamw``, or ``sgd`` without momentum or weight decay.
     """
     batch_size = batch_size or config.batch_size
     draws = [_Draws(course, batch_size, batch_size + extra_rows, net) for course in courses]
@@ -102,10 +112,14 @@ def train_stacked(
     rate = rate or config.learning_rate
     longest = max(course.steps for course in courses)
     capture = capture and schedule is None
-    with StackedCopies(net, config, rate, classes, capture) as stacked:
+    exactly = plateau is not None
+    with StackedCopies(net, config, rate, classes, capture, optimizer, plateau) as stacked:
         t = 0
         while stacked.copies:
             count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in stacked.copies) - t)
+            if exactly:
+                passes = [courses[c].judged_every for c in stacked.copies]
+                count = min(count, *(every - t % every for every in passes if every), CHUNK)
             for number, batch in enumerate(_batches(draws, stacked.copies, fetch, t, count)):
                 if schedule is not None:
                     stacked.rate = rate * schedule((t + number) / longest)
@@ -114,7 +128,7 @@ def train_stacked(
             for copy in stacked.copies:
                 made[copy] = t
             if judge is not None:
-                due = [c for c in stacked.copies if courses[c].is_due(t)]
+                due = [c for c in stacked.copies if courses[c].is_due(t, exactly)]
                 stacked.judge(due, judge, patience)
             for copy in [c for c in stacked.copies if courses[c].steps == t]:
                 stacked.end(copy)

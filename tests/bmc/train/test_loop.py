@@ -8,13 +8,14 @@ from small import CPU, small_config, small_stream, tensors
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.engines.local import _judge, train_experts
+from bmc.engines.local import train_experts
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
 from bmc.train.data import Shuffled, TaskTensors, take
 from bmc.train.loop import CHUNK, Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
+from bmc.train.plateau import judge_by_loss
 from bmc.train.seeds import Noise, generator
 
 STREAM = small_stream()
@@ -54,7 +55,7 @@ def test_an_expert_ends_with_the_weights_that_its_dev_split_liked_best():
     net = ResidualMLP(STREAM.dim, 16, **config.network())
     net.reset(generator(0))
     task = tensors(STREAM)[0]
-    judge, seen = _judge(net, [task], config), []
+    judge, seen = judge_by_loss(net, [task.dev], config), []
 
     def watched(places: Tensor, copies: Tensor) -> Tensor:
         seen.append(judge(places, copies))
