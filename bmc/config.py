@@ -131,6 +131,12 @@ class Config(OptionSet):
         "Leave out what remains of each pass after its full batches, instead of joining passes.",
         hidden=True,
     )
+    moments: str = option(
+        "new",
+        "AdamW's moments at a new task: new, or kept from the task before.",
+        one_of=("new", "kept"),
+        hidden=True,
+    )
     hidden: int = option(128, "Width of the input projection.", at_least=1, hidden=True)
     inner: int = option(128, "Inner width of both residual blocks.", at_least=1, hidden=True)
     width: int = option(256, "Width of both residual blocks.", at_least=1, hidden=True)

@@ -7,16 +7,15 @@ published: their gradients must not mix in the batch statistics.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bmc.methods.base import METHODS
-from bmc.methods.experience_replay import ExperienceReplay
+from bmc.methods.experience_replay import ExperienceReplay, balance_of_memory
 from bmc.train.copies import StackedCopies
 from bmc.train.losses import task_loss
-from bmc.train.memory import Reservoir, Rows, TaskMemory
 
 
 @METHODS.register("agem")
@@ -30,7 +29,12 @@ class AveragedGEM(ExperienceReplay):
         g = ∇ L_T(batch),  g_ref = ∇ L_T(samples of M)
         g ← g − (g·g_ref / g_ref·g_ref) g_ref     where g·g_ref < 0
     """
-    store: ClassVar[type[Rows]] = TaskMemory
+
+    @dataclass(frozen=True)
+    class Options(ExperienceReplay.Options):
+        memory_balance: str = balance_of_memory("tasks")
+
+    options: Options
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update along the projected gradient."""
@@ -59,7 +63,12 @@ class AveragedGEMReservoir(AveragedGEM):
     equation = """
         as A-GEM; M is a uniform sample of all former samples
     """
-    store = Reservoir
+
+    @dataclass(frozen=True)
+    class Options(AveragedGEM.Options):
+        memory_balance: str = balance_of_memory("none")
+
+    options: Options
 
 
 def project(gradient: Tensor, reference: Tensor) -> None:

@@ -30,6 +30,8 @@ from bmc.train.data import (
 )  # fmt: skip
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
+from bmc.train.moments import Moments
+from bmc.train.packed import nbytes
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
 
@@ -181,7 +183,7 @@ class NetMethod(Method):
 
     shared = Method.shared | {
         "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "inner", "width",
-        "dropout", "feature_norm", "outputs", "capture", "seed",
+        "dropout", "feature_norm", "outputs", "capture", "seed", "moments",
         "plateau", "plateau_threshold", "early_stopping", "drop_last",
     }  # fmt: skip
     extra_rows = 0  # rows beside a batch's own that need dropout noise: replayed ones
@@ -190,6 +192,10 @@ class NetMethod(Method):
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.net = self.new_net(n_classes, "initial weights")
+        # AdamW's, where they outlive a task
+        self.moments: Moments | None = None
+        if self.reads("moments") and self.config.moments == "kept":
+            self.moments = Moments.new(self.net)
 
     def new_net(self, n_classes: int, *keys: int | str) -> ResidualMLP:
         """Return a network of so many classes; its weights are drawn from the stream ``keys``."""
@@ -223,12 +229,18 @@ class NetMethod(Method):
         with self.watch.phase("train", self.device):
             made = train_stacked(
                 self.net, [course], fetch, step, self.config, classes=self.outputs,
-                extra_rows=self.extra_rows, capture=self.capturable,
+                extra_rows=self.extra_rows, capture=self.capturable, moments=self.moments,
                 **self.judged(self.net, dev_data(group)),
             )  # fmt: skip
         self.steps += sum(made)
+        self.keep_moments()
         with self.watch.phase("memory", self.device):
             self.end_group(group)
+
+    def keep_moments(self) -> None:
+        """Go on with AdamW's moments as they are stored, so that a resumed run does the same."""
+        if self.moments is not None:
+            self.moments.load_state(self.moments.state(self.net.size(self.outputs)))
 
     def passes(
         self, rows: int, epochs: int, batches: Sequence[int | str], dropout: Sequence[int | str]
@@ -315,15 +327,24 @@ class NetMethod(Method):
         logits: Tensor = self.net(self.inputs(features)[None], classes=stop)[0]
         return logits[0, :, start:]
 
+    def memory_bytes(self) -> int:
+        """Bytes of all that `state` returns but the network."""
+        return nbytes(self.state())
+
     def state(self) -> dict[str, Tensor]:
-        """Return the network's parameters and running statistics."""
-        return {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        """Return the network's parameters and running statistics, and AdamW's moments if kept."""
+        state = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        if self.moments is not None:
+            state |= self.moments.state(self.net.size(self.outputs))
+        return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the network."""
         self.net.load_state_dict(
             {name[4:]: tensor for name, tensor in state.items() if name.startswith("net.")}
         )
+        if self.moments is not None:
+            self.moments.load_state(state)
 
 
 def training_data(group: Sequence[TaskTensors]) -> Split:

@@ -134,11 +134,14 @@ class BatchModelConsolidation(NetMethod):
         self.fit(
             self.net, (data.features, data.labels, data.phi), course, loss,
             classes=self.outputs, batch_size=size, rate=options.consolidation_rate,
+            moments=self.moments,
         )  # fmt: skip
+        self.keep_moments()
 
     def memory_bytes(self) -> int:
-        """Bytes of M: features, phi, labels, task numbers."""
-        return self.memory.nbytes() if self.memory is not None else 0
+        """Bytes of M: features, phi, labels, task numbers; and of AdamW's moments if kept."""
+        steps = 8 * len(self.expert_steps)  # in the state for the record only
+        return super().memory_bytes() - steps
 
     def records(self) -> dict[str, Any]:
         """Return the updates of each task's expert, which early stopping makes unequal."""

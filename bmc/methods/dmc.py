@@ -1,7 +1,7 @@
 """Deep Model Consolidation: double distillation on data without labels (arXiv 1903.07864).
 
 The paper's auxiliary images are from elsewhere; here they are the features of the current task
-and a reservoir of former ones, whose labels are not used. Expert (but for its head) and student
+and a memory of former ones, whose labels are not used. Expert (but for its head) and student
 begin as the network of before: from new weights, tasks of a hundred samples teach them little.
 An expert is as sure of samples of other tasks as of its own, and surer the more updates it made:
 DMC tells the classes of one task apart but not the tasks, least of all where these differ in
@@ -18,14 +18,14 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, dev_data, training_data
-from bmc.methods.experience_replay import Remembering
+from bmc.methods.experience_replay import Balancing
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
 from bmc.train.data import Split, TaskTensors, joined
 
 
 @METHODS.register("dmc")
-class DeepModelConsolidation(Remembering):
+class DeepModelConsolidation(Balancing):
     """An expert learns the new classes alone; a student distils it and the network of before."""
 
     name = "dmc"
@@ -38,7 +38,7 @@ class DeepModelConsolidation(Remembering):
     """
 
     @dataclass(frozen=True)
-    class Options(Remembering.Options):
+    class Options(Balancing.Options):
         distillation_epochs: int = option(10, "Passes of the double distillation.", at_least=1)
         distillation_rate: float = option(
             0.001, "Learning rate of the double distillation.", above=0
@@ -102,7 +102,9 @@ class DeepModelConsolidation(Remembering):
         self.fit(
             self.net, (data,), course, loss, classes=self.outputs,
             rate=self.options.distillation_rate, optimizer=self.options.distillation_optimizer,
+            moments=self.moments,
         )  # fmt: skip
+        self.keep_moments()
 
 
 def double_distillation(logits: Tensor, old: Tensor, new: Tensor) -> Tensor:

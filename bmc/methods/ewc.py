@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bmc.config import option
 from bmc.methods.base import METHODS
@@ -45,7 +46,7 @@ class OnlineEWC(PenaltyMethod):
         """The penalty is lambda / 2 * sum F (theta - theta*)^2 (arXiv 1612.00796)."""
         return self.options.lam
 
-    def end_group(self, group: Sequence[TaskTensors]) -> None:
+    def renewed(self, group: Sequence[TaskTensors]) -> Tensor:
         """F = gamma F + F_t (arXiv 1805.06370), F_t the Fisher information of this task."""
         fisher = self.mean_gradients(group, self.outputs, cross_entropy, torch.square)
-        self.importance = self.options.gamma * self.importance + fisher
+        return self.options.gamma * self.importance + fisher

@@ -1,4 +1,4 @@
-"""Experience replay with a reservoir (Chaudhry et al. 2019, arXiv 1902.10486).
+"""Experience replay (Chaudhry et al. 2019, arXiv 1902.10486).
 
 Also what other replay methods share: a memory, renewed when a task ends or while it is learned.
 """
@@ -7,31 +7,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bmc.config import Config
+from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.data import Split, TaskTensors, rows_per_pass, take
-from bmc.train.memory import Reservoir, Rows
+from bmc.train.memory import BalancedMemory, Reservoir, Rows
 from bmc.train.seeds import generator
+
+
+def balance_of_memory(default: str) -> str:
+    """Declare the option that says what shares a memory evenly."""
+    return option(
+        default,
+        "What shares the memory evenly: tasks (in each its classes), or classes; none: it is a "
+        "uniform sample of all data.",
+        one_of=("none", "tasks", "classes"),
+    )
 
 
 class Remembering(NetMethod):
     """A network beside a memory of samples that is part of the state."""
 
     shared = NetMethod.shared | {"memory"}
-    store: ClassVar[type[Rows]] = Reservoir
     stores_outputs = False  # whether samples keep what the network gave for them
     memory: Rows
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.memory = self.store(
-            config.memory, dim, device, n_outputs=n_classes if self.stores_outputs else 0
-        )
+        outputs = n_classes if self.stores_outputs else 0
+        self.memory = self.new_memory(config.memory, dim, device, outputs)
+
+    def new_memory(self, capacity: int, dim: int, device: torch.device, n_outputs: int) -> Rows:
+        """Return an empty memory; arguments as of `Rows`."""
+        raise NotImplementedError
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Offer every sample of the tasks once, in shuffled order."""
@@ -42,10 +54,6 @@ class Remembering(NetMethod):
             labels = take(task.train.labels, order, self.device)
             self.memory.add(features, labels, draws, task=task.index)
 
-    def memory_bytes(self) -> int:
-        """Bytes of the stored samples."""
-        return self.memory.nbytes()
-
     def state(self) -> dict[str, Tensor]:
         """Return network and memory."""
         return super().state() | self.memory.state()
@@ -54,6 +62,23 @@ class Remembering(NetMethod):
         """Load network and memory."""
         super().load_state(state)
         self.memory.load_state(state)
+
+
+class Balancing(Remembering):
+    """A method whose memory is a reservoir, or shared evenly by tasks or classes."""
+
+    @dataclass(frozen=True)
+    class Options(Remembering.Options):
+        memory_balance: str = balance_of_memory("none")
+
+    options: Options
+
+    def new_memory(self, capacity: int, dim: int, device: torch.device, n_outputs: int) -> Rows:
+        """Return a reservoir or a balanced memory, as the option says."""
+        balance = self.options.memory_balance
+        if balance == "none":
+            return Reservoir(capacity, dim, device, n_outputs)
+        return BalancedMemory(capacity, dim, device, n_outputs, by_task=balance == "tasks")
 
 
 class Replaying(Remembering):
@@ -85,20 +110,28 @@ class Replaying(Remembering):
         own, old = logits.split([x.shape[1], len(rows)], dim=1)
         return own, old, rows
 
+    def beside(self, features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+        """Join batches [n, 1, B, d], [n, 1, B] with rows [n, 1, R] of the memory."""
+        old = self.memory.features[rows].to(features.dtype)
+        return (
+            torch.cat([features, old], dim=2),
+            torch.cat([labels, self.memory.labels[rows]], dim=2),
+        )
+
 
 @METHODS.register("er")
-class ExperienceReplay(Replaying):
-    """Each update joins a batch of the current task with one of the reservoir.
+class ExperienceReplay(Replaying, Balancing):
+    """Each update joins a batch of the current task with one of the memory.
 
-    The reservoir is offered every training sample exactly once, when its task ends, so it stays
-    a uniform sample of all data whatever the number of epochs, and replay shows former tasks only.
+    The memory is offered every training sample exactly once, when its task ends, so what it holds
+    does not depend on the number of epochs, and replay shows former tasks only.
     """
 
     name = "er"
     title = "Experience replay"
     source = "Chaudhry et al. 2019, arXiv 1902.10486"
     equation = """
-        L = L_T(batch ∪ samples of M),   M a uniform sample of all former samples
+        L = L_T(batch ∪ samples of M),   M a sample of all former samples
     """
 
     def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
@@ -110,20 +143,12 @@ class ExperienceReplay(Replaying):
         old = self.memory.draw(math.prod(shape), self.draws)
         return self.beside(features, labels, old.view(shape))
 
-    def beside(self, features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
-        """Join batches [n, 1, B, d], [n, 1, B] with rows [n, 1, R] of the memory."""
-        old = self.memory.features[rows].to(features.dtype)
-        return (
-            torch.cat([features, old], dim=2),
-            torch.cat([labels, self.memory.labels[rows]], dim=2),
-        )
 
-
-class OnlineReplay(Replaying):
-    """A reservoir that is filled while a task is learned, so that replay shows that task too.
+class OnlineReplay(Replaying, Balancing):
+    """A memory that is filled while a task is learned, so that replay shows that task too.
 
     Every training sample is offered once, in the last pass over its task, whatever the number
-    of epochs: a reservoir that is offered it in every pass fills with copies of it.
+    of epochs: a memory that is offered it in every pass fills with copies of it.
     """
 
     # samples are offered in the last pass, so every training has one
@@ -134,12 +159,13 @@ class OnlineReplay(Replaying):
         super().__init__(dim, n_classes, config, device)
         self.offers = torch.Generator()
         self._offered = range(0)  # numbers of the draws of this task that are offered
-        self._drawn = 0
+        self._drawn = self._task = 0
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Start the draws of this task."""
         super().begin_group(group)
         self.offers = generator(self.config.seed, "reservoir", group[0].index)
+        self._task = group[0].index
         n = sum(len(task.train) for task in group)
         n = rows_per_pass(n, self.config.batch_size, self.config.drop_last)
         self._offered = range(n * (self.config.epochs - 1), n * self.config.epochs)
@@ -149,7 +175,7 @@ class OnlineReplay(Replaying):
         """Do nothing: the samples were offered while they were learned."""
 
     def offer(self, x: Tensor, labels: Tensor, outputs: Tensor | None = None) -> None:
-        """Offer the samples of a batch to the reservoir, where it is their turn.
+        """Offer the samples of a batch to the memory, where it is their turn.
 
         ``x`` [1, B, d] and ``labels`` [1, B] as of `observe`; outputs [1, B, C].
         """
@@ -159,4 +185,4 @@ class OnlineReplay(Replaying):
         if len(kept := labels[0, own]):
             features = x[0, own] / self.config.feature_norm  # as they are stored; see `inputs`
             given = None if outputs is None else outputs[0, own].detach()
-            self.memory.add(features, kept, self.offers, outputs=given)
+            self.memory.add(features, kept, self.offers, task=self._task, outputs=given)

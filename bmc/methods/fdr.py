@@ -17,15 +17,16 @@ from torch.nn import functional
 
 from bmc.config import option
 from bmc.methods.base import METHODS
-from bmc.methods.experience_replay import Replaying
+from bmc.methods.experience_replay import Balancing, Replaying, balance_of_memory
 from bmc.train.data import TaskTensors, take
 from bmc.train.losses import task_loss
-from bmc.train.memory import TaskMemory, balanced_choice
 from bmc.train.seeds import generator
+
+BLOCK = 8192  # rows that are offered at once
 
 
 @METHODS.register("fdr")
-class FunctionDistance(Replaying):
+class FunctionDistance(Replaying, Balancing):
     """The network's answers to former samples must stay what they were when their task ended."""
 
     name = "fdr"
@@ -36,10 +37,11 @@ class FunctionDistance(Replaying):
     """
     shared = Replaying.shared - {"capture"}
     capturable = False  # the loss draws stored samples
-    store, stores_outputs = TaskMemory, True
+    stores_outputs = True
 
     @dataclass(frozen=True)
-    class Options(Replaying.Options):
+    class Options(Balancing.Options):
+        memory_balance: str = balance_of_memory("tasks")
         alpha: float = option(1.0, "Weight of the distance to stored probabilities.", at_least=0)
 
     options: Options
@@ -56,11 +58,11 @@ class FunctionDistance(Replaying):
         """Store samples of the task with the network's answers to them."""
         for task in group:
             draws = generator(self.config.seed, "memory", task.index)
-            rows = balanced_choice(self.memory.capacity, draws, task.train.labels)
-            features = take(task.train.features, rows, self.device)
-            labels = take(task.train.labels, rows, self.device)
-            answers = self.scores(features).softmax(dim=1)
-            self.memory.add(features, labels, draws, task=task.index, outputs=answers)
+            for rows in torch.split(torch.randperm(len(task.train), generator=draws), BLOCK):
+                features = take(task.train.features, rows, self.device)
+                labels = take(task.train.labels, rows, self.device)
+                answers = self.scores(features).softmax(dim=1)
+                self.memory.add(features, labels, draws, task=task.index, outputs=answers)
 
 
 def function_distance(logits: Tensor, stored: Tensor) -> Tensor:

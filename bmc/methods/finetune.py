@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bmc.config import option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.data import TaskTensors
+from bmc.train.moments import Moments
 
 
 @METHODS.register("finetune")
@@ -38,3 +39,5 @@ class FineTuning(NetMethod):
         if self.options.restart:
             anew = self.new_net(self.n_classes, "restart", group[0].index)
             self.net.load_state_dict(anew.state_dict())
+            if self.moments is not None:
+                self.moments = Moments.new(self.net)

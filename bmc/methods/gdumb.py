@@ -41,6 +41,7 @@ class GDumb(NetMethod):
         "epochs",
         "learning_rate",
         "capture",
+        "moments",
         "plateau",
         "plateau_threshold",
         "early_stopping",
@@ -104,10 +105,6 @@ class GDumb(NetMethod):
             classes=self.outputs, rate=options.rate, schedule=lambda share: cosine(share, last),
             optimizer=options.memory_optimizer,
         )  # fmt: skip
-
-    def memory_bytes(self) -> int:
-        """Bytes of the memory, labels counted as 4 bytes each."""
-        return len(self.memory) * (2 * self.dim + 4)
 
     def state(self) -> dict[str, Tensor]:
         """Return network and memory."""

@@ -21,19 +21,19 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
-from bmc.methods.experience_replay import ExperienceReplay
+from bmc.methods.experience_replay import Replaying
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors
 from bmc.train.losses import task_loss
-from bmc.train.memory import TaskMemory
+from bmc.train.memory import BalancedMemory
 
 RIDGE = 1e-6  # share of the mean squared length that is added to the diagonal of the Gram matrix
 TINY = 1e-30  # a squared length below which gradients count as zero
 
 
 @METHODS.register("gem")
-class GradientEpisodicMemory(ExperienceReplay):
+class GradientEpisodicMemory(Replaying):
     """No update may raise the loss on the memory of any of several former tasks."""
 
     name = "gem"
@@ -44,13 +44,12 @@ class GradientEpisodicMemory(ExperienceReplay):
         where some (G g)_k < 0:   g ← g + Gᵀ v
         v = argmin_v  ½ vᵀ G Gᵀ v + (G g)ᵀ v   subject to v ≥ γ
     """
-    shared = ExperienceReplay.shared - {"capture"}
+    shared = Replaying.shared - {"capture"}
     capturable = False  # the quadratic program is solved on the host
-    store = TaskMemory
-    memory: TaskMemory
+    memory: BalancedMemory
 
     @dataclass(frozen=True)
-    class Options(ExperienceReplay.Options):
+    class Options(Replaying.Options):
         margin: float = option(
             0.5, "Gamma, the least value of each constraint's multiplier.", at_least=0
         )
@@ -64,14 +63,20 @@ class GradientEpisodicMemory(ExperienceReplay):
         super().__init__(dim, n_classes, config, device)
         self._begin()
 
+    def new_memory(
+        self, capacity: int, dim: int, device: torch.device, n_outputs: int
+    ) -> BalancedMemory:
+        """Return an empty memory that tasks share evenly."""
+        return BalancedMemory(capacity, dim, device, n_outputs)
+
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Make room for the gradients of as many former tasks as constrain an update."""
         super().begin_group(group)
         self._begin()
 
     def _begin(self) -> None:
-        self._places = self.memory.by_task()
-        self._drawn = min(len(self._places[0]), self.options.constraints)
+        self._places = self.memory.of_tasks()
+        self._drawn = min(len(self._places[1]), self.options.constraints)
         self.extra_rows = self._drawn * self.config.replay_batch
         self._bank: ResidualMLP | None = None
         if self._drawn:
@@ -83,12 +88,12 @@ class GradientEpisodicMemory(ExperienceReplay):
         features, labels = NetMethod.fetch(self, data, rows)
         if not self._drawn:
             return features, labels
-        starts, counts = self._places
+        order, starts, counts = self._places
         n = len(rows)
         tasks = torch.rand(n, len(starts), generator=self.draws).argsort(dim=1)[:, : self._drawn]
         chance = torch.rand(n, self._drawn, self.config.replay_batch, generator=self.draws)
         within = (chance * counts[tasks][..., None]).long()
-        old = (starts[tasks][..., None] + within).view(n, 1, self.extra_rows)
+        old = order[starts[tasks][..., None] + within].view(n, 1, self.extra_rows)
         return self.beside(features, labels, old.to(self.device, non_blocking=True))
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:

@@ -79,10 +79,6 @@ class GreedyMemory(Rows):
         places, last = np.unique(taken[::-1], return_index=True)
         self._put(torch.from_numpy(places), given, torch.from_numpy(rows[::-1][last]))
 
-    def nbytes(self) -> int:
-        """Bytes of the stored samples, labels and scores counted as 4 bytes each."""
-        return super().nbytes() + 4 * len(self)
-
 
 @METHODS.register("gss")
 class GradientSampleSelection(Remembering):
@@ -97,7 +93,6 @@ class GradientSampleSelection(Remembering):
     """
     shared = Remembering.shared - {"capture"} | {"replay_batch"}
     capturable = False
-    store = GreedyMemory
     memory: GreedyMemory
 
     @dataclass(frozen=True)
@@ -113,6 +108,12 @@ class GradientSampleSelection(Remembering):
         self.extra_rows = config.replay_batch
         self._draws = torch.Generator()
         self._left = 0  # samples of the task's first pass that were not offered yet
+
+    def new_memory(
+        self, capacity: int, dim: int, device: torch.device, n_outputs: int
+    ) -> GreedyMemory:
+        """Return an empty memory of scored samples."""
+        return GreedyMemory(capacity, dim, device, n_outputs)
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Start the draws of this task and its first pass."""

@@ -119,7 +119,7 @@ class HindsightAnchors(ExperienceReplay):
         self._met.logical_or_(counts > 0)
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
-        """Make the anchors of the task's classes, then offer its samples to the reservoir."""
+        """Make the anchors of the task's classes, then offer its samples to the memory."""
         size = self.net.size(self.outputs)
         forgetful, now = self._hindsight(group[0].index), self.net
         parts = [net.views(net.weights.data[:, :size]) for net in (forgetful, now)]
@@ -148,16 +148,12 @@ class HindsightAnchors(ExperienceReplay):
             self.fit(net, tables, self.passes(n, 1, *keys), classes=self.outputs)
         return net
 
-    def memory_bytes(self) -> int:
-        """Bytes of the reservoir and of the anchors."""
-        return super().memory_bytes() + 2 * self.dim * self._made
-
     def state(self) -> dict[str, Tensor]:
-        """Return network, reservoir and anchors."""
+        """Return network, memory and anchors."""
         return super().state() | {"anchors": self.anchors[: self._made]}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load network, reservoir and anchors."""
+        """Load network, memory and anchors."""
         super().load_state(state)
         self._made = len(state["anchors"])
         self.anchors[: self._made] = state["anchors"].to(self.device)

@@ -49,7 +49,6 @@ class ICaRL(Remembering):
         exemplars of a class by herding:  p_k = argmin_x ‖ mean φ − (φ(x) + Σ_{j<k} φ(p_j)) / k ‖
         class of x:  argmin_c ‖ φ(x) − mean φ of the exemplars of c ‖,  all of length 1
     """
-    store = Exemplars
     memory: Exemplars
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
@@ -59,6 +58,12 @@ class ICaRL(Remembering):
         draws = generator(config.seed, "exemplars")
         self._turn = torch.randperm(n_classes, generator=draws)  # whose m is rounded up first
         self._means: Tensor | None = None
+
+    def new_memory(
+        self, capacity: int, dim: int, device: torch.device, n_outputs: int
+    ) -> Exemplars:
+        """Return an empty set of exemplars."""
+        return Exemplars(capacity, dim, device, n_outputs)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Train on the task's data and the exemplars, then choose exemplars of the task."""

@@ -22,6 +22,7 @@ class Joint(NetMethod):
     equation = """
         L = L_T(all training data of the stream)
     """
+    shared = NetMethod.shared - {"moments"}  # there is one training
     _kept = 0
 
     def group_size(self, n_tasks: int) -> int:

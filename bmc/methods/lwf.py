@@ -75,9 +75,3 @@ class LearningWithoutForgetting(NetMethod):
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Drop the teacher: the next one is the network as it stands."""
         self._teacher = None
-
-    def memory_bytes(self) -> int:
-        """Bytes of the old network that the next task is learned with, float32."""
-        if not self.seen:
-            return 0
-        return 4 * (self.net.size(self.seen) + self.net.statistics.shape[1])

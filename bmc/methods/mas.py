@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bmc.config import option
 from bmc.methods.base import METHODS
@@ -42,7 +43,7 @@ class MemoryAwareSynapses(PenaltyMethod):
         """The penalty is lambda * sum Omega (theta - theta*)^2."""
         return 2 * self.options.lam
 
-    def end_group(self, group: Sequence[TaskTensors]) -> None:
+    def renewed(self, group: Sequence[TaskTensors]) -> Tensor:
         """Omega = gamma Omega + mean_n |d ||F(x_n)||^2 / d theta|."""
         sensitivity = self.mean_gradients(group, self.seen, squared_length, torch.abs)
-        self.importance = self.options.gamma * self.importance + sensitivity
+        return self.options.gamma * self.importance + sensitivity

@@ -12,6 +12,9 @@ from bmc.methods.base import NetMethod
 from bmc.network.gradients import ROWS, Value, mean_over_samples
 from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors, take
+from bmc.train.packed import Packing
+
+PACKING = Packing(torch.float16, torch.float32)
 
 
 class PenaltyMethod(NetMethod):
@@ -72,15 +75,30 @@ class PenaltyMethod(NetMethod):
         mean[:, :size] = mean_over_samples(self.net, classes, batches(), value, each)
         return mean
 
-    def memory_bytes(self) -> int:
-        """Bytes of importances and anchor of the classes that compete, float32."""
-        return 2 * 4 * self.net.size(self.outputs) if self.seen else 0
+    def renewed(self, group: Sequence[TaskTensors]) -> Tensor:
+        """Return the importances after a group, shaped as `importance`."""
+        raise NotImplementedError
+
+    def end_group(self, group: Sequence[TaskTensors]) -> None:
+        """Renew the importances, and go on with what is stored of them."""
+        self.importance = self.renewed(group)
+        self._unpack(self._packed())
+
+    def _packed(self) -> dict[str, Tensor]:
+        """Return the importances of the classes that compete, as they are stored."""
+        importance = self.importance[:, : self.net.size(self.outputs)]
+        return PACKING.pack("importance", importance, self.seen)
+
+    def _unpack(self, state: dict[str, Tensor]) -> None:
+        importance = PACKING.unpack("importance", state, self.n_classes).to(self.device)
+        self.importance = torch.zeros_like(self.importance)
+        self.importance[:, : importance.shape[1]] = importance
 
     def state(self) -> dict[str, Tensor]:
         """Return network and importances; the next anchor is the network as it stands."""
-        return super().state() | {"importance": self.importance}
+        return super().state() | self._packed()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load network and importances."""
         super().load_state(state)
-        self.importance = state["importance"].to(self.device)
+        self._unpack(state)

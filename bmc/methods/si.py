@@ -61,8 +61,10 @@ class SynapticIntelligence(PenaltyMethod):
         update.apply()
         self._path.addcmul_(of_task, self.net.weights.data - before, value=-1)
 
-    def end_group(self, group: Sequence[TaskTensors]) -> None:
+    def renewed(self, group: Sequence[TaskTensors]) -> Tensor:
         """Omega += omega / (Delta^2 + xi), Delta the parameters' change over the task."""
         size = self._path.shape[1]
         moved = self.net.weights.data[:, :size] - self._anchor
-        self.importance[:, :size] += self._path.clamp(min=0) / (moved**2 + self.options.xi)
+        importance = self.importance.clone()
+        importance[:, :size] += self._path.clamp(min=0) / (moved**2 + self.options.xi)
+        return importance

@@ -12,6 +12,7 @@ from torch.optim.adamw import adamw
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
+from bmc.train.moments import Moments
 from bmc.train.plateau import FACTOR, Judge, Plateau, Record
 
 WARM = 3  # updates of an arrangement before it is captured: libraries allocate in the first
@@ -51,6 +52,8 @@ class StackedCopies:
         The learning rate; changes reach the next step, but not one that is captured.
     copies
         Numbers of the copies in the order in which the net holds them.
+
+    ``moments``, if given, are those that the training begins with; it leaves its own there.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class StackedCopies:
         capture: bool,
         optimizer: str = "adamw",
         plateau: Plateau | None = None,
+        moments: Moments | None = None,
     ) -> None:
         self.net = net
         self.copies = list(range(net.copies))
@@ -76,8 +80,10 @@ class StackedCopies:
         self._captured: _Captured | None = None
         self.rate = rate
         self._updates = 0  # since the arrangement of the copies changed
-        self._moments = torch.zeros_like(net.weights), torch.zeros_like(net.weights)
-        self._step = torch.zeros((), device=net.weights.device)
+        self._kept = moments
+        begun = Moments.new(net) if moments is None else moments
+        self._moments = begun.first[:, :size].clone(), begun.second[:, :size].clone()
+        self._step = begun.step.clone()
         # of the learning rate of each copy, where these may differ: float32 [m, 1]
         self._factors = torch.ones_like(net.weights[:, :1]).detach() if plateau else None
         self._options: dict[str, Any] = {
@@ -193,6 +199,10 @@ class StackedCopies:
         best = self._best.get(copy)
         self._home[0][copy, : weights.shape[1]] = best.weights if best else weights[place]
         self._home[1][copy] = best.statistics if best else statistics[place]
+        if self._kept is not None:
+            self._kept.first[copy, : weights.shape[1]] = self._moments[0][place]
+            self._kept.second[copy, : weights.shape[1]] = self._moments[1][place]
+            self._kept.step = self._step
         factors = [] if self._factors is None else [self._factors]
         if place != last:
             for tensor in (weights, statistics, *self._moments, *factors):

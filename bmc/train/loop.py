@@ -12,6 +12,7 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch, StackedCopies, Step
+from bmc.train.moments import Moments
 from bmc.train.plateau import Judge, Plateau
 from bmc.train.seeds import Noise
 
@@ -75,6 +76,7 @@ def train_stacked(
     patience: int = 0,
     plateau: Plateau | None = None,
     optimizer: str = "adamw",
+    moments: Moments | None = None,
 ) -> list[int]:
     """Train K copies together, in place; return the number of updates that each made.
 
@@ -105,6 +107,8 @@ def train_stacked(
         a pass ends.
     optimizer
         ``adamw``, or ``sgd`` without momentum or weight decay.
+    moments
+        AdamW's state to begin with, which is moved on; default: a new one.
     """
     batch_size = batch_size or config.batch_size
     draws = [_Draws(course, batch_size, batch_size + extra_rows, net) for course in courses]
@@ -113,7 +117,7 @@ def train_stacked(
     longest = max(course.steps for course in courses)
     capture = capture and schedule is None
     exactly = plateau is not None
-    with StackedCopies(net, config, rate, classes, capture, optimizer, plateau) as stacked:
+    with StackedCopies(net, config, rate, classes, capture, optimizer, plateau, moments) as stacked:
         t = 0
         while stacked.copies:
             count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in stacked.copies) - t)

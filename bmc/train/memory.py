@@ -68,16 +68,21 @@ def concatenate(parts: list[Samples]) -> Samples:
 
 
 def balanced_choice(count: int, generator: torch.Generator, *groups: Tensor) -> Tensor:
-    """Choose up to ``count`` rows so that all groups are as equally present as possible.
+    """Choose up to ``count`` rows at random so that all groups are as equally present as possible.
 
     ``groups``, int64 [n] each, lead from the inner to the outer grouping: ``labels, tasks``
     takes equally many samples of each task and, within a task, of each class. Returns the row
     numbers, int64, rising.
     """
     order = torch.randperm(len(groups[0]), generator=generator)
+    return _balanced(count, order, *groups).to(groups[0].device)
+
+
+def _balanced(count: int, order: Tensor, *groups: Tensor) -> Tensor:
+    """Choose rows as `balanced_choice` does; of a group, those that come first in ``order``."""
     for group in groups:
         order = order[torch.argsort(_rank_in_group(group.cpu()[order]), stable=True)]
-    return order[:count].sort().values.to(groups[0].device)
+    return order[:count].sort().values
 
 
 def _rank_in_group(groups: Tensor) -> Tensor:
@@ -148,14 +153,6 @@ class Rows:
         rows = torch.randint(len(self), (count,), generator=generator)
         return rows.to(self.labels.device, non_blocking=True)
 
-    def nbytes(self) -> int:
-        """Bytes of the stored samples, whole numbers counted as 4 bytes each."""
-        n = len(self)
-        size = n * (self.features.shape[1] * self.features.element_size() + 4)
-        if self.outputs.shape[1]:
-            size += self.outputs.element_size() * int(self.known[:n].sum()) + 4 * n
-        return size
-
     def _columns(self) -> dict[str, Tensor]:
         columns = {"features": self.features, "labels": self.labels}
         if self.outputs.shape[1]:
@@ -169,14 +166,30 @@ class Rows:
             column[rows.to(column.device)] = kept.to(column.dtype)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the stored samples, for a checkpoint."""
-        return {f"{self.prefix}.{name}": t[: len(self)] for name, t in self._columns().items()}
+        """Return the stored samples: whole numbers as int32, of the outputs only the known ones."""
+        columns = {name: column[: len(self)] for name, column in self._columns().items()}
+        if "outputs" in columns:
+            columns["outputs"] = columns["outputs"][self._is_known()]
+        return {
+            f"{self.prefix}.{name}": t.int() if t.dtype == torch.int64 else t
+            for name, t in columns.items()
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` returned."""
         self._stored = len(state[f"{self.prefix}.labels"])
-        for name, column in self._columns().items():
-            column[: self._stored] = state[f"{self.prefix}.{name}"].to(column.device)
+        columns = self._columns()
+        outputs = columns.pop("outputs", None)
+        for name, column in columns.items():
+            column[: self._stored] = state[f"{self.prefix}.{name}"].to(column)
+        if outputs is not None:
+            known = state[f"{self.prefix}.outputs"].to(outputs)
+            outputs.zero_()[: self._stored][self._is_known()] = known
+
+    def _is_known(self) -> Tensor:
+        """Tell which outputs of the stored samples are of classes known then: bool [n, c]."""
+        classes = torch.arange(self.outputs.shape[1], device=self.known.device)
+        return classes < self.known[: len(self), None]
 
 
 class Reservoir(Rows):
@@ -209,40 +222,66 @@ class Reservoir(Rows):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` returned."""
-        super().load_state(state)
         self.seen = int(state["reservoir.seen"])
+        super().load_state(state)
 
 
-class TaskMemory(Rows):
-    """A memory that all tasks share evenly, and within a task its classes.
+class BalancedMemory(Rows):
+    """A memory that classes share evenly, or tasks and within each its classes.
 
-    It gives former tasks' room to the next. Rows of a task, int64 ``tasks`` [capacity], lie side
-    by side, in the order of the tasks; each offer is of a task that follows all stored ones.
+    Each sample offered gets a random number as its key. The memory keeps those that a balanced
+    choice from all samples ever offered would, the smallest keys of each class first: samples of
+    a class are a uniform sample of the class, whatever the order and the batches of offers.
+
+    Attributes
+    ----------
+    keys
+        float32 [capacity] on the host, from 0 to 1.
+    tasks
+        int64 [capacity], the task that a sample came from; without ``by_task`` not kept.
     """
 
     prefix = "memory"
 
-    def __init__(self, capacity: int, dim: int, device: torch.device, n_outputs: int = 0) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        dim: int,
+        device: torch.device,
+        n_outputs: int = 0,
+        *,
+        by_task: bool = True,
+    ) -> None:
         super().__init__(capacity, dim, device, n_outputs)
+        self.by_task = by_task
+        self.keys = torch.zeros(capacity)
         self.tasks = torch.zeros(capacity, dtype=torch.int64, device=device)
 
-    def _offer(self, given: dict[str, Tensor], generator: torch.Generator) -> None:
-        both = {
-            name: torch.cat([column[: len(self)], given[name].to(column.dtype)])
-            for name, column in self._columns().items()
-        }
-        kept = balanced_choice(self.capacity, generator, both["labels"], both["tasks"])
-        self._stored = len(kept)
-        self._put(torch.arange(len(kept)), both, kept)
-
-    def by_task(self) -> tuple[Tensor, Tensor]:
-        """Return the first row and the number of rows of each stored task, int64 on the CPU."""
-        counts = torch.unique_consecutive(self.tasks[: len(self)].cpu(), return_counts=True)[1]
-        return torch.cumsum(counts, 0) - counts, counts
-
-    def nbytes(self) -> int:
-        """Bytes of the stored samples, whole numbers counted as 4 bytes each."""
-        return super().nbytes() + 4 * len(self)
-
     def _columns(self) -> dict[str, Tensor]:
-        return super()._columns() | {"tasks": self.tasks}
+        own = {"keys": self.keys} | ({"tasks": self.tasks} if self.by_task else {})
+        return super()._columns() | own
+
+    def _offer(self, given: dict[str, Tensor], generator: torch.Generator) -> None:
+        n, stored = len(given["labels"]), len(self)
+        given["keys"] = torch.rand(n, generator=generator)
+        groups = [
+            torch.cat([column[:stored], given[name]]).cpu()
+            for name, column in {"labels": self.labels, "tasks": self.tasks}.items()
+        ]
+        keys = torch.cat([self.keys[:stored], given["keys"]])
+        order = torch.argsort(keys, stable=True)
+        kept = _balanced(self.capacity, order, *groups[: 2 if self.by_task else 1])
+        entering = kept[kept >= stored] - stored
+        free = torch.ones(len(kept), dtype=torch.bool)
+        free[kept[kept < stored]] = False  # samples that stay do so where they are
+        self._put(torch.nonzero(free)[:, 0], given, entering)
+        self._stored = len(kept)
+
+    def of_tasks(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows of all stored tasks, task by task: int64 on the CPU.
+
+        The row numbers, and of each task where its rows begin among them and how many they are.
+        """
+        tasks, rows = torch.sort(self.tasks[: len(self)].cpu(), stable=True)
+        counts = torch.unique_consecutive(tasks, return_counts=True)[1]
+        return rows, torch.cumsum(counts, 0) - counts, counts

@@ -17,7 +17,8 @@ from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
 from bmc.train.losses import task_loss
-from bmc.train.memory import Reservoir, TaskMemory
+from bmc.train.memory import BalancedMemory, Reservoir
+from bmc.train.packed import nbytes
 from bmc.train.seeds import generator
 
 STREAM = small_stream()
@@ -70,35 +71,37 @@ def gradient_of(net: ResidualMLP, x, labels, keep):
 
 
 def test_tasks_share_a_memory_evenly_and_give_up_room_for_the_next():
-    memory = TaskMemory(30, 2, CPU)
+    memory = BalancedMemory(30, 2, CPU)
     place = memory.features.data_ptr()
     for task, n in enumerate((50, 4, 50, 50)):
         labels = 10 * task + torch.arange(n) % 5
         features = torch.stack([labels, torch.full_like(labels, task)], dim=1)
         memory.add(features, labels, generator(0, task), task=task)
-    starts, counts = memory.by_task()
+    rows, starts, counts = memory.of_tasks()
     assert counts.sum() == len(memory) == 30
     assert counts[1] == 4  # all that this task has
     assert counts[[0, 2, 3]].max() - counts[[0, 2, 3]].min() <= 1
-    for task, rows in enumerate(torch.split(memory.features[:30], counts.tolist())):
-        assert (rows[:, 1] == task).all()
-        assert torch.bincount(rows[:, 0].long() - 10 * task).tolist()[0] in (1, 2)
+    for task, own in enumerate(torch.split(memory.features[rows], counts.tolist())):
+        assert (own[:, 1] == task).all()
+        assert torch.bincount(own[:, 0].long() - 10 * task).tolist()[0] in (1, 2)
     assert starts.tolist() == (torch.cumsum(counts, 0) - counts).tolist()
     assert memory.features.data_ptr() == place
-    assert memory.nbytes() == 30 * (2 * 2 + 4 + 4)
-    again = TaskMemory(30, 2, CPU)
+    again = BalancedMemory(30, 2, CPU)
     again.load_state(memory.state())
     assert again.state().keys() == memory.state().keys()
     assert all(torch.equal(again.state()[k], v) for k, v in memory.state().items())
 
 
-@pytest.mark.parametrize("kind", [Reservoir, TaskMemory])
+@pytest.mark.parametrize("kind", [Reservoir, BalancedMemory])
 def test_stored_outputs_stay_with_their_samples_and_later_classes_are_zero(kind):
     memory, draws = kind(20, 1, CPU, n_outputs=9), generator(0)
     for task, known in enumerate((3, 5, 9)):
         labels = 100 * task + torch.arange(40)
         outputs = labels[:, None] + torch.arange(known) / 8
         memory.add(labels[:, None], labels, draws, task=task, outputs=outputs)
+    again = kind(20, 1, CPU, n_outputs=9)
+    again.load_state(memory.state())
+    assert torch.equal(again.outputs, memory.outputs)
     seen = set()
     for i in range(len(memory)):
         known = {0: 3, 1: 5, 2: 9}[int(memory.labels[i]) // 100]
@@ -108,8 +111,9 @@ def test_stored_outputs_stay_with_their_samples_and_later_classes_are_zero(kind)
         assert torch.equal(memory.outputs[i, :known], expected.half())
         assert (memory.outputs[i, known:] == 0).all()
     assert seen == {3, 5, 9}
-    sample = 2 + 4 + 4 + (4 if kind is TaskMemory else 0)
-    assert memory.nbytes() == 20 * sample + 2 * int(memory.known.sum())
+    # feature, label, number of classes known; task and key, or the number of samples offered
+    sample, rest = (2 + 4 + 4 + 4 + 4, 0) if kind is BalancedMemory else (2 + 4 + 4, 8)
+    assert nbytes(memory.state()) == 20 * sample + 2 * int(memory.known.sum()) + rest
 
 
 # DER, DER++

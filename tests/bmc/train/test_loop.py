@@ -11,10 +11,11 @@ from bmc.config import Config
 from bmc.engines.local import train_experts
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch
+from bmc.train.copies import Batch, StackedCopies
 from bmc.train.data import Shuffled, TaskTensors, take
 from bmc.train.loop import CHUNK, Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
+from bmc.train.moments import Moments
 from bmc.train.plateau import judge_by_loss
 from bmc.train.seeds import Noise, generator
 
@@ -143,3 +144,52 @@ def test_the_updates_of_a_consolidation_stop_growing_once_the_memory_is_full():
         method.learn([task])
         steps.append(method.steps - made - method.expert_steps[-1])
     assert steps == [2, 3, 4, 4, 4, 4]  # 24, 24 + 24, then 30 + 24 samples, four times, by 64
+
+
+def test_a_training_with_kept_moments_goes_on_as_torch_s_adamw_does():
+    task, config = tensors(STREAM)[1], Config(dropout=0.0, weight_decay=0.1)
+    net, twin = (ResidualMLP(64, 19, dropout=0.0) for _ in range(2))
+    for made in (net, twin):
+        made.reset(generator(0))
+    x, labels = task.train.features.float()[None] * 10, task.train.labels[None]
+    keep = torch.ones(1, len(labels[0]), net.dropout_width, dtype=torch.bool)
+
+    def update(stacked: StackedCopies) -> None:
+        stacked.descend(task_loss(stacked.net(x, keep)[0], labels))
+
+    moments = Moments.new(net)
+    for _ in range(3):  # three tasks of two updates
+        with StackedCopies(net, config, 0.01, None, False, moments=moments) as stacked:
+            for _ in range(2):
+                update(stacked)
+    theirs = torch.optim.AdamW([twin.weights], lr=0.01, weight_decay=0.1)
+    twin.train()
+    for _ in range(6):
+        theirs.zero_grad()
+        task_loss(twin(x, keep)[0], labels).sum().backward()
+        theirs.step()
+    for made in (net, twin):  # batch norm takes this bias away: its gradient is rounding error
+        made.views(made.weights.data).project_bias.zero_()
+    torch.testing.assert_close(net.weights, twin.weights, rtol=1e-5, atol=1e-6)
+    assert moments.step == 6
+
+
+def test_moments_of_classes_that_did_not_train_are_zero_and_what_is_stored_is_read_back():
+    net = ResidualMLP(8, 5)
+    net.reset(generator(0))
+    moments, size = Moments.new(net), net.size(3)
+    with StackedCopies(net, Config(), 0.01, 3, False, moments=moments) as stacked:
+        x = torch.randn(1, 16, 8, generator=generator(1))
+        keep = torch.ones(1, 16, net.dropout_width, dtype=torch.bool)
+        stacked.descend(task_loss(net(x, keep)[0], torch.arange(16)[None] % 3))
+    assert (moments.first[:, size:] == 0).all() and (moments.second[:, size:] == 0).all()
+    stored = moments.state(size)
+    assert stored["moments.first"].dtype == torch.float16
+    again = Moments.new(net)
+    again.load_state(stored)
+    # 2^-11 of a number or 2^-25 of the largest
+    largest = moments.second.sqrt().max()
+    error = (again.second.sqrt() - moments.second.sqrt()).abs()
+    assert (error <= moments.second.sqrt() * 2**-10 + largest * 2**-24).all()
+    for name, tensor in again.state(size).items():
+        assert torch.equal(tensor, stored[name])  # nothing is lost a second time

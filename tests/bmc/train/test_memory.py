@@ -1,8 +1,9 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmc.train.memory import Reservoir, Samples, balanced_choice, concatenate
+from bmc.train.memory import BalancedMemory, Reservoir, Samples, balanced_choice, concatenate
 
 
 def one_by_one(capacity, labels, uniform):
@@ -76,3 +77,67 @@ def test_samples_survive_their_state_and_count_their_bytes():
     again = Samples.from_state(both.state("memory"), "memory", torch.device("cpu"))
     assert torch.equal(again.labels, both.labels)
     assert torch.equal(again.phi, both.phi)
+
+
+def offered(by_task, capacity, labels, keys, rows_of_batches, monkeypatch):
+    """Offer rows batch by batch with keys of their own; return the rows that are kept."""
+    memory = BalancedMemory(capacity, 1, torch.device("cpu"), by_task=by_task)
+    for rows in rows_of_batches:
+        tasks = (labels[rows] // 10).tolist()
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "rand", lambda n, rows=rows, **_: keys[rows])
+            memory.add(rows[:, None].half(), labels[rows], torch.Generator(), task=tasks[0])
+    return memory, set(memory.features[: len(memory), 0].int().tolist())
+
+
+def balanced_by_hand(by_task, capacity, labels, keys):
+    """Fill the memory one sample at a time: always of the task, then the class, that has least."""
+    kept: list[int] = []
+    rest = {int(c): sorted((labels == c).nonzero()[:, 0].tolist(), key=keys.__getitem__)
+            for c in labels.unique()}  # fmt: skip
+    while len(kept) < capacity and any(rest.values()):
+        have = {c: sum(int(labels[i]) == c for i in kept) for c in rest}
+        of_task = {c: sum(int(labels[i]) // 10 == c // 10 for i in kept) for c in rest}
+        turn = [c for c in rest if rest[c]]
+        first = min(turn, key=lambda c: (of_task[c] if by_task else 0, have[c], keys[rest[c][0]]))
+        kept.append(rest[first].pop(0))
+    return set(kept)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=30), min_size=1, max_size=4),
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_a_balanced_memory_is_the_balanced_choice_from_all_samples_offered(
+    tasks, capacity, batch, by_task, seed
+):
+    labels = torch.tensor([10 * t + c for t, classes in enumerate(tasks) for c in classes])
+    keys = torch.rand(len(labels), generator=torch.Generator().manual_seed(seed))
+    batches = [
+        rows for t in range(len(tasks)) for rows in
+        torch.split((labels // 10 == t).nonzero()[:, 0], batch)
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        memory, kept = offered(by_task, capacity, labels, keys, batches, patch)
+        _, otherwise = offered(by_task, capacity, labels, keys, batches[::-1], patch)
+    assert len(memory) == len(kept) == min(capacity, len(labels))
+    assert kept == otherwise == balanced_by_hand(by_task, capacity, labels, keys)
+
+
+@pytest.mark.parametrize("by_task", [True, False])
+def test_samples_of_a_class_offered_batch_by_batch_are_kept_with_equal_probability(by_task):
+    counts = torch.zeros(60)
+    labels = torch.tensor([0] * 20 + [1] * 5 + [10] * 35)
+    for seed in range(600):
+        memory = BalancedMemory(24, 1, torch.device("cpu"), by_task=by_task)
+        draws = torch.Generator().manual_seed(seed)
+        for rows in torch.split(torch.arange(60), 5):
+            memory.add(rows[:, None].half(), labels[rows], draws, task=int(labels[rows[0]]) // 10)
+        counts[memory.features[:, 0].int()] += 1
+    shares = [7 / 20, 1, 12 / 35] if by_task else [9.5 / 20, 1, 9.5 / 35]
+    for own, share in zip(counts.split([20, 5, 35]), shares, strict=True):
+        deviation = (600 * share * (1 - share)) ** 0.5
+        assert (own - 600 * share).abs().max() <= 4.5 * deviation
