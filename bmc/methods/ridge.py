@@ -32,6 +32,15 @@ def gaussian(dim: int, width: int, config: Config, device: torch.device) -> Tens
     return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
 
 
+def regressed(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """Return W = (G + lambda I)^-1 Q by Cholesky, [M, C], in the precision of G [M, M]."""
+    regular = gram.clone()
+    # a singular G needs more than a lambda that is lost in its rounding
+    least = 1e-12 * regular.diagonal().mean().item()
+    regular.diagonal().add_(max(ridge, least))
+    return torch.cholesky_solve(targets, torch.linalg.cholesky(regular))
+
+
 @METHODS.register("ridge")
 class Ridge(ClosedForm):
     """Ridge regression of one-hot labels on the features; closed form, no rehearsal.
@@ -130,13 +139,8 @@ class Ridge(ClosedForm):
         return RIDGES[int(self.errors.argmin())] if self.errors.any() else UNKNOWN
 
     def solve(self) -> tuple[Tensor]:
-        """W = (G + lambda I)^-1 Q by Cholesky, float32 [M, seen]."""
-        regular = self.gram.clone()
-        # a singular G needs more than a lambda that is lost in its rounding
-        least = 1e-12 * regular.diagonal().mean().item()
-        regular.diagonal().add_(max(self.ridge(), least))
-        factor = torch.linalg.cholesky(regular)
-        return (torch.cholesky_solve(self.targets[:, : self.seen], factor).float(),)
+        """W = (G + lambda I)^-1 Q, float32 [M, seen]."""
+        return (regressed(self.gram, self.targets[:, : self.seen], self.ridge()).float(),)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the regressed labels, float32 [n, seen]."""

@@ -38,12 +38,14 @@ GOLDEN = {
     "fecam": (86.7, 89.2),
     "fecam-shared": (93.6, 93.6),
     "finetune": (20.0, 56.8),
+    "foal": (89.7, 90.8),
     "gdumb": (47.4, 59.1),
     "gem": (33.5, 64.0),
     "gss": (34.2, 59.2),
     "hal": (58.2, 66.9),
     "icarl": (58.8, 68.5),
     "joint": (66.5, 72.4),
+    "joint-linear": (91.6, 92.2),
     "klda": (93.2, 93.8),
     "knn": (87.4, 89.4),
     "linear": (13.9, 72.4),
@@ -290,7 +292,7 @@ def test_bytes_of_memory_are_those_of_what_is_kept():
     assert kept["agem"] == kept["gem"] == 60 * (2 * d + 4 + 4 + 4)  # task and key
     assert kept["hal"] == kept["er"] + STREAM.n_classes * 2 * d
     # those with outputs: test_replay_methods.py
-    assert kept["joint"] == n * (2 * d + 4)
+    assert kept["joint"] == kept["joint-linear"] == n * (2 * d + 4)
     assert kept["dmc"] == kept["er"]
     assert kept["gdumb"] == kept["icarl"] == 60 * (2 * d + 4)
     assert kept["lwf"] == 0  # between tasks the teacher is the network itself
@@ -308,4 +310,5 @@ def test_bytes_of_memory_are_those_of_what_is_kept():
     assert kept["ridge"] == 4 * (d * (d + 1) // 2 + d * STREAM.n_classes) + 8 * len(RIDGES)
     sums = 4 * (256 * 257 // 2 + 256 * STREAM.n_classes)
     assert (kept["ranpac"], kept["acil"]) == (sums + 8 * len(RIDGES), sums)
+    assert kept["foal"] == sums
     assert kept["klda"] == STREAM.n_classes * (2 * 256 + 8) + 256 * 257 + 4
