@@ -150,6 +150,7 @@ class AnalyticConsolidation(ClosedForm):
 
     name = "bmc-analytic"
     title = "BMC-Analytic"
+    distributed = True
     source = (
         "This project, in BMC's setting; within-class shrinkage as in Deep SLDA, expected "
         "means as in probabilistic LDA (Ioffe, ECCV 2006)"
