@@ -24,7 +24,8 @@ class ACIL(ClosedForm):
     """Recursive least squares on random projections relu(z W_B); no sums, no later solve.
 
     Equal to the joint ridge regression at the fixed gamma, in any order of samples, up to
-    rounding; float64, since the recursion in float32 drifts.
+    rounding; float64 within a task, since the recursion in float32 drifts. As published, every
+    sample weighs the same: ``balanced=false``.
 
     Attributes
     ----------
@@ -40,6 +41,7 @@ class ACIL(ClosedForm):
     source = "Zhuang et al., NeurIPS 2022, arXiv 2205.14922"
     equation = """
         H = relu(X W_B),  W_B ~ N(0, 1),     R = I / γ, W = 0 at the start
+        rows of H and Y times n_c^-1/2, or as they are (as published)
         R ← R − R Hᵀ (I + H R Hᵀ)⁻¹ H R
         W ← W + R Hᵀ (Y − H W)               Y one-hot labels
         class of x:  argmax_c  relu(x W_B) w_c
@@ -51,6 +53,7 @@ class ACIL(ClosedForm):
     class Options(Method.Options):
         projections: int = option(2000, "Random features.", at_least=1)
         gamma: float = option(1.0, "Weight of the ridge, fixed for the whole stream.", above=0)
+        balanced: bool = option(True, "Every class weighs the same, not every sample.")
 
     options: Options
 
@@ -71,9 +74,15 @@ class ACIL(ClosedForm):
 
         R_k = R - R X^T (I + X R X^T)^-1 X R and W_k = [W - R_k X^T X W, R_k X^T Y];
         with zeros as the columns of classes to come the latter is W + R_k X^T (Y - X W).
+        Rows of x and y are weighted by n_c^-1/2 if the classes are balanced.
         """
-        for x, labels in self.blocks(task, size=BLOCK):
-            y = functional.one_hot(labels + task.start, self.n_classes).double()
+        roots = torch.ones(task.n_classes, dtype=torch.float64, device=self.device)
+        if self.options.balanced:  # a class stays within one task, so its samples are all here
+            members = torch.bincount(task.train.labels - task.start, minlength=task.n_classes)
+            roots = members.to(self.device).clamp(min=1).double().rsqrt()
+        for features, labels in self.blocks(task, size=BLOCK):
+            x = features * roots[labels, None]
+            y = functional.one_hot(labels + task.start, self.n_classes) * roots[labels, None]
             spread = x @ self.inverse  # X R
             eye = torch.eye(len(x), dtype=torch.float64, device=self.device)
             factor = torch.linalg.cholesky(eye + spread @ x.T)

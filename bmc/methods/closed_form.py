@@ -30,13 +30,17 @@ class ClosedForm(Method):
         """Add the training data of each task."""
         with self.watch.phase("train", self.device):
             for task in group:
-                self.add(task)
+                self.receive(task)
             self.seen = group[-1].stop
             self.settle()
 
     def settle(self) -> None:
         """Round the statistics to what the state holds of them."""
         self.load_state(self.state())
+
+    def receive(self, task: TaskTensors) -> None:
+        """Take in a task, once; by default all of its training data."""
+        self.add(task)
 
     def add(self, task: TaskTensors) -> None:
         """Add a task's training data to the statistics."""

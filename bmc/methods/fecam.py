@@ -14,12 +14,15 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.closed_form import ClosedForm
+from bmc.methods.regularised import Regularised
 from bmc.methods.slda import DeepSLDA, discriminants
 from bmc.train.data import TaskTensors
 from bmc.train.packed import COUNTS, MEANS, Kept, Packing, from_upper_triangle, upper_triangle
 
 ROOTS = Packing(torch.float16, torch.float32)
+TOGETHER = 4096  # rows of H that features are multiplied with at once
+GAMMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+GAMMA = "Gamma of the covariance shrinkage; 0: chosen on withheld training samples."
 
 
 def shrunk_correlation(covariance: Tensor, gamma: float) -> Tensor:
@@ -42,54 +45,57 @@ def _means_of(variances: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     return V1, (total - variances.sum()) / max(1, d * (d - 1))
 
 
-def distances(z: Tensor, mean: Tensor, roots: Tensor, gamma: float) -> Tensor:
-    """Return the squared Mahalanobis distances of z [n, d] to a mean by `shrunk_correlation`.
+def inverse_factors(roots: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q [d], H [m + 1, d] and signs [m + 1] of diag(q) - H^T diag(signs) H.
 
-    Sigma = F^T F is given by its ``roots`` F [m, d]. S = a I + F^T F + b 1 1^T has at most
-    m + 1 directions that differ, a = gamma (V1 - V2) and b = gamma V2, so its inverse follows
-    from a system of that size (Woodbury): m is mostly far smaller than d.
+    That is the inverse of `shrunk_correlation` of Sigma = F^T F, given by its ``roots`` F [m, d].
+    S = a I + F^T F + b 1 1^T has at most m + 1 directions that differ, a = gamma (V1 - V2) and
+    b = gamma V2, so its inverse follows from a matrix of that size (Woodbury): m is mostly far
+    smaller than d.
     """
     variances = roots.square().sum(dim=0)
     V1, V2 = _means_of(variances, roots.sum(dim=1).square().sum())
     a, b = gamma * (V1 - V2), gamma * V2
-    deviation = (variances + gamma * V1).sqrt()
-    u = (z - mean) * deviation
-    G = torch.cat([roots, b.abs().sqrt().expand(1, len(mean))])
+    G = torch.cat([roots, b.abs().sqrt().expand(1, roots.shape[1])])
     middle = G @ G.T
     middle.diagonal().add_(a)
     if b < 0:
         middle[-1, -1] -= 2 * a
-    q = G @ u.T  # [m + 1, n]
-    explained = (q * torch.linalg.solve(middle, q)).sum(dim=0)
-    away: Tensor = (u.square().sum(dim=1) - explained) / a
-    return away
+    values, vectors = torch.linalg.eigh(middle)
+    deviation = (variances + gamma * V1).sqrt()
+    H = (vectors.T @ G) * deviation / (a * values.abs()).sqrt()[:, None]
+    return deviation.square() / a, H, values.sign()
 
 
 @METHODS.register("fecam-shared")
 class SharedFeCAM(DeepSLDA):
     """FeCAM with one covariance for all classes; closed form, no rehearsal.
 
-    The covariance is the pooled within-class one of `DeepSLDA`, which does not depend on the
-    order of tasks, so the distance is linear in the feature up to a term equal for all classes.
+    The covariance is the within-class one of `DeepSLDA`, which does not depend on the order of
+    tasks, so the distance is linear in the feature up to a term equal for all classes. As
+    published: ``balanced=false``, ``shrinkage=1`` (10 for some encoders).
     """
 
     name = "fecam-shared"
     title = "FeCAM (shared)"
     source = "Goswami et al., NeurIPS 2023, arXiv 2309.14062"
     equation = """
-        as FeCAM with one N for all classes, of the pooled within-class covariance
+        as FeCAM with one N for all classes, of the within-class covariance S of Deep SLDA
     """
+
+    grid: ClassVar[tuple[float, ...]] = GAMMAS
+    unknown = 1.0
 
     @dataclass(frozen=True)
     class Options(DeepSLDA.Options):
-        shrinkage: float = option(1.0, "Gamma of the covariance shrinkage.", above=0)
+        shrinkage: float = option(0.0, GAMMA, at_least=0)
 
     options: Options
 
-    def solve(self) -> tuple[Tensor, Tensor]:
+    def solve_for(self, strength: float) -> tuple[Tensor, Tensor]:
         """Compute the discriminants of means of length 1 by the shrunk correlation."""
         mu = functional.normalize(self.means[: self.seen], dim=1)
-        return discriminants(mu, shrunk_correlation(self.covariance(), self.options.shrinkage))
+        return discriminants(mu, shrunk_correlation(self.covariance(), strength))
 
     def scores(self, features: Tensor) -> Tensor:
         """Return minus half the distance plus a term of the sample, float32 [n, seen]."""
@@ -97,8 +103,10 @@ class SharedFeCAM(DeepSLDA):
 
 
 @METHODS.register("fecam")
-class FeCAM(ClosedForm):
+class FeCAM(Regularised):
     """FeCAM with a covariance of its own for each class; closed form, no rehearsal.
+
+    As published, gamma is fixed: ``shrinkage=1`` (10 for some encoders).
 
     Attributes
     ----------
@@ -119,11 +127,13 @@ class FeCAM(ClosedForm):
         class of x:  argmin_c  (z − μ_c)ᵀ N_c⁻¹ (z − μ_c)
     """
 
-    kept: ClassVar[Kept] = {"counts": COUNTS, "means": MEANS}
+    grid: ClassVar[tuple[float, ...]] = GAMMAS
+    unknown = 1.0
+    kept: ClassVar[Kept] = Regularised.kept | {"counts": COUNTS, "means": MEANS}
 
     @dataclass(frozen=True)
-    class Options(ClosedForm.Options):
-        shrinkage: float = option(1.0, "Gamma of the covariance shrinkage.", above=0)
+    class Options(Regularised.Options):
+        shrinkage: float = option(0.0, GAMMA, at_least=0)
 
     options: Options
 
@@ -159,16 +169,48 @@ class FeCAM(ClosedForm):
         self.means[label] += shift * (len(x) / total)
         self.counts[label] = total
 
+    def given(self) -> float:
+        """Return gamma; 0: it is chosen."""
+        return self.options.shrinkage
+
+    def solve_for(self, strength: float) -> tuple[Tensor, ...]:
+        """Compute what the distances need of each class, one class after the other.
+
+        Returns q [C, d], q mu [C, d] and mu q mu [C]; of all classes in one table H [R, d], H mu
+        [R] and signs [R]; and the rows of each class in it, int64 [C]. All are float32.
+        """
+        means = functional.normalize(self.means[: self.seen], dim=1)
+        roots = (self.counts - 1).clamp(min=1).sqrt()
+        linear, tables = [], []
+        for c, mu in enumerate(means):
+            q, H, signs = inverse_factors(self.roots[c].double() / roots[c], strength)
+            linear.append((q.float(), (q * mu).float(), (q * mu * mu).sum().float()))
+            tables.append((H.float(), (H @ mu).float(), signs.float()))
+        rows = torch.tensor([len(signs) for _, _, signs in tables])
+        of_class = [torch.stack(column) for column in zip(*linear, strict=True)]
+        return (*of_class, *(torch.cat(column) for column in zip(*tables, strict=True)), rows)
+
     def scores(self, features: Tensor) -> Tensor:
-        """Return minus the squared Mahalanobis distance, float32 [n, seen]."""
+        """Return minus the squared Mahalanobis distance, float32 [n, seen].
+
+        It is q (z - mu)^2 - signs (H z - H mu)^2, by products over many classes at once.
+        """
+        q, centres, constants, H, at_means, signs, rows = self.head()
         z = self.unit(features)
-        means = functional.normalize(self.means[: self.seen], dim=1).float()
-        roots = (self.counts - 1).clamp(min=1).float().sqrt()
-        scores = z.new_empty(len(z), self.seen)
-        for c in range(self.seen):
-            own = self.roots[c] / roots[c]
-            scores[:, c] = -distances(z, means[c], own, self.options.shrinkage)
+        scores: Tensor = 2 * z @ centres.T - z.square() @ q.T - constants
+        last = 0
+        for classes in torch.split(torch.arange(self.seen), self._together(rows)):
+            first, last = last, last + int(rows[classes].sum())
+            away = (z @ H[first:last].T - at_means[first:last]).square()
+            owner = torch.repeat_interleave(classes - classes[0], rows[classes]).to(z.device)
+            members = functional.one_hot(owner, len(classes)).float() * signs[first:last, None]
+            scores[:, classes[0] : classes[-1] + 1] += away @ members
         return scores
+
+    @staticmethod
+    def _together(rows: Tensor) -> int:
+        """Return how many classes are compared at once, so that memory stays bounded."""
+        return max(1, TOGETHER // int(rows.max()))
 
     def state(self) -> dict[str, Tensor]:
         """Return the statistics, and the numbers of all roots one after the other in float16.
@@ -176,18 +218,18 @@ class FeCAM(ClosedForm):
         Of a class with as many roots as dimensions they are the upper triangle.
         """
         roots = self.roots[: self.seen]
-        sizes = torch.tensor([len(rows) for rows in roots], dtype=torch.int32)
+        lengths = torch.tensor([len(rows) for rows in roots], dtype=torch.int32)
         whole = [upper_triangle(r) if len(r) == self.dim else r.flatten() for r in roots]
         numbers = torch.cat([torch.zeros(0, device=self.device), *whole])
-        return super().state() | {"sizes": sizes} | ROOTS.pack("roots", numbers, self.seen)
+        return super().state() | {"lengths": lengths} | ROOTS.pack("roots", numbers, self.seen)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the statistics."""
         super().load_state(state)
-        sizes, d = state["sizes"].tolist(), self.dim
-        lengths = [d * (d + 1) // 2 if size == d else size * d for size in sizes]
+        lengths, d = state["lengths"].tolist(), self.dim
+        spans = [d * (d + 1) // 2 if rows == d else rows * d for rows in lengths]
         numbers = ROOTS.unpack("roots", state, self.n_classes).to(self.device)
-        for c, (size, own) in enumerate(zip(sizes, torch.split(numbers, lengths), strict=True)):
+        for c, (rows, own) in enumerate(zip(lengths, torch.split(numbers, spans), strict=True)):
             self.roots[c] = (
-                from_upper_triangle(own, symmetric=False) if size == d else own.view(size, d)
+                from_upper_triangle(own, symmetric=False) if rows == d else own.view(rows, d)
             )

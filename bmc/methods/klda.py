@@ -19,7 +19,8 @@ from bmc.train.seeds import generator
 class KLDA(DeepSLDA):
     """Deep SLDA on random features of the kernel exp(-gamma |x - y|^2); no rehearsal.
 
-    The statistics are those of `DeepSLDA`, D wide instead of d.
+    The statistics are those of `DeepSLDA`, D wide instead of d. As published, every sample weighs
+    the same: ``balanced=false``.
     """
 
     name = "klda"

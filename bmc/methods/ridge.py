@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.closed_form import ClosedForm
+from bmc.methods.regularised import Regularised
 from bmc.train.data import TaskTensors
-from bmc.train.packed import AS_IS, GRAM, TARGETS, Kept
+from bmc.train.packed import AS_IS, GRAM, TARGETS, Kept, rounding
 from bmc.train.seeds import generator
 
 BLOCK = 4096  # rows lifted at once; bounds the float64 copies
@@ -32,25 +32,18 @@ def gaussian(dim: int, width: int, config: Config, device: torch.device) -> Tens
     return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
 
 
-def regressed(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """Return W = (G + lambda I)^-1 Q by Cholesky, [M, C], in the precision of G [M, M]."""
-    regular = gram.clone()
-    # a singular G needs more than a lambda that is lost in its rounding
-    least = 1e-12 * regular.diagonal().mean().item()
-    regular.diagonal().add_(max(ridge, least))
-    return torch.cholesky_solve(targets, torch.linalg.cholesky(regular))
-
-
 @METHODS.register("ridge")
-class Ridge(ClosedForm):
+class Ridge(Regularised):
     """Ridge regression of one-hot labels on the features; closed form, no rehearsal.
+
+    As published, every sample weighs the same: ``balanced=false``.
 
     Attributes
     ----------
     gram
-        float64 [M, M], G = sum of h h^T.
+        float64 [M, M], G = sum of h h^T, weighted.
     targets
-        float64 [M, C], Q = sum of h y^T.
+        float64 [M, C], Q = sum of h y^T, weighted.
     errors
         float64 [17], squared error of each of `RIDGES` on held-out training data, summed over
         the tasks. The paper takes the best of the last task alone, which varies from task to
@@ -62,15 +55,22 @@ class Ridge(ClosedForm):
     order_free = True
     source = "McDonnell et al., NeurIPS 2023, arXiv 2307.02251, without its projection"
     equation = """
-        G = Σ h hᵀ,  Q = Σ h yᵀ,  W = (G + λ I)⁻¹ Q;  class of x:  argmax_c h·w_c;  here h = x
+        G = Σ a h hᵀ,  Q = Σ a h yᵀ,  a = 1/n_c of the sample's class, or 1 (as published)
+        W = (G + λ I)⁻¹ Q;  class of x:  argmax_c h·w_c;  here h = x
         λ of 10⁻⁸ ... 10⁸: the least squared error on a fifth of each task's training data, summed
     """
-    shared = ClosedForm.shared | {"seed"}
-    kept: ClassVar[Kept] = {"gram": GRAM, "targets": TARGETS, "errors": AS_IS}
+    grid: ClassVar[tuple[float, ...]] = RIDGES
+    unknown = UNKNOWN
+    kept: ClassVar[Kept] = Regularised.kept | {
+        "gram": GRAM, "targets": TARGETS, "errors": AS_IS
+    }  # fmt: skip
 
     @dataclass(frozen=True)
-    class Options(ClosedForm.Options):
-        balanced: bool = option(False, "Every class weighs the same, not every sample.")
+    class Options(Regularised.Options):
+        balanced: bool = option(True, "Every class weighs the same, not every sample.")
+        withheld: bool = option(
+            False, "Lambda by accuracy on withheld training samples, not as published."
+        )
 
     options: Options
 
@@ -85,9 +85,18 @@ class Ridge(ClosedForm):
         """Return M, the width of what is regressed on; d here."""
         return dim
 
+    def receive(self, task: TaskTensors) -> None:
+        """Add a task's training data, and try lambdas on a fifth of it alone."""
+        super().receive(task)
+        if not self.options.withheld:
+            self._try(task)
+
+    def given(self) -> float:
+        """Return lambda, the one of least error so far; 0: it is chosen by accuracy."""
+        return 0.0 if self.options.withheld else self.ridge()
+
     def add(self, task: TaskTensors) -> None:
-        """Try lambdas on a fifth of the task's training data, then add all of it."""
-        self._try(task)
+        """Add a task's training data to the sums."""
         for h, y in self._weighted(task):
             self.gram += h.T @ h
             self.targets[:, task.start : task.stop] += h.T @ y
@@ -98,10 +107,9 @@ class Ridge(ClosedForm):
         """Yield h [n, M] and one-hot y [n, c] of some rows, float64, times root weights."""
         members = torch.ones(task.n_classes, device=self.device)
         if self.options.balanced:
-            # a class stays within one task, so its samples are all here to be counted
-            members = torch.bincount(task.train.labels - task.start, minlength=task.n_classes)
+            members = self.sizes[task.start : task.stop]
         for h, labels in self.blocks(task, rows, BLOCK):
-            root = (1 / members.to(self.device)[labels].double().sqrt())[:, None]
+            root = (1 / members[labels].double().sqrt())[:, None]
             yield h * root, functional.one_hot(labels, task.n_classes).double() * root
 
     def _try(self, task: TaskTensors) -> None:
@@ -111,7 +119,7 @@ class Ridge(ClosedForm):
         columns, else of H^T H.
         """
         n = len(task.train)
-        order = torch.randperm(n, generator=generator(self.config.seed, "held out", task.index))
+        order = torch.randperm(n, generator=generator(self.config.seed, "held out", task.name))
         held, fit = order[: n // HELD_OUT], order[n // HELD_OUT :]
         if len(held) == 0:
             return
@@ -138,9 +146,13 @@ class Ridge(ClosedForm):
         """Return lambda, the one of least error so far."""
         return RIDGES[int(self.errors.argmin())] if self.errors.any() else UNKNOWN
 
-    def solve(self) -> tuple[Tensor]:
-        """W = (G + lambda I)^-1 Q, float32 [M, seen]."""
-        return (regressed(self.gram, self.targets[:, : self.seen], self.ridge()).float(),)
+    def solve_for(self, strength: float) -> tuple[Tensor]:
+        """W = (G + lambda I)^-1 Q by Cholesky, float32 [M, seen]."""
+        regular = self.gram.clone()
+        # a singular G needs more than a lambda that is lost in its rounding
+        regular.diagonal().add_(max(strength, rounding(regular, self.kept["gram"])))
+        factor = torch.linalg.cholesky(regular)
+        return (torch.cholesky_solve(self.targets[:, : self.seen], factor).float(),)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the regressed labels, float32 [n, seen]."""

@@ -6,7 +6,7 @@ what they give back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +26,12 @@ def upper_triangle(matrix: Tensor) -> Tensor:
     return rows
 
 
-def from_upper_triangle(rows: Tensor, symmetric: bool = True) -> Tensor:
+def from_upper_triangle(
+    rows: Tensor, symmetric: bool = True, dtype: torch.dtype | None = None
+) -> Tensor:
     """Return the matrix [d, d] of `upper_triangle`; below it, its mirror image or zeros."""
     d = int((2 * len(rows)) ** 0.5)
-    matrix = rows.new_empty(d, d) if symmetric else rows.new_zeros(d, d)
+    matrix = rows.new_zeros(d, d, dtype=dtype or rows.dtype)
     end = 0
     for i in range(d):
         start, end = end, end + d - i
@@ -37,6 +39,19 @@ def from_upper_triangle(rows: Tensor, symmetric: bool = True) -> Tensor:
         if symmetric:
             matrix[i:, i] = rows[start:end]
     return matrix
+
+
+def without_last_byte(numbers: Tensor) -> Tensor:
+    """Round float32 [n] to 16 significant bits (half to even): uint8 [n, 3], last bytes first."""
+    bits = numbers.contiguous().view(torch.int32)
+    bits = bits + 0x7F + ((bits >> 8) & 1)
+    return torch.stack([(bits >> shift) & 0xFF for shift in (8, 16, 24)], dim=1).to(torch.uint8)
+
+
+def with_last_byte(stored: Tensor) -> Tensor:
+    """Return the numbers that `without_last_byte` has rounded, float32 [n]."""
+    low, middle, high = stored.int().unbind(dim=1)
+    return ((low << 8) | (middle << 16) | (high << 24)).view(torch.float32)
 
 
 @dataclass(frozen=True)
@@ -58,12 +73,15 @@ class Packing:
         The dimension that counts classes; classes that are not seen yet are not stored.
     symmetric
         Whether it is a symmetric matrix, of which the upper triangle is stored.
+    short
+        Whether float32 numbers are stored without their last byte: 16 significant bits of 24.
     """
 
     dtype: torch.dtype | None = None
     working: torch.dtype | None = None
     classes: int | None = None
     symmetric: bool = False
+    short: bool = False
 
     def pack(self, name: str, tensor: Tensor, seen: int) -> dict[str, Tensor]:
         """Return what is stored of a tensor of which ``seen`` classes are known."""
@@ -71,6 +89,8 @@ class Packing:
             tensor = tensor.narrow(self.classes, 0, seen)
         if self.symmetric:
             tensor = upper_triangle(tensor)
+        if self.short:
+            return {name: without_last_byte(tensor.float())}
         if self.dtype is not torch.float16:
             return {name: tensor if self.dtype is None else tensor.to(self.dtype)}
         scale = self._largest(tensor).float()
@@ -86,13 +106,13 @@ class Packing:
 
     def unpack(self, name: str, state: dict[str, Tensor], n_classes: int) -> Tensor:
         """Return the tensor, of zeros for classes that are not seen yet."""
-        tensor = state[name]
-        if self.working is not None:
-            tensor = tensor.to(self.working)
+        tensor = with_last_byte(state[name]) if self.short else state[name]
+        working = self.working or tensor.dtype
+        tensor = (
+            from_upper_triangle(tensor, dtype=working) if self.symmetric else tensor.to(working)
+        )
         if name + SCALE in state:
             tensor = tensor * state[name + SCALE].to(tensor)
-        if self.symmetric:
-            return from_upper_triangle(tensor)
         if self.classes is None:
             return tensor
         shape = list(tensor.shape)
@@ -102,14 +122,26 @@ class Packing:
         return whole
 
 
-Kept = Mapping[str, Packing]  # the tensors of a method's state by name
+Kept = dict[str, Packing]  # the tensors of a method's state by name
 
 AS_IS = Packing()
 COUNTS = Packing(torch.int32, torch.float64, classes=0)  # [C]
 MEANS = Packing(torch.float16, torch.float64, classes=0)  # [C, d], or sums
-COVARIANCE = Packing(torch.float16, torch.float64, symmetric=True)  # [d, d]
+# [d, d]; a sum over tasks: in float16 the order in which it is rounded shows in predictions
+COVARIANCE = Packing(torch.float32, torch.float64, symmetric=True, short=True)
 GRAM = Packing(torch.float32, torch.float64, symmetric=True)  # [M, M]
 TARGETS = Packing(torch.float32, torch.float64, classes=1)  # [M, C]
+
+
+def rounding(matrix: Tensor, packing: Packing) -> float:
+    """Return about how far storing it moves the eigenvalues of a symmetric matrix [d, d].
+
+    Errors of entries are independent, at most half a unit in the last place of each; a random
+    symmetric matrix of entries of size a has eigenvalues up to 2 a sqrt(d).
+    """
+    bits = 16 if packing.short else 24  # significant ones; no matrix is stored in float16
+    size: float = torch.linalg.vector_norm(matrix).item()
+    return size / math.sqrt(len(matrix)) * 2.0**-bits
 
 
 def nbytes(state: dict[str, Tensor]) -> int:
