@@ -56,9 +56,10 @@ class Costs(BaseModel):
 
     @property
     def learning_seconds(self) -> float | None:
-        """Wall time without evaluation, which methods do at different numbers of tasks."""
+        """Wall time without evaluation, reading features and writing checkpoints."""
         total = self.seconds.get("total")
-        return None if total is None else total - self.seconds.get("evaluate", 0.0)
+        left_out = (self.seconds.get(phase, 0.0) for phase in ("evaluate", "other"))
+        return None if total is None else total - sum(left_out)
 
 
 class Run(BaseModel):

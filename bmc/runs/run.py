@@ -82,12 +82,13 @@ def run(
         with tracked(tracker, folder, identity) as follower:
             method = method_class(stream.dim, stream.n_classes, config, device)
             state = _restored(target, method, device)
+            method.watch = costs.Stopwatch(state.seconds)
             method.engine = engine or LocalEngine()
             costs.reset_peak(device)
             use_precision(config)
             tasks = to_tensors(stream, device)
             _learn_all(method, tasks, state, target, report, follower)
-            timing = _timing(state, method, target.checkpoint.stat().st_size)
+            timing = _timing(method, target.checkpoint.stat().st_size)
             results = _results(stream, method, state)
             target.finish(results, timing)
             _follow_end(follower, target, results)
@@ -116,7 +117,7 @@ def _learn_all(
 ) -> None:
     size = method.group_size(len(tasks))
     ends = measured_after(method.config.evaluate_every, size, len(tasks))
-    watch = method.watch = costs.Stopwatch(state.seconds)
+    watch = method.watch
     report.start(method.title, len(tasks), "tasks")
     report.advance(state.done)
     for first in range(state.done, len(tasks), size):
@@ -135,7 +136,7 @@ def _learn_all(
             if state.done == len(tasks):
                 target.save_samples(row.right)
         state.counters = {name: getattr(method, name) for name in COUNTERS}
-        state.seconds = watch.seconds
+        state.seconds = watch.whole()
         target.save(method.state(), state)
         report.advance(len(group))
         if means:
@@ -237,8 +238,8 @@ def _costs(method: Method, final_mean: float) -> dict[str, Any]:
     }
 
 
-def _timing(state: RunState, method: Method, checkpoint_bytes: int) -> dict[str, Any]:
-    seconds = state.seconds
+def _timing(method: Method, checkpoint_bytes: int) -> dict[str, Any]:
+    seconds = method.watch.whole()
     return {
         "engine": method.engine.name,
         "checkpoint_bytes": checkpoint_bytes,

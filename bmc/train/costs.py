@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 
 MEGABYTE = 1_000_000
+OTHER = "other"  # the phase of what is in no other: reading features, writing checkpoints
 
 
 class Stopwatch:
@@ -18,6 +19,17 @@ class Stopwatch:
 
     def __init__(self, seconds: dict[str, float] | None = None) -> None:
         self.seconds = dict(seconds or {})
+        self._before = sum(self.seconds.values())
+        self._began = time.perf_counter()
+
+    def whole(self) -> dict[str, float]:
+        """Return the seconds per phase with what is left of the time so far, `OTHER`.
+
+        They add up to the wall time since the stopwatch was made, and the time before a resume.
+        """
+        phases = {name: value for name, value in self.seconds.items() if name != OTHER}
+        passed = self._before + time.perf_counter() - self._began
+        return {**phases, OTHER: max(0.0, passed - sum(phases.values()))}
 
     @contextmanager
     def phase(self, name: str, device: torch.device) -> Iterator[None]:

@@ -22,6 +22,7 @@ from autods.streams.stream import Stream
 from bmc.runs import identity, run
 from bmc.runs.folder import CheckpointError, RunExists, RunMismatch
 from bmc.studies.execute import PRELOADED
+from bmc.train import costs
 
 
 def run_in_child(method: str, folder: Path, began: Connection) -> None:
@@ -196,7 +197,7 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
     assert timing["engine"] == "local"
     assert timing["checkpoint_bytes"] == (tmp_path / "checkpoint.safetensors").stat().st_size
     phases = timing["seconds"]
-    assert set(phases) == {"experts", "consolidation", "memory", "evaluate", "total"}
+    assert set(phases) == {"experts", "consolidation", "memory", "evaluate", "other", "total"}
     assert sum(phases.values()) == pytest.approx(2 * phases["total"])
     steps = results["records"]["expert_steps"]
     assert steps == [-(-task["train"] * 2 // 64) for task in results["tasks"]]
@@ -293,3 +294,23 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_resumes(tmp_path, monkeyp
 def test_two_processes_do_not_work_on_one_run(tmp_path):
     with locked(tmp_path / "run"), pytest.raises(Busy, match="is being written by process"):
         run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
+
+
+def test_the_phases_of_a_run_add_up_to_its_wall_time(tmp_path):
+    began = time.perf_counter()
+    run.run(small_stream(3), "er", small_config("er"), tmp_path)
+    passed = time.perf_counter() - began
+    phases = json.loads((tmp_path / "timing.json").read_text())["seconds"]
+    total = phases.pop("total")
+    assert total == pytest.approx(sum(phases.values()))
+    assert 0 < phases["other"] < total < passed
+
+
+def test_a_stopwatch_goes_on_from_the_time_before(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
+    watch = costs.Stopwatch({"train": 5.0, "other": 2.0})
+    now[0] += 3
+    with watch.phase("train", torch.device("cpu")):
+        now[0] += 1
+    assert watch.whole() == {"train": 6.0, "other": 5.0}
