@@ -25,6 +25,7 @@ class AveragedGEM(ExperienceReplay):
     name = "agem"
     title = "A-GEM"
     source = "Chaudhry et al., ICLR 2019, arXiv 1812.00420"
+    replays_alone = True
     equation = """
         g = ∇ L_T(batch),  g_ref = ∇ L_T(samples of M)
         g ← g − (g·g_ref / g_ref·g_ref) g_ref     where g·g_ref < 0

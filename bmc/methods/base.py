@@ -187,6 +187,7 @@ class NetMethod(Method):
         "plateau", "plateau_threshold", "early_stopping", "drop_last",
     }  # fmt: skip
     extra_rows = 0  # rows beside a batch's own that need dropout noise: replayed ones
+    one_by_one = True  # whether some batches consist of one task's own samples alone
     capturable = True  # whether `observe` may be recorded as a CUDA graph: it draws nothing then
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
@@ -203,6 +204,18 @@ class NetMethod(Method):
         net.reset(generator(self.config.seed, *keys))
         return net.eval()
 
+    @classmethod
+    def unfit(cls, stream: Stream, config: Config) -> str | None:
+        """Refuse tasks of one training sample, of which batch normalisation leaves nothing."""
+        small = [task.name for task in stream.tasks if len(task.train) == 1]
+        if not small or not cls.one_by_one:
+            return None
+        return (
+            f"{cls.title} learns tasks one by one with batch normalisation, which needs at least 2 "
+            f"different training samples, but task '{small[0]}' has 1. Leave it out of the stream, "
+            "or add samples."
+        )
+
     @property
     def outputs(self) -> int:
         """How many classes compete, in training and in prediction: 0 ... outputs - 1."""
@@ -216,7 +229,7 @@ class NetMethod(Method):
         """Train on the group's training data for ``epochs`` passes."""
         self.seen = group[-1].stop
         data, first = training_data(group), group[0].index
-        course = self.passes(len(data), self.config.epochs, ("batches", first), ("dropout", first))
+        course = self.course(data, ("batches", first), ("dropout", first))
         self.begin_group(group)
 
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
@@ -236,6 +249,12 @@ class NetMethod(Method):
         self.keep_moments()
         with self.watch.phase("memory", self.device):
             self.end_group(group)
+
+    def course(
+        self, data: Split, batches: Sequence[int | str], dropout: Sequence[int | str]
+    ) -> Course:
+        """Return what the network trains on in a group; arguments as of `passes`."""
+        return self.passes(len(data), self.config.epochs, batches, dropout)
 
     def keep_moments(self) -> None:
         """Go on with AdamW's moments as they are stored, so that a resumed run does the same."""

@@ -1,11 +1,12 @@
 """Dark experience replay, DER and DER++ (arXiv 2004.07211).
 
-As in the paper, samples enter the reservoir while their task is learned, with the logits of that
+As in the paper, samples enter the memory while their task is learned, with the logits of that
 moment. Here they do so once, in the last of the passes over a task: the logits of the first say
 little of classes that are only being learned, and to offer a sample in every pass fills the
-reservoir with copies of it. The head grows, so the distance is over the classes that were known
-when a sample was stored; it is their mean and not the sum of the paper's squared norm: the sum
-grows with the number of classes, drowns the task loss in long streams, and ends below
+memory with copies of it. By default the distance is over the classes that were known when a sample
+was stored; with ``matched`` = all it is over the whole head, which then trains from the first task
+on, as published. It is the mean over these classes and not the sum of the paper's squared norm: the
+sum grows with the number of classes, drowns the task loss in long streams, and ends below
 fine-tuning. Current and replayed samples share one forward pass, for the same batch statistics.
 DER, which never sees a former label, stays far behind DER++ in class-il: its distance says nothing
 of later classes.
@@ -33,7 +34,7 @@ class DarkExperienceReplay(OnlineReplay):
     title = "DER"
     source = "Buzzega et al., NeurIPS 2020, arXiv 2004.07211"
     equation = """
-        L = L_T(batch) + α mean_{(x, z) in M} ‖ f(x) − z ‖² / classes known when z was stored
+        L = L_T(batch) + α mean_{(x, z) in M} ‖ f(x) − z ‖² / logits in z
     """
     draws_per_update = 1
     stores_outputs = True
@@ -41,12 +42,28 @@ class DarkExperienceReplay(OnlineReplay):
     @dataclass(frozen=True)
     class Options(OnlineReplay.Options):
         alpha: float = option(0.5, "Weight of the distance to stored logits.", at_least=0)
+        matched: str = option(
+            "known",
+            "Stored logits that are matched: of classes known then, or of all of the stream, "
+            "which then compete in training.",
+            one_of=("known", "all"),
+        )
 
     options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.extra_rows = config.replay_batch * self.draws_per_update
+
+    @property
+    def outputs(self) -> int:
+        """How many classes compete in training: 0 ... outputs - 1."""
+        return self.n_classes if self.options.matched == "all" else super().outputs
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the logits of the classes that compete in prediction, float32 [n, ...]."""
+        predicted = self.n_classes if self.config.outputs == "all" else self.seen
+        return super().scores(features)[:, :predicted]
 
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update, then offer the batch with the logits of this moment."""
@@ -55,7 +72,8 @@ class DarkExperienceReplay(OnlineReplay):
         if len(rows):
             loss = loss + self.penalty(old, rows)
         update.descend(loss)
-        self.offer(x, labels, logits)
+        known = self.n_classes if self.options.matched == "all" else self.seen
+        self.offer(x, labels, logits[..., :known])
 
     def penalty(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return what replayed samples add to the loss, [1], from their logits [1, R, C]."""

@@ -49,6 +49,10 @@ class DeepModelConsolidation(Balancing):
             one_of=("adamw", "sgd"),
         )
 
+        student_dropout: bool = option(
+            False, "Dropout in the student too, while it copies what its teachers say without."
+        )
+
     options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
@@ -92,9 +96,9 @@ class DeepModelConsolidation(Balancing):
         data = torch.cat([own, stored.to(own)])  # no label of it is read
 
         def loss(batch: Batch) -> Tensor:
-            x = self.inputs(batch.data[0])
+            x, keep = self.inputs(batch.data[0]), batch.keep
             old, new = self.former(x, classes=known)[0], expert(x)[0]
-            logits, _ = self.net(x, batch.keep)
+            logits, _ = self.net(x, keep if self.options.student_dropout else None)
             return double_distillation(logits[..., : self.seen], old, new)
 
         keys = ("student", "batches", index), ("student", "dropout", index)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autods.errors import UsageError
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.data import Split, TaskTensors, rows_per_pass, take
@@ -85,6 +86,18 @@ class Replaying(Remembering):
     """Each update draws stored samples and passes them through the network with its batch."""
 
     shared = Remembering.shared | {"replay_batch"}
+    replays_alone = False  # whether replayed samples pass through the network without others
+
+    @classmethod
+    def configured(cls, config: Config) -> Config:
+        """Fill in default options; refuse one replayed sample where it would stand alone."""
+        if cls.replays_alone and config.replay_batch < 2:
+            raise UsageError(
+                f"replay_batch: expected at least 2, got {config.replay_batch}; nothing was run. "
+                f"{cls.title} passes replayed samples through the network alone, and batch "
+                "normalisation over one sample would only return its bias."
+            )
+        return super().configured(config)
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)

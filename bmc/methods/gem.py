@@ -46,6 +46,7 @@ class GradientEpisodicMemory(Replaying):
     """
     shared = Replaying.shared - {"capture"}
     capturable = False  # the quadratic program is solved on the host
+    replays_alone = True
     memory: BalancedMemory
 
     @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bmc.config import option
 from bmc.methods.base import METHODS, NetMethod
-from bmc.train.data import TaskTensors
+from bmc.train.data import Balanced, Split, TaskTensors
+from bmc.train.loop import Course
+from bmc.train.seeds import generator
 
 
 @METHODS.register("joint")
@@ -23,11 +27,32 @@ class Joint(NetMethod):
         L = L_T(all training data of the stream)
     """
     shared = NetMethod.shared - {"moments"}  # there is one training
+    one_by_one = False
     _kept = 0
+
+    @dataclass(frozen=True)
+    class Options(NetMethod.Options):
+        passes: int = option(
+            3, "How many times as many passes as other methods make over a task.", at_least=1
+        )
+        balanced: bool = option(False, "Draw every class equally often.")
+
+    options: Options
 
     def group_size(self, n_tasks: int) -> int:
         """All tasks form one group."""
         return n_tasks
+
+    def course(
+        self, data: Split, batches: Sequence[int | str], dropout: Sequence[int | str]
+    ) -> Course:
+        """Return passes over all data, or as many draws in which all classes are met alike."""
+        course = self.passes(len(data), self.config.epochs * self.options.passes, batches, dropout)
+        if not self.options.balanced:
+            return course
+        draws = generator(self.config.seed, *batches)
+        count = course.steps * self.config.batch_size
+        return replace(course, sampler=Balanced(data.labels, count, draws))
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Count the data that had to be kept to train on it all."""

@@ -1,8 +1,9 @@
 """Learning without forgetting (arXiv 1606.09282) on one head, class-incremental.
 
 The paper's tasks have heads of their own. Here the task's loss is that of fine-tuning, over all
-classes that compete, and the distillation covers the classes known before the task. The paper
-trains the added outputs alone first; that warm-up is left out.
+classes that compete, or with ``competition`` = task over the new ones alone; the distillation
+covers the classes known before the task. The paper trains the added outputs alone first; that
+warm-up is left out.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class LearningWithoutForgetting(NetMethod):
             0.5, "Weight of the distillation from the model before a task.", at_least=0
         )
         temperature: float = option(2.0, "Temperature of the distillation.", above=0)
+        competition: str = option(
+            "seen",
+            "Classes that compete in the task's loss: seen, or those of the task.",
+            one_of=("seen", "task"),
+        )
 
     options: Options
 
@@ -65,7 +71,9 @@ class LearningWithoutForgetting(NetMethod):
     def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
         """L_new + alpha L_old; there is no L_old at the first task."""
         logits, _ = self.net(x, keep[:, : x.shape[1]])
-        loss = task_loss(logits, labels)
+        apart = self.options.competition == "task"
+        first, stop = (self._known, self.seen) if apart else (0, self.outputs)
+        loss = task_loss(logits[..., first:stop], labels - first)
         if self._known == 0 or self._teacher is None:
             return loss
         taught, _ = evaluate(self._teacher, x, self.net.precision)

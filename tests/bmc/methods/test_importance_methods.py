@@ -184,6 +184,20 @@ def test_lwf_distils_the_classes_known_before_the_task_from_the_network_before_i
         torch.testing.assert_close(method.loss(x, labels, keep), task + 3.0 * known)
 
 
+def test_the_task_s_loss_of_lwf_may_be_over_its_own_classes_alone():
+    method = made("lwf", alpha=0.0, competition="task", outputs="all")
+    first, second = tensors(STREAM)[:2]
+    method.learn([first])
+    method.seen = second.stop
+    method.begin_group([second])
+    x, labels = method.inputs(second.train.features[None, :40]), second.train.labels[None, :40]
+    keep = torch.ones(1, 40, method.net.dropout_width, dtype=torch.bool)
+    with StackedCopies(method.net, method.config, 0.001, method.outputs, False):
+        own = method.net(x, keep)[0][0, :, first.stop : second.stop]
+        expected = functional.cross_entropy(own, labels[0] - first.stop)
+        torch.testing.assert_close(method.loss(x, labels, keep)[0], expected)
+
+
 def test_distillation_keeps_the_answers_of_the_network_before_the_task():
     first, second = tensors(STREAM)[:2]
     drift = {}

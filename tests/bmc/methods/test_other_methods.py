@@ -22,6 +22,7 @@ from autods.streams.synthetic import synthetic_stream
 from bmc.cli.app import app
 from bmc.config import Config
 from bmc.methods import METHODS, Method
+from bmc.methods.base import training_data
 from bmc.methods.dmc import double_distillation
 from bmc.methods.fit import fitting
 from bmc.methods.icarl import herding, quotas
@@ -283,6 +284,34 @@ def test_the_student_of_dmc_comes_to_both_of_its_teachers():
     )
     # it knows the new classes from the expert alone
     assert (new[0].argmax(dim=1) == reached[0, :, 16:].argmax(dim=1)).float().mean() > 0.9
+
+
+def test_dropout_in_the_student_of_dmc_is_an_option():
+    second = tensors(STREAM)[1]
+    plain, off, on = (
+        made("dmc", dropout=dropout, student_dropout=student)
+        for dropout, student in ((0.0, True), (0.5, False), (0.5, True))
+    )
+    expert = plain._expert([second])
+    for method in (plain, off, on):  # of the same initial weights
+        method.seen = second.stop
+        method._consolidate([second], expert)
+    assert torch.equal(plain.net.weights, off.net.weights)
+    assert not torch.equal(plain.net.weights, on.net.weights)
+
+
+def test_joint_training_may_meet_every_class_equally_often():
+    tasks = tensors(STREAM)
+    drawn = {}
+    for balanced in (False, True):
+        method = made("joint", balanced=balanced, passes=4, epochs=2)
+        data = training_data(tasks)
+        course = method.course(data, ("batches", 0), ("dropout", 0))
+        assert course.steps == -(-len(data) * 8 // 64)
+        rows = course.sampler.take(course.steps * 64)
+        drawn[balanced] = torch.bincount(data.labels[rows], minlength=STREAM.n_classes)
+    assert drawn[True].max() - drawn[True].min() <= 1
+    assert drawn[False].max() - drawn[False].min() > 10
 
 
 def real_root(folder: Path, texts: bool) -> DataRoot:

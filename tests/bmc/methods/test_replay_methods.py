@@ -157,6 +157,27 @@ def test_dark_replay_weighs_the_distance_and_its_extension_the_task_loss_of_othe
     torch.testing.assert_close(method.penalty(logits, rows)[0], expected)
 
 
+@pytest.mark.parametrize("name", ["der", "derpp"])
+def test_dark_replay_may_match_the_whole_head_as_published(name):
+    method, (task, *_) = after_tasks(name, 1, matched="all")
+    n, known = len(method.memory), method.memory.known
+    assert (known[:n] == STREAM.n_classes).all()
+    assert (method.memory.outputs[:n, task.start :] != 0).any()  # of classes that come later
+    assert method.scores(task.test.features).shape[1] == method.seen < STREAM.n_classes
+    rows = torch.arange(2 * method.config.replay_batch) % n
+    logits = torch.randn(1, len(rows), STREAM.n_classes, generator=generator(1))
+    half = method.extra_rows // method.draws_per_update
+    theirs = functional.mse_loss(logits[0, :half], method.memory.outputs[rows[:half]].float())
+    expected = 0.5 * theirs
+    if name == "derpp":
+        expected += functional.cross_entropy(logits[0, half:], method.memory.labels[rows[half:]])
+        torch.testing.assert_close(method.penalty(logits, rows)[0], expected)
+    else:
+        torch.testing.assert_close(method.penalty(logits[:, :half], rows[:half])[0], expected)
+    known_only = after_tasks(name, 1, outputs="all")[0].memory
+    assert (known_only.known[: len(known_only)] == task.start).all()
+
+
 # ER-ACE
 
 
