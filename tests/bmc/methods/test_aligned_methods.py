@@ -8,9 +8,13 @@ from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
 from bmc.methods import METHODS
+from bmc.methods.fetril import translated_losses
+from bmc.methods.gaussians import ClassGaussians
+from bmc.methods.slca import normalised
 from bmc.methods.wa import align
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.evaluate import evaluate
+from bmc.train.copies import StackedCopies
 from bmc.train.data import Shuffled, steps_for
 from bmc.train.seeds import generator
 
@@ -132,3 +136,120 @@ def test_the_linear_probe_forgets_less_when_only_the_tasks_classes_compete():
         for competition in ("seen", "task")
     }
     assert accuracy["task"] > accuracy["seen"]
+
+
+# SLCA
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "shared"])
+def test_features_are_drawn_from_the_gaussians_that_were_added(covariance):
+    draws = torch.Generator().manual_seed(0)
+    mix = torch.randn(3, 4, 4, generator=draws)
+    data = [torch.randn(n, 4, generator=draws) @ mix[k] + k for k, n in enumerate((3, 40, 200))]
+    gaussians = ClassGaussians(4, covariance, CPU)
+    gaussians.add(data[:1])
+    gaussians.add([*data[1:], torch.zeros(0, 4)])  # the last class has no samples
+    again = ClassGaussians(4, covariance, CPU)
+    again.load_state(gaussians.state())
+    phi, labels = again.draw(20_000, draws)
+    assert sorted(set(labels.tolist())) == [0, 1, 2]
+    own = [torch.cov(x.T) for x in data]
+    rows = [len(x) - 1 for x in data]
+    pooled = sum(n * cov for n, cov in zip(rows, own, strict=True)) / sum(rows)
+    for k, x in enumerate(data):
+        expected = {"full": own[k], "shared": pooled, "diagonal": own[k].diagonal().diag()}
+        drawn, aim = phi[labels == k], expected[covariance]
+        scale = float(aim.diagonal().max())
+        torch.testing.assert_close(torch.cov(drawn.T), aim, rtol=0, atol=0.04 * scale)
+        torch.testing.assert_close(drawn.mean(dim=0), x.mean(dim=0), rtol=0, atol=0.05 * scale)
+
+
+def test_logits_are_normalised_to_the_inverse_of_the_temperature():
+    logits = torch.tensor([[3.0, 4.0], [0.0, -2.0]])
+    expected = torch.tensor([[6.0, 8.0], [0.0, -10.0]])
+    torch.testing.assert_close(normalised(logits, 0.1), expected)
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.1])
+def test_a_slow_trunk_is_adamw_with_a_smaller_rate(slow):
+    method, (task, *_) = after("slca", 1, slow=slow, dropout=0.0)
+    method.seen = task.stop
+    method.begin_group([task])
+    net, size = twin_of(method).train(), method.net.size(task.stop)
+    moved, statistics = method.net.weights.data[:, :size].clone(), net.statistics.clone()
+    x, labels, keep = batch_of(method, task)
+    parts = [moved[:, : net.trunk].clone(), moved[:, net.trunk :].clone()]
+    trunk, head = (part.requires_grad_() for part in parts)
+    rates = [{"params": [trunk], "lr": 0.001 * slow}, {"params": [head], "lr": 0.001}]
+    twin = torch.optim.AdamW(rates, weight_decay=0.01)
+    with StackedCopies(method.net, method.config, 0.001, task.stop, capture=False) as update:
+        for _ in range(3):
+            method.observe(update, x, labels, keep)
+            net.weights.data = torch.cat([trunk, head], dim=1).detach()
+            net.weights.grad = None
+            logits = net(x, keep)[0][0, :, task.start : task.stop]
+            functional.cross_entropy(logits, labels[0] - task.start).backward()
+            trunk.grad, head.grad = torch.split(net.weights.grad, [net.trunk, size - net.trunk], 1)
+            twin.step()
+            net.statistics.copy_(statistics.lerp_(net.statistics, slow))
+    expected = torch.cat([trunk, head], dim=1).detach()
+    # where a gradient is but a rounding error, AdamW's step has the sign of the error
+    away = (method.net.weights.data[:, :size] - expected).abs() > 2e-5
+    assert away.float().mean() < 1e-3
+    torch.testing.assert_close(method.net.statistics, statistics)
+
+
+def test_alignment_trains_the_head_alone():
+    method, _ = after("slca", 2)
+    before = twin_of(method)
+    method._align(1)
+    trunk = slice(method.net.trunk)
+    assert torch.equal(method.net.weights.data[:, trunk], before.weights.data[:, trunk])
+    assert torch.equal(method.net.statistics, before.statistics)
+    head, former = method.net.parts().head[0], before.parts().head[0]
+    assert (head[: method.seen] != former[: method.seen]).any(dim=1).all()
+    assert torch.equal(head[method.seen :], former[method.seen :])
+
+
+# FeTrIL
+
+
+def test_the_loss_of_translated_rows_is_the_cross_entropy_of_each_of_them():
+    draws = torch.Generator().manual_seed(0)
+    x, away = torch.randn(7, 5, generator=draws), torch.randn(3, 5, generator=draws)
+    weight = 20 * torch.randn(6, 5, generator=draws)
+    classes = torch.tensor([4, 0, 5])
+    losses = translated_losses((x @ weight.T).double(), (away @ weight.T).double(), classes)
+    for i, row in enumerate(x):
+        for j, label in enumerate(classes.tolist()):
+            expected = functional.cross_entropy((weight @ (row + away[j])).double(), classes[j])
+            assert losses[i, j].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6), label
+
+
+@pytest.mark.parametrize("similar", [1, 2])
+def test_former_classes_borrow_the_rows_of_the_most_similar_new_class(similar):
+    method, (task, *_) = after("fetril", 2, similar=similar, penalty=0.05, iterations=500)
+    former = [method.means[c].float() for c in range(task.start)]
+    method.learn([task])
+    x = 10 * task.train.features.float()
+    own = {c: x[task.train.labels == c] for c in range(task.start, task.stop)}
+    mean = {c: rows.mean(dim=0) for c, rows in own.items()}
+    rows, labels, weights = [], [], []
+    for c in range(task.stop):
+        if c < task.start:
+            cosine = {n: functional.cosine_similarity(former[c], m, dim=0) for n, m in mean.items()}
+            lender = sorted(cosine, key=cosine.__getitem__)[-similar]
+            made_up = own[lender] + former[c] - mean[lender]
+        else:
+            made_up = own[c]
+        rows.append(made_up)
+        labels += [c] * len(made_up)
+        weights += [1 / len(made_up) / task.stop] * len(made_up)
+    weight = method.head[: task.stop, :-1].clone().requires_grad_()
+    bias = method.head[: task.stop, -1].clone().requires_grad_()
+    logits = torch.cat(rows) @ weight.T + bias
+    each = functional.cross_entropy(logits, torch.tensor(labels), reduction="none")
+    loss = (each * torch.tensor(weights)).sum() + 0.05 / 2 * weight.square().sum()
+    loss.backward()  # the minimum: means are rounded to float16, hence not to the last bit
+    assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 1e-3
+    assert weight.detach().abs().max() > 0.05
