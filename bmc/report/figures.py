@@ -17,6 +17,7 @@ from bmc.report.groups import SIGNS, drawn, group
 from bmc.report.load import Run, sections
 from bmc.report.looks import Entry, entries
 from bmc.report.pareto import cost_points, pareto, pareto_front
+from bmc.report.statistics import compare_groups
 from bmc.report.style import Style, paper
 
 if TYPE_CHECKING:
@@ -115,13 +116,18 @@ def _rows(shown: Sequence[Entry], scenario: str) -> Iterator[Figure]:
             "accuracy before the last evaluation minus the last; negative: the task improved.",
             "", partial(row_charts.forgetting, shown, scenario),
         )  # fmt: skip
-    orders = {tuple(task.name for task in run.tasks) for run in _runs(shown)}
-    if len(orders) > 1 and any(e.group.metric(scenario, "final_mean") for e in shown):
+    rows = compare_groups([e.group for e in shown], scenario)
+    over = (
+        "test samples (bootstrap)" if any(row.samples for row in rows)
+        else "task orders (Student's t)" if any(row.orders.n > 1 for row in rows)
+        else ""
+    )  # fmt: skip
+    if over:
         yield Figure(
             "intervals", "Intervals",
-            "Final mean accuracy with its 95 % interval over task orders (Student's t); the dashed "
-            "line is the best, and what lies far below is at the edge.",
-            "", partial(row_charts.intervals, shown, scenario),
+            f"Final mean accuracy with its 95 % interval over {over}; the dashed line is the best, "
+            "and what lies far below is at the edge.",
+            "", partial(row_charts.intervals, shown, rows),
         )  # fmt: skip
 
 

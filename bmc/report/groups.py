@@ -21,6 +21,9 @@ SIGNS = {"lam": "\N{GREEK SMALL LETTER LAMDA}", "alpha": "\N{GREEK SMALL LETTER 
 WITHOUT = {"lam": "no stability loss", "beta": "no distillation"}  # what a weight of 0 means
 
 
+Repeat = tuple[tuple[str, ...], int]  # names of tasks in their order, and a run seed
+
+
 class Stat(NamedTuple):
     """Mean and sample standard deviation (``None`` for one value) of ``n`` runs."""
 
@@ -54,6 +57,11 @@ class Group:
     def first(self) -> Run:
         """The run whose task order per-task figures follow."""
         return self.runs[0]
+
+    @property
+    def order_free(self) -> bool:
+        """Whether the method gives the same result in any order of the tasks."""
+        return all(run.order_free for run in self.runs)
 
     def metric(self, scenario: str, name: str) -> Stat | None:
         """Summarise one metric over the runs."""
@@ -114,6 +122,11 @@ def drawn(groups: Sequence[Group]) -> list[Group]:
     best = {g.first.method: id(g) for g in reversed(ranked)}
     kept = {id(g) for g in ranked[:MOST]} | {best.get(method) for method in LANDMARKS}
     return [g for g in groups if g.reference or id(g) in kept]
+
+
+def repeat_of(run: Run) -> Repeat:
+    """Return what tells a run from the others of its group; runs of two groups pair by it."""
+    return tuple(task.name for task in run.tasks), run.run_seed
 
 
 def order_rank(run: Run) -> float:

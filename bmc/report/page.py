@@ -22,7 +22,7 @@ from bmc.report.groups import MOST, Group, drawn, group
 from bmc.report.intervals import tests_of
 from bmc.report.load import Run, TaskInfo, load_runs, sections, shared_note
 from bmc.report.looks import entries
-from bmc.report.statistics import CONFIDENCE
+from bmc.report.resampling import CONFIDENCE
 from bmc.report.style import PAGE, variables
 from bmc.report.table import group_name, matrix_csv, repeats, results_table
 

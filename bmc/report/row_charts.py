@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bmc.report import statistics
 from bmc.report.charts import percent, table
 from bmc.report.columns import MISSING
 from bmc.report.groups import summarise
 from bmc.report.looks import Entry
-from bmc.report.statistics import compare_groups
 from bmc.report.style import Style
 
 if TYPE_CHECKING:
@@ -190,21 +190,27 @@ def forgetting(shown: Sequence[Entry], scenario: str, style: Style) -> alt.Layer
     return _rows(rows, style, strip, middle.encode(x=x, y=_band(rows)))
 
 
-def intervals(shown: Sequence[Entry], scenario: str, style: Style) -> alt.LayerChart:
-    """Draw final means with their 95 % intervals over orders; the dashed line is the best.
+def intervals(
+    shown: Sequence[Entry], compared: Sequence[statistics.Row], style: Style
+) -> alt.LayerChart:
+    """Draw final means with 95 % intervals; the dashed line is the best.
 
-    What lies far below the best is at the left edge.
+    The intervals are over test samples, or over orders where nothing is known of samples. What
+    lies far below the best is at the left edge.
     """
     import altair as alt
 
     by_group = {id(e.group): e for e in shown}
-    known = [r for r in compare_groups([e.group for e in shown], scenario) if r.mean is not None]
+    known = [r for r in compared if r.mean is not None]
+    sampled = any(r.samples for r in known)
     rows: list[Row] = []
     data: list[list[Any]] = []
     for r in known:
         entry, mean = by_group[id(r.group)], 100 * (r.mean or 0.0)
-        low, high = (100 * (v if v is not None else r.mean or 0.0) for v in (r.low, r.high))
-        words = f"{mean:.1f}" if r.low is None else f"{mean:.1f} ({low:.1f} to {high:.1f})"
+        of = r.samples if sampled else r.orders
+        ends = (None, None) if of is None else (of.low, of.high)
+        low, high = (100 * (v if v is not None else r.mean or 0.0) for v in ends)
+        words = f"{mean:.1f}" if None in ends else f"{mean:.1f} ({low:.1f} to {high:.1f})"
         words = words.replace("-", "\N{MINUS SIGN}")
         rows.append(Row(entry, words))
         data.append([entry.name, mean, low, high, words])

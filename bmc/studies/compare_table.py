@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bmc.report.columns import PERCENT, final_key
 from bmc.report.groups import Group, group, order_rank
+from bmc.report.intervals import sample_notes
 from bmc.report.load import Run
-from bmc.report.statistics import CONFIDENCE, Row, compare_groups
+from bmc.report.paired import OverSamples
+from bmc.report.resampling import CONFIDENCE
+from bmc.report.statistics import OverOrders, Row, compare_groups
 from bmc.report.table import NOTE, REFERENCE_NOTE, Mark, Shown, Table, escaped, results_table
 
 if TYPE_CHECKING:
@@ -26,6 +29,12 @@ SHARED = {
     "memory": "memory in samples",
     "replay_batch": "replayed batch",
 }
+# the numbers of a row in the frame, which names them after the accuracy they are about
+NUMBERS = (
+    "mean", "best", "difference",
+    *(f"orders_{field.name}" for field in fields(OverOrders)),
+    *(f"samples_{field.name}" for field in fields(OverSamples)),
+)  # fmt: skip
 NAMED = 12  # datasets that a note lists; compare.json has all
 
 
@@ -103,16 +112,22 @@ class Comparison:
         return [note[0].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in notes]
 
     def _statistics(self) -> list[str]:
-        n = len(self.orders)
+        rows, n = self.rows[self.scenario], len(self.orders)
+        notes = []
+        if any(row.samples for row in rows):
+            notes += [
+                "± half of the 95 % interval over test samples (bootstrap within tasks)",
+                "p (samples): random signs of the test samples' differences to the best, adjusted "
+                "for the number of tests (Holm)",
+            ]
         if n == 1:
-            return [f"one order of the tasks{self.averaged}: no interval and no test"]
-        return [
-            f"± half of the 95 % interval over {n} orders of the tasks (Student's t)"
-            f"{self.averaged}",
-            "difference to the best, paired by order and seed; p of the paired t-test, adjusted "
-            "for the number of tests (Holm)",
-            "intervals and tests say how results vary with the order, not with the test samples",
-        ]
+            notes.append(f"one order of the tasks{self.averaged}: nothing is known over orders")
+        else:
+            notes += [
+                f"sd (orders): standard deviation over {n} orders of the tasks{self.averaged}",
+                "p (orders): paired t-test (Holm), where both methods depend on the order",
+            ]
+        return notes + sample_notes(rows)
 
     def _budget(self) -> list[str]:
         equal = ", ".join(f"{SHARED[field]} {value:g}" for field, value in self.settings.items())
@@ -143,14 +158,15 @@ def tuned_note(tuned: Tuned) -> str:
 def compare_table(comparison: Comparison) -> Table:
     """Return the table: accuracies with intervals, the difference to the best, p values, costs.
 
-    Of the final mean accuracy in each scenario, the frame has what
-    `bmc.report.statistics.Row` has: ``class_il_n``, ``_mean`` (over orders), ``_low``, ``_high``,
-    ``_best``, ``_difference``, ``_p`` and ``_pairs``.
+    Of the final mean accuracy in each scenario, the frame has the numbers of
+    `bmc.report.statistics.Row`: ``class_il_mean`` (over orders), ``_best`` and ``_difference``,
+    those of `bmc.report.statistics.OverOrders` as ``class_il_orders_...``, and those of
+    `bmc.report.paired.OverSamples` as ``class_il_samples_...``.
     """
     values = {
-        f"{final_key(scenario)}_{field}": [getattr(row, field) for row in rows]
+        f"{final_key(scenario)}_{key}": [known.get(key) for known in map(_numbers, rows)]
         for scenario, rows in comparison.rows.items()
-        for field in ("n", "mean", "low", "high", "best", "difference", "p", "pairs")
+        for key in NUMBERS
     }
     table = results_table(comparison.groups, "compare", values=values)
     shown = dict(table.shown)
@@ -159,16 +175,29 @@ def compare_table(comparison: Comparison) -> Table:
             shown[key] = _tested(shown[key], rows)
     own = final_key(comparison.scenario)
     finals = [key for key in (own, *map(final_key, SCENARIOS)) if key in shown]
-    columns = {key: shown.pop(key) for key in dict.fromkeys(finals)}
-    columns |= _tests(own, comparison.rows[comparison.scenario])
+    first, *others = dict.fromkeys(finals)
+    columns = {first: shown.pop(first), **_tests(own, comparison.rows[comparison.scenario])}
+    columns |= {key: shown.pop(key) for key in others}
     notes = [NOTE] * (NOTE in table.notes) + comparison.notes()
     return replace(table, shown=columns | shown, notes=notes)
+
+
+def _numbers(row: Row) -> dict[str, Any]:
+    """Return the numbers of a row by their names in the frame."""
+    alone = {"mean": row.mean, "best": row.best, "difference": row.difference}
+    over = {"orders": row.orders, "samples": row.samples}
+    return alone | {
+        f"{name}_{key}": value
+        for name, of in over.items()
+        if of is not None
+        for key, value in asdict(of).items()
+    }
 
 
 def _tested(shown: Shown, rows: Sequence[Row]) -> Shown:
     """Put intervals into the column of an accuracy, and mark what ties with the best."""
     marks: list[Mark] = [
-        "tied" if mark == "" and row.tied and not row.group.reference else mark
+        "tied" if mark == "" and row.verdict == "not told apart" else mark
         for mark, row in zip(shown.marks, rows, strict=True)
     ]
     return replace(
@@ -177,20 +206,33 @@ def _tested(shown: Shown, rows: Sequence[Row]) -> Shown:
 
 
 def _tests(key: str, rows: Sequence[Row]) -> dict[str, Shown]:
-    """Return the columns of the difference to the best and of its p value."""
-    differences = [row.difference_text or "best" for row in rows]
+    """Return the columns of what is known over orders, of the differences and their p values."""
     plain: list[Mark] = [""] * len(rows)
-    return {
-        f"{key}_difference": Shown("difference to the best", "vs best", "", differences, plain, 1),
-        f"{key}_p": Shown("p", "", "", [row.p_text for row in rows], plain, 2),
-    }
+    columns = {}
+    if any(row.orders.n > 1 for row in rows):
+        texts = [PERCENT.text(row.orders.sd) for row in rows]
+        columns[f"{key}_orders"] = Shown(
+            "deviation over orders", "sd (orders)", "", texts, plain, 2
+        )
+    differences = [row.difference_text or "best" for row in rows]
+    columns[f"{key}_difference"] = Shown(
+        "difference to the best", "vs best", "", differences, plain, 1
+    )
+    for name, header, short, priority, values in (
+        ("samples", "p (test samples)", "p (samples)", 2, [row.samples_p for row in rows]),
+        ("orders", "p (orders)", "p (orders)", 3, [row.orders.p for row in rows]),
+    ):
+        if any(p is not None for p in values):
+            texts = [row.p_text(p) for row, p in zip(rows, values, strict=True)]
+            columns[f"{key}_{name}_p"] = Shown(header, short, "", texts, plain, priority)
+    return columns
 
 
 def compare_json(comparison: Comparison) -> dict[str, Any]:
     """Return the content of ``compare.json``: the table, and the values of every run."""
     first, tuned = comparison.runs[0], comparison.tuned
     return {
-        "format": 1,
+        "format": 2,
         "stream": first.stream,
         "scenario": first.scenario,
         "protocol": first.protocol,
@@ -235,13 +277,19 @@ def _caption(comparison: Comparison) -> str:
         + (f"; memory of {memory:,} samples" if memory is not None else "")
         + "."
     )
+    rows = comparison.rows[comparison.scenario]
+    if any(row.samples for row in rows):
+        measured += (
+            " Mean and half of its 95 % interval over test samples (bootstrap within tasks); "
+            "p (samples): by random signs of the test samples' differences to the best (Holm)."
+        )
     if orders > 1:
         measured += (
-            " Mean and half of its 95 % interval over orders (Student's t); difference to the "
-            "best and p of the paired t-test (Holm)."
+            " sd (orders): standard deviation over orders; p (orders): paired t-test (Holm), where "
+            "both methods depend on the order."
         )
     text = escaped(measured) + r" \textbf{Bold}: best"
-    if any(row.tied for row in comparison.rows[comparison.scenario]):
+    if any(row.verdict == "not told apart" for row in rows):
         text += r"; $^{\ast}$: not significantly worse (5\,\%)"
     text += "."
     if any(g.reference for g in comparison.groups):

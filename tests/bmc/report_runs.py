@@ -4,10 +4,13 @@ import contextlib
 import io
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bmc.report.table import Table
 
@@ -16,6 +19,8 @@ TITLES = {
     "finetune": "Fine-tuning", "joint": "Joint training",
 }  # fmt: skip
 START = {"bmc": 0.8, "slda": 0.82, "er": 0.75, "finetune": 0.95, "joint": 0.85}
+TASKS = {"a": 40, "b": 60, "c": 100}  # test samples of the runs that store theirs
+Right = Mapping[str, np.ndarray]  # which of them a run gets right
 LOSS = {"bmc": 0.006, "slda": 0.002, "er": 0.022, "finetune": 0.9, "joint": 0.0}  # per later task
 
 
@@ -165,3 +170,28 @@ def many(tmp_path: Path, count: int, orders: int, tasks: int = 9) -> list[Path]:
             results = make_results(method, tasks=tasks, order_seed=seed)
             folders.append(write(tmp_path / f"{method}-{seed}", results))
     return folders
+
+
+def right(seed: int, share: float, tasks: Mapping[str, int] = TASKS) -> dict[str, np.ndarray]:
+    """Hits of a method that is right with this probability, by task."""
+    draw = np.random.default_rng(seed)
+    return {name: (draw.random(size) < share).astype(np.uint8) for name, size in tasks.items()}
+
+
+def stored(folder: Path, method: str, hits: Right, order: int | None = 0, **changes) -> Path:
+    """A finished run of such hits, whose tasks stand in the order of ``hits``."""
+    accuracies = [float(values.mean()) for values in hits.values()]
+    results = make_results("er", tasks=len(hits), order_seed=order)
+    results |= {"method": method, "title": method.upper(), "learned": [len(hits)]}
+    results["tasks"] = [
+        {"name": name, "dataset": name, "classes": 2, "train": 9, "test": len(values)}
+        for name, values in hits.items()
+    ]
+    results["R"] = {scenario: [accuracies] for scenario in ("class-il", "task-il")}
+    results["metrics"] = {
+        scenario: {"final_mean": fmean(accuracies)} for scenario in ("class-il", "task-il")
+    }
+    folder = write(folder, results | changes)
+    samples = {f"{scenario}/{name}": v for scenario in results["R"] for name, v in hits.items()}
+    save_file(samples, folder / "samples.safetensors", {"format": "1"})
+    return folder

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from report_runs import (
     many,
     of,
     printed,
+    right,
+    stored,
     task_names,
     write,
     write_all,
@@ -362,11 +365,33 @@ def test_intervals_and_tests_against_the_best_stand_in_the_report_of_several_ord
     words = " ".join(table.split())
     assert [row.group.label for row in rows if row.best] == ["Method 0"]
     second = next(row for row in rows if row.group.label == "Method 1")
-    assert second.p < 0.05
-    shown = f"{second.low * 100:.1f} to {second.high * 100:.1f} \N{MINUS SIGN}1.8 < 0.001 worse 5"
+    assert second.orders.p < 0.05
+    low, high, sd = (100 * v for v in (second.orders.low, second.orders.high, second.orders.sd))
+    shown = f"{low:.1f} to {high:.1f} {sd:.1f} \N{MINUS SIGN}1.8 < 0.001 worse 5"
     assert f"Method 1 {second.mean * 100:.1f} {shown}" in words
-    assert "Method 0 70.0 70.0 to 70.0 best 5" in words
-    assert re.search(r"Joint training † [\d.]+ [\d. to]+ \S+ \S* ?[\d.]+ reference 5", words)
+    assert "Method 0 70.0 70.0 to 70.0 0.0 best 5" in words
+    assert re.search(r"Joint training † [\d.]+ [\d. to]+ [\d.]+ \S+ \S* ?[\d.]+ reference 5", words)
+    assert (
+        "No interval over test samples: their runs do not say which samples were right."
+        in " ".join(outline.text.split())
+    )
+
+
+def test_the_report_says_what_is_known_over_test_samples_even_of_one_order(tmp_path):
+    good = right(0, 0.9)
+    worse = {
+        name: hits * (np.arange(len(hits)) % 2).astype(np.uint8) for name, hits in good.items()
+    }
+    folders = [stored(tmp_path / m, m, hits) for m, hits in (("good", good), ("bad", worse))]
+    text = Outline(read(build_report(folders, tmp_path / "report.html"))).text
+    words = " ".join(text.partition("Final mean accuracy, class-il")[2].split())
+    row = compare_groups(group(load_runs(folders)), "class-il")[1]
+    low, high = 100 * row.samples.low, 100 * row.samples.high
+    assert f"BAD {100 * row.mean:.1f} {low:.1f} to {high:.1f} \N{MINUS SIGN}" in words
+    assert "< 0.001 worse" in words
+    assert "p (test samples)" in words
+    assert "p (orders)" not in words
+    assert "Over orders:" not in text
 
 
 def test_methods_that_the_test_cannot_tell_from_the_best_are_named_at_the_top(tmp_path):
@@ -377,7 +402,7 @@ def test_methods_that_the_test_cannot_tell_from_the_best_are_named_at_the_top(tm
             results["metrics"]["class-il"]["final_mean"] = mean
             folders.append(write(tmp_path / f"{title}-{seed}", results))
     text = Outline(read(build_report(folders, tmp_path / "report.html"))).text
-    assert "Over these orders Two cannot be told apart from the first" in " ".join(text.split())
+    assert "Two cannot be told apart from the first" in " ".join(text.split())
 
 
 def test_one_order_gets_neither_interval_nor_test(tmp_path):

@@ -5,14 +5,15 @@ import io
 import json
 from statistics import fmean, stdev
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import TITLES, make_results, printed
+from report_runs import TASKS, TITLES, make_results, printed, right, stored
 
 from bmc.report import Run, group
 from bmc.report import table as table_module
 from bmc.report.columns import COLUMNS, Column, Unit
-from bmc.report.load import related
+from bmc.report.load import load_runs, related
 from bmc.report.table import results_table
 from bmc.studies.compare_table import Comparison, compare_table, compare_tex
 from bmc.studies.sweep import sweep_table
@@ -139,7 +140,9 @@ def test_latex_bolds_the_best_of_each_column_escapes_names_and_sets_references_a
     assert rows[-2] == r"\midrule"
     assert rows[-1].startswith(r"Joint training$^{\dagger}$ & ")
     assert all(row.count(" & ") == rows[0].count(" & ") for row in rows if row != r"\midrule")
-    for k in (1, 2):
+    headers = lines[lines.index(r"\toprule") + 1].removesuffix(r" \\").split(" & ")
+    for accuracy in (r"class-il mean (\%)", r"task-il mean (\%)"):
+        k = headers.index(accuracy)
         assert sum(r"\mathbf" in row.split(" & ")[k] for row in rows if row != r"\midrule") == 1
 
 
@@ -155,11 +158,74 @@ def test_of_a_task_incremental_stream_its_own_accuracy_is_dropped_last():
     assert min(shown, key=lambda key: shown[key].priority) == "task_il"
 
 
-def test_intervals_of_width_zero_are_shown_and_deviations_of_zero_are_not():
-    runs = RUNS[5, 0]
-    table = compare_table(Comparison(tuple(
-        run.model_copy(update={"metrics": {**run.metrics, "class-il": {"final_mean": 0.5}}})
-        for run in runs
-    )))  # fmt: skip
-    assert set(table.shown["class_il"].texts) == {"50.0±0.0"}
+def sampled_runs(tmp_path, orders: int = 5) -> list[Run]:
+    """Three methods of different accuracy, one of which is free of the order."""
+    names = list(TASKS)
+    folders = [
+        stored(
+            tmp_path / f"{method}-{k}", method,
+            {name: right(seed if method == "free" else seed + k, share)[name]
+             for name in (names[k % 3 :] + names[: k % 3])[:: 1 - 2 * (k // 3)]},
+            k, order_free=method == "free",
+        )
+        for seed, (method, share) in enumerate((("first", 0.9), ("free", 0.84), ("last", 0.5)))
+        for k in range(orders)
+    ]  # fmt: skip
+    return load_runs(folders)
+
+
+def test_the_table_says_what_is_known_over_test_samples_and_what_over_orders(tmp_path):
+    made = Comparison(tuple(sampled_runs(tmp_path)))
+    table = compare_table(made)
+    lines = printed(table, 80)
+    assert max(map(len, lines)) <= 80
+    for header in ("p (samples)", "p (orders)", "sd (orders)"):
+        assert header in table_headers(table)
+    first, free, last = table.records()
+    assert (first["class_il_best"], free["class_il_orders_p"]) == (True, None)
+    assert free["class_il_samples_p"] >= 1 / 10_000
+    assert last["class_il_samples_p"] < 0.05
+    assert last["class_il_orders_p"] < 0.05
+    assert (last["class_il_samples_n"], last["class_il_orders_n"]) == (200, 5)
+    texts = [column.texts for column in table.shown.values()]
+    half = (first["class_il_samples_high"] - first["class_il_samples_low"]) / 2
+    assert texts[0][0] == f"{100 * first['class_il_mean']:.1f}±{100 * half:.1f}"
+    assert table.shown["class_il_orders_p"].texts[:2] == ["", "n/a"]
+    said = " ".join(made.notes())
+    for words in ("over test samples (bootstrap", "deviation over 5 orders", "depend on the order"):
+        assert words in said
+
+
+def table_headers(table) -> list[str]:
+    return [column.short or column.header for column in table.shown.values()]
+
+
+def test_of_one_order_the_table_has_intervals_and_tests_over_samples_alone(tmp_path):
+    made = Comparison(tuple(sampled_runs(tmp_path, orders=1)))
+    table = compare_table(made)
+    assert "p (samples)" in table_headers(table)
+    assert not {"p (orders)", "sd (orders)"} & set(table_headers(table))
+    assert all("±" in text for text in table.shown["class_il"].texts)
+    assert any("nothing is known over orders" in note for note in made.notes())
+
+
+def test_runs_that_did_not_store_their_samples_are_named(tmp_path):
+    runs = sampled_runs(tmp_path, orders=2)
+    for run in runs:
+        if run.method == "last":
+            (run.path / "samples.safetensors").unlink()
+    made = Comparison(tuple(runs))
+    assert compare_table(made).shown["class_il_samples_p"].texts[2] == "n/a"
+    assert (
+        "no interval over test samples of LAST: their runs do not say which samples were right"
+        in made.notes()
+    )
+
+
+def test_intervals_of_width_zero_are_shown_and_deviations_of_zero_are_not(tmp_path):
+    sure = {name: np.ones(size, np.uint8) for name, size in TASKS.items()}
+    turned = dict(reversed(sure.items()))
+    runs = load_runs([stored(tmp_path / "0", "a", sure), stored(tmp_path / "1", "a", turned, 1)])
+    table = compare_table(Comparison(tuple(runs)))
+    assert table.shown["class_il"].texts == ["100.0±0.0"]
     assert not any("±" in text for text in table.shown["memory_bytes"].texts)
