@@ -1,4 +1,4 @@
-"""The losses of Batch Model Consolidation, with the equations of the paper's poster."""
+"""The losses of Batch Model Consolidation, as on the paper's poster, and one that others share."""
 
 from __future__ import annotations
 
@@ -69,3 +69,19 @@ def expert_loss(task: Tensor, stability: Tensor, lam: float) -> Tensor:
 def base_loss(task: Tensor, distillation: Tensor, alpha: float, beta: float) -> Tensor:
     """L_base = alpha L_T(base'(x), y) + beta L_bmc(base', D); all [K]."""
     return alpha * task + beta * distillation
+
+
+def contrastive(outputs: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss (arXiv 2004.11362, equation 2) of rows [n, c]: a scalar.
+
+    The mean over rows i that share their label with other rows p of the mean over these of
+    -log(exp(z_i z_p / T) / sum_{a != i} exp(z_i z_a / T)), z of length 1.
+    """
+    z = functional.normalize(outputs, dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    likeness = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    shares = torch.log_softmax(likeness, dim=1).masked_fill(itself, 0.0)
+    alike = (labels[:, None] == labels) & ~itself
+    counts = alike.sum(dim=1)
+    each = -(shares * alike).sum(dim=1) / counts.clamp(min=1)
+    return each.sum() / (counts > 0).sum().clamp(min=1)
