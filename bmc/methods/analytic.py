@@ -1,237 +1,336 @@
-"""BMC-Analytic: BMC's setting, consolidated in closed form from what each expert sends once.
+"""BMC-Analytic: two-level Gaussian consolidation, one message per task, bounded memory.
 
-Every task is learned on its own device, from its own data, and its expert sends one message;
-the centre keeps a memory of bounded size and never sees a sample. A message holds for its
-classes c the counts n_c and means m_c, and a sketch of their class-balanced scatter
-
-    A = sum_c 1 / (n_c - 1) sum_{i in c} (x_i - m_c)(x_i - m_c)^T  ~  V^T diag(e) V + (q / d) I
-
-with the r largest eigenvalues e and eigenvectors V [r, d], and q the trace of all the rest.
-Scatters add, so the centre sums sketches. A class mean is known up to S / n_c only: the expected
-mean follows from a normal prior N(m, B) over the true means, as in probabilistic LDA. It beats
-Deep SLDA at a fraction of the bytes: every class weighs the same in S, where pooled scatter is
-that of the largest datasets; what a sketch leaves out is spread evenly, which is the shrinkage
-that few samples need; and directions in which class means differ by chance do not count.
+In BMC's setting every task is learned by an expert that sees its own rows alone and sends one
+message. Here the centre never trains. It tells tasks apart by one covariance that is the mean over
+the tasks' (level 1); within a task it uses the head that the task's expert sent (level 2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import ClassVar
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS
-from bmc.methods.closed_form import BLOCK, ClosedForm
-from bmc.train.data import Split, TaskTensors
-from bmc.train.packed import AS_IS, Kept
+from bmc.methods.base import METHODS, Method
+from bmc.methods.closed_form import ClosedForm
+from bmc.methods.gaussian_message import (
+    TINY,
+    Table,
+    degrees_of_freedom,
+    packed_covariance,
+    packed_rows,
+    shrunk_means,
+    unpacked_covariance,
+    unpacked_rows,
+    withheld_rows,
+)
+from bmc.methods.task_head import Expert, Gaussian, Head, network_of
+from bmc.network.mlp import ResidualMLP
+from bmc.train.data import TaskTensors
+from bmc.train.packed import COVARIANCE
+from bmc.train.seeds import generator
 
-TINY = 1e-12  # share of the largest scatter below which a direction counts as without any
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """The largest part of a scatter [d, d], and the trace of the rest."""
-
-    values: Tensor  # float32 [r], eigenvalues e, falling
-    vectors: Tensor  # float16 [r, d], the eigenvectors V
-    rest: Tensor  # float32 [1], the trace q of what is left out
-
-    @classmethod
-    def of(cls, blocks: Iterator[Tensor], n: int, rank: int, rest: Tensor) -> Sketch:
-        """Sketch the scatter of n rows, given in blocks [., d], float64.
-
-        It has ``rank`` directions, fewer if the rows span fewer. ``rest``, float32 [1], is what
-        was left out of the rows before.
-        """
-        first = next(blocks)
-        rows: Tensor | None = None
-        if n < first.shape[1]:  # the products of rows have the same eigenvalues as the scatter
-            rows = torch.cat([first, *blocks])
-            values, vectors = torch.linalg.eigh(rows @ rows.T)
-        else:
-            scatter = first.T @ first
-            for block in blocks:
-                scatter += block.T @ block
-            values, vectors = torch.linalg.eigh(scatter)
-        values, vectors = values.flip(0), vectors.flip(1).T  # they came rising
-        rank = min(rank, int((values > TINY * values[:1]).sum()))
-        kept, cut = values[:rank], values[rank:].clamp(min=0).sum()
-        directions = vectors[:rank] if rows is None else vectors[:rank] @ rows
-        unit = functional.normalize(directions, dim=1)
-        return cls(kept.float(), unit.half(), (rest + cut).float())
-
-    def roots(self) -> Tensor:
-        """Return rows whose scatter is the sketched part: float64 [r, d]."""
-        return self.vectors.double() * self.values.double().sqrt()[:, None]
-
-    def covariance(self, classes: int, shrinkage: float) -> Tensor:
-        """Return S = A / C, shrunk towards its mean variance: float64 [d, d]."""
-        roots, d = self.roots(), self.vectors.shape[1]
-        whole = roots.T @ roots / classes
-        spread = self.rest.double() / classes / d
-        variance = whole.diagonal().mean() + spread
-        whole *= 1 - shrinkage
-        added = (1 - shrinkage) * spread + shrinkage * variance
-        whole.diagonal().add_(added.clamp(min=TINY).squeeze())
-        return whole
-
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(t.numel() * t.element_size() for t in (self.values, self.vectors, self.rest))
+GRID = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the shrinkage that the stream chooses
+# what is kept of a message: a row a class, a row a withheld row, and of a trained network
+OF_CLASSES = ("counts", "means", "weight", "bias")
+OF_ROWS = ("rows", "row_scale", "row_labels", "own_scores")
+OF_NETWORK = ("network", "statistics", "scale")
 
 
 @dataclass(frozen=True)
-class Message:
-    """What an expert sends, once: statistics of its task's c classes."""
+class Kept:
+    """What the centre keeps of one task: its message but for the covariance.
 
-    counts: Tensor  # int32 [c], n_c
-    means: Tensor  # float16 [c, d], m_c
-    sketch: Sketch
-
-    @classmethod
-    def of(cls, data: Split, start: int, classes: int, rank: int, device: torch.device) -> Message:
-        """Summarise a task's data, whose labels are ``start ... start + classes - 1``."""
-        labels = data.labels.to(device) - start
-        members = torch.bincount(labels, minlength=classes)
-        blocks = [slice(first, first + BLOCK) for first in range(0, len(data), BLOCK)]
-
-        def rows(part: slice) -> Tensor:
-            return data.features[part].to(device).double()
-
-        sums = torch.zeros(classes, data.features.shape[1], dtype=torch.float64, device=device)
-        for part in blocks:  # a product, not index_add_: sums in a fixed order on CUDA too
-            sums += functional.one_hot(labels[part], classes).double().T @ rows(part)
-        means = sums / members.clamp(min=1)[:, None]
-        roots = (members - 1).clamp(min=1).double().rsqrt()[:, None]
-        centred = ((rows(p) - means[labels[p]]) * roots[labels[p]] for p in blocks)
-        nothing = torch.zeros(1, device=device)
-        return cls(members.int(), means.half(), Sketch.of(centred, len(data), rank, nothing))
-
-    def to_bytes(self) -> bytes:
-        """Return the message as one safetensors file."""
-        from safetensors.torch import save
-
-        tensors = {"counts": self.counts, "means": self.means, **vars(self.sketch)}
-        return save({name: tensor.contiguous() for name, tensor in tensors.items()})
-
-
-def expected_means(means: Tensor, counts: Tensor) -> Tensor:
-    """Return the class means to expect, less their mean: float64 [C, d].
-
-    ``means``, float64 [C, d], are measured means of ``counts`` [C] samples less their mean m,
-    whitened so that the covariance within a class is the identity.
+    Attributes
+    ----------
+    tensors
+        ``counts`` int32 [k], ``means`` float16 [k, d], the tensors of its `Head`; of m withheld
+        rows ``rows`` int8 [m, d], ``row_scale`` float16 [m, 1], ``row_labels`` int16 [m] and
+        ``own_scores`` float16 [m, 2].
     """
-    known = counts.clamp(min=1).double()
-    freedom = max(len(means) - 1, 1)
-    # B = M^T M / (C - 1) - mean(1 / n_c) I; its eigenvectors are those of M^T M
-    _, lengths, axes = torch.linalg.svd(means, full_matrices=False)
-    psi = (lengths.square() / freedom - (1 / known).mean()).clamp(min=0)
-    trusted = psi * known[:, None] / (psi * known[:, None] + 1)
-    expected: Tensor = (means @ axes.T * trusted) @ axes
-    return expected
+
+    start: int
+    tensors: dict[str, Tensor]
+
+    @property
+    def classes(self) -> slice:
+        """Its classes among those of the stream."""
+        return slice(self.start, self.start + len(self.tensors["counts"]))
+
+    def without_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Take the withheld rows out of the statistics.
+
+        Returns counts [k] and means [k, d] of the other rows, and rows [., d] whose scatter is
+        what the withheld ones add to the scatter within classes (Chan's formula); float64.
+        """
+        rows, labels = unpacked_rows(self.tensors), self.tensors["row_labels"].long()
+        counts, means = self.tensors["counts"].double(), self.tensors["means"].double()
+        members = functional.one_hot(labels, len(counts)).double()
+        taken, sums = members.sum(dim=0), members.T @ rows
+        left = counts - taken
+        rest = (counts[:, None] * means - sums) / left.clamp(min=1)[:, None]
+        rest = torch.where(taken[:, None] > 0, rest, means)
+        drawn = sums / taken.clamp(min=1)[:, None]
+        between = (left * taken / counts.clamp(min=1)).sqrt()[:, None] * (drawn - rest)
+        return left, rest, torch.cat([rows - drawn[labels], between[taken > 0]])
 
 
 @METHODS.register("bmc-analytic")
 class AnalyticConsolidation(ClosedForm):
-    """Experts send class means and a sketch of their scatter once; the head is closed form.
+    """Experts send Gaussian statistics and a head once; the centre only adds and compares.
 
     Attributes
     ----------
-    counts, means
-        int32 [C] and float16 [C, d]: samples and mean feature of each class.
-    sketch
-        Of the class-balanced scatter of all tasks so far.
+    tasks
+        What is kept of each task, in the order of their classes.
+    covariance
+        float64 [d, d], sum of the covariances that experts sent.
     """
 
     name = "bmc-analytic"
     title = "BMC-Analytic"
+    distributed = True
     source = (
-        "This project, in BMC's setting; within-class shrinkage as in Deep SLDA, expected "
-        "means as in probabilistic LDA (Ioffe, ECCV 2006)"
+        "This project, in BMC's setting; shared covariance as in Deep SLDA, means and predictive "
+        "variance as in probabilistic LDA (Ioffe, ECCV 2006)"
     )
+    order_free = True
     equation = """
-        an expert sends   n_c, m_c,  A ≈ Vᵀ diag(e) V + (q / d) I
-                          A = Σ_c 1/(n_c − 1) Σ_{i in c} (x_i − m_c)(x_i − m_c)ᵀ
-        the centre keeps  all n_c and m_c, and the sum of the A, cut to R directions
-        S = (1 − ε) A / C + ε s I,  s the mean variance;   whitened by S:
-        μ_c = m + diag(ψ n_c / (ψ n_c + 1)) (m_c − m),   ψ = max(0, eigenvalues of B)
-        B = Σ_c (m_c − m)(m_c − m)ᵀ / (C − 1) − mean_c(1 / n_c) I
-        score of class c: w_c·x + b_c,   w_c = S⁻¹ μ_c,   b_c = −μ_c·w_c / 2
+        an expert sends   n_c, x̄_c,  S_t (its largest directions and the trace of the rest), W, b
+        S₀ = mean of the S_t;   g = τ n_c / (τ n_c + 1);   v_c = 1 + τ / (τ n_c + 1)
+        c_t = mean of the x̄_c of task t;   m_c = g x̄_c + (1 − g) c_t
+        level 1   a_c = −(x − m_c)ᵀ ((1 − ε) S₀ + ε s I)⁻¹ (x − m_c) / 2 v_c − δ d log(v_c) / 2
+        level 2   W_c = ((1 − e) S_t + e s_t I)⁻¹ (m_c − c_t),  b_c = −(m_c − c_t)·W_c / 2 − c_t·W_c
+                  e = 1 − (1 − e_h) f_t / (ν + f_t),  f_t = N_t − k_t;   or a trained head
+        score of c in t: log Σ_{j in t} exp(a_j / T) − log k_t + log softmax_j((W_j·x + b_j) / T)
     """
-
-    kept: ClassVar[Kept] = {"counts": AS_IS, "means": AS_IS}
+    shared = Method.shared | {
+        "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "width", "dropout",
+        "feature_norm", "seed",
+    }  # fmt: skip
 
     @dataclass(frozen=True)
     class Options(ClosedForm.Options):
         shrinkage: float = option(
-            0.1, "Share of the identity in the covariance.", above=0, at_most=1
+            0.0,
+            "Share of the identity in the pooled covariance, ε; 0: chosen on withheld samples.",
+            at_least=0,
+            at_most=1,
         )
-        sketch: int = option(64, "Directions of scatter that an expert sends, r.", at_least=1)
-        centre_sketch: int = option(
-            512, "Directions of scatter that the centre keeps, R.", at_least=1
+        withheld: int = option(
+            2, "Samples a class, at most, that experts send to choose the shrinkage.", at_least=1
+        )
+        rank: int = option(
+            64, "Directions of its covariance that an expert sends; 0: all of it.", at_least=0
+        )
+        trust: float = option(
+            0.2, "Variance between classes in units of that within, τ.", above=0, hidden=True
+        )
+        volume: float = option(
+            1.0, "Weight of the predictive variance's volume, δ.", at_least=0, hidden=True
+        )
+        head_prior: float = option(
+            0.1, "Degrees of freedom, per dimension, that the identity has in a head, ν / d.",
+            at_least=0, hidden=True,
+        )  # fmt: skip
+        head_shrinkage: float = option(
+            0.2, "Least share of the identity in a head, e_h.", above=0, at_most=1, hidden=True
+        )
+        temperature: float = option(
+            0.01, "Temperature of both levels, per dimension, T / d.", above=0, hidden=True
+        )
+        trained_from: int = option(
+            100, "Samples a class from which on an expert also tries a trained head.", at_least=10
         )
 
     options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.counts = torch.zeros(n_classes, dtype=torch.int32, device=device)
-        self.means = torch.zeros(n_classes, dim, dtype=torch.float16, device=device)
-        self.sketch = Sketch(
-            torch.zeros(0, device=device),
-            torch.zeros(0, dim, dtype=torch.float16, device=device),
-            torch.zeros(1, device=device),
+        self.tasks: list[Kept] = []
+        self._nets: dict[int, ResidualMLP] = {}  # trained heads by the first class of their task
+        self.covariance = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+        o = self.options
+        self._gaussian = Gaussian(
+            o.trust, o.head_prior * dim, o.head_shrinkage, o.temperature * dim
         )
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
-        """Let each task's expert summarise its data, and add what they send."""
+        """Let each task's expert summarise its data, and take in what they send."""
         with self.watch.phase("experts", self.device):
-            messages = [
-                Message.of(task.train, task.start, task.n_classes, self.options.sketch, self.device)
-                for task in group
-            ]
-        self.communication_bytes += sum(len(message.to_bytes()) for message in messages)
+            sent = [self._message(task) for task in group]
+        self.communication_bytes += sum(map(len, sent))
         with self.watch.phase("consolidation", self.device):
-            for task, message in zip(group, messages, strict=True):
-                self.counts[task.start : task.stop] = message.counts
-                self.means[task.start : task.stop] = message.means
-            self.sketch = self._added([message.sketch for message in messages])
+            for task, message in zip(group, sent, strict=True):
+                self._receive(task.start, message)
         self.seen = group[-1].stop
-        self._head = None
+        self.settle()
 
-    def _added(self, sketches: Sequence[Sketch]) -> Sketch:
-        """Add sketches to the centre's and cut the sum to its largest R directions."""
-        parts = [self.sketch, *sketches]
-        rows = torch.cat([part.roots() for part in parts])
-        rest = torch.stack([part.rest for part in parts]).sum(dim=0)
-        return Sketch.of(iter([rows]), len(rows), self.options.centre_sketch, rest)
+    def _message(self, task: TaskTensors) -> bytes:
+        """Return what the expert of a task sends, as one safetensors file."""
+        from safetensors.torch import save
 
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """w_c = S^-1 mu_c and b_c, both for x - m: the discriminants do not change with m."""
-        covariance = self.sketch.covariance(self.seen, self.options.shrinkage)
-        factor = torch.linalg.cholesky(covariance)
-        means = self.means[: self.seen].double()
-        centre = means.mean(dim=0)
-        white = torch.linalg.solve_triangular(factor, (means - centre).T, upper=False).T
-        mu = expected_means(white, self.counts[: self.seen])  # [seen, d], whitened
-        weight = torch.linalg.solve_triangular(factor.T, mu.T, upper=True)
-        bias = -0.5 * mu.square().sum(dim=1) - centre @ weight
-        return weight.float(), bias.float()
+        o, k = self.options, task.n_classes
+        table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
+        draws = generator(self.config.seed, "withheld", task.name)
+        withheld = withheld_rows(table.labels, k, 0 if o.shrinkage else o.withheld, draws)
+        expert = Expert(table, k, withheld, self._gaussian, self.config, o.trained_from, task.name)
+        whole, fitted, head, own = expert.learn()
+        message = {
+            "counts": whole.counts.int(),
+            "means": whole.means.half(),
+            **packed_covariance(fitted.values, fitted.vectors, o.rank),
+            **head.tensors,
+        }
+        if not o.shrinkage:
+            message |= packed_rows(table.rows(withheld))
+            message |= {"row_labels": table.labels[withheld].short(), "own_scores": own}
+        return save({name: tensor.contiguous() for name, tensor in message.items()})
 
-    def memory_bytes(self) -> int:
-        """Bytes of counts, means and sketch."""
-        return self.seen * (2 * self.dim + 4) + self.sketch.nbytes()
+    def _receive(self, start: int, message: bytes) -> None:
+        """Add the covariance of a message and keep the rest of it."""
+        from safetensors.torch import load
+
+        tensors = {name: tensor.to(self.device) for name, tensor in load(message).items()}
+        covariance = unpacked_covariance(tensors)
+        names = (*OF_CLASSES, *OF_ROWS, *OF_NETWORK)
+        kept = Kept(start, {name: tensors[name] for name in names if name in tensors})
+        self.covariance += self._share_without_rows(kept) * covariance
+        self.tasks = sorted([*self.tasks, kept], key=lambda task: task.start)
+
+    def _share_without_rows(self, task: Kept) -> float:
+        """Return which share of a task's degrees of freedom is not that of withheld rows."""
+        rows = len(task.tensors["rows"]) if "rows" in task.tensors else 0
+        return 1 - rows / degrees_of_freedom(task.tensors["counts"])
+
+    def solve(self) -> tuple[Tensor, ...]:
+        """Return level 1 of all rows: whitening [d, d], whitened m_c [C, d], v_c [C]."""
+        whole, shrinkage = self.covariance, self.options.shrinkage
+        if not shrinkage:
+            shrinkage = self.chosen_shrinkage()
+            for task in self.tasks:
+                roots = task.without_rows()[2]
+                whole = whole + roots.T @ roots / degrees_of_freedom(task.tensors["counts"])
+        identity = torch.eye(self.dim, dtype=torch.float64, device=self.device)
+        factor = torch.linalg.cholesky(_shrunk(whole / len(self.tasks), shrinkage))
+        white = torch.linalg.solve_triangular(factor, identity, upper=False).T
+        statistics = [(t.tensors["counts"], t.tensors["means"].double()) for t in self.tasks]
+        means, spread = self._predictive(statistics)
+        return white.float(), (means @ white).float(), spread.float()
+
+    def _predictive(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return m_c, float64 [C, d], and v_c [C], of the counts and means of all tasks."""
+        trust = self.options.trust
+        means = torch.cat([shrunk_means(m, n, trust)[0] for n, m in statistics])
+        counts = torch.cat([n for n, _ in statistics])
+        return means, 1 + trust / (trust * counts + 1)
+
+    def _evidence(self, white: Tensor, means: Tensor, spread: Tensor) -> Tensor:
+        """Return log mean exp(a_c / T) over the classes of each task: whitened [n, d] to [n, T]."""
+        distance = white.square().sum(dim=1, keepdim=True) - 2 * white @ means.T
+        distance += means.square().sum(dim=1)  # (x - m_c)' S^-1 (x - m_c)
+        densities = -0.5 * (distance / spread + self.options.volume * self.dim * spread.log())
+        sizes = [len(task.tensors["counts"]) for task in self.tasks]
+        parts = torch.split(densities / self._gaussian.temperature, sizes, dim=1)
+        return torch.stack([p.logsumexp(dim=1) - math.log(p.shape[1]) for p in parts], dim=1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return log p(task) + log p(class | task) up to a term of the sample: [n, seen]."""
+        white, means, spread = self.head()
+        rows = self.unit(features)
+        evidence = self._evidence(rows @ white, means, spread)
+        scores = rows.new_full((len(rows), self.seen), -torch.inf)
+        for number, task in enumerate(self.tasks):
+            scores[:, task.classes] = evidence[:, number, None] + self._within(task, rows)
+        return scores
+
+    def _within(self, task: Kept, rows: Tensor) -> Tensor:
+        """Return log p(class | task) by the head that the expert sent, float32 [n, k]."""
+        net = self._nets.get(task.start)
+        return Head(task.tensors).log_probabilities(rows, net, self.config.feature_norm)
+
+    def chosen_shrinkage(self) -> float:
+        """Return the value of `GRID` by which most withheld rows get their class.
+
+        The rows are taken out of covariance, counts and means; how the head of their own task
+        does on them without having seen them, its expert has told. What counts is the share of
+        rows, as a mean over tasks; of equal values the middle one is returned.
+        """
+        sizes = [len(task.tensors["rows"]) for task in self.tasks]
+        rows = torch.cat([unpacked_rows(task.tensors) for task in self.tasks])
+        own = torch.cat([task.tensors["own_scores"].double() for task in self.tasks])
+        repeats = torch.tensor(sizes, device=self.device)
+        number = torch.arange(len(sizes), device=self.device).repeat_interleave(repeats)[:, None]
+        within = torch.stack(
+            [self._within(task, rows.float()).amax(dim=1).double() for task in self.tasks], dim=1
+        ).scatter(1, number, own[:, 1:])  # the best wrong answer of each task
+        means, spread = self._predictive([task.without_rows()[:2] for task in self.tasks])
+        values, axes = torch.linalg.eigh(
+            self.covariance / sum(map(self._share_without_rows, self.tasks))
+        )
+        rows, means, values = rows @ axes, means @ axes, values.clamp(min=0)
+        reached = []
+        for shrinkage in GRID:
+            scale = _shrunk(values.diag(), shrinkage).diagonal().rsqrt()
+            evidence = self._evidence(rows * scale, means * scale, spread)
+            answer = evidence.gather(1, number) + own[:, :1]
+            right = (answer > (evidence + within).amax(dim=1, keepdim=True)).double()
+            of_tasks = torch.split(right, sizes)
+            reached.append(sum(float(part.mean()) for part in of_tasks if len(part)))
+        best = [e for e, hits in zip(GRID, reached, strict=True) if hits > max(reached) - 1e-9]
+        return best[len(best) // 2]
+
+    def records(self) -> dict[str, Any]:
+        """Return the shrinkage in use and how many heads were trained."""
+        shrinkage = self.options.shrinkage or self.chosen_shrinkage()
+        return {"shrinkage": shrinkage, "trained_heads": len(self._nets)}
 
     def state(self) -> dict[str, Tensor]:
-        """Return counts, means and sketch."""
-        return super().state() | vars(self.sketch)
+        """Return the pooled covariance, and of all tasks one after the other what is kept."""
+        state = COVARIANCE.pack("covariance", self.covariance, self.seen)
+        starts = [[task.start, len(task.tensors["counts"])] for task in self.tasks]
+        state["tasks"] = torch.tensor(starts, dtype=torch.int32).view(-1, 2)
+        rows = [len(task.tensors.get("rows", ())) for task in self.tasks]
+        state["withheld"] = torch.tensor(rows, dtype=torch.int32)
+        for name in (*OF_CLASSES, *OF_ROWS):
+            if parts := [task.tensors[name] for task in self.tasks if name in task.tensors]:
+                state[name] = torch.cat(parts)
+        for task in self.tasks:
+            own = {name: task.tensors[name] for name in OF_NETWORK if name in task.tensors}
+            state |= {f"{name}.{task.start}": tensor for name, tensor in own.items()}
+        return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load counts, means and sketch."""
-        super().load_state(state)
-        self.sketch = Sketch(*(state[f.name].to(self.device) for f in fields(Sketch)))
+        """Load what `state` returned."""
+        state = {name: tensor.to(self.device) for name, tensor in state.items()}
+        self.covariance = COVARIANCE.unpack("covariance", state, self.n_classes)
+        starts, sizes = state["tasks"].T.tolist()
+        parts = {name: torch.split(state[name], sizes) for name in OF_CLASSES if name in state}
+        rows = state["withheld"].tolist()
+        parts |= {name: torch.split(state[name], rows) for name in OF_ROWS if name in state}
+        self.tasks = []
+        for number, start in enumerate(starts):
+            tensors = {name: part[number] for name, part in parts.items()}
+            own = {name: f"{name}.{start}" for name in OF_NETWORK}
+            tensors |= {name: state[key] for name, key in own.items() if key in state}
+            self.tasks.append(Kept(start, tensors))
+        self._nets = {
+            task.start: net
+            for task in self.tasks
+            if (net := network_of(task.tensors, self.dim, self.config)) is not None
+        }
+        self._head = None
+
+
+def _shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
+    """Return (1 - e) S + e s I, s the mean variance, float64 [d, d]."""
+    scale = covariance.diagonal().mean().clamp(min=TINY)
+    shrunk = (1 - shrinkage) * covariance
+    shrunk.diagonal().add_(shrinkage * scale)
+    return shrunk

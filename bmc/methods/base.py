@@ -75,6 +75,9 @@ class Method:
     has_experts: ClassVar[bool] = False
     order_free: ClassVar[bool] = False  # whether any order of the tasks gives the same result
     reference: ClassVar[bool] = False  # sees all data at once: shown beside the others, not ranked
+    # messages carry what is learned, so that training data stay where they are
+    distributed: ClassVar[bool] = False
+    uncounted: ClassVar[frozenset[str]] = frozenset()  # tensors of `state` that are no memory
     # the fields of `Config` that a method reads; every run reads these
     shared: ClassVar[frozenset[str]] = frozenset(
         {"evaluate_every", "evaluate_on", "measure_ahead", "precision"}
@@ -153,8 +156,16 @@ class Method:
         return None
 
     def memory_bytes(self) -> int:
-        """Bytes kept between tasks beside the network itself."""
-        return 0
+        """Bytes kept between tasks beside the network itself: of the tensors of `state`.
+
+        Those of the network, ``net.*``, and of ``uncounted`` are left out.
+        """
+        kept = (
+            tensor.nbytes
+            for name, tensor in self.state().items()
+            if not name.startswith("net.") and name not in self.uncounted
+        )
+        return sum(kept)
 
     def records(self) -> dict[str, Any]:
         """Return what else the results say about this method; nothing by default."""

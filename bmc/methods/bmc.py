@@ -50,6 +50,7 @@ class BatchModelConsolidation(NetMethod):
     """
     shared = NetMethod.shared | {"memory"}
     has_experts = True
+    uncounted = frozenset({"expert_steps"})
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):

@@ -37,6 +37,7 @@ class ZeroShot(ClosedForm):
 
     name = "zero-shot"
     title = "Zero-shot CLIP"
+    distributed = True  # no training sample is read
     order_free = True
     source = "Radford et al., ICML 2021, arXiv 2103.00020"
     equation = """

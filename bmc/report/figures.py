@@ -76,7 +76,7 @@ def figures(all_entries: Sequence[Entry], shown: Sequence[Entry]) -> Iterator[Fi
         front = ", ".join(p.group.label for p in pareto_front(points))
         yield Figure(
             "pareto", "Accuracy against cost",
-            "Final mean accuracy against bytes sent and remembered. Filled and named: on the "
+            "Final mean accuracy against bytes sent, broadcast and kept. Filled and named: on the "
             "Pareto front." + (" Vertical lines show one standard deviation." if several else ""),
             f"On the Pareto front: {front}.", partial(pareto, all_entries),
         )  # fmt: skip
@@ -94,7 +94,7 @@ def _rows(shown: Sequence[Entry], scenario: str) -> Iterator[Figure]:
     if any(run.costs.cost_accuracy is not None for run in _runs(shown)):
         yield Figure(
             "cost-accuracy", "Cost accuracy",
-            "Final mean accuracy in per cent per MB sent and remembered; methods that store "
+            "Final mean accuracy in per cent per MB sent, broadcast and kept; methods that store "
             "nothing have none.", "", partial(row_charts.cost_accuracy, shown),
         )  # fmt: skip
     if row_charts.is_relative(shown):

@@ -53,6 +53,12 @@ class Costs(BaseModel):
     peak_host_bytes: int | None = None
     peak_device_bytes: int | None = None
     broadcast_bytes: int = 0
+    central_bytes: int | None = None  # of the training data that must travel; 0 if messages do
+
+    @property
+    def distributed_bytes(self) -> int | None:
+        """The total cost where each task's data are elsewhere: they travel, unless messages do."""
+        return None if self.central_bytes is None else self.total_bytes + self.central_bytes
 
     @property
     def learning_seconds(self) -> float | None:

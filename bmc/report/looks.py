@@ -22,6 +22,7 @@ FAMILIAR = (
     "ridge", "gdumb", "acil", "der", "bmc-analytic", "lwf", "ewc", "fecam-shared",
     "klda", "knn", "er-ace", "agem", "fecam", "si", "mas", "gem",
     "zero-shot", "agem-r", "dmc", "fdr", "gss", "hal", "joint",
+    "joint-linear", "foal",
 )  # fmt: skip
 COLOURS = 8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

@@ -52,7 +52,7 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
-    """Draw final accuracy against bytes sent plus remembered; the front is filled and joined.
+    """Draw final accuracy against bytes sent, broadcast and kept; the front is filled and joined.
 
     The axis of accuracy shows the range of methods that store anything; others are at its edge.
     """
@@ -131,7 +131,7 @@ def _cost_axis(costs: Sequence[float]) -> tuple[alt.X, Callable[[float], float]]
 
     known = [cost for cost in costs if cost > 0] or [1.0]
     least, most = min(known), 1.3 * max(known)
-    title = "bytes sent + remembered (MB"
+    title = "bytes sent + broadcast + kept (MB"
     if max(known) / least <= FAR:
         scale = alt.Scale(domain=[0, most], nice=False)
         return alt.X("cost:Q", title=f"{title})", scale=scale, axis=alt.Axis(tickCount=6)), (

@@ -221,19 +221,23 @@ def _results(stream: Stream, method: Method, state: RunState) -> dict[str, Any]:
             name: {k: None if np.isnan(v) else float(v) for k, v in values.items()}
             for name, values in measured.items()
         },
-        "costs": _costs(method, measured[stream.scenario]["final_mean"]),
+        "costs": _costs(stream, method, measured[stream.scenario]["final_mean"]),
         "records": method.records(),
     }
 
 
-def _costs(method: Method, final_mean: float) -> dict[str, Any]:
+def _costs(stream: Stream, method: Method, final_mean: float) -> dict[str, Any]:
     memory, sent = method.memory_bytes(), method.communication_bytes
+    total = memory + sent + method.broadcast_bytes
+    travels = not (method.has_experts or method.distributed)
+    rows = sum(len(task.train) for task in stream.tasks)
     return {
         "communication_bytes": sent,
         "broadcast_bytes": method.broadcast_bytes,
         "memory_bytes": memory,
-        "total_bytes": sent + memory,
-        "cost_accuracy": costs.cost_accuracy(final_mean, sent + memory),
+        "total_bytes": total,
+        "central_bytes": costs.samples_bytes(rows, stream.dim) if travels else 0,
+        "cost_accuracy": costs.cost_accuracy(final_mean, total),
         "steps": method.steps,
     }
 

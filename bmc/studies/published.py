@@ -123,8 +123,8 @@ DIFFERENCES = (
     ),
     Difference("Weight decay is 0.01; the sources give none."),
     Difference(
-        "Accuracy per cost is in per cent per MB sent and kept. The unit of the published figure "
-        "is not published, so the two cannot be compared."
+        "Accuracy per cost is in per cent per MB sent, broadcast and kept. The unit of the "
+        "published figure is not published, so the two cannot be compared."
     ),
     Difference(
         "Relative time is learning time on one device, where experts train together. How many "

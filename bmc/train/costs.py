@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -58,10 +59,19 @@ def peak_device_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
+def samples_bytes(rows: int, dim: int) -> int:
+    """Return the bytes of so many samples: features in float16, labels in int32."""
+    return rows * (2 * dim + 4)
+
+
 def cost_accuracy(final_mean: float, total_bytes: int) -> float | None:
-    """Return final mean accuracy in per cent per megabyte (10^6 bytes) communicated and kept.
+    """Return final mean accuracy in per cent per megabyte (10^6 bytes) of total cost.
+
+    That is all that is kept, sent and broadcast.
 
     The paper divides accuracy by total cost without naming the unit; ours is stated.
-    ``None`` where nothing is communicated or kept.
+    ``None`` for a total of 0, and for an accuracy that is unknown (NaN).
     """
-    return 100.0 * final_mean / (total_bytes / MEGABYTE) if total_bytes else None
+    if not total_bytes or math.isnan(final_mean):
+        return None
+    return 100.0 * final_mean / (total_bytes / MEGABYTE)

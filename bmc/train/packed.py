@@ -139,7 +139,8 @@ def rounding(matrix: Tensor, packing: Packing) -> float:
     Errors of entries are independent, at most half a unit in the last place of each; a random
     symmetric matrix of entries of size a has eigenvalues up to 2 a sqrt(d).
     """
-    bits = 16 if packing.short else 24  # significant ones; no matrix is stored in float16
+    double = packing.dtype in (None, torch.float64)
+    bits = 16 if packing.short else 53 if double else 24  # significant ones; none is in float16
     size: float = torch.linalg.vector_norm(matrix).item()
     return size / math.sqrt(len(matrix)) * 2.0**-bits
 

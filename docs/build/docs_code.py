@@ -71,9 +71,12 @@ Costs stand beside accuracy in every table:
 | name | definition |
 |---|---|
 | `communication_bytes` | bytes that experts sent to the centre, as serialised |
-| `broadcast_bytes` | bytes of the model that went to experts; no part of the cost |
-| `memory_bytes` | bytes kept between tasks beside the network |
-| total cost | `communication_bytes` + `memory_bytes` |
+| `broadcast_bytes` | bytes of the model that the centre sent to experts |
+| `memory_bytes` | bytes kept between tasks beside the network, as in the checkpoint |
+| `total_bytes` | total cost: `memory_bytes` + `communication_bytes` + `broadcast_bytes` |
+| `central_bytes` | bytes of all training samples (features in float16, labels in four bytes), \
+which must travel to a method that learns in one place; 0 for one whose experts send messages |
+| `distributed_bytes` | distributed total: `total_bytes` + `central_bytes` |
 | cost accuracy | 100 times `final_mean` per megabyte (10⁶ bytes) of total cost |
 | relative time | seconds of learning, without evaluation, over those of fine-tuning with the same \
 order and seed |

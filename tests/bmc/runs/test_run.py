@@ -185,9 +185,12 @@ def test_results_hold_matrices_metrics_costs_and_provenance(tmp_path):
     assert final["final_mean"] == pytest.approx(sum(results["R"]["class-il"][-1]) / 6)
     assert final["dataset_id"] * final["within_dataset"] == pytest.approx(final["final_mean"])
     cost = results["costs"]
-    net = 4 * (64 * 128 + 128 + 128 * 512 + 512 * 256 + 2 * 256 * 256 + 6 * 768 * 2)
+    blocks = 128 * 128 + 4 * 128 * 256 + 256 * 256 + 2 * 2 * (128 + 256 + 256)  # two, with norms
+    net = 4 * (64 * 128 + 128 + blocks)
     assert 6 * net < cost["broadcast_bytes"]  # a base model of more than its trunk, six times
-    assert cost["total_bytes"] == cost["communication_bytes"] + cost["memory_bytes"]
+    three = ("communication_bytes", "broadcast_bytes", "memory_bytes")
+    assert cost["total_bytes"] == sum(cost[name] for name in three)
+    assert cost["central_bytes"] == 0
     assert cost["cost_accuracy"] == pytest.approx(
         100 * final["final_mean"] / (cost["total_bytes"] / 1e6)
     )
