@@ -78,3 +78,11 @@ def test_tuning_prints_a_row_for_each_configuration(tmp_path):
     printed = run_script("bench/tune_bmc.py", *options, "--try", "lam=0 experts=1")
     rows = printed.splitlines()
     assert rows[1].endswith("none") and rows[2].endswith("lam=0 experts=1")
+
+
+def test_the_benchmark_of_closed_forms_measures_settings_on_folds():
+    options = ["slda:shrinkage=0.1,balanced=false", "ncm", "--stream", "synthetic", "--folds", "1"]
+    lines = run_script("bench/closed_forms.py", *options).splitlines()
+    first, second = map(json.loads, lines)
+    assert first["records"] == {"strength": 0.1}
+    assert first["class_il"] > second["class_il"] > 50
