@@ -24,7 +24,7 @@ from bmc.train.data import (
     take,
 )  # fmt: skip
 from bmc.train.loop import Course, by_loss, train_stacked
-from bmc.train.losses import expert_loss, feature_distance, task_loss
+from bmc.train.losses import distillation_loss, expert_loss, stored_phi, task_loss
 from bmc.train.memory import Samples, balanced_choice
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
@@ -115,8 +115,10 @@ def _train(
         own = task_loss(logits, y)
         if not phi:
             return own
-        teacher = torch.split(phi[0].float(), bank.phi_widths, dim=-1)
-        return expert_loss(own, feature_distance(teacher, student), options.lam)
+        stability = distillation_loss(
+            options.feature_loss, phi[0], student, batch.keep, bank.dropout
+        )
+        return expert_loss(own, stability, options.lam)
 
     judge, plateau = None, Plateau.of(config)
     if options.patience or plateau:
@@ -147,13 +149,16 @@ def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:
 
 def _base_phi(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Tensor:
     """Compute what the stability loss compares with, once: float16 [rows, sum of widths]."""
-    rows, width = sum(len(task.train) for task in tasks), sum(base.phi_widths)
+    kind, last = config.options.feature_loss, base.phi_widths[-1]
+    rows = sum(len(task.train) for task in tasks)
+    width = last if kind == "squared" else sum(base.phi_widths)
     place = place_for(2 * rows * width, base.weights.device)
     phi = torch.empty(rows, width, dtype=torch.float16, device=place)
     first = 0
     for task in tasks:
         for block in torch.split(task.train.features, BLOCK):
-            phi[first : first + len(block)] = base.phi(_input(base, block, config))
+            made = base.phi(_input(base, block, config))
+            phi[first : first + len(block)] = stored_phi(made, kind, last)
             first += len(block)
     return phi
 
@@ -180,11 +185,19 @@ def _expert_bank(
 
 
 def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config) -> Samples:
-    """Choose a class-balanced buffer B_k of (x, y, phi(x)) with expert k."""
+    """Choose a buffer B_k of (x, y, phi(x)) with expert k.
+
+    It is balanced over classes, or the first samples of a shuffled pass.
+    """
+    options, labels = config.options, task.train.labels
     draws = generator(config.seed, "buffer", task.index)
-    rows = balanced_choice(config.options.buffer, draws, task.train.labels)
+    if options.buffer_choice == "balanced":
+        rows = balanced_choice(options.buffer, draws, labels)
+    else:
+        rows = torch.randperm(len(labels), generator=draws)[: options.buffer].to(labels.device)
     features = task.train.features[rows.to(task.train.features.device)]
     phi = bank.phi(_input(bank, features, config), k)
+    phi = stored_phi(phi, options.feature_loss, bank.phi_widths[-1])
     return Samples(
         features=features.half().to(rows.device),
         labels=task.train.labels[rows],

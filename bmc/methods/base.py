@@ -303,15 +303,18 @@ class NetMethod(Method):
         tables: Sequence[Tensor],
         course: Course,
         loss: Callable[[Batch], Tensor] | None = None,
+        prepare: Callable[..., tuple[Tensor, ...]] | None = None,
         **options: Any,
     ) -> None:
         """Train a network on rows of the tables [n, ...], with options of `train_stacked`.
 
-        The default loss is the task loss; the tables are then features and labels.
+        The default loss is the task loss; the tables are then features and labels. ``prepare``
+        makes of the rows of several batches what the loss takes.
         """
 
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
-            return tuple(take(table, rows, self.device) for table in tables)
+            taken = tuple(take(table, rows, self.device) for table in tables)
+            return taken if prepare is None else prepare(*taken)
 
         def of_task(batch: Batch) -> Tensor:
             features, labels = batch.data

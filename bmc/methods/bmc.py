@@ -7,6 +7,7 @@ distillation, then renews its memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,15 @@ from torch import Tensor
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, NetMethod
 from bmc.train.copies import Batch
-from bmc.train.data import Balanced, TaskTensors, steps_for
+from bmc.train.data import Balanced, Split, TaskTensors, rows_per_pass, steps_for
 from bmc.train.loop import Course
-from bmc.train.losses import base_loss, feature_distance, task_loss
-from bmc.train.memory import Samples, balanced_choice, concatenate
+from bmc.train.losses import among, base_loss, distillation_loss, task_loss
+from bmc.train.memory import Samples, balanced_choice, concatenate, share_of_each
+from bmc.train.mixup import mixed
+from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
+
+HELD_OUT_SEED = 42
 
 
 @METHODS.register("bmc")
@@ -34,6 +39,8 @@ class BatchModelConsolidation(NetMethod):
         M, samples with the phi of the experts that stored them; ``None`` at first.
     expert_steps
         Updates that the expert of each task made.
+    bounds
+        First class of each task, and the one after its last.
     """
 
     name = "bmc"
@@ -73,6 +80,39 @@ class BatchModelConsolidation(NetMethod):
         consolidation_rate: float = option(
             0.002, "AdamW learning rate of the consolidation.", above=0
         )
+        mixup: float = option(
+            1.0,
+            "Least weight of a sample in consolidation, where each is mixed with another one; 1: "
+            "none is.",
+            above=0,
+            at_most=1,
+        )
+        held_out: float = option(
+            0.0,
+            "Share of memory and buffers whose loss lowers the rate of consolidation (seed 42).",
+            at_least=0,
+            below=1,
+        )
+        task_slice: bool = option(
+            False,
+            "In consolidation, the classes from the lowest to the highest task of a batch compete.",
+        )
+        feature_loss: str = option(
+            "norm",
+            "Distance of features: norm over all layers, or squared over the last block's.",
+            one_of=("norm", "squared"),
+        )
+        buffer_choice: str = option(
+            "balanced",
+            "Samples of a buffer: balanced over classes, or the first of a shuffled pass.",
+            one_of=("balanced", "first"),
+        )
+        memory_choice: str = option(
+            "balanced",
+            "Samples kept: balanced over tasks and classes, or a share of each task, its size "
+            "ceil(memory / tasks) + 1.",
+            one_of=("balanced", "share"),
+        )
 
     options: Options
 
@@ -80,6 +120,7 @@ class BatchModelConsolidation(NetMethod):
         super().__init__(dim, n_classes, config, device)
         self.memory: Samples | None = None
         self.expert_steps: list[int] = []
+        self.bounds: list[tuple[int, int]] = []
 
     def group_size(self, n_tasks: int) -> int:
         """Return k; the last group may be smaller and is consolidated all the same."""
@@ -94,13 +135,17 @@ class BatchModelConsolidation(NetMethod):
         self.communication_bytes += trained.communication_bytes
         self.broadcast_bytes += trained.broadcast_bytes
         self.seen = group[-1].stop
+        self.bounds += [(task.start, task.stop) for task in group]
         known = [self.memory] if self.memory is not None else []
         data = concatenate([*known, *trained.buffers])  # D = {M, B_i, ..., B_{i+k}}
         with self.watch.phase("consolidation", self.device):
             self._consolidate(data, group[0].index)
         with self.watch.phase("memory", self.device):
             draws = generator(self.config.seed, "memory", group[0].index)
-            kept = balanced_choice(self.config.memory, draws, data.labels, data.tasks)
+            if self.options.memory_choice == "share":
+                kept = share_of_each(self.config.memory, draws, data.tasks)
+            else:
+                kept = balanced_choice(self.config.memory, draws, data.labels, data.tasks)
             self.memory = data.rows(kept)
 
     def _consolidate(self, data: Samples, index: int) -> None:
@@ -113,31 +158,72 @@ class BatchModelConsolidation(NetMethod):
         """
         config, options = self.config, self.options
         size = options.consolidation_batch
-        steps = steps_for(len(data), options.consolidation_epochs, size)
+        data, judged = self._hold_out(data)
+        drawn = rows_per_pass(len(data), size, config.drop_last)
+        steps = steps_for(drawn, options.consolidation_epochs, size)
         draws = generator(config.seed, "consolidation", index)
         course = Course(
             sampler=Balanced(data.tasks, steps * size, draws),
             steps=steps,
             noise=Noise(config.seed, "consolidation dropout", index),
+            judged_every=steps_for(drawn, 1, size),
         )
+        partners = generator(config.seed, "mixup", index)
+        bounds = torch.tensor([[0, self.outputs]], device=self.device).expand(len(data), 2)
+        if options.task_slice:
+            bounds = torch.tensor(self.bounds, device=self.device)[data.tasks]
 
-        def loss(batch: Batch) -> Tensor:
-            features, labels, phi = batch.data
-            logits, student = self.net(self.inputs(features), batch.keep)
-            teacher = torch.split(phi.float(), self.net.phi_widths, dim=-1)
-            return base_loss(
-                task_loss(logits, labels),
-                feature_distance(teacher, student),
-                options.alpha,
-                options.beta,
-            )
+        def prepare(
+            features: Tensor, labels: Tensor, phi: Tensor, bounds: Tensor
+        ) -> tuple[Tensor, ...]:
+            if options.mixup == 1:
+                return features, labels, phi, bounds
+            features, *others = mixed(features, labels, options.mixup, partners)
+            return features, labels, phi, bounds, *others
 
         self.fit(
-            self.net, (data.features, data.labels, data.phi), course, loss,
-            classes=self.outputs, batch_size=size, rate=options.consolidation_rate,
+            self.net, (data.features, data.labels, data.phi, bounds), course, self._loss, prepare,
+            classes=self.outputs, batch_size=size, rate=options.consolidation_rate, **judged,
             moments=self.moments,
         )  # fmt: skip
         self.keep_moments()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Return L_base of one batch of D, [1]; of mixed samples, with the labels of both."""
+        options = self.options
+        features, labels, phi, bounds, *others = batch.data
+        logits, student = self.net(self.inputs(features), batch.keep)
+        if options.task_slice:
+            logits = among(logits, bounds[..., 0].amin(1, True), bounds[..., 1].amax(1, True))
+        task = task_loss(logits, labels)
+        if others:
+            partners, weight = others
+            task = weight * task + (1 - weight) * task_loss(logits, partners)
+        if not options.beta:
+            return options.alpha * task
+        distance = distillation_loss(
+            options.feature_loss, phi, student, batch.keep, self.net.dropout
+        )
+        return base_loss(task, distance, options.alpha, options.beta)
+
+    def _hold_out(self, data: Samples) -> tuple[Samples, dict[str, Any]]:
+        """Split D; return what trains, and the options by which the rest lowers the rate.
+
+        The seed of the split is the published one, whatever that of the run.
+        """
+        config, n = self.config, len(data)
+        plateau = Plateau(config.plateau, threshold=config.plateau_threshold)
+        count = min(math.ceil(n * self.options.held_out), n - 1)
+        if not (count and plateau.patience):
+            return data, {}
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(HELD_OUT_SEED))
+        order = order.to(data.labels.device)
+        held = data.rows(order[n - count :])
+        judge = judge_by_loss(
+            self.net, [Split(held.features, held.labels)], config,
+            classes=self.seen if self.options.task_slice else None, most=None,
+        )  # fmt: skip
+        return data.rows(order[: n - count]), {"plateau": plateau, "judge": judge}
 
     def memory_bytes(self) -> int:
         """Bytes of M: features, phi, labels, task numbers; and of AdamW's moments if kept."""
@@ -152,11 +238,16 @@ class BatchModelConsolidation(NetMethod):
         """Return base model, memory, and the updates of the experts."""
         memory = self.memory.state("memory") if self.memory is not None else {}
         steps = torch.tensor(self.expert_steps, dtype=torch.int64)
-        return super().state() | memory | {"expert_steps": steps}
+        state = super().state() | memory | {"expert_steps": steps}
+        if self.options.task_slice:
+            state["bounds"] = torch.tensor(self.bounds, dtype=torch.int32)
+        return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load base model, memory, and the updates of the experts."""
         super().load_state(state)
         self.expert_steps = state["expert_steps"].tolist()
+        if "bounds" in state:
+            self.bounds = [(start, stop) for start, stop in state["bounds"].tolist()]
         if "memory.labels" in state:
             self.memory = Samples.from_state(state, "memory", self.device)

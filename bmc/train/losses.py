@@ -37,6 +37,50 @@ def feature_distance(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Te
     return distance
 
 
+def among(logits: Tensor, first: Tensor, stop: Tensor) -> Tensor:
+    """Take classes outside ``first ... stop - 1`` out of the competition: [K, B, C].
+
+    The bounds, int64 [K, 1], are those of each copy's batch.
+    """
+    numbers = torch.arange(logits.shape[-1], device=logits.device)
+    outside = (numbers < first) | (numbers >= stop)  # [K, C]
+    return logits.masked_fill(outside[:, None], -torch.inf)
+
+
+def stored_phi(phi: Tensor, kind: str, width: int) -> Tensor:
+    """Return the columns of phi [..., sum of widths] that a kind of distillation compares.
+
+    ``norm``: those of all layers; ``squared``: of the last block, of ``width``.
+    """
+    return phi if kind == "norm" else phi[..., -width:]
+
+
+def distillation_loss(
+    kind: str, stored: Tensor, student: Sequence[Tensor], keep: Tensor, dropout: float
+) -> Tensor:
+    """Distance of a student's features to stored ones, float32 [K].
+
+    ``norm``: `feature_distance` over all layers, as the poster's L_bd. ``squared``: the mean
+    squared error of the last block's output after dropout, which is what the published code
+    has and leaves out of its losses.
+
+    Parameters
+    ----------
+    stored
+        What `stored_phi` returned for the teacher, [K, B, width].
+    student
+        The phi of `ResidualMLP`, in training.
+    keep
+        bool [K, B or more, dropout_width], as the student's pass was given.
+    """
+    if kind == "norm":
+        widths = [layer.shape[-1] for layer in student]
+        return feature_distance(torch.split(stored.float(), widths, dim=-1), student)
+    last = student[-1]
+    kept = keep[:, : last.shape[1], -last.shape[2] :]
+    return (stored.float() - last * kept / (1 - dropout)).square().mean(dim=(-2, -1))
+
+
 class _Distance(torch.autograd.Function):
     """The norms of teacher - student by row, added up over layers, averaged over the batch."""
 

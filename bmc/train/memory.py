@@ -85,6 +85,18 @@ def _balanced(count: int, order: Tensor, *groups: Tensor) -> Tensor:
     return order[:count].sort().values
 
 
+def share_of_each(count: int, generator: torch.Generator, groups: Tensor) -> Tensor:
+    """Choose ceil(count / number of groups) + 1 random rows of each group, or all that it has.
+
+    How the published code of BMC cuts its memory, with a task's samples as a group; so there may
+    be more than ``count``. ``groups`` int64 [n]; returns the row numbers, int64, rising.
+    """
+    order = torch.randperm(len(groups), generator=generator)
+    share = -(-count // len(torch.unique(groups))) + 1
+    kept = order[_rank_in_group(groups.cpu()[order]) < share]
+    return kept.sort().values.to(groups.device)
+
+
 def _rank_in_group(groups: Tensor) -> Tensor:
     """Return how many earlier rows have the same group, int64 [n]."""
     by_group = torch.argsort(groups, stable=True)
