@@ -17,6 +17,7 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 from autods.core.registry import unknown
 from autods.errors import UsageError
 from bmc.config import Overrides
+from bmc.studies.presets import config_file, preset_names
 
 SECTIONS = f"{__name__}.sections"  # of the context: what --config gives to single methods
 OVERRIDES = f"{__name__}.overrides"
@@ -99,6 +100,7 @@ def _show_all(context: typer.Context, wanted: bool) -> None:
 def _read(context: typer.Context, path: Path | None) -> Path | None:
     """Make a file's values the defaults of the command, and note its sections of methods."""
     if path is not None:
+        path = config_file(path)
         values, sections = read_config(path, _parameters(context.command))
         context.default_map = {**(context.default_map or {}), **values}
         context.meta[SECTIONS] = sections
@@ -109,7 +111,8 @@ FileOption = Annotated[
     Path | None,
     typer.Option(
         "--config", metavar="FILE", is_eager=True, callback=_read,
-        help="YAML file of options, with a section for each method; the command line beats it.",
+        help="YAML file of options and sections for methods, or a preset: "
+        f"{', '.join(preset_names())}.",
     ),
 ]  # fmt: skip
 HelpAllOption = Annotated[
@@ -150,7 +153,10 @@ def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], O
     UsageError, UnknownName
         When there is no such file, it is not YAML, or a key is unknown; names the nearest.
     """
-    wrong = f"--config {path}: expected a YAML file of options, {{}}; nothing was run."
+    wrong = (
+        f"--config {path}: expected a YAML file of options or a preset "
+        f"({', '.join(preset_names())}), {{}}; nothing was run."
+    )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

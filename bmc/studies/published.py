@@ -1,26 +1,25 @@
-"""The published experiment: its streams, methods, hyper-parameters and figures.
+"""The published experiments: their streams, methods and figures.
 
-Settings are those of the published run as configured; where ours must differ, or the sources say
-nothing, `DIFFERENCES` says so beside every result.
+Their settings are presets (`bmc.studies.presets`); what is not as published, whatever is set, is in
+`bmc.studies.differences`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing
-from bmc.config import Config, Overrides
 
 
 class Figures(NamedTuple):
-    """Published figures of one method; ``None`` where the sources give none."""
+    """Figures of one method on the published poster; ``None`` where it gives none."""
 
     class_il: float | None = None  # final mean accuracy, a fraction
-    cost_accuracy: float | None = None  # accuracy per total cost, in a unit not published
+    cost_accuracy: float | None = None  # accuracy per total cost; the poster gives no unit
     relative_time: float | None = None  # time over that of fine-tuning
 
 
@@ -43,6 +42,11 @@ class Experiment:
     figures: dict[str, Figures] = field(default_factory=dict)
 
 
+METHODS = (
+    "agem", "agem-r", "bmc", "der", "derpp", "dmc", "er", "er-ace", "ewc", "fdr", "finetune",
+    "gdumb", "gem", "gss", "hal", "icarl", "joint", "lwf", "mas", "si",
+)  # fmt: skip
+
 EXPERIMENTS = {
     made.name: made
     for made in (
@@ -57,102 +61,6 @@ EXPERIMENTS = {
         ),
     )
 }  # fmt: skip
-
-# Every method of the published comparison has its entry, whether it has settings of its own or not.
-METHODS: Overrides = {
-    "agem": {},
-    "agem-r": {},
-    "bmc": {
-        "alpha": 1.0,
-        "beta": 1.0,
-        "consolidation_epochs": 100,
-        "consolidation_batch": 64,
-        "consolidation_rate": 0.01,
-    },
-    "der": {"alpha": 0.5, "matched": "all"},
-    "derpp": {"alpha": 0.5, "beta": 1.0, "matched": "all"},
-    "dmc": {"distillation_epochs": 10, "distillation_rate": 0.05},
-    "er": {},
-    "er-ace": {},
-    "ewc": {"lam": 0.7, "gamma": 1.0},
-    "fdr": {"alpha": 1.0},
-    "finetune": {"restart": True},
-    "gdumb": {"memory_epochs": 256, "rate": 0.05, "last_rate": 0.0005},
-    "gem": {"margin": 0.5},
-    "gss": {"samples": 10},
-    "hal": {"lam": 0.1, "beta": 0.5, "gamma": 0.1},
-    "icarl": {},
-    "joint": {"passes": 1},
-    "lwf": {"alpha": 0.5, "temperature": 2.0},
-    "mas": {"lam": 0.7, "gamma": 1.0},
-    "si": {"c": 0.5, "xi": 1.0},
-}
-SHARED: dict[str, Any] = {
-    "epochs": 20,
-    "batch_size": 64,
-    "learning_rate": 0.01,
-    "hidden": 128,
-    "inner": 128,
-    "width": 256,
-    "dropout": 0.3,
-    "memory": 10_000,
-    "replay_batch": 64,
-    "outputs": "all",  # classes not met yet compete, in training and prediction
-}
-
-
-class Difference(NamedTuple):
-    """One thing that is not as published; ``methods`` it concerns, all of them if none is named."""
-
-    text: str
-    methods: tuple[str, ...] = ()
-
-
-DIFFERENCES = (
-    Difference(
-        "The learning rate stays as it is. The published run lowers it on a plateau (threshold "
-        "1e-4, patience 10) and ends early by the loss on its test samples, which are not looked "
-        "at here."
-    ),
-    Difference(
-        "A tenth of the published training samples is held out for development, and not trained on."
-    ),
-    Difference(
-        "Features are float16, of length 10 in every row. The sources do not say how the "
-        "published run scales them."
-    ),
-    Difference("Weight decay is 0.01; the sources give none."),
-    Difference(
-        "Accuracy per cost is in per cent per MB sent, broadcast and kept. The unit of the "
-        "published figure is not published, so the two cannot be compared."
-    ),
-    Difference(
-        "Relative time is learning time on one device, where experts train together. How many "
-        "devices are behind the published figure is not said."
-    ),
-    Difference(
-        "Methods follow their papers and not the published code; the description of each says "
-        "where a stream of many tasks with one head forces a choice."
-    ),
-    Difference(
-        "BMC follows its paper's equations. In the published code the stability loss and the "
-        "distillation of features are commented out, and the first task is consolidated alone.",
-        ("bmc",),
-    ),
-    Difference(
-        "Group size, buffer and weight of the stability loss are the defaults of this program: "
-        "the sources give no values.",
-        ("bmc",),
-    ),
-    Difference(
-        "Consolidation draws from all of memory and buffers. The published run mixes samples "
-        "(mixup from [0.6, 1]) and holds out 20 % of them.",
-        ("bmc",),
-    ),
-    Difference("Trained by AdamW; the published rates are those of SGD.", ("gdumb",)),
-    Difference("Trained by AdamW; the sources do not name the optimiser of its rate.", ("dmc",)),
-    Difference("At most 10 former tasks constrain an update, drawn anew for each.", ("gem",)),
-)
 
 
 def experiment_of(name: str) -> Experiment:
@@ -172,23 +80,6 @@ def published_methods(text: str) -> list[str]:
         if name not in METHODS:
             raise unknown("published method", name, METHODS)
     return list(dict.fromkeys(names))
-
-
-def published_config(method: str, seed: int = 0) -> Config:
-    """Return the published hyper-parameters of a method."""
-    from bmc.methods import config_for
-
-    return config_for(method, replace(Config(), **SHARED, seed=seed), METHODS)
-
-
-def differences(methods: Iterable[str]) -> list[str]:
-    """Return what is not as published, as far as it concerns these methods."""
-    asked = set(methods)
-    return [
-        f"{', '.join(d.methods)}: {d.text}" if d.methods else d.text
-        for d in DIFFERENCES
-        if not d.methods or asked & set(d.methods)
-    ]
 
 
 def check_features(experiment: Experiment, encoder: str, root: DataRoot) -> None:

@@ -15,19 +15,20 @@ from bmc.report.groups import group
 from bmc.report.load import BASE_OF_TIME, Run
 from bmc.report.table import Shown, Table, results_table
 from bmc.runs.choice import StreamChoice
+from bmc.studies.differences import differences
 from bmc.studies.engine import Executed, Findings, Study, design
+from bmc.studies.presets import Preset, read_preset
 from bmc.studies.published import (
-    METHODS,
     NO_FIGURES,
-    SHARED,
     Experiment,
     Figures,
     check_features,
-    differences,
     experiment_of,
     published_methods,
 )  # fmt: skip
 
+# its README says that this code made the published results
+PRESET = "published-code"
 DASH = "-"  # no figure is published
 PUBLISHED = ("class_il", "cost_accuracy", "relative_time")  # of what there are figures
 
@@ -40,8 +41,10 @@ def reproduce_study(
     max_tasks: int | None = None,
     encoder: str = "",
     root: Path | None = None,
+    preset: str = PRESET,
 ) -> Study:
-    """Plan the methods of a published experiment in the published order, with its settings."""
+    """Plan the methods of a published experiment in the published order, with a preset."""
+    settings = read_preset(preset)
     published, names = experiment_of(experiment), published_methods(methods)
     encoder = encoder or published.encoder
     check_features(published, encoder, DataRoot.open(root))
@@ -49,27 +52,26 @@ def reproduce_study(
         "class-il", published.stream, encoder, root, protocol="paper", max_tasks=max_tasks
     )
     names = list(dict.fromkeys([*names, BASE_OF_TIME]))
-    settings = {name: METHODS[name] for name in names}
-    base, streams, _, _ = design(
-        choice, ",".join(names), ["paper"], replace(Config(), **SHARED), settings
-    )
+    own = {name: settings.methods[name] for name in names}
+    base, streams, _, _ = design(choice, ",".join(names), ["paper"], Config(**settings.shared), own)
 
     def collect(executed: Executed) -> Findings:
         runs = list(executed.runs.values())
-        table = reproduce_table(published, runs)
+        table = reproduce_table(published, runs, settings)
         title = f"{published.title}: ours beside the published figures"
         return Findings(
-            reproduce_json(published, runs, executed.failed),
+            reproduce_json(published, runs, settings, executed.failed),
             partial(table.print, title=title),
             {"csv": table.csv()},
-            reproduce_notes(published, runs),
+            reproduce_notes(published, runs, settings),
         )
 
     runs = base.on_one_grid(base.expand([{"seed": seed} for seed in range(seeds)]))
-    return Study("reproduce", f"reproduce-{published.name}", choice, streams, runs, collect)
+    name = f"reproduce-{published.name}" + ("" if preset == PRESET else f"-{preset}")
+    return Study("reproduce", name, choice, streams, runs, collect)
 
 
-def reproduce_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
+def reproduce_table(experiment: Experiment, runs: Sequence[Run], preset: Preset) -> Table:
     """Return the table: ours, best first, with the published figures in ``KEY_published``."""
     groups = group(runs)
     figures = [experiment.figures.get(g.first.method, NO_FIGURES) for g in groups]
@@ -82,7 +84,7 @@ def reproduce_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
         if key in PUBLISHED:  # the pairs are the point of the table: the last to be dropped
             shown[key] = replace(ours, priority=0)
             shown[f"{key}_published"] = _published(key, shown[key], published[key])
-    notes = [*table.notes, *reproduce_notes(experiment, runs)]
+    notes = [*table.notes, *reproduce_notes(experiment, runs, preset)]
     return replace(table, shown=shown, notes=notes)
 
 
@@ -97,7 +99,7 @@ def _published(key: str, ours: Shown, figures: Sequence[float | None]) -> Shown:
 
 
 def reproduce_json(
-    experiment: Experiment, runs: Sequence[Run], failed: Mapping[str, str]
+    experiment: Experiment, runs: Sequence[Run], preset: Preset, failed: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the content of ``reproduce.json``."""
     first = runs[0]
@@ -111,21 +113,22 @@ def reproduce_json(
         "encoder": first.encoder,
         "tasks": [task.name for task in first.tasks],
         "seeds": sorted({run.run_seed for run in runs}),
-        "settings": SHARED,
-        "own_settings": {method: METHODS[method] for method in methods},
-        "notes": reproduce_notes(experiment, runs),
-        "differences": differences(methods),
+        "preset": preset.name,
+        "settings": preset.shared,
+        "own_settings": {method: preset.methods[method] for method in methods},
+        "notes": reproduce_notes(experiment, runs, preset),
+        "differences": differences(preset, methods),
         "failed": dict(failed),
-        "rows": reproduce_table(experiment, runs).records(),
+        "rows": reproduce_table(experiment, runs, preset).records(),
         "device": first.device,
         "versions": first.versions,
     }
 
 
-def reproduce_notes(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
+def reproduce_notes(experiment: Experiment, runs: Sequence[Run], preset: Preset) -> list[str]:
     """Return what a reader must know of the figures, then what is not as published."""
     first = runs[0]
-    notes = []
+    notes = [f"Settings: the preset {preset.name}."]
     if len(first.tasks) < experiment.tasks:
         notes.append(
             f"A trial with the first {len(first.tasks)} of {experiment.tasks} tasks: not the "
@@ -135,10 +138,10 @@ def reproduce_notes(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
         notes.append(f"Features by {first.encoder}, not by {experiment.encoder}.")
     if experiment.figures:
         figures = "; ".join(_sentence(method, f) for method, f in experiment.figures.items())
-        notes.append(f"Published figures: {figures}. Our sources give no others.")
+        notes.append(f"Published figures: {figures}; the poster has no others as numbers.")
     else:
-        notes.append(f"Our sources give no published figures for {experiment.title}.")
-    return notes + differences(sorted({run.method for run in runs}))
+        notes.append(f"The poster has no figures for {experiment.title}.")
+    return notes + differences(preset, sorted({run.method for run in runs}))
 
 
 def _sentence(method: str, figures: Figures) -> str:

@@ -13,16 +13,9 @@ from autods.errors import FeaturesMissing, UnknownName
 from autods.interop.published import import_published, load_archive
 from autods.manifest.catalogue import Catalogue
 from bmc.methods import METHODS as REGISTRY
-from bmc.methods.overrides import fields_of
-from bmc.studies.published import (
-    DIFFERENCES,
-    EXPERIMENTS,
-    METHODS,
-    check_features,
-    differences,
-    published_config,
-    published_methods,
-)
+from bmc.studies.differences import DIFFERENCES, differences
+from bmc.studies.presets import preset_names, read_preset
+from bmc.studies.published import EXPERIMENTS, METHODS, check_features, published_methods
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -80,14 +73,21 @@ def test_ours_stand_beside_the_published_figures_and_a_dash_where_there_are_none
 def test_what_is_not_as_published_is_printed_written_and_in_the_report(done):
     folder, printed = done
     made = json.loads((folder / "reproduce.json").read_text())
-    assert made["differences"] == differences(["bmc", "er", "finetune"])
+    preset = read_preset("published-code")
+    assert made["preset"] == preset.name
+    assert made["differences"] == differences(preset, ["bmc", "er", "finetune"])
     words = " ".join(printed.split())
     page = " ".join((folder / "report.html").read_text().split())
     figures = "bmc class-il 70.4 %, cost accuracy 6.27, relative time 78 %; er class-il 41.4 %"
-    for text in ("holds out 20 % of them", "plateau", "2 of 71 tasks: not the published", figures):
+    for text in (
+        "held out for development",
+        "offered to the reservoir once",
+        "2 of 71 tasks: not the published",
+        figures,
+    ):
         assert text in words
         assert text in page
-    assert "SGD" not in words  # that of GDumb, which was not run
+    assert "CIFAR-100" not in words  # that of DMC, which was not run
 
 
 def results_of(folder: Path, method: str) -> dict:
@@ -103,7 +103,7 @@ def test_runs_have_the_published_settings_order_and_protocol(done):
     assert results["scenario"] == "class-il"
     config = results["config"] | results["config"]["options"]
     expected = {"epochs": 20, "learning_rate": 0.01, "memory": 10_000, "outputs": "all",
-                "beta": 1.0, "consolidation_epochs": 100, "experts": 2}  # fmt: skip
+                "beta": 0.0, "mixup": 0.6, "consolidation_epochs": 100, "experts": 1}  # fmt: skip
     assert {name: config[name] for name in expected} == expected
     assert results_of(folder, "finetune")["config"]["options"] == {"restart": True}
 
@@ -153,23 +153,22 @@ def test_the_experiment_reads_what_the_import_of_the_published_archive_writes():
     assert len(Catalogue().stream(experiment.stream).datasets) == experiment.tasks == 71
 
 
-def test_all_twenty_published_methods_are_registered_and_use_what_is_set_for_them():
+def test_all_twenty_published_methods_are_registered_and_differences_are_about_them():
     assert len(METHODS) == 20
-    for method, values in METHODS.items():
-        assert method in REGISTRY.names()
-        assert set(values) <= set(fields_of(method))
+    assert set(METHODS) <= set(REGISTRY.names())
     concerned = {method for difference in DIFFERENCES for method in difference.methods}
     assert concerned <= set(METHODS)
 
 
-def test_published_settings_differ_from_the_defaults_where_the_run_was_configured_so():
-    config = published_config("bmc", 3)
-    default = type(config.options)()
-    assert (config.seed, config.epochs) == (3, 20)
-    assert (config.options.consolidation_rate, config.options.lam) == (0.01, default.lam)
-    assert published_config("gdumb").options.memory_epochs == 256
-    assert published_config("lwf").options.temperature == 2.0
-    assert not published_config("er").options.names()
+def test_what_a_preset_decides_differs_only_for_the_preset_that_decides_otherwise():
+    decided = [difference for difference in DIFFERENCES if difference.unless]
+    assert len(decided) == 7
+    code, paper = map(read_preset, ("published-code", "paper"))
+    for difference in decided:
+        assert difference.concerned(code, METHODS) == []
+        assert difference.concerned(paper, METHODS)
+    assert decided[1].text in " ".join(differences(paper, ["bmc", "er"]))
+    assert decided[1].text not in " ".join(differences(paper, ["er"]))
 
 
 def test_fine_tuning_is_run_once_for_each_seed_whatever_is_asked_for(root, tmp_path):
@@ -188,11 +187,10 @@ def test_methods_that_were_not_published_are_refused():
         published_methods("slda")
 
 
-def test_the_documentation_gives_the_settings_and_differences_of_the_program():
+def test_the_documentation_lists_the_differences_of_both_presets():
     page = " ".join((REPOSITORY / "docs" / "comparing.md").read_text(encoding="utf-8").split())
     for difference in DIFFERENCES:
-        assert difference.text in page
-    for method, values in METHODS.items():
-        for name, value in values.items():
-            shown = str(value).lower() if isinstance(value, bool) else value
-            assert f"`{method}.{name}={shown}`" in page
+        names = ", ".join(f"`{name}`" for name in difference.methods)
+        assert f"- {names}: {difference.text}" in page if names else f"- {difference.text}" in page
+    for name in preset_names():
+        assert f"`{name}`" in page
