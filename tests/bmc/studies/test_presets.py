@@ -129,5 +129,5 @@ def test_a_file_beats_a_preset_of_its_name_and_other_names_are_answered_with_tho
     Path("paper").write_text("epochs: 3\n")
     assert config_file(Path("paper")) == Path("paper")
     code, _, told = bmc_stream("run", "--config", "papre", "--scenario", "class-il", cwd=tmp_path)
-    assert code == 1
+    assert code == 2
     assert "paper, published-code" in " ".join(told.split())
