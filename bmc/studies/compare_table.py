@@ -35,6 +35,7 @@ NUMBERS = (
     *(f"orders_{field.name}" for field in fields(OverOrders)),
     *(f"samples_{field.name}" for field in fields(OverSamples)),
 )  # fmt: skip
+P_ORDERS = "p (orders): paired t-test (Holm)"
 NAMED = 12  # datasets that a note lists; compare.json has all
 
 
@@ -123,10 +124,13 @@ class Comparison:
         if n == 1:
             notes.append(f"one order of the tasks{self.averaged}: nothing is known over orders")
         else:
-            notes += [
-                f"sd (orders): standard deviation over {n} orders of the tasks{self.averaged}",
-                "p (orders): paired t-test (Holm), where both methods depend on the order",
-            ]
+            notes.append(
+                f"sd (orders): standard deviation over {n} orders of the tasks{self.averaged}"
+            )
+            if any(row.orders.p is not None for row in rows):
+                notes.append(f"{P_ORDERS}, where both methods depend on the order")
+            elif any(row.best and row.group.order_free for row in rows):
+                notes.append("no p over orders: the best gives the same result in any order")
         return notes + sample_notes(rows)
 
     def _budget(self) -> list[str]:
@@ -284,10 +288,9 @@ def _caption(comparison: Comparison) -> str:
             "p (samples): by random signs of the test samples' differences to the best (Holm)."
         )
     if orders > 1:
-        measured += (
-            " sd (orders): standard deviation over orders; p (orders): paired t-test (Holm), where "
-            "both methods depend on the order."
-        )
+        measured += " sd (orders): standard deviation over orders."
+        if any(row.orders.p is not None for row in rows):
+            measured += f" {P_ORDERS}, where both methods depend on the order."
     text = escaped(measured) + r" \textbf{Bold}: best"
     if any(row.verdict == "not told apart" for row in rows):
         text += r"; $^{\ast}$: not significantly worse (5\,\%)"

@@ -209,6 +209,14 @@ def test_of_one_order_the_table_has_intervals_and_tests_over_samples_alone(tmp_p
     assert any("nothing is known over orders" in note for note in made.notes())
 
 
+def test_a_best_that_is_free_of_the_order_leaves_no_p_over_orders_and_the_notes_say_so(tmp_path):
+    runs = [run for run in sampled_runs(tmp_path) if run.method != "first"]
+    made = Comparison(tuple(runs))
+    assert "p (orders)" not in table_headers(compare_table(made))
+    assert "no p over orders: the best gives the same result in any order" in made.notes()
+    assert "p (orders)" not in compare_tex(made)
+
+
 def test_runs_that_did_not_store_their_samples_are_named(tmp_path):
     runs = sampled_runs(tmp_path, orders=2)
     for run in runs:
