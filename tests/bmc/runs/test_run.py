@@ -19,7 +19,8 @@ from autods.core.processes import worker_context
 from autods.errors import Busy, UsageError
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import Stream
-from bmc.runs import identity, run
+from bmc.report import build_report, load_runs
+from bmc.runs import identity, metrics, run
 from bmc.runs.folder import CheckpointError, RunExists, RunMismatch
 from bmc.studies.execute import PRELOADED
 from bmc.train import costs
@@ -317,3 +318,22 @@ def test_a_stopwatch_goes_on_from_the_time_before(monkeypatch):
     with watch.phase("train", torch.device("cpu")):
         now[0] += 1
     assert watch.whole() == {"train": 6.0, "other": 5.0}
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_task_without_development_samples_leaves_the_metrics_of_the_others(tmp_path, empty):
+    stream = small_stream(3)
+    tasks = list(stream.tasks)
+    dev = tasks[empty].dev
+    tasks[empty] = replace(tasks[empty], dev=FeatureSet(dev.features[:0], dev.labels[:0]))
+    config = small_config("er", evaluate_on="dev")
+    run.run(replace(stream, tasks=tasks), "er", config, tmp_path / "er")
+    (loaded,) = load_runs([tmp_path / "er"])
+    values = loaded.metrics["class-il"]
+    assert None not in (values[name] for name in metrics.ON_GRID)
+    last = [value for value in loaded.R["class-il"][-1] if value is not None]
+    assert values["final_mean"] == pytest.approx(sum(last) / 2)
+    assert values["worst_task"] == min(last)
+    samples = loaded.samples("class-il")
+    assert [len(samples[task.name]) == 0 for task in loaded.tasks] == [k == empty for k in range(3)]
+    assert build_report([tmp_path / "er"], tmp_path / "report.html").exists()
