@@ -35,7 +35,6 @@ class FOAL(FixedRidge):
     class Options(FixedRidge.Options):
         # published: 1 and every sample alike; chosen on tuning datasets, docs/benchmarks/methods.md
         gamma: float = option(0.01, "Weight of the ridge (as published: 1).", above=0)
-        balanced: bool = option(True, "Every class weighs the same, not every sample.")
 
     options: Options
 

@@ -22,7 +22,7 @@ FAMILIAR = (
     "ridge", "gdumb", "acil", "der", "bmc-analytic", "lwf", "ewc", "fecam-shared",
     "klda", "knn", "er-ace", "agem", "fecam", "si", "mas", "gem",
     "zero-shot", "agem-r", "dmc", "fdr", "gss", "hal", "joint",
-    "joint-linear", "foal",
+    "joint-linear", "foal", "dsal", "gkeal", "loranpac",
 )  # fmt: skip
 COLOURS = 8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

@@ -31,6 +31,7 @@ GOLDEN = {
     "der": (40.7, 61.4),
     "derpp": (56.7, 69.0),
     "dmc": (36.1, 81.3),
+    "dsal": (90.7, 92.2),
     "er": (54.9, 64.6),
     "er-ace": (44.2, 67.3),
     "ewc": (20.0, 57.2),
@@ -42,6 +43,7 @@ GOLDEN = {
     "foal": (89.7, 90.8),
     "gdumb": (47.4, 59.1),
     "gem": (33.5, 64.0),
+    "gkeal": (92.0, 92.6),
     "gss": (34.2, 59.2),
     "hal": (58.2, 66.9),
     "icarl": (58.8, 68.5),
@@ -50,6 +52,7 @@ GOLDEN = {
     "klda": (93.1, 93.6),
     "knn": (87.4, 89.4),
     "linear": (13.9, 72.4),
+    "loranpac": (89.8, 91.8),
     "lwf": (20.6, 56.5),
     "mas": (19.4, 57.0),
     "ncm": (86.3, 87.4),
@@ -325,5 +328,8 @@ def test_bytes_of_memory_are_those_of_what_is_kept():
     assert kept["ridge"] == 4 * (d * (d + 1) // 2 + d * STREAM.n_classes) + sizes + errors
     sums = 4 * (256 * 257 // 2 + 256 * STREAM.n_classes)
     assert (kept["ranpac"], kept["acil"]) == (sums + sizes + errors, sums)
-    assert kept["foal"] == sums
+    assert (kept["foal"], kept["dsal"]) == (sums, 2 * sums)
+    assert kept["gkeal"] == 2 * sums + 2 * 256 * d + 4  # sums of float64, and the centres
+    rank = round(0.75 * 256)
+    assert kept["loranpac"] == 4 * (256 * (rank + STREAM.n_classes) + rank) + 8
     assert kept["klda"] == STREAM.n_classes * (2 * 256 + 12) + 3 * 256 * 257 // 2 + withheld
