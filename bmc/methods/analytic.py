@@ -39,7 +39,7 @@ from bmc.train.seeds import generator
 GRID = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the shrinkage that the stream chooses
 # what is kept of a message: a row a class, a row a withheld row, and of a trained network
 OF_CLASSES = ("counts", "means", "weight", "bias")
-OF_ROWS = ("rows", "row_scale", "row_labels", "own_scores")
+OF_ROWS = ("rows", "row_scale", "row_labels")
 OF_NETWORK = ("network", "statistics", "scale")
 
 
@@ -51,8 +51,7 @@ class Kept:
     ----------
     tensors
         ``counts`` int32 [k], ``means`` float16 [k, d], the tensors of its `Head`; of m withheld
-        rows ``rows`` int8 [m, d], ``row_scale`` float16 [m, 1], ``row_labels`` int16 [m] and
-        ``own_scores`` float16 [m, 2].
+        rows ``rows`` int8 [m, d], ``row_scale`` float16 [m, 1] and ``row_labels`` int16 [m].
     """
 
     start: int
@@ -146,7 +145,7 @@ class AnalyticConsolidation(ClosedForm):
             0.01, "Temperature of both levels, per dimension, T / d.", above=0, hidden=True
         )
         trained_from: int = option(
-            100, "Samples a class from which on an expert also tries a trained head.", at_least=10
+            500, "Samples a class from which on an expert also tries a trained head.", at_least=10
         )
 
     options: Options
@@ -181,7 +180,7 @@ class AnalyticConsolidation(ClosedForm):
         draws = generator(self.config.seed, "withheld", task.name)
         withheld = withheld_rows(table.labels, k, 0 if o.shrinkage else o.withheld, draws)
         expert = Expert(table, k, withheld, self._gaussian, self.config, o.trained_from, task.name)
-        whole, fitted, head, own = expert.learn()
+        whole, fitted, head = expert.learn()
         message = {
             "counts": whole.counts.int(),
             "means": whole.means.half(),
@@ -190,7 +189,7 @@ class AnalyticConsolidation(ClosedForm):
         }
         if not o.shrinkage:
             message |= packed_rows(table.rows(withheld))
-            message |= {"row_labels": table.labels[withheld].short(), "own_scores": own}
+            message |= {"row_labels": table.labels[withheld].short()}
         return save({name: tensor.contiguous() for name, tensor in message.items()})
 
     def _receive(self, start: int, message: bytes) -> None:
@@ -256,35 +255,28 @@ class AnalyticConsolidation(ClosedForm):
         return Head(task.tensors).log_probabilities(rows, net, self.config.feature_norm)
 
     def chosen_shrinkage(self) -> float:
-        """Return the value of `GRID` by which most withheld rows get their class.
+        """Return the value of `GRID` under which withheld rows belong to their tasks most surely.
 
-        The rows are taken out of covariance, counts and means; how the head of their own task
-        does on them without having seen them, its expert has told. What counts is the share of
-        rows, as a mean over tasks; of equal values the middle one is returned.
+        The rows are taken out of covariance, counts and means. What counts is the log posterior
+        of a row's task, as a mean over its rows and then over tasks. Which shares of rows are
+        right would be too coarse, since few rows decide; the classes within a task do not
+        depend on this shrinkage.
         """
         sizes = [len(task.tensors["rows"]) for task in self.tasks]
         rows = torch.cat([unpacked_rows(task.tensors) for task in self.tasks])
-        own = torch.cat([task.tensors["own_scores"].double() for task in self.tasks])
         repeats = torch.tensor(sizes, device=self.device)
         number = torch.arange(len(sizes), device=self.device).repeat_interleave(repeats)[:, None]
-        within = torch.stack(
-            [self._within(task, rows.float()).amax(dim=1).double() for task in self.tasks], dim=1
-        ).scatter(1, number, own[:, 1:])  # the best wrong answer of each task
         means, spread = self._predictive([task.without_rows()[:2] for task in self.tasks])
-        values, axes = torch.linalg.eigh(
-            self.covariance / sum(map(self._share_without_rows, self.tasks))
-        )
+        share = sum(map(self._share_without_rows, self.tasks))
+        values, axes = torch.linalg.eigh(self.covariance / share)
         rows, means, values = rows @ axes, means @ axes, values.clamp(min=0)
         reached = []
         for shrinkage in GRID:
             scale = _shrunk(values.diag(), shrinkage).diagonal().rsqrt()
             evidence = self._evidence(rows * scale, means * scale, spread)
-            answer = evidence.gather(1, number) + own[:, :1]
-            right = (answer > (evidence + within).amax(dim=1, keepdim=True)).double()
-            of_tasks = torch.split(right, sizes)
-            reached.append(sum(float(part.mean()) for part in of_tasks if len(part)))
-        best = [e for e, hits in zip(GRID, reached, strict=True) if hits > max(reached) - 1e-9]
-        return best[len(best) // 2]
+            posterior = torch.split(evidence.log_softmax(dim=1).gather(1, number), sizes)
+            reached.append(sum(float(part.mean()) for part in posterior if len(part)))
+        return GRID[reached.index(max(reached))]
 
     def records(self) -> dict[str, Any]:
         """Return the shrinkage in use and how many heads were trained."""

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.methods.closed_form import BLOCK
-from bmc.train.packed import COVARIANCE
+from bmc.train.packed import Packing
 
 TINY = 1e-12  # share of the largest eigenvalue below which a direction counts as without any
+# a covariance is sent once, so it needs no more bits than that lose no accuracy
+SENT = Packing(torch.float16, torch.float64, symmetric=True)
 LEVELS = 127  # of a sample's largest magnitude: what a sample of 8 bits is rounded to
 
 
@@ -107,7 +109,7 @@ def packed_covariance(values: Tensor, vectors: Tensor, rank: int) -> dict[str, T
     is left out; or the ``covariance``'s upper triangle in float16 with its scale. Rank 0: all.
     """
     if not rank or 2 * min(rank, len(values)) > vectors.shape[1]:
-        return COVARIANCE.pack("covariance", vectors.T * values @ vectors, 0)
+        return SENT.pack("covariance", vectors.T * values @ vectors, 0)
     kept, cut = values[:rank].float(), values[rank:].sum().float()
     return {"vectors": vectors[:rank].half(), "values": kept, "rest": cut}
 
@@ -115,7 +117,7 @@ def packed_covariance(values: Tensor, vectors: Tensor, rank: int) -> dict[str, T
 def unpacked_covariance(sent: dict[str, Tensor]) -> Tensor:
     """Return the matrix of `packed_covariance`, the rest spread evenly: float64 [d, d]."""
     if "covariance" in sent:
-        return COVARIANCE.unpack("covariance", sent, 0)
+        return SENT.unpack("covariance", sent, 0)
     vectors = sent["vectors"].double()
     whole: Tensor = vectors.T * sent["values"].double() @ vectors
     whole.diagonal().add_(sent["rest"].double() / len(whole))

@@ -146,20 +146,16 @@ class Expert:
         """Whether a trained head may pay."""
         return len(self.table.labels) >= self.trained_from * self.k
 
-    def learn(self) -> tuple[Statistics, Statistics, Head, Tensor]:
-        """Return statistics of all rows and of those not set aside, the head, and `own_scores`."""
+    def learn(self) -> tuple[Statistics, Statistics, Head]:
+        """Return statistics of all rows and of those that are not set aside, and the head."""
         everything = torch.arange(len(self.table.labels), device=self.table.labels.device)
         aside = self._set_aside(everything)
         rest = everything[~torch.isin(everything, aside)]
         fitted = Statistics.of(self.table, rest, self.k)
         whole = Statistics.of(self.table, everything, self.k) if len(aside) else fitted
-        head, net = Head.of(*self.gaussian.head(whole)), None
-        judged = Head.of(*self.gaussian.head(fitted))
         if self.has_many_rows:
-            head, judged, net = self._best(aside, rest, fitted, whole)
-        rows = self.table.rows(self.withheld)
-        outputs = judged.log_probabilities(rows, net, self.config.feature_norm)
-        return whole, fitted, head, own_scores(outputs, self.table.labels[self.withheld])
+            return whole, fitted, self._best(aside, rest, fitted, whole)
+        return whole, fitted, Head.of(*self.gaussian.head(whole))
 
     def _set_aside(self, everything: Tensor) -> Tensor:
         """Return the rows that judge the head: the withheld ones, of many rows also a tenth."""
@@ -174,10 +170,8 @@ class Expert:
     def _draws(self, purpose: str) -> torch.Generator:
         return generator(self.config.seed, purpose, self.key)
 
-    def _best(
-        self, aside: Tensor, rest: Tensor, fitted: Statistics, whole: Statistics
-    ) -> tuple[Head, Head, ResidualMLP | None]:
-        """Choose on rows set aside; return the head of all rows, that of the rest, the network.
+    def _best(self, aside: Tensor, rest: Tensor, fitted: Statistics, whole: Statistics) -> Head:
+        """Choose on rows set aside; return the head of all rows.
 
         What is more than the plain Gaussian head must be better by a standard error.
         """
@@ -192,14 +186,13 @@ class Expert:
         blended = share * tempered + scale * logits(net, rows, self.config.feature_norm)
         final = self.gaussian.head(whole, offset)
         if not is_better(blended.argmax(dim=1) == labels, reference):
-            return Head.of(*final), Head.of(*chosen), None
+            return Head.of(*final)
         network = {
             "network": net.weights.detach()[0].half(),
             "statistics": net.statistics[0].clone(),
             "scale": torch.tensor(scale, device=rows.device),
         }
-        heads = (Head.of(share * W, share * b, network) for W, b in (final, chosen))
-        return next(heads), next(heads), net
+        return Head.of(share * final[0], share * final[1], network)
 
 
 def is_better(right: Tensor, reference: Tensor) -> bool:
@@ -230,13 +223,3 @@ def _blend(gaussian: Tensor, network: Tensor, labels: Tensor) -> tuple[float, fl
 def _sureness(scores: Tensor) -> float:
     """Return the mean log-probability of the class chosen."""
     return float(scores.log_softmax(dim=1).amax(dim=1).mean())
-
-
-def own_scores(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the log-probability of a row's class, and that of the best other: float16 [m, 2].
-
-    ``outputs`` are log-probabilities [m, k] of a head that has not seen the rows.
-    """
-    right = outputs.gather(1, labels[:, None])
-    others = outputs.scatter(1, labels[:, None], -torch.inf).amax(dim=1, keepdim=True)
-    return torch.cat([right, others], dim=1).clamp(min=-1e4).half()

@@ -313,7 +313,7 @@ def test_bytes_of_memory_are_those_of_what_is_kept():
     withheld = 2 * STREAM.n_classes * (2 * d + 4 + 4)  # two samples a class, class and task
     assert kept["slda"] == means + triangle + withheld
     # means, heads, two rows of 8 bits a class; three numbers a task
-    own = STREAM.n_classes * (2 * (2 * d + 4) + 2 * (d + 2 + 2 + 4))
+    own = STREAM.n_classes * (2 * (2 * d + 4) + 2 * (d + 2 + 2))
     assert kept["bmc-analytic"] == own + triangle + len(STREAM.tasks) * 12
     assert kept["fecam-shared"] == kept["slda"]
     # of a class its rows, or a triangle if there are as many as dimensions
