@@ -150,7 +150,7 @@ class Ridge(Regularised):
         """W = (G + lambda I)^-1 Q by Cholesky, float32 [M, seen]."""
         regular = self.gram.clone()
         # a singular G needs more than a lambda that is lost in its rounding
-        regular.diagonal().add_(max(strength, rounding(regular, self.kept["gram"])))
+        regular.diagonal().add_(max(strength, 4 * rounding(regular, self.kept["gram"])))
         torch.linalg.cholesky(regular, out=regular)
         return (torch.cholesky_solve(self.targets[:, : self.seen], regular).float(),)
 

@@ -107,7 +107,7 @@ class DeepSLDA(Regularised):
         S = self.covariance()
         # the identity is scaled to the mean variance, so the share does not depend on units
         scale = S.diagonal().mean().clamp(min=1e-12)
-        added = (strength * scale).clamp(min=rounding(S, self.kept["scatter"]))
+        added = (strength * scale).clamp(min=4 * rounding(S, self.kept["scatter"]))
         S *= 1 - strength
         S.diagonal().add_(added)
         return discriminants(self.means[: self.seen], S)
