@@ -22,7 +22,7 @@ FAMILIAR = (
     "ridge", "gdumb", "acil", "der", "bmc-analytic", "lwf", "ewc", "fecam-shared",
     "klda", "knn", "er-ace", "agem", "fecam", "si", "mas", "gem",
     "zero-shot", "agem-r", "dmc", "fdr", "gss", "hal", "joint",
-    "joint-linear", "foal", "dsal", "gkeal", "loranpac",
+    "joint-linear", "foal", "dsal", "gkeal", "loranpac", "zero-shot-lda", "zero-shot-ncm",
 )  # fmt: skip
 COLOURS = 8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

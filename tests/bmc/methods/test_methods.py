@@ -64,6 +64,8 @@ GOLDEN = {
     "wa": (55.0, 66.2),
     "xder": (47.7, 73.5),
     "zero-shot": (63.7, 69.3),
+    "zero-shot-lda": (92.5, 93.6),
+    "zero-shot-ncm": (76.2, 81.0),
 }
 
 LONGER = {"dmc": {"epochs": 10}}  # two epochs teach its expert next to nothing
@@ -309,6 +311,8 @@ def test_bytes_of_memory_are_those_of_what_is_kept():
     assert kept["gdumb"] == kept["icarl"] == 60 * (2 * d + 4)
     assert kept["lwf"] == 0  # between tasks the teacher is the network itself
     assert kept["zero-shot"] == 4 * STREAM.n_classes * d
+    for name, images in (("zero-shot-ncm", "ncm"), ("zero-shot-lda", "slda")):
+        assert kept[name] == kept["zero-shot"] + kept[images]
     means, triangle = STREAM.n_classes * (2 * d + 4 + 8), 3 * (d * (d + 1) // 2)
     sizes = 4 * STREAM.n_classes
     withheld = 2 * STREAM.n_classes * (2 * d + 4 + 4)  # two samples a class, class and task
