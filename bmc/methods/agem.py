@@ -31,12 +31,6 @@ class AveragedGEM(ExperienceReplay):
         g ← g − (g·g_ref / g_ref·g_ref) g_ref     where g·g_ref < 0
     """
 
-    @dataclass(frozen=True)
-    class Options(ExperienceReplay.Options):
-        memory_balance: str = balance_of_memory("tasks")
-
-    options: Options
-
     def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
         """Make one update along the projected gradient."""
 

@@ -36,7 +36,7 @@ class OnlineEWC(PenaltyMethod):
 
     @dataclass(frozen=True)
     class Options(PenaltyMethod.Options):
-        lam: float = option(0.7, "Weight of the penalty, lambda.", at_least=0)
+        lam: float = option(100.0, "Weight of the penalty, lambda.", at_least=0)
         gamma: float = option(1.0, "Decay of the Fisher information of former tasks.", at_least=0)
 
     options: Options

@@ -70,7 +70,7 @@ class Balancing(Remembering):
 
     @dataclass(frozen=True)
     class Options(Remembering.Options):
-        memory_balance: str = balance_of_memory("none")
+        memory_balance: str = balance_of_memory("tasks")
 
     options: Options
 

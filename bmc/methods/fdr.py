@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from bmc.config import option
 from bmc.methods.base import METHODS
-from bmc.methods.experience_replay import Balancing, Replaying, balance_of_memory
+from bmc.methods.experience_replay import Balancing, Replaying
 from bmc.train.data import TaskTensors, take
 from bmc.train.losses import task_loss
 from bmc.train.seeds import generator
@@ -41,7 +41,6 @@ class FunctionDistance(Replaying, Balancing):
 
     @dataclass(frozen=True)
     class Options(Balancing.Options):
-        memory_balance: str = balance_of_memory("tasks")
         alpha: float = option(1.0, "Weight of the distance to stored probabilities.", at_least=0)
 
     options: Options

@@ -35,7 +35,7 @@ class Joint(NetMethod):
         passes: int = option(
             3, "How many times as many passes as other methods make over a task.", at_least=1
         )
-        balanced: bool = option(False, "Draw every class equally often.")
+        balanced: bool = option(True, "Draw every class equally often.")
 
     options: Options
 

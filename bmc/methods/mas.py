@@ -33,7 +33,7 @@ class MemoryAwareSynapses(PenaltyMethod):
 
     @dataclass(frozen=True)
     class Options(PenaltyMethod.Options):
-        lam: float = option(0.7, "Weight of the penalty, lambda.", at_least=0)
+        lam: float = option(0.001, "Weight of the penalty, lambda.", at_least=0)
         gamma: float = option(1.0, "Decay of the importances of former tasks.", at_least=0)
 
     options: Options

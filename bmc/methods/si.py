@@ -34,7 +34,7 @@ class SynapticIntelligence(PenaltyMethod):
 
     @dataclass(frozen=True)
     class Options(PenaltyMethod.Options):
-        c: float = option(0.5, "Weight of the penalty.", at_least=0)
+        c: float = option(100.0, "Weight of the penalty.", at_least=0)
         xi: float = option(1.0, "Damping of the importances.", above=0)
 
     options: Options

@@ -266,7 +266,7 @@ def test_dmc_reads_no_label_but_those_of_the_expert_s_own_task():
     for method in (honest, fooled):
         method.learn([second])
     assert torch.equal(honest.net.weights, fooled.net.weights)
-    assert honest.memory_bytes() == 60 * (2 * STREAM.dim + 4) + 8
+    assert honest.memory_bytes() == 60 * (2 * STREAM.dim + 4 + 4 + 4)
 
 
 def test_the_student_of_dmc_comes_to_both_of_its_teachers():
