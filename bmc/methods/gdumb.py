@@ -2,7 +2,7 @@
 
 Prabhu, Torr and Dokania, "GDumb: A Simple Approach that Questions Our Progress in Continual
 Learning". Published: SGD, 256 epochs, learning rate 0.05 to 0.0005, and CutMix, which mixes
-images; here AdamW with rates of its own, and no CutMix of features.
+images; here AdamW with rates of its own by default, and no CutMix of features.
 """
 
 from __future__ import annotations

@@ -126,8 +126,9 @@ DIFFERENCES = (
     ),
     Difference(
         "The student regresses on the features of the task and of a memory. The public code takes "
-        "those of CIFAR-100, which is no dataset of the stream; it consolidates from the third "
-        "task on, with all networks drawn anew.",
+        "those of CIFAR-100, which is no dataset of the stream. It consolidates from the third "
+        "task on, with all networks drawn anew, and centres logits over the batch, where the paper "
+        "centres those of each sample.",
         ("dmc",),
     ),
     Difference(
