@@ -50,7 +50,7 @@ class GDumb(NetMethod):
     @dataclass(frozen=True)
     class Options(NetMethod.Options):
         memory_epochs: int = option(
-            30, "Passes over the memory, from new weights, at each task.", at_least=1
+            100, "Passes over the memory, from new weights, at each task.", at_least=1
         )
         rate: float = option(0.001, "Learning rate at the first update.", above=0)
         last_rate: float = option(
