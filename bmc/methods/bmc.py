@@ -57,7 +57,7 @@ class BatchModelConsolidation(NetMethod):
     """
     shared = NetMethod.shared | {"memory"}
     has_experts = True
-    uncounted = frozenset({"expert_steps"})
+    uncounted = frozenset({"expert_steps"})  # for the record only
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):
@@ -224,11 +224,6 @@ class BatchModelConsolidation(NetMethod):
             classes=self.seen if self.options.task_slice else None, most=None,
         )  # fmt: skip
         return data.rows(order[: n - count]), {"plateau": plateau, "judge": judge}
-
-    def memory_bytes(self) -> int:
-        """Bytes of M: features, phi, labels, task numbers; and of AdamW's moments if kept."""
-        steps = 8 * len(self.expert_steps)  # in the state for the record only
-        return super().memory_bytes() - steps
 
     def records(self) -> dict[str, Any]:
         """Return the updates of each task's expert, which early stopping makes unequal."""
