@@ -31,7 +31,6 @@ from bmc.train.data import (
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.moments import Moments
-from bmc.train.packed import nbytes
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
 
@@ -359,10 +358,6 @@ class NetMethod(Method):
             return None
         logits: Tensor = self.net(self.inputs(features)[None], classes=stop)[0]
         return logits[0, :, start:]
-
-    def memory_bytes(self) -> int:
-        """Bytes of all that `state` returns but the network."""
-        return nbytes(self.state())
 
     def state(self) -> dict[str, Tensor]:
         """Return the network's parameters and running statistics, and AdamW's moments if kept."""

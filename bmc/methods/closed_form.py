@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bmc.methods.base import Method
 from bmc.train.data import TaskTensors
-from bmc.train.packed import Kept, nbytes
+from bmc.train.packed import Kept
 
 BLOCK = 8192  # rows taken in at once; bounds the float64 copies
 
@@ -92,7 +92,3 @@ class ClosedForm(Method):
         for name, packing in self.kept.items():
             setattr(self, name, packing.unpack(name, state, self.n_classes))
         self._head = None
-
-    def memory_bytes(self) -> int:
-        """Bytes of the state; what is drawn from the seed is not in it."""
-        return nbytes(self.state())

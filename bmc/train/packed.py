@@ -143,12 +143,3 @@ def rounding(matrix: Tensor, packing: Packing) -> float:
     bits = 16 if packing.short else 53 if double else 24  # significant ones; none is in float16
     size: float = torch.linalg.vector_norm(matrix).item()
     return size / math.sqrt(len(matrix)) * 2.0**-bits
-
-
-def nbytes(state: dict[str, Tensor]) -> int:
-    """Return the bytes of all tensors but the network's, whose names begin with ``net.``."""
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for name, tensor in state.items()
-        if not name.startswith("net.")
-    )
