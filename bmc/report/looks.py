@@ -23,7 +23,7 @@ FAMILIAR = (
     "klda", "knn", "er-ace", "agem", "fecam", "si", "mas", "gem",
     "zero-shot", "agem-r", "dmc", "fdr", "gss", "hal", "joint",
     "joint-linear", "foal", "dsal", "gkeal", "loranpac", "zero-shot-lda", "zero-shot-ncm",
-    "xder", "wa", "slca", "fetril", "linear",
+    "xder", "wa", "slca", "fetril", "linear", "bmc-gaussian",
 )  # fmt: skip
 COLOURS = 8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

@@ -5,7 +5,7 @@ import torch
 from small import CPU, learned, small_config, small_stream, tensors
 
 from bmc.methods import METHODS
-from bmc.train.packed import nbytes
+
 
 STREAM = small_stream()
 X = torch.cat([task.test.features for task in tensors(STREAM)])
