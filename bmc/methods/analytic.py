@@ -110,8 +110,8 @@ class AnalyticConsolidation(ClosedForm):
         score of c in t: log Σ_{j in t} exp(a_j / T) − log k_t + log softmax_j((W_j·x + b_j) / T)
     """
     shared = Method.shared | {
-        "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "width", "dropout",
-        "feature_norm", "seed",
+        "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "inner", "width",
+        "dropout", "feature_norm", "seed",
     }  # fmt: skip
 
     @dataclass(frozen=True)

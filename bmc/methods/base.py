@@ -290,8 +290,7 @@ class NetMethod(Method):
         Labels are as the net's head counts them; without samples, or if the configuration has
         no plateau, there are none.
         """
-        stops = self.config.early_stopping if self.reads("early_stopping") else 0
-        plateau = Plateau.of(replace(self.config, early_stopping=stops))
+        plateau = Plateau.of(self.config, ends=self.reads("early_stopping"))
         if plateau is None or not len(held_out):
             return {}
         return {"plateau": plateau, "judge": judge_by_loss(net, [held_out], self.config)}

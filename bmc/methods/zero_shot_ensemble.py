@@ -7,7 +7,7 @@ it on. CLIP's own temperature of cosines is 0.01 (Radford et al., arXiv 2103.000
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -43,8 +43,8 @@ class TextEnsemble(ZeroShot):
         super().__init__(dim, n_classes, config, device)
         names = self.image_method.Options.names()
         own = self.image_method.Options(**{name: getattr(self.options, name) for name in names})
-        config = replace(self.config, options=own)
-        self.images = self.image_method(dim, n_classes, config, device)
+        read = {name: getattr(self.config, name) for name in self.image_method.shared}
+        self.images = self.image_method(dim, n_classes, Config(**read, options=own), device)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Read the names of each task's classes and learn its images."""

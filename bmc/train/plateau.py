@@ -45,11 +45,11 @@ class Plateau:
     threshold: float = 1e-4
 
     @classmethod
-    def of(cls, config: Config) -> Plateau | None:
-        """Return what a configuration asks for; ``None``: nothing."""
-        if not (config.plateau or config.early_stopping):
-            return None
-        return cls(config.plateau, config.early_stopping, config.plateau_threshold)
+    def of(cls, config: Config, ends: bool = True) -> Plateau | None:
+        """Return what a configuration asks for, with early stopping or not; ``None``: nothing."""
+        stop = config.early_stopping if ends else 0
+        plateau = cls(config.plateau, stop, config.plateau_threshold)
+        return plateau if plateau.patience or plateau.stop else None
 
 
 class Record:

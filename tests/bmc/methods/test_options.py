@@ -6,10 +6,13 @@ import pytest
 from small import learned, small_config, small_stream, tensors
 
 from autods.errors import UnknownName, UsageError
+from autods.streams.synthetic import synthetic_stream
 from bmc.config import Config
 from bmc.methods import METHODS, config_for, overrides_of
 
 STREAM = small_stream(3)
+# an expert trains a head of its own where its task has many samples of a class
+LARGE = {"bmc-analytic": synthetic_stream(tasks=2, classes=142, per_class=24, dim=16)}
 OF_RUNS = {  # read by every run, whatever the method
     "evaluate_every", "evaluate_on", "measure_ahead", "precision",
 }  # fmt: skip
@@ -32,11 +35,11 @@ def recorded(options: object) -> tuple[object, set[str]]:
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_a_method_reads_the_fields_and_options_that_it_declares_and_no_others(name):
-    config = small_config(name, epochs=1)
+    config, stream = small_config(name, epochs=1, trained_from=10), LARGE.get(name, STREAM)
     options, of_method = recorded(config.options)
     watched, of_all = recorded(replace(config, options=options))
-    method = learned(name, STREAM, watched)
-    method.scores(tensors(STREAM)[0].test.features)
+    method = learned(name, stream, watched)
+    method.scores(tensors(stream)[0].test.features)
     method.records()
     shared = {field for field in Config.names() if METHODS.get(name).reads(field)}
     assert (of_all & set(Config.names())) | OF_RUNS == shared

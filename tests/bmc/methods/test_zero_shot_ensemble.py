@@ -6,7 +6,6 @@ from small import CPU, learned, small_config, small_stream, tensors
 
 from bmc.methods import METHODS
 
-
 STREAM = small_stream()
 X = torch.cat([task.test.features for task in tensors(STREAM)])
 IMAGES = {"zero-shot-ncm": "ncm", "zero-shot-lda": "slda"}
@@ -21,7 +20,7 @@ def test_scores_are_the_weighted_sum_of_log_probabilities_of_names_and_images(na
     p, q = (torch.softmax(logits, dim=1) for logits in (texts / 0.05, images))
     expected = 0.3 * p.log() + 0.7 * q.log()
     torch.testing.assert_close(method.scores(X).double(), expected, rtol=1e-4, atol=1e-3)
-    assert method.memory_bytes() == sum(nbytes(part.state()) for part in parts)
+    assert method.memory_bytes() == sum(part.memory_bytes() for part in parts)
 
 
 @pytest.mark.parametrize("name", IMAGES)
