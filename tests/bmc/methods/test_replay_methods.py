@@ -18,7 +18,6 @@ from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
 from bmc.train.losses import task_loss
 from bmc.train.memory import BalancedMemory, Reservoir
-from bmc.train.packed import nbytes
 from bmc.train.seeds import generator
 
 STREAM = small_stream()
@@ -113,7 +112,10 @@ def test_stored_outputs_stay_with_their_samples_and_later_classes_are_zero(kind)
     assert seen == {3, 5, 9}
     # feature, label, number of classes known; task and key, or the number of samples offered
     sample, rest = (2 + 4 + 4 + 4 + 4, 0) if kind is BalancedMemory else (2 + 4 + 4, 8)
-    assert nbytes(memory.state()) == 20 * sample + 2 * int(memory.known.sum()) + rest
+    assert (
+        sum(t.nbytes for t in memory.state().values())
+        == 20 * sample + 2 * int(memory.known.sum()) + rest
+    )
 
 
 # DER, DER++
