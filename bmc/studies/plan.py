@@ -184,8 +184,8 @@ def _shared_field(text: str) -> str:
     raise unknown("field", text, [*Config.names(), *ALIASES])
 
 
-def grid_changes(texts: Iterable[str]) -> list[Change]:
-    """Return the product of grids: one change for each combination of values."""
+def parse_grids(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Return the values of each field of several grids; no field may be named twice."""
     grids: dict[str, list[Any]] = {}
     for text in texts:
         key, values = parse_grid(text)
@@ -195,7 +195,17 @@ def grid_changes(texts: Iterable[str]) -> list[Change]:
                 f"--grid {key}=..."
             )
         grids[key] = values
+    return grids
+
+
+def combinations(grids: Mapping[str, Sequence[Any]]) -> list[Change]:
+    """Return the product of grids: one change for each combination of values."""
     return [dict(zip(grids, chosen, strict=True)) for chosen in itertools.product(*grids.values())]
+
+
+def grid_changes(texts: Iterable[str]) -> list[Change]:
+    """Return one change for each combination of the values of grids."""
+    return combinations(parse_grids(texts))
 
 
 def ablation_changes(text: str) -> list[Change]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from autods.core.tables import Column, print_columns
 from autods.errors import UsageError
@@ -13,7 +15,7 @@ from bmc.report.columns import PERCENT
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import Order
 from bmc.studies.engine import Executed, Findings, Study, design
-from bmc.studies.plan import Change, Design, concerns, grid_changes
+from bmc.studies.plan import Design, combinations, concerns, parse_grids
 from bmc.studies.tuning import Candidate, Measured, Tuned, choose
 
 # Fields that say what is compared or how it is measured: the best value is no hyper-parameter.
@@ -34,9 +36,9 @@ def tune_study(
 ) -> Study:
     """Plan every combination of a grid for every method, measured on development data."""
     config = replace(config, evaluate_on="dev")
-    changes = grid_changes(grid)
+    grids = parse_grids(grid)
     base, streams, skipped, left_out = design(choice, methods, orders, config, overrides)
-    candidates = candidates_of(base, changes, range(config.seed, config.seed + seeds))
+    candidates = candidates_of(base, grids, range(config.seed, config.seed + seeds))
 
     def collect(executed: Executed) -> Findings:
         executed.check("are finished; nothing was chosen")
@@ -48,26 +50,34 @@ def tune_study(
     return Study("tune", name, choice, streams, list(runs.values()), collect, notes)
 
 
-def candidates_of(base: Design, changes: Sequence[Change], seeds: Sequence[int]) -> list[Candidate]:
-    """Return the combinations of each method; of a grid it gets the fields that it reads.
+def candidates_of(
+    base: Design, grids: Mapping[str, Sequence[Any]], seeds: Sequence[int]
+) -> list[Candidate]:
+    """Return the combinations of each method, of the fields that it reads.
 
-    Refuses fields that no method reads or that accuracy cannot choose, and values out of range.
+    A grid of one method, ``METHOD.FIELD``, takes the place of one of FIELD, and multiplies the
+    combinations of no other. Refuses fields that no method reads or that accuracy cannot choose,
+    and values out of range.
     """
-    for key in dict.fromkeys(key for change in changes for key in change):
+    for key, listed in grids.items():
         if key.rpartition(".")[2] in FIXED:
             raise UsageError(
                 f"--grid {key}=...: expected a hyper-parameter; {key} says what is compared or "
                 "how it is measured, and is the same for all. Nothing was run. Leave it out."
             )
-    base.expand(changes)  # refuses what no method reads
+        base.expand([{key: value} for value in listed])  # refuses what no method reads
     candidates: dict[tuple[str, str], Candidate] = {}
     for method in base.methods:
         alone = replace(base, methods=[method])
-        for change in changes:
-            own = {key: value for key, value in change.items() if concerns(key, method)}
-            fields = {key.rpartition(".")[2]: value for key, value in own.items()}
+        own: dict[str, str] = {}  # by field, the grid that this method gets
+        for key in grids:
+            field = key.rpartition(".")[2]
+            if concerns(key, method) and ("." in key or field not in own):
+                own[field] = key
+        for change in combinations({key: grids[key] for key in own.values()}):
+            fields = {key.rpartition(".")[2]: value for key, value in change.items()}
             values = base.overrides.get(method, {}) | fields
-            runs = tuple(alone.expand([{**own, "seed": seed} for seed in seeds]))
+            runs = tuple(alone.expand([{**change, "seed": seed} for seed in seeds]))
             candidates.setdefault((method, repr(values)), Candidate(method, values, runs))
     return list(candidates.values())
 
@@ -79,11 +89,20 @@ def print_tuned(tuned: Tuned, more: str) -> None:
         Column("values", [_values(row) for row in tuned.table], name=True),
         Column(f"{tuned.scenario} %", [_accuracy(row) for row in tuned.table], number=True),
     ]
+    tried = Counter(row.method for row in tuned.table)
     notes = [
+        f"combinations tried: {_budgets(tried)}",
         f"* chosen; mean ± half of the 95 % interval over {len(tuned.orders)} orders",
         f"measured on the development split of {', '.join(tuned.datasets)}",
     ]
     print_columns(columns, notes=notes, more=more)
+
+
+def _budgets(tried: Mapping[str, int]) -> str:
+    """Say how many combinations each method had: the usual number, and who had another."""
+    usual = max(tried.values())
+    others = [f"{method} {count}" for method, count in tried.items() if count != usual]
+    return f"{usual} of each method" + (f"; {', '.join(others)}" if others else "")
 
 
 def _values(row: Measured) -> str:

@@ -19,7 +19,7 @@ from bmc.report.statistics import compare_groups, holm, interval, paired_p
 from bmc.report.table import escaped
 from bmc.runs.choice import StreamChoice
 from bmc.studies.compare_table import Comparison, compare_table, compare_tex
-from bmc.studies.plan import Design, grid_changes
+from bmc.studies.plan import Design, parse_grids
 from bmc.studies.tune import candidates_of
 from bmc.studies.tuning import Tuned, choose, datasets_of, read_tuned
 
@@ -214,8 +214,8 @@ def test_what_failed_and_what_was_left_out_is_told():
 
 
 def test_every_method_gets_its_best_values_and_the_first_of_equals():
-    changes = grid_changes(["bmc.lam=0,1", "learning_rate=0.1,0.01"])
-    made = candidates_of(Design(["bmc", "er"], Config(), {}, {0: 5, 1: 5}), changes, [0, 1])
+    grids = parse_grids(["bmc.lam=0,1", "learning_rate=0.1,0.01"])
+    made = candidates_of(Design(["bmc", "er"], Config(), {}, {0: 5, 1: 5}), grids, [0, 1])
     assert [one.method for one in made] == ["bmc"] * 4 + ["er"] * 2
     score = {("bmc", 0.0, 0.1): 0.3, ("bmc", 1.0, 0.01): 0.6, ("bmc", 0.0, 0.01): 0.6}
     runs = {
@@ -233,6 +233,17 @@ def test_every_method_gets_its_best_values_and_the_first_of_equals():
     assert [row.chosen for row in tuned.table] == [False, True, False, False, True, False]
     assert tuned.datasets == datasets_of(streams.values())
     assert tuned.table[1].by_order == pytest.approx({"0": 0.6, "1": 0.6})
+
+
+def test_a_grid_of_one_method_multiplies_no_others_and_replaces_the_shared_one():
+    texts = ["learning_rate=0.1,0.2", "er.learning_rate=0.5,0.6", "slda.shrinkage=0.1,0.2,0.3"]
+    design = Design(["bmc", "er", "slda", "ncm"], Config(), {}, {0: 5})
+    made = candidates_of(design, parse_grids(texts), [0])
+    tried = {name: [c.values for c in made if c.method == name] for name in design.methods}
+    assert tried["bmc"] == [{"learning_rate": 0.1}, {"learning_rate": 0.2}]
+    assert tried["er"] == [{"learning_rate": 0.5}, {"learning_rate": 0.6}]
+    assert [values["shrinkage"] for values in tried["slda"]] == [0.1, 0.2, 0.3]
+    assert tried["ncm"] == [{}]
 
 
 def test_streams_generated_from_another_seed_are_other_data():
