@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.net_method import NetMethod
 from bmc.train.copies import Batch
 from bmc.train.data import Balanced, Split, TaskTensors, rows_per_pass, steps_for
 from bmc.train.loop import Course

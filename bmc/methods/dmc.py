@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, dev_data, training_data
+from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Balancing
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
-from bmc.train.data import Split, TaskTensors, joined
+from bmc.train.data import Split, TaskTensors, dev_data, joined, training_data
 
 
 @METHODS.register("dmc")

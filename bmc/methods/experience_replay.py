@@ -14,7 +14,8 @@ from torch import Tensor
 
 from autods.errors import UsageError
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.net_method import NetMethod
 from bmc.train.data import Split, TaskTensors, rows_per_pass, take
 from bmc.train.memory import BalancedMemory, Reservoir, Rows
 from bmc.train.seeds import generator

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method, training_data
-from bmc.train.data import TaskTensors, network_input, take
+from bmc.methods.base import METHODS, Method
+from bmc.train.data import TaskTensors, network_input, take, training_data
 
 FLAT = 1e-5  # largest entry of a gradient at which L-BFGS stops
 LEAST = 1e-300  # of a sum of exponentials

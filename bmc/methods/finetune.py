@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bmc.config import option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.net_method import NetMethod
 from bmc.train.data import TaskTensors
 from bmc.train.moments import Moments
 

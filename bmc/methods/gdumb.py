@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.net_method import NetMethod
 from bmc.train.data import Split, TaskTensors, take
 from bmc.train.memory import balanced_choice
 from bmc.train.seeds import generator

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replaying
+from bmc.methods.net_method import NetMethod
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bmc.config import option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.net_method import NetMethod
 from bmc.train.data import Balanced, Split, TaskTensors
 from bmc.train.loop import Course
 from bmc.train.seeds import generator

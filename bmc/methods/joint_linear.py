@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method, training_data
-from bmc.train.data import Split, TaskTensors, network_input
+from bmc.methods.base import METHODS, Method
+from bmc.train.data import Split, TaskTensors, network_input, training_data
 
 BLOCK = 8192  # rows whose logits are held at once
 FLAT = 3e-5  # largest derivative at which the optimum counts as reached

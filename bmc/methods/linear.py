@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.optim.adamw import adamw
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method, training_data
-from bmc.train.data import Shuffled, TaskTensors, network_input, steps_for, take
+from bmc.methods.base import METHODS, Method
+from bmc.train.data import Shuffled, TaskTensors, network_input, steps_for, take, training_data
 from bmc.train.seeds import generator
 
 

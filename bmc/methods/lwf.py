@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod
+from bmc.methods.base import METHODS
+from bmc.methods.net_method import NetMethod
 from bmc.network.passes import Parts, evaluate
 from bmc.train.data import TaskTensors
 from bmc.train.losses import task_loss

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.methods.base import NetMethod
+from bmc.methods.net_method import NetMethod
 from bmc.network.gradients import ROWS, Value, mean_over_samples
 from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors, take

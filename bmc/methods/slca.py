@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, NetMethod, training_data
+from bmc.methods.base import METHODS
 from bmc.methods.gaussians import COVARIANCES, ClassGaussians
+from bmc.methods.net_method import NetMethod
 from bmc.train.copies import StackedCopies
-from bmc.train.data import TaskTensors, take
+from bmc.train.data import TaskTensors, take, training_data
 from bmc.train.losses import task_loss
 from bmc.train.seeds import derive
 

@@ -136,6 +136,20 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return first.as_strided(shape, (math.prod(shape[1:]), *first.stride()[1:]))
 
 
+def training_data(group: Sequence[TaskTensors]) -> Split:
+    """Return the training data of all tasks of a group, in their order."""
+    return _joined_splits([task.train for task in group])
+
+
+def dev_data(group: Sequence[TaskTensors]) -> Split:
+    """Return the development samples of all tasks of a group, in their order."""
+    return _joined_splits([task.dev for task in group])
+
+
+def _joined_splits(splits: Sequence[Split]) -> Split:
+    return Split(joined([s.features for s in splits]), joined([s.labels for s in splits]))
+
+
 class Shuffled:
     """Endless shuffled passes over ``n`` rows, cut into batches that are always full.
 

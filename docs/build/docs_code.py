@@ -23,7 +23,7 @@ FURTHER = {
         "interop.scikit", "interop.mammoth", "interop.arrays", "layouts.base",
         "encode.encoders.interface",
     ],
-    "bmc": ["methods.base", "config", "engines.base", "runs.trackers"],
+    "bmc": ["methods.base", "methods.net_method", "config", "engines.base", "runs.trackers"],
 }  # fmt: skip
 
 ERRORS = """\

@@ -6,7 +6,7 @@ from small import CPU, learned, small_config, small_stream, tensors
 
 from bmc.engines.local import _expert_bank, train_experts
 from bmc.methods import METHODS
-from bmc.methods.base import NetMethod
+from bmc.methods.net_method import NetMethod
 from bmc.methods.ridge import RIDGES
 from bmc.runs.evaluate import evaluate
 from bmc.train.data import Balanced, TaskTensors, to_tensors

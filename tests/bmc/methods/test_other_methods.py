@@ -22,14 +22,13 @@ from autods.streams.synthetic import synthetic_stream
 from bmc.cli.app import app
 from bmc.config import Config
 from bmc.methods import METHODS, Method
-from bmc.methods.base import training_data
 from bmc.methods.dmc import double_distillation
 from bmc.methods.fit import fitting
 from bmc.methods.icarl import herding, quotas
 from bmc.runs.evaluate import evaluate
 from bmc.runs.run import run
 from bmc.train.copies import StackedCopies
-from bmc.train.data import Split, TaskTensors, no_texts
+from bmc.train.data import Split, TaskTensors, no_texts, training_data
 
 STREAM = small_stream()
 ENCODER = "clip.test"

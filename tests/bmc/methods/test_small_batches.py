@@ -10,8 +10,8 @@ from autods.errors import UsageError
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import Stream
 from bmc.methods import METHODS
-from bmc.methods.base import NetMethod
 from bmc.methods.fit import check_fitting
+from bmc.methods.net_method import NetMethod
 from bmc.network.mlp import ResidualMLP
 from bmc.train.data import Split, TaskTensors
 
