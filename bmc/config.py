@@ -147,6 +147,13 @@ class Config(OptionSet):
         10.0, "Length that L2-normalised feature rows are scaled to.", above=0, hidden=True
     )
     memory: int = option(2000, "Samples that the memory may hold.", at_least=1)
+    memory_mb: float = option(
+        0.0,
+        "Memory in megabytes (10^6 bytes) in place of samples, so that methods whose samples "
+        "differ in size have equal bytes; 0: counted in samples.",
+        at_least=0,
+        hidden=True,
+    )
     replay_batch: int = option(
         64, "Memory samples per update of replay methods.", at_least=1, hidden=True
     )

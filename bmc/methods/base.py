@@ -106,7 +106,12 @@ class Method:
     @classmethod
     def reads(cls, field: str) -> bool:
         """Tell whether the method reads a field of `Config`."""
-        return field in cls.shared
+        return field in cls.shared or (field == "memory_mb" and "memory" in cls.shared)
+
+    @classmethod
+    def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
+        """Return how many bytes one sample of the memory takes, at most; here row and label."""
+        return 2 * dim + 4
 
     @classmethod
     def unfit(cls, stream: Stream, config: Config) -> str | None:

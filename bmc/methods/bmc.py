@@ -123,6 +123,12 @@ class BatchModelConsolidation(NetMethod):
         self.expert_steps: list[int] = []
         self.bounds: list[tuple[int, int]] = []
 
+    @classmethod
+    def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
+        """Add the task, and phi."""
+        phi = config.hidden + 2 * config.width
+        return super().sample_bytes(dim, n_classes, config) + 4 + 2 * phi
+
     def group_size(self, n_tasks: int) -> int:
         """Return k; the last group may be smaller and is consolidated all the same."""
         return min(self.options.experts, n_tasks)

@@ -43,6 +43,12 @@ class Remembering(NetMethod):
         outputs = n_classes if self.stores_outputs else 0
         self.memory = self.new_memory(config.memory, dim, device, outputs)
 
+    @classmethod
+    def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
+        """Add what the network gave for it and how many classes it knew then."""
+        outputs = 2 * n_classes + 4 if cls.stores_outputs else 0
+        return super().sample_bytes(dim, n_classes, config) + outputs
+
     def new_memory(self, capacity: int, dim: int, device: torch.device, n_outputs: int) -> Rows:
         """Return an empty memory; arguments as of `Rows`."""
         raise NotImplementedError
@@ -74,6 +80,12 @@ class Balancing(Remembering):
         memory_balance: str = balance_of_memory("tasks")
 
     options: Options
+
+    @classmethod
+    def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
+        """Add the key of a balanced memory, and the task."""
+        kept = {"none": 0, "classes": 4, "tasks": 8}[config.options.memory_balance]
+        return super().sample_bytes(dim, n_classes, config) + kept
 
     def new_memory(self, capacity: int, dim: int, device: torch.device, n_outputs: int) -> Rows:
         """Return a reservoir or a balanced memory, as the option says."""

@@ -65,6 +65,11 @@ class GradientEpisodicMemory(Replaying):
         super().__init__(dim, n_classes, config, device)
         self._begin()
 
+    @classmethod
+    def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
+        """Add the key and the task of a balanced memory."""
+        return super().sample_bytes(dim, n_classes, config) + 8
+
     def new_memory(
         self, capacity: int, dim: int, device: torch.device, n_outputs: int
     ) -> BalancedMemory:

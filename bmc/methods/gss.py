@@ -109,6 +109,11 @@ class GradientSampleSelection(Remembering):
         self._draws = torch.Generator()
         self._left = 0  # samples of the task's first pass that were not offered yet
 
+    @classmethod
+    def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
+        """Add the score of a sample."""
+        return super().sample_bytes(dim, n_classes, config) + 4
+
     def new_memory(
         self, capacity: int, dim: int, device: torch.device, n_outputs: int
     ) -> GreedyMemory:

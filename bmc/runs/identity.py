@@ -18,14 +18,19 @@ from bmc.runs.grid import effective_step, group_size
 
 FORMAT = 2
 HASH_DIGITS = 8
+MB = 1e-6  # megabytes per byte
 
 
 def effective(method: str, config: Config, stream: Stream) -> Config:
     """Return the configuration of a run: all options and the evaluation grid filled in.
 
-    Plain features are not rescaled.
+    Plain features are not rescaled. A memory given in megabytes is counted in samples.
     """
-    config, n_tasks = METHODS.get(method).configured(config), len(stream.tasks)
+    kind = METHODS.get(method)
+    config, n_tasks = kind.configured(config), len(stream.tasks)
+    if config.memory_mb and kind.reads("memory"):
+        size = kind.sample_bytes(stream.dim, stream.n_classes, config)
+        config = replace(config, memory=max(1, int(config.memory_mb / MB / size)))
     step = effective_step(config.evaluate_every, group_size(method, config, n_tasks), n_tasks)
     config = replace(config, evaluate_every=step)
     return replace(config, feature_norm=1.0) if stream.normalize == "none" else config

@@ -20,7 +20,16 @@ from bmc.studies.tuning import Candidate, Measured, Tuned, choose
 
 # Fields that say what is compared or how it is measured: the best value is no hyper-parameter.
 FIXED = frozenset(
-    {"memory", "seed", "evaluate_every", "evaluate_on", "outputs", "precision", "capture"}
+    {
+        "memory",
+        "memory_mb",
+        "seed",
+        "evaluate_every",
+        "evaluate_on",
+        "outputs",
+        "precision",
+        "capture",
+    }
 )
 
 

@@ -8,6 +8,7 @@ from small import CPU, learned, small_config, small_stream, tensors
 from bmc.methods import METHODS
 from bmc.methods.base import Method
 from bmc.report.load import read_run
+from bmc.runs.identity import effective
 from bmc.runs.run import COUNTERS, run
 
 STREAM = small_stream(3)
@@ -44,6 +45,16 @@ def test_the_network_and_what_a_method_declares_are_no_memory():
             return {"net.weights": torch.zeros(99), "steps": torch.zeros(5), "means": half}
 
     assert Counting(1, 1, small_config("ncm"), CPU).memory_bytes() == 3 * 2
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS.names() if METHODS.get(n).reads("memory")])
+def test_a_memory_given_in_megabytes_holds_as_many_samples_as_fit(name):
+    config = effective(name, small_config(name, memory_mb=0.01, draws=1, centre_rank=1), STREAM)
+    method = learned(name, STREAM, config)
+    kept = {k: t for k, t in method.state().items() if not k.startswith(("net.", "gaussian."))}
+    beside = {"expert_steps", "means", "task_of", "anchors", "reservoir.seen"}  # no samples of a memory
+    kept = {k: t for k, t in kept.items() if k not in beside}
+    assert 0.5 * 0.01 < 1e-6 * sum(t.nbytes for t in kept.values()) <= 0.01
 
 
 @pytest.mark.parametrize("name", ["er", "ncm", "bmc", "bmc-analytic", "zero-shot"])

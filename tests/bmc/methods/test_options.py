@@ -42,6 +42,7 @@ def test_a_method_reads_the_fields_and_options_that_it_declares_and_no_others(na
     method.scores(tensors(stream)[0].test.features)
     method.records()
     shared = {field for field in Config.names() if METHODS.get(name).reads(field)}
+    shared.discard("memory_mb")  # counted in samples before a method sees it
     assert (of_all & set(Config.names())) | OF_RUNS == shared
     assert of_method & set(config.options.names()) == set(config.options.names())
 
