@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
-from bmc.methods.closed_form import ClosedForm
-from bmc.methods.ridge import gaussian
+from bmc.config import Config
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import random_projection
+from bmc.methods.label_regression import FixedRidge, LabelRegression
 from bmc.train.data import TaskTensors
 from bmc.train.packed import GRAM, TARGETS, Kept
 
-BLOCK = 512  # rows per update of R: an update solves a system of so many rows
-
 
 @METHODS.register("acil")
-class ACIL(ClosedForm):
+class ACIL(LabelRegression):
     """Recursive least squares on random projections relu(z W_B); no sums, no later solve.
 
     Equal to the joint ridge regression at the fixed gamma, in any order of samples, up to
@@ -46,28 +44,27 @@ class ACIL(ClosedForm):
         W ← W + R Hᵀ (Y − H W)               Y one-hot labels
         class of x:  argmax_c  relu(x W_B) w_c
     """
-    shared = Method.shared | {"seed"}
+    shared = LabelRegression.shared | {"seed"}
+    block = 512  # rows per update of R: an update solves a system of so many rows
     kept: ClassVar[Kept] = {"inverse": GRAM, "weight": TARGETS}
 
     @dataclass(frozen=True)
-    class Options(Method.Options):
-        projections: int = option(2000, "Random features.", at_least=1)
-        gamma: float = option(1.0, "Weight of the ridge, fixed for the whole stream.", above=0)
-        balanced: bool = option(True, "Every class weighs the same, not every sample.")
+    class Options(FixedRidge.Options):
+        """Those of the form by sums."""
 
     options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         width = self.options.projections
-        self.projection = gaussian(dim, width, config, device)  # W_B, the "buffer" layer
+        self.projection = random_projection(dim, width, config, device)  # W_B, the "buffer" layer
         # R_0 = I / gamma
         self.inverse = torch.eye(width, dtype=torch.float64, device=device) / self.options.gamma
         self.weight = torch.zeros(width, n_classes, dtype=torch.float64, device=device)
 
     def lift(self, features: Tensor) -> Tensor:
         """Return X = relu(z W_B), float32 [n, M]."""
-        return functional.relu(features.to(self.device).float() @ self.projection)
+        return functional.relu(super().lift(features) @ self.projection)
 
     def add(self, task: TaskTensors) -> None:
         """Update R and the classifier with rows x [n, M] and one-hot labels y [n, C].
@@ -76,13 +73,8 @@ class ACIL(ClosedForm):
         with zeros as the columns of classes to come the latter is W + R_k X^T (Y - X W).
         Rows of x and y are weighted by n_c^-1/2 if the classes are balanced.
         """
-        roots = torch.ones(task.n_classes, dtype=torch.float64, device=self.device)
-        if self.options.balanced:  # a class stays within one task, so its samples are all here
-            members = torch.bincount(task.train.labels - task.start, minlength=task.n_classes)
-            roots = members.to(self.device).clamp(min=1).double().rsqrt()
-        for features, labels in self.blocks(task, size=BLOCK):
-            x = features * roots[labels, None]
-            y = functional.one_hot(labels + task.start, self.n_classes) * roots[labels, None]
+        for x, own in self.weighted(task):
+            y = functional.pad(own, (task.start, self.n_classes - task.stop))
             spread = x @ self.inverse  # X R
             eye = torch.eye(len(x), dtype=torch.float64, device=self.device)
             factor = torch.linalg.cholesky(eye + spread @ x.T)
@@ -91,6 +83,6 @@ class ACIL(ClosedForm):
             gain = torch.cholesky_solve(spread, factor)  # X R_k
             self.weight += gain.T @ (y - x @ self.weight)
 
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the regressed labels, float32 [n, seen]."""
-        return self.lift(features) @ self.weight[:, : self.seen].float()
+    def solve(self) -> tuple[Tensor]:
+        """Return the classifier of the seen classes, float32 [M, seen]."""
+        return (self.weight[:, : self.seen].float(),)

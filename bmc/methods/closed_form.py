@@ -9,11 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bmc.config import Config
 from bmc.methods.base import Method
 from bmc.train.data import TaskTensors
 from bmc.train.packed import Kept
+from bmc.train.seeds import generator
 
 BLOCK = 8192  # rows taken in at once; bounds the float64 copies
+
+
+def random_projection(dim: int, width: int, config: Config, device: torch.device) -> Tensor:
+    """Draw the fixed projection W ~ N(0, 1) of a run, float32 [dim, width], from its seed."""
+    return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
 
 
 class ClosedForm(Method):

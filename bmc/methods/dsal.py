@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.fixed_ridge import FixedRidge, regressed
-from bmc.methods.ridge import gaussian
+from bmc.methods.closed_form import random_projection
+from bmc.methods.label_regression import FixedRidge, regressed
 from bmc.train.data import TaskTensors
 from bmc.train.packed import GRAM, TARGETS, Kept
 
@@ -59,7 +59,7 @@ class DSAL(FixedRidge):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.projection = gaussian(dim, self.width, config, device)
+        self.projection = random_projection(dim, self.width, config, device)
         self.residual_gram = torch.zeros_like(self.gram)
         self.residual_targets = torch.zeros_like(self.targets)
 
@@ -73,12 +73,12 @@ class DSAL(FixedRidge):
         classes = slice(task.start, task.stop)
         for rows, y in self.weighted(task):
             h = rows[:, : self.width]
-            self.gram += h.T @ h
+            self.gram.addmm_(h.T, h)
             self.targets[:, classes] += h.T @ y
         weight = regressed(self.gram, self.targets[:, classes], self.options.gamma, GRAM)
         for rows, y in self.weighted(task):
             h, g = rows[:, : self.width], rows[:, self.width :]
-            self.residual_gram += g.T @ g
+            self.residual_gram.addmm_(g.T, g)
             self.residual_targets[:, classes] += g.T @ (y - h @ weight)
 
     def solve(self) -> tuple[Tensor]:

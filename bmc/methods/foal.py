@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.fixed_ridge import FixedRidge
-from bmc.methods.ridge import gaussian
+from bmc.methods.closed_form import random_projection
+from bmc.methods.label_regression import FixedRidge
 
 
 @METHODS.register("foal")
@@ -40,7 +40,7 @@ class FOAL(FixedRidge):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.projection = gaussian(dim, self.width, config, device)
+        self.projection = random_projection(dim, self.width, config, device)
 
     def lift(self, features: Tensor) -> Tensor:
         """Return h = sigmoid(z W), float32 [n, M]."""

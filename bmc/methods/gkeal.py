@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.fixed_ridge import FixedRidge
+from bmc.methods.label_regression import FixedRidge
 from bmc.train.data import TaskTensors
 from bmc.train.packed import Kept, Packing
 from bmc.train.seeds import generator

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.ridge import gaussian
+from bmc.methods.closed_form import random_projection
 from bmc.methods.slda import DeepSLDA
 from bmc.train.seeds import generator
 
@@ -44,7 +44,9 @@ class KLDA(DeepSLDA):
         width = config.options.projections
         super().__init__(width, n_classes, config, device)
         # omega ~ N(0, 2 gamma I): the kernel's spectral density
-        self.omega = gaussian(dim, width, config, device) * math.sqrt(2 * self.options.gamma)
+        self.omega = random_projection(dim, width, config, device) * math.sqrt(
+            2 * self.options.gamma
+        )
         phases = torch.rand(width, generator=generator(config.seed, "phases"))
         self.phases = (2 * math.pi * phases).to(device)
 

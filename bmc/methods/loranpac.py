@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
-from bmc.methods.closed_form import ClosedForm
-from bmc.methods.ridge import gaussian
+from bmc.methods.base import METHODS
+from bmc.methods.closed_form import BLOCK, random_projection
+from bmc.methods.label_regression import LabelRegression
 from bmc.train.data import TaskTensors
 from bmc.train.packed import TARGETS, Kept, Packing
 
 
 @METHODS.register("loranpac")
-class LoRanPAC(ClosedForm):
+class LoRanPAC(LabelRegression):
     """Least squares of minimum norm on random features relu(z W), their smallest share cut off.
 
     Of the matrix H of all features so far, the leading left singular vectors and the singular
@@ -47,7 +47,8 @@ class LoRanPAC(ClosedForm):
         k_t = (1 − ζ) · min(rows so far, E), no more than the largest rank
         class of x:  argmax_c  h·w_c,   W = U_t Σ_t⁻² U_tᵀ Σ_{s≤t} H_s Y_s
     """
-    shared = Method.shared | {"seed"}
+    shared = LabelRegression.shared | {"seed"}
+    block = BLOCK
     kept: ClassVar[Kept] = {
         "basis": Packing(torch.float32),
         "values": Packing(torch.float32, torch.float64),
@@ -56,20 +57,19 @@ class LoRanPAC(ClosedForm):
     }
 
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(LabelRegression.Options):
         projections: int = option(2000, "E, random features (the paper: 100000).", at_least=1)
         truncation: float = option(
             0.25, "Zeta, the share of singular values that is cut off.", at_least=0, below=1
         )
         rank: int = option(10_000, "Singular vectors that are kept at most.", at_least=1)
-        balanced: bool = option(True, "Every class weighs the same, not every sample.")
 
     options: Options
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         width = self.options.projections
-        self.projection = gaussian(dim, width, config, device)
+        self.projection = random_projection(dim, width, config, device)
         self.basis = torch.zeros(width, 0, device=device)
         self.values = torch.zeros(0, dtype=torch.float64, device=device)
         self.targets = torch.zeros(width, n_classes, dtype=torch.float64, device=device)
@@ -81,14 +81,10 @@ class LoRanPAC(ClosedForm):
 
     def add(self, task: TaskTensors) -> None:
         """Append a task's features to the truncated factors and truncate again."""
-        members = torch.bincount(task.train.labels - task.start, minlength=task.n_classes)
-        members = (members if self.options.balanced else torch.ones_like(members)).to(self.device)
-        for h, labels in self.blocks(task):
-            y = functional.one_hot(labels, task.n_classes).double()
-            root = members[labels].double().rsqrt()[:, None]
-            self.targets[:, task.start : task.stop] += (h * root).T @ (y * root)
+        for h, y in self.weighted(task):
+            self.targets[:, task.start : task.stop] += h.T @ y
             self.rows = self.rows + len(h)
-            self.append(h * root)
+            self.append(h)
 
     def append(self, h: Tensor) -> None:
         """Replace U and Sigma by those of [U Sigma, H] of rows h [n, E], truncated.
@@ -116,7 +112,3 @@ class LoRanPAC(ClosedForm):
         basis = self.basis.double()
         inner = basis.T @ self.targets[:, : self.seen] / self.values.square()[:, None]
         return ((basis @ inner).float(),)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the regressed labels, float32 [n, seen]."""
-        return self.lift(features) @ self.head()[0]

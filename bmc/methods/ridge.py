@@ -6,7 +6,6 @@ carried along: that drifts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,34 +15,28 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
+from bmc.methods.closed_form import random_projection
+from bmc.methods.label_regression import RidgeSums, regressed
 from bmc.methods.regularised import Regularised
 from bmc.train.data import TaskTensors
-from bmc.train.packed import AS_IS, GRAM, TARGETS, Kept, rounding
+from bmc.train.packed import AS_IS, Kept
 from bmc.train.seeds import generator
 
-BLOCK = 1024  # rows lifted at once; bounds the float64 copies: 82 MB of 10,000 features
 RIDGES = tuple(10.0**power for power in range(-8, 9))  # as published
 UNKNOWN = 1.0  # the ridge while no task was large enough to choose on
 HELD_OUT = 5  # one row in so many of a task's training data helps to choose the ridge
 
 
-def gaussian(dim: int, width: int, config: Config, device: torch.device) -> Tensor:
-    """Draw the fixed projection W ~ N(0, 1) of a run, float32 [dim, width], from its seed."""
-    return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
-
-
 @METHODS.register("ridge")
-class Ridge(Regularised):
+class Ridge(RidgeSums, Regularised):
     """Ridge regression of one-hot labels on the features; closed form, no rehearsal.
 
     As published, every sample weighs the same: ``balanced=false``.
 
     Attributes
     ----------
-    gram
-        float64 [M, M], G = sum of h h^T, weighted.
-    targets
-        float64 [M, C], Q = sum of h y^T, weighted.
+    gram, targets
+        The sums, of `RidgeSums`.
     errors
         float64 [17], squared error of each of `RIDGES` on held-out training data, summed over
         the tasks. The paper takes the best of the last task alone, which varies from task to
@@ -52,7 +45,6 @@ class Ridge(Regularised):
 
     name = "ridge"
     title = "Streaming ridge"
-    order_free = True
     source = "McDonnell et al., NeurIPS 2023, arXiv 2307.02251, without its projection"
     equation = """
         G = Σ a h hᵀ,  Q = Σ a h yᵀ,  a = 1/n_c of the sample's class, or 1 (as published)
@@ -61,13 +53,11 @@ class Ridge(Regularised):
     """
     grid: ClassVar[tuple[float, ...]] = RIDGES
     unknown = UNKNOWN
-    kept: ClassVar[Kept] = Regularised.kept | {
-        "gram": GRAM, "targets": TARGETS, "errors": AS_IS
-    }  # fmt: skip
+    kept: ClassVar[Kept] = Regularised.kept | RidgeSums.kept | {"errors": AS_IS}
+    block = 1024  # rows lifted at once: 82 MB of 10,000 features in float64
 
     @dataclass(frozen=True)
-    class Options(Regularised.Options):
-        balanced: bool = option(True, "Every class weighs the same, not every sample.")
+    class Options(RidgeSums.Options, Regularised.Options):
         withheld: bool = option(
             False, "Lambda by accuracy on withheld training samples, not as published."
         )
@@ -76,9 +66,6 @@ class Ridge(Regularised):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.width = self.width_of(dim)
-        self.gram = torch.zeros(self.width, self.width, dtype=torch.float64, device=device)
-        self.targets = torch.zeros(self.width, n_classes, dtype=torch.float64, device=device)
         self.errors = torch.zeros(len(RIDGES), dtype=torch.float64, device=device)
 
     def width_of(self, dim: int) -> int:
@@ -95,22 +82,9 @@ class Ridge(Regularised):
         """Return lambda, the one of least error so far; 0: it is chosen by accuracy."""
         return 0.0 if self.options.withheld else self.ridge()
 
-    def add(self, task: TaskTensors) -> None:
-        """Add a task's training data to the sums."""
-        for h, y in self._weighted(task):
-            self.gram.addmm_(h.T, h)  # in place: with 10,000 features a product takes 0.8 GB
-            self.targets[:, task.start : task.stop] += h.T @ y
-
-    def _weighted(
-        self, task: TaskTensors, rows: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield h [n, M] and one-hot y [n, c] of some rows, float64, times root weights."""
-        members = torch.ones(task.n_classes, device=self.device)
-        if self.options.balanced:
-            members = self.sizes[task.start : task.stop]
-        for h, labels in self.blocks(task, rows, BLOCK):
-            root = (1 / members[labels].double().sqrt())[:, None]
-            yield h * root, functional.one_hot(labels, task.n_classes).double() * root
+    def members(self, task: TaskTensors) -> Tensor:
+        """Return how many training samples each class of a task has, withheld ones too."""
+        return self.sizes[task.start : task.stop]
 
     def _try(self, task: TaskTensors) -> None:
         """Fit four fifths of the task alone and add the squared errors on the other fifth.
@@ -124,19 +98,19 @@ class Ridge(Regularised):
         if len(held) == 0:
             return
         if len(fit) < self.width:
-            parts = list(self._weighted(task, fit))
+            parts = list(self.weighted(task, fit))
             H, Y = (torch.cat([part[i] for part in parts]) for i in range(2))
             values, vectors = torch.linalg.eigh(H @ H.T)
             basis, known = H.T @ vectors, vectors.T @ Y
         else:
             gram = torch.zeros_like(self.gram)
             targets = gram.new_zeros(self.width, task.n_classes)
-            for h, y in self._weighted(task, fit):
+            for h, y in self.weighted(task, fit):
                 gram.addmm_(h.T, h)
                 targets += h.T @ y
             values, basis = torch.linalg.eigh(gram)
             known = basis.T @ targets
-        for h, y in self._weighted(task, held):
+        for h, y in self.weighted(task, held):
             seen = h @ basis
             for number, ridge in enumerate(RIDGES):
                 predicted = (seen / (values.clamp(min=0) + ridge)) @ known
@@ -147,16 +121,9 @@ class Ridge(Regularised):
         return RIDGES[int(self.errors.argmin())] if self.errors.any() else UNKNOWN
 
     def solve_for(self, strength: float) -> tuple[Tensor]:
-        """W = (G + lambda I)^-1 Q by Cholesky, float32 [M, seen]."""
-        regular = self.gram.clone()
-        # a singular G needs more than a lambda that is lost in its rounding
-        regular.diagonal().add_(max(strength, 4 * rounding(regular, self.kept["gram"])))
-        torch.linalg.cholesky(regular, out=regular)
-        return (torch.cholesky_solve(self.targets[:, : self.seen], regular).float(),)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the regressed labels, float32 [n, seen]."""
-        return self.lift(features) @ self.head()[0]
+        """W = (G + lambda I)^-1 Q, float32 [M, seen]."""
+        targets = self.targets[:, : self.seen]
+        return (regressed(self.gram, targets, strength, self.kept["gram"]).float(),)
 
 
 @METHODS.register("ranpac")
@@ -178,7 +145,7 @@ class RanPAC(Ridge):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.projection = gaussian(dim, self.width, config, device)
+        self.projection = random_projection(dim, self.width, config, device)
 
     def width_of(self, dim: int) -> int:
         """Return M, the number of random projections."""

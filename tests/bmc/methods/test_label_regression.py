@@ -5,7 +5,7 @@ import torch
 from small import learned, small_config, small_stream, tensors
 from torch.nn import functional
 
-from bmc.methods.fixed_ridge import regressed
+from bmc.methods.label_regression import regressed
 from bmc.train.packed import GRAM
 
 STREAM = small_stream()
