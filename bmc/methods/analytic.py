@@ -14,13 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
-from bmc.methods.closed_form import ClosedForm
+from bmc.methods.closed_form import ClosedForm, shrunk_covariance
 from bmc.methods.gaussian_message import (
-    TINY,
     Table,
     degrees_of_freedom,
     packed_covariance,
@@ -28,56 +26,15 @@ from bmc.methods.gaussian_message import (
     shrunk_means,
     unpacked_covariance,
     unpacked_rows,
-    withheld_rows,
 )
 from bmc.methods.task_head import Expert, Gaussian, Head, network_of
+from bmc.methods.task_record import TaskRecord, packed_records, unpacked_records
 from bmc.network.mlp import ResidualMLP
-from bmc.train.data import TaskTensors
+from bmc.train.data import TaskTensors, withheld_rows
 from bmc.train.packed import COVARIANCE
 from bmc.train.seeds import generator
 
 GRID = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the shrinkage that the stream chooses
-# what is kept of a message: a row a class, a row a withheld row, and of a trained network
-OF_CLASSES = ("counts", "means", "weight", "bias")
-OF_ROWS = ("rows", "row_scale", "row_labels")
-OF_NETWORK = ("network", "statistics", "scale")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What the centre keeps of one task: its message but for the covariance.
-
-    Attributes
-    ----------
-    tensors
-        ``counts`` int32 [k], ``means`` float16 [k, d], the tensors of its `Head`; of m withheld
-        rows ``rows`` int8 [m, d], ``row_scale`` float16 [m, 1] and ``row_labels`` int16 [m].
-    """
-
-    start: int
-    tensors: dict[str, Tensor]
-
-    @property
-    def classes(self) -> slice:
-        """Its classes among those of the stream."""
-        return slice(self.start, self.start + len(self.tensors["counts"]))
-
-    def without_rows(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Take the withheld rows out of the statistics.
-
-        Returns counts [k] and means [k, d] of the other rows, and rows [., d] whose scatter is
-        what the withheld ones add to the scatter within classes (Chan's formula); float64.
-        """
-        rows, labels = unpacked_rows(self.tensors), self.tensors["row_labels"].long()
-        counts, means = self.tensors["counts"].double(), self.tensors["means"].double()
-        members = functional.one_hot(labels, len(counts)).double()
-        taken, sums = members.sum(dim=0), members.T @ rows
-        left = counts - taken
-        rest = (counts[:, None] * means - sums) / left.clamp(min=1)[:, None]
-        rest = torch.where(taken[:, None] > 0, rest, means)
-        drawn = sums / taken.clamp(min=1)[:, None]
-        between = (left * taken / counts.clamp(min=1)).sqrt()[:, None] * (drawn - rest)
-        return left, rest, torch.cat([rows - drawn[labels], between[taken > 0]])
 
 
 @METHODS.register("bmc-analytic")
@@ -122,7 +79,7 @@ class AnalyticConsolidation(ClosedForm):
             at_least=0,
             at_most=1,
         )
-        withheld: int = option(
+        withheld_per_class: int = option(
             2, "Samples a class, at most, that experts send to choose the shrinkage.", at_least=1
         )
         rank: int = option(
@@ -152,7 +109,7 @@ class AnalyticConsolidation(ClosedForm):
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
-        self.tasks: list[Kept] = []
+        self.tasks: list[TaskRecord] = []
         self._nets: dict[int, ResidualMLP] = {}  # trained heads by the first class of their task
         self.covariance = torch.zeros(dim, dim, dtype=torch.float64, device=device)
         o = self.options
@@ -178,7 +135,7 @@ class AnalyticConsolidation(ClosedForm):
         o, k = self.options, task.n_classes
         table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
         draws = generator(self.config.seed, "withheld", task.name)
-        withheld = withheld_rows(table.labels, k, 0 if o.shrinkage else o.withheld, draws)
+        withheld = withheld_rows(table.labels, k, 0 if o.shrinkage else o.withheld_per_class, draws)
         expert = Expert(table, k, withheld, self._gaussian, self.config, o.trained_from, task.name)
         whole, fitted, head = expert.learn()
         message = {
@@ -198,15 +155,9 @@ class AnalyticConsolidation(ClosedForm):
 
         tensors = {name: tensor.to(self.device) for name, tensor in load(message).items()}
         covariance = unpacked_covariance(tensors)
-        names = (*OF_CLASSES, *OF_ROWS, *OF_NETWORK)
-        kept = Kept(start, {name: tensors[name] for name in names if name in tensors})
-        self.covariance += self._share_without_rows(kept) * covariance
-        self.tasks = sorted([*self.tasks, kept], key=lambda task: task.start)
-
-    def _share_without_rows(self, task: Kept) -> float:
-        """Return which share of a task's degrees of freedom is not that of withheld rows."""
-        rows = len(task.tensors["rows"]) if "rows" in task.tensors else 0
-        return 1 - rows / degrees_of_freedom(task.tensors["counts"])
+        task = TaskRecord.of(start, tensors)
+        self.covariance += task.share_without_rows() * covariance
+        self.tasks = sorted([*self.tasks, task], key=lambda known: known.start)
 
     def solve(self) -> tuple[Tensor, ...]:
         """Return level 1 of all rows: whitening [d, d], whitened m_c [C, d], v_c [C]."""
@@ -217,7 +168,7 @@ class AnalyticConsolidation(ClosedForm):
                 roots = task.without_rows()[2]
                 whole = whole + roots.T @ roots / degrees_of_freedom(task.tensors["counts"])
         identity = torch.eye(self.dim, dtype=torch.float64, device=self.device)
-        factor = torch.linalg.cholesky(_shrunk(whole / len(self.tasks), shrinkage))
+        factor = torch.linalg.cholesky(shrunk_covariance(whole / len(self.tasks), shrinkage))
         white = torch.linalg.solve_triangular(factor, identity, upper=False).T
         statistics = [(t.tensors["counts"], t.tensors["means"].double()) for t in self.tasks]
         means, spread = self._predictive(statistics)
@@ -249,7 +200,7 @@ class AnalyticConsolidation(ClosedForm):
             scores[:, task.classes] = evidence[:, number, None] + self._within(task, rows)
         return scores
 
-    def _within(self, task: Kept, rows: Tensor) -> Tensor:
+    def _within(self, task: TaskRecord, rows: Tensor) -> Tensor:
         """Return log p(class | task) by the head that the expert sent, float32 [n, k]."""
         net = self._nets.get(task.start)
         return Head(task.tensors).log_probabilities(rows, net, self.config.feature_norm)
@@ -262,17 +213,17 @@ class AnalyticConsolidation(ClosedForm):
         right would be too coarse, since few rows decide; the classes within a task do not
         depend on this shrinkage.
         """
-        sizes = [len(task.tensors["rows"]) for task in self.tasks]
+        sizes = [task.n_rows for task in self.tasks]
         rows = torch.cat([unpacked_rows(task.tensors) for task in self.tasks])
         repeats = torch.tensor(sizes, device=self.device)
         number = torch.arange(len(sizes), device=self.device).repeat_interleave(repeats)[:, None]
         means, spread = self._predictive([task.without_rows()[:2] for task in self.tasks])
-        share = sum(map(self._share_without_rows, self.tasks))
+        share = sum(task.share_without_rows() for task in self.tasks)
         values, axes = torch.linalg.eigh(self.covariance / share)
         rows, means, values = rows @ axes, means @ axes, values.clamp(min=0)
         reached = []
         for shrinkage in GRID:
-            scale = _shrunk(values.diag(), shrinkage).diagonal().rsqrt()
+            scale = shrunk_covariance(values.diag(), shrinkage).diagonal().rsqrt()
             evidence = self._evidence(rows * scale, means * scale, spread)
             posterior = torch.split(evidence.log_softmax(dim=1).gather(1, number), sizes)
             reached.append(sum(float(part.mean()) for part in posterior if len(part)))
@@ -285,44 +236,17 @@ class AnalyticConsolidation(ClosedForm):
 
     def state(self) -> dict[str, Tensor]:
         """Return the pooled covariance, and of all tasks one after the other what is kept."""
-        state = COVARIANCE.pack("covariance", self.covariance, self.seen)
-        starts = [[task.start, len(task.tensors["counts"])] for task in self.tasks]
-        state["tasks"] = torch.tensor(starts, dtype=torch.int32).view(-1, 2)
-        rows = [len(task.tensors.get("rows", ())) for task in self.tasks]
-        state["withheld"] = torch.tensor(rows, dtype=torch.int32)
-        for name in (*OF_CLASSES, *OF_ROWS):
-            if parts := [task.tensors[name] for task in self.tasks if name in task.tensors]:
-                state[name] = torch.cat(parts)
-        for task in self.tasks:
-            own = {name: task.tensors[name] for name in OF_NETWORK if name in task.tensors}
-            state |= {f"{name}.{task.start}": tensor for name, tensor in own.items()}
-        return state
+        covariance = COVARIANCE.pack("covariance", self.covariance, self.seen)
+        return covariance | packed_records(self.tasks)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load what `state` returned."""
         state = {name: tensor.to(self.device) for name, tensor in state.items()}
         self.covariance = COVARIANCE.unpack("covariance", state, self.n_classes)
-        starts, sizes = state["tasks"].T.tolist()
-        parts = {name: torch.split(state[name], sizes) for name in OF_CLASSES if name in state}
-        rows = state["withheld"].tolist()
-        parts |= {name: torch.split(state[name], rows) for name in OF_ROWS if name in state}
-        self.tasks = []
-        for number, start in enumerate(starts):
-            tensors = {name: part[number] for name, part in parts.items()}
-            own = {name: f"{name}.{start}" for name in OF_NETWORK}
-            tensors |= {name: state[key] for name, key in own.items() if key in state}
-            self.tasks.append(Kept(start, tensors))
+        self.tasks = unpacked_records(state)
         self._nets = {
             task.start: net
             for task in self.tasks
             if (net := network_of(task.tensors, self.dim, self.config)) is not None
         }
         self._head = None
-
-
-def _shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
-    """Return (1 - e) S + e s I, s the mean variance, float64 [d, d]."""
-    scale = covariance.diagonal().mean().clamp(min=TINY)
-    shrunk = (1 - shrinkage) * covariance
-    shrunk.diagonal().add_(shrinkage * scale)
-    return shrunk

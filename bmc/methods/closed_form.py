@@ -16,11 +16,23 @@ from bmc.train.packed import Kept
 from bmc.train.seeds import generator
 
 BLOCK = 8192  # rows taken in at once; bounds the float64 copies
+TINY = 1e-12  # a variance below which there is none
 
 
 def random_projection(dim: int, width: int, config: Config, device: torch.device) -> Tensor:
     """Draw the fixed projection W ~ N(0, 1) of a run, float32 [dim, width], from its seed."""
     return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
+
+
+def shrunk_covariance(covariance: Tensor, share: float, least: float = 0.0) -> Tensor:
+    """Return (1 - e) S + e s I of S [d, d], s the mean variance, so that e depends on no unit.
+
+    At least ``least`` is added to the diagonal.
+    """
+    scale = covariance.diagonal().mean().clamp(min=TINY)
+    shrunk = (1 - share) * covariance
+    shrunk.diagonal().add_((share * scale).clamp(min=least))
+    return shrunk
 
 
 class ClosedForm(Method):

@@ -124,16 +124,6 @@ def unpacked_covariance(sent: dict[str, Tensor]) -> Tensor:
     return whole
 
 
-def withheld_rows(labels: Tensor, k: int, most: int, generator: torch.Generator) -> Tensor:
-    """Choose rows of labels [N] to withhold, at most ``most`` a class: int64, class after class.
-
-    A class keeps at least half of its rows.
-    """
-    order = torch.randperm(len(labels), generator=generator).to(labels.device)
-    of_class = [order[labels[order] == c] for c in range(k)]
-    return torch.cat([rows[: min(most, len(rows) // 2)] for rows in of_class])
-
-
 def packed_rows(rows: Tensor) -> dict[str, Tensor]:
     """Return rows [n, d] in 8 bits: ``rows`` int8 and ``row_scale`` float16 [n, 1]."""
     scale = (rows.abs().amax(dim=1, keepdim=True) / LEVELS).half()

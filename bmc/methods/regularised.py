@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.methods.closed_form import ClosedForm
-from bmc.train.data import Split, TaskTensors
+from bmc.train.data import Split, TaskTensors, withheld_rows
 from bmc.train.packed import AS_IS, COUNTS, Kept
 from bmc.train.seeds import generator
 
@@ -74,14 +74,10 @@ class Regularised(ClosedForm):
     def _withhold(self, task: TaskTensors) -> TaskTensors:
         """Keep two samples of each class that has enough; return the task without them."""
         labels = task.train.labels.cpu()
-        order = torch.randperm(
-            len(labels), generator=generator(self.config.seed, "withheld", task.name)
-        )
+        draws = generator(self.config.seed, "withheld", task.name)
+        rows = withheld_rows(labels - task.start, task.n_classes, WITHHELD, draws, ENOUGH)
         chosen = torch.zeros(len(labels), dtype=torch.bool)
-        for label in torch.unique(labels).tolist():
-            rows = order[labels[order] == label]
-            if len(rows) >= ENOUGH:
-                chosen[rows[:WITHHELD]] = True
+        chosen[rows] = True
         features = rows_of(task.train.features, chosen).to(self.device).half()
         classes = labels[chosen]
         origins = torch.stack([classes, torch.full_like(classes, task.start)], dim=1)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
+from bmc.methods.closed_form import shrunk_covariance
 from bmc.methods.regularised import Regularised
 from bmc.train.data import TaskTensors
 from bmc.train.packed import COUNTS, COVARIANCE, MEANS, Kept, rounding
@@ -105,11 +106,8 @@ class DeepSLDA(Regularised):
     def solve_for(self, strength: float) -> tuple[Tensor, Tensor]:
         """Compute the discriminants of the means by the covariance shrunk by ``strength``."""
         S = self.covariance()
-        # the identity is scaled to the mean variance, so the share does not depend on units
-        scale = S.diagonal().mean().clamp(min=1e-12)
-        added = (strength * scale).clamp(min=4 * rounding(S, self.kept["scatter"]))
-        S *= 1 - strength
-        S.diagonal().add_(added)
+        least = 4 * rounding(S, self.kept["scatter"])
+        S = shrunk_covariance(S, strength, least)
         return discriminants(self.means[: self.seen], S)
 
 

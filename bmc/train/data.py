@@ -150,6 +150,22 @@ def _joined_splits(splits: Sequence[Split]) -> Split:
     return Split(joined([s.features for s in splits]), joined([s.labels for s in splits]))
 
 
+def withheld_rows(
+    labels: Tensor, k: int, most: int, generator: torch.Generator, enough: int = 2
+) -> Tensor:
+    """Choose rows of labels [N] from 0 to withhold, at most ``most`` of each of k classes.
+
+    A class keeps at least half of its rows, and all of them if they are fewer than ``enough``.
+    Returns the row numbers, int64, class after class.
+    """
+    order = torch.randperm(len(labels), generator=generator).to(labels.device)
+    chosen = []
+    for c in range(k):
+        rows = order[labels[order] == c]
+        chosen.append(rows[: min(most, len(rows) // 2) if len(rows) >= enough else 0])
+    return torch.cat(chosen)
+
+
 class Shuffled:
     """Endless shuffled passes over ``n`` rows, cut into batches that are always full.
 

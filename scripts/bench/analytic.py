@@ -3,7 +3,8 @@
 Every method learns the same stream. Accuracy is class-il, as a mean over tasks, on test samples;
 the interval of a difference to the first method is a paired bootstrap over test samples within
 tasks (`--orders` gives the spread over orders beside it). A method is written with its options,
-`slda` or `bmc-analytic:rank=16,withheld=1`. `--rows` keeps so many training samples a class.
+`slda` or `bmc-analytic:rank=16,withheld_per_class=1`. `--rows` keeps so many training samples a
+class.
 """
 
 from __future__ import annotations

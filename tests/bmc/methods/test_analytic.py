@@ -17,10 +17,9 @@ from bmc.methods.gaussian_message import (
     packed_rows,
     unpacked_covariance,
     unpacked_rows,
-    withheld_rows,
 )
 from bmc.runs.evaluate import evaluate
-from bmc.train.data import Split, TaskTensors
+from bmc.train.data import Split, TaskTensors, withheld_rows
 from bmc.train.seeds import generator
 
 STREAM = small_stream()
@@ -123,13 +122,6 @@ def test_rows_of_eight_bits_are_within_half_a_level():
     error = (unpacked_rows(sent) - rows).abs().amax(dim=1)
     # half a level, and what float16 adds to the scale
     assert (error <= rows.abs().amax(dim=1) * (0.5 / 127 + 2**-11)).all()
-
-
-def test_withheld_rows_are_at_most_so_many_a_class_and_never_more_than_half():
-    labels = torch.tensor([0] * 9 + [1] * 3 + [2] + [3] * 4)
-    rows = withheld_rows(labels, 4, 2, torch.Generator().manual_seed(0))
-    assert labels[rows].tolist() == [0, 0, 1, 3, 3]
-    assert len(rows.unique()) == len(rows)
 
 
 def test_the_centre_takes_withheld_rows_out_of_the_statistics_and_puts_them_back():

@@ -8,7 +8,7 @@ from small import CPU, small_stream, tensors
 
 from autods.errors import UsageError
 from autods.streams.feature_set import FeatureSet
-from bmc.train.data import TaskTensors, check_samples, joined, take, to_tensors
+from bmc.train.data import TaskTensors, check_samples, joined, take, to_tensors, withheld_rows
 
 STREAM = small_stream()
 
@@ -88,3 +88,16 @@ def test_rows_are_taken_in_the_shape_that_asks_for_them():
     task: TaskTensors = tensors(STREAM)[0]
     rows = torch.tensor([[3, 0], [3, 5]])
     assert torch.equal(take(task.train.features, rows, CPU), task.train.features[rows])
+
+
+def test_withheld_rows_are_at_most_so_many_a_class_and_never_more_than_half():
+    labels = torch.tensor([0] * 9 + [1] * 3 + [2] + [3] * 4)
+    rows = withheld_rows(labels, 4, 2, torch.Generator().manual_seed(0))
+    assert labels[rows].tolist() == [0, 0, 1, 3, 3]
+    assert len(rows.unique()) == len(rows)
+
+
+def test_classes_of_too_few_rows_withhold_none():
+    labels = torch.tensor([0] * 9 + [1] * 3 + [2] + [3] * 4)
+    rows = withheld_rows(labels, 4, 2, torch.Generator().manual_seed(0), enough=4)
+    assert labels[rows].tolist() == [0, 0, 3, 3]
