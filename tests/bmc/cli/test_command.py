@@ -84,7 +84,7 @@ def test_the_command_line_beats_the_file_and_a_section_is_for_its_method(tmp_pat
     asked = ["run", "--config", path, "--memory", 20, "-o", "der.alpha=3", "--json"]
     er, der = json.loads(printed(*asked, "--out", tmp_path / "o"))
     assert (er["method"], er["config"]["memory"], der["config"]["memory"]) == ("er", 20, 40)
-    assert der["config"]["options"] == {"alpha": 3.0}
+    assert der["config"]["options"] == METHODS.get("der").Options(alpha=3.0).as_dict()
     assert er["config"]["epochs"] == der["config"]["epochs"] == 1
 
 
@@ -133,7 +133,7 @@ def test_reproduce_refuses_a_section_of_a_method(tmp_path):
     path = in_file(tmp_path / "a.yaml", er={"memory": 500})
     (tmp_path / "b.yaml").write_text("er: {memory: 500}")
     said = refused("reproduce", "stream-clip", "--config", tmp_path / "b.yaml")
-    assert "er: reproduce sets the published options itself" in said
+    assert "er: reproduce takes its options from --preset" in said
     assert "unknown key 'scenario'" in refused("reproduce", "stream-clip", "--config", path)
 
 
