@@ -69,7 +69,8 @@ class BatchModelConsolidation(NetMethod):
         beta: float = option(0.1, "Weight of the batched distillation loss.", at_least=0)
         patience: int = option(
             0,
-            "An expert ends after so many passes without a better dev loss; 0: never.",
+            "An expert ends after so many passes without a better dev loss, with its best weights "
+            "(early_stopping: its last ones); 0: never.",
             at_least=0,
         )
         consolidation_epochs: int = option(

@@ -83,9 +83,7 @@ class GaussianReplay(BatchModelConsolidation):
         """Take in the statistics of the group's tasks, then learn them as BMC does."""
         with self.watch.phase("experts", self.device):
             messages = [self._message(task) for task in group]
-        self.communication_bytes += sum(
-            tensor.numel() * tensor.element_size() for m in messages for tensor in m.values()
-        )
+        self.communication_bytes += sum(t.nbytes for sent in messages for t in sent.values())
         whole = torch.zeros(self.dim, self.dim, dtype=torch.float64, device=self.device)
         if self.covariance:
             whole += unpacked_covariance(self.covariance)

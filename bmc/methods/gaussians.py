@@ -1,4 +1,7 @@
-"""Gaussians of classes in a feature space, as they are stored: class means and spreads."""
+"""Gaussians of classes in the feature space of a network, as SLCA stores and draws from them.
+
+Those of frozen features, which experts send task by task, are in `bmc.methods.gaussian_message`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from bmc.train.packed import upper_triangle
 
 COVARIANCES = ("full", "diagonal", "shared")
 CLASSES = 128  # classes whose factors are unpacked at once
@@ -45,17 +50,17 @@ class ClassGaussians:
         if self.covariance == "diagonal":
             new = torch.stack([x.square().sum(dim=0).sqrt() for x in scaled])
         else:
-            new = torch.stack([_packed(_triangular(x)) for x in scaled])
+            new = torch.stack([upper_triangle(_triangular(x)) for x in scaled])
         self.spreads = torch.cat([self.spreads, new.half()])
 
     def _share(self, centred: Tensor, freedom: int) -> None:
         """Join centred rows [n, w] with those that the shared covariance is of."""
         if before := int(self.freedom):
-            former = _unpacked(self.spreads, self.width)[0] * before**0.5
+            former = _factors(self.spreads, self.width)[0] * before**0.5
             centred = torch.cat([former, centred])
         self.freedom += freedom
         scale = max(int(self.freedom), 1) ** 0.5
-        self.spreads = _packed(_triangular(centred) / scale)[None].half()
+        self.spreads = upper_triangle(_triangular(centred) / scale)[None].half()
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw ``count`` features of each class: float32 [n, w], and labels int64 [n].
@@ -71,7 +76,7 @@ class ClassGaussians:
                 away = z * self.spreads[own, None].float()
             else:
                 spreads = self.spreads if self.covariance == "shared" else self.spreads[own]
-                away = z @ _unpacked(spreads, self.width)
+                away = z @ _factors(spreads, self.width)
             parts.append(self.means[own, None].float() + away)
         return torch.cat(parts).flatten(0, 1), classes.repeat_interleave(count)
 
@@ -94,14 +99,8 @@ def _triangular(rows: Tensor) -> Tensor:
     return functional.pad(factor, (0, 0, 0, rows.shape[1] - len(factor)))
 
 
-def _packed(factor: Tensor) -> Tensor:
-    """Return the upper triangle of R [w, w]: [w (w + 1) / 2]."""
-    rows, columns = torch.triu_indices(*factor.shape, device=factor.device)
-    return factor[rows, columns]
-
-
-def _unpacked(spreads: Tensor, w: int) -> Tensor:
-    """Return the factors R, float32 [n, w, w], of triangles [n, w (w + 1) / 2]."""
+def _factors(spreads: Tensor, w: int) -> Tensor:
+    """Return the factors R, float32 [n, w, w], of triangles [n, w (w + 1) / 2], all at once."""
     rows, columns = torch.triu_indices(w, w, device=spreads.device)
     factors = torch.zeros(len(spreads), w, w, device=spreads.device)
     factors[:, rows, columns] = spreads.float()
