@@ -18,7 +18,7 @@ _HOMES = {
     "Config": "bmc.config",
     "METHODS": "bmc.methods",
     "Method": "bmc.methods",
-    "Run": "bmc.report.load",
+    "Run": "bmc.report.finished",
     "Table": "bmc.report.table",
     "compare": "bmc.verbs",
     "report": "bmc.report",

@@ -4,7 +4,7 @@ from autods.core.version import __version__ as __version__
 from bmc.config import Config as Config
 from bmc.methods import METHODS as METHODS
 from bmc.methods import Method as Method
-from bmc.report.load import Run as Run
+from bmc.report.finished import Run as Run
 from bmc.report.table import Table as Table
 from bmc.verbs import compare as compare
 from bmc.verbs import report as report

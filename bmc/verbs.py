@@ -11,7 +11,7 @@ from bmc.config import Config, Overrides
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.report.load import Run
+    from bmc.report.finished import Run
     from bmc.report.table import Table
 
 
@@ -65,7 +65,7 @@ def run(
     """
     from autods.core.devices import choose_device
     from bmc.methods import config_for
-    from bmc.report.load import read_run
+    from bmc.report.finished import read_run
     from bmc.runs.choice import folder_name
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_method

@@ -74,7 +74,8 @@ def _print(described: dict[str, Any]) -> None:
     if described["source"]:
         print("\n" + fill(f"Source: {described['source']}.", 79))
     if described["options"]:
-        print(f"\nOptions, as -o {name}.OPTION=VALUE or in the section {name} of --config:")
+        asked = f"Options, as -o {name}.OPTION=VALUE or in the section {name} of --config:"
+        print("\n" + fill(asked, 79, break_on_hyphens=False))
     for one in described["options"]:
         print(f"  {one['name']} ({one['expected']}; default {one['default']})")
         print(fill(one["help"], 79, initial_indent="      ", subsequent_indent="      "))

@@ -4,8 +4,9 @@ The package is also the verb: ``bmc.report("runs")`` is `bmc.verbs.report`.
 """
 
 from autods.core.face import make_callable
+from bmc.report.finished import Run
 from bmc.report.groups import Group, group
-from bmc.report.load import Run, load_runs, sections
+from bmc.report.load import load_runs, sections
 from bmc.report.page import build_report
 from bmc.report.table import results_table
 

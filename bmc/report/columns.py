@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from bmc.report.finished import Run
 from bmc.report.groups import Group, Stat, summarise
-from bmc.report.load import Run
 
 TableName = Literal["run", "sweep", "compare", "reproduce"]
 ALL: tuple[TableName, ...] = ("run", "sweep", "compare", "reproduce")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autods.core.files import atomic
 from bmc.report import charts, row_charts, task_charts
+from bmc.report.finished import Run
 from bmc.report.groups import SIGNS, drawn, group
-from bmc.report.load import Run, sections
+from bmc.report.load import sections
 from bmc.report.looks import Entry, entries
 from bmc.report.pareto import cost_points, pareto, pareto_front
 from bmc.report.statistics import compare_groups

@@ -12,7 +12,8 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from autods.errors import UsageError
-from bmc.report.load import JOINT, Run, TaskInfo
+from bmc.report.finished import Run, TaskInfo
+from bmc.report.load import JOINT
 
 LANDMARKS = ("bmc", "er", "finetune")  # methods that are drawn whatever their rank
 MOST = 6  # best groups whose curves and tasks are drawn; more cannot be told apart

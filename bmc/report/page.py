@@ -18,9 +18,10 @@ from autods.core.files import atomic
 from bmc.report.charts import SCENARIOS
 from bmc.report.columns import MISSING, PERCENT
 from bmc.report.figures import Figure, figures, task_figures
+from bmc.report.finished import Run, TaskInfo
 from bmc.report.groups import MOST, Group, drawn, group
 from bmc.report.intervals import tests_of
-from bmc.report.load import Run, TaskInfo, load_runs, sections, shared_note
+from bmc.report.load import load_runs, sections, shared_note
 from bmc.report.looks import entries
 from bmc.report.resampling import CONFIDENCE
 from bmc.report.style import PAGE, variables

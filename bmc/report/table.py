@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autods.core import tables
 from bmc.report.columns import COLUMNS, PERCENT, Column, TableName, final_key
+from bmc.report.finished import Run
 from bmc.report.groups import Group
-from bmc.report.load import Run, shared_note
+from bmc.report.load import shared_note
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -8,7 +8,8 @@ from pathlib import Path
 from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import Order
-from bmc.studies.compare_table import Comparison, compare_json, compare_table, compare_tex
+from bmc.studies.compare_files import compare_json, compare_tex
+from bmc.studies.compare_table import Comparison, compare_table
 from bmc.studies.engine import Executed, Findings, Study, design
 from bmc.studies.plan import Design, PlannedRun
 from bmc.studies.tuning import check_disjoint, read_tuned

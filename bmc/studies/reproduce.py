@@ -11,8 +11,9 @@ from typing import Any
 from autods.core.root import DataRoot
 from bmc.config import Config
 from bmc.report.columns import COLUMNS
+from bmc.report.finished import Run
 from bmc.report.groups import group
-from bmc.report.load import BASE_OF_TIME, Run
+from bmc.report.load import BASE_OF_TIME
 from bmc.report.table import Shown, Table, results_table
 from bmc.runs.choice import StreamChoice
 from bmc.studies.differences import differences

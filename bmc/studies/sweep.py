@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bmc.config import Config, Overrides
+from bmc.report.finished import Run
 from bmc.report.groups import group, varied
-from bmc.report.load import Run
 from bmc.report.pareto import cost_points, pareto_front
 from bmc.report.table import Table, results_table
 from bmc.runs.choice import StreamChoice

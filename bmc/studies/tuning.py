@@ -24,7 +24,7 @@ from bmc.studies.plan import ALL, Change, PlannedRun, parse_grid
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.report.load import Run
+    from bmc.report.finished import Run
 
 
 class Measured(BaseModel):

@@ -7,7 +7,7 @@ from small import CPU, learned, small_config, small_stream, tensors
 
 from bmc.methods import METHODS
 from bmc.methods.base import Method
-from bmc.report.load import read_run
+from bmc.report.finished import read_run
 from bmc.runs.identity import effective
 from bmc.runs.run import COUNTERS, run
 

@@ -16,7 +16,7 @@ from bmc.methods import METHODS
 from bmc.report import group, load_runs
 from bmc.report.charts import curves
 from bmc.report.figures import COLUMNS, _file_names, figures, task_figures, write_figures
-from bmc.report.load import Run
+from bmc.report.finished import Run
 from bmc.report.looks import COUNT, FAMILIAR, SHAPES, entries
 from bmc.report.pareto import _name_sides, cost_points, pareto, pareto_front
 from bmc.report.row_charts import ANSWERS, cost_accuracy

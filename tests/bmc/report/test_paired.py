@@ -8,7 +8,8 @@ from report_runs import TASKS, Right, right, stored
 
 from autods.errors import UsageError
 from bmc.report import group
-from bmc.report.load import Run, load_runs, read_run
+from bmc.report.finished import Run, read_run
+from bmc.report.load import load_runs
 from bmc.report.paired import NOT_STORED, OTHER_SIZES, over_samples
 from bmc.report.statistics import compare_groups
 

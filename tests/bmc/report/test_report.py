@@ -32,7 +32,7 @@ from report_runs import (
 
 from autods.errors import UsageError
 from bmc.report import build_report, group, load_runs, results_table
-from bmc.report.load import Run
+from bmc.report.finished import Run
 from bmc.report.page import compare
 from bmc.report.pareto import cost_points, pareto_front
 from bmc.report.statistics import compare_groups

@@ -15,7 +15,8 @@ from bmc.report import table as table_module
 from bmc.report.columns import COLUMNS, Column, Unit
 from bmc.report.load import load_runs, related
 from bmc.report.table import results_table
-from bmc.studies.compare_table import Comparison, compare_table, compare_tex
+from bmc.studies.compare_files import compare_tex
+from bmc.studies.compare_table import Comparison, compare_table
 from bmc.studies.sweep import sweep_table
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from small import learned, small_config, small_stream, tensors
 
 from autods.errors import UsageError
-from bmc.report.load import Run, read_run
+from bmc.report.finished import Run, read_run
 from bmc.runs import run
 from bmc.runs.folder import RunFolder
 

@@ -14,11 +14,12 @@ from scipy import stats
 from autods.errors import UsageError
 from bmc.config import Config
 from bmc.report import group
-from bmc.report.load import Run
+from bmc.report.finished import Run
 from bmc.report.statistics import compare_groups, holm, interval, paired_p
 from bmc.report.table import escaped
 from bmc.runs.choice import StreamChoice
-from bmc.studies.compare_table import Comparison, compare_table, compare_tex
+from bmc.studies.compare_files import compare_tex
+from bmc.studies.compare_table import Comparison, compare_table
 from bmc.studies.plan import Design, parse_grids
 from bmc.studies.tune import candidates_of
 from bmc.studies.tuning import Tuned, choose, datasets_of, read_tuned
