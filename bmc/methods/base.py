@@ -125,6 +125,11 @@ class Method:
         """Return how many of the stream's tasks are learned at once."""
         return 1
 
+    def group_ends(self, n_tasks: int) -> list[int]:
+        """Return after how many tasks each group ends; a smaller last group is learned, too."""
+        size = self.group_size(n_tasks)
+        return [*range(size, n_tasks, size), n_tasks]
+
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Learn the next group of tasks."""
         raise NotImplementedError

@@ -63,6 +63,9 @@ class BatchModelConsolidation(NetMethod):
     @dataclass(frozen=True)
     class Options(NetMethod.Options):
         experts: int = option(8, "Tasks (experts) per group, k.", at_least=1)
+        first_alone: bool = option(
+            False, "The first task is a group of its own; groups of k follow."
+        )
         buffer: int = option(250, "Samples that each expert sends to the centre.", at_least=1)
         lam: float = option(0.1, "Weight of the stability loss, lambda.", at_least=0)
         alpha: float = option(1.0, "Weight of the task loss in consolidation.", at_least=0)
@@ -133,6 +136,12 @@ class BatchModelConsolidation(NetMethod):
     def group_size(self, n_tasks: int) -> int:
         """Return k; the last group may be smaller and is consolidated all the same."""
         return min(self.options.experts, n_tasks)
+
+    def group_ends(self, n_tasks: int) -> list[int]:
+        """Return after how many tasks each group ends, the first one perhaps of one task."""
+        if not self.options.first_alone:
+            return super().group_ends(n_tasks)
+        return [*range(1, n_tasks, self.group_size(n_tasks)), n_tasks]
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""

@@ -2,7 +2,8 @@
 
 The paper's auxiliary images are from elsewhere; here they are the features of the current task
 and a memory of former ones, whose labels are not used. Expert (but for its head) and student
-begin as the network of before: from new weights, tasks of a hundred samples teach them little.
+begin as the network of before: from new weights (``restart``), tasks of a hundred samples teach
+them little.
 An expert is as sure of samples of other tasks as of its own, and surer the more updates it made:
 DMC tells the classes of one task apart but not the tasks, least of all where these differ in
 size. Its class-il accuracy can fall below that of fine-tuning, which at least keeps the last task.
@@ -22,6 +23,7 @@ from bmc.methods.experience_replay import Balancing
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
 from bmc.train.data import Split, TaskTensors, dev_data, joined, training_data
+from bmc.train.moments import Moments
 
 
 @METHODS.register("dmc")
@@ -52,6 +54,17 @@ class DeepModelConsolidation(Balancing):
         student_dropout: bool = option(
             False, "Dropout in the student too, while it copies what its teachers say without."
         )
+        centred: str = option(
+            "sample",
+            "Teachers' logits are centred over the classes of each sample, or over the batch.",
+            one_of=("sample", "batch"),
+        )
+        competition: str = option(
+            "task",
+            "Classes that compete in an expert: its task's, or all outputs.",
+            one_of=("task", "all"),
+        )
+        restart: bool = option(False, "Draw expert and student anew at every task.")
 
     options: Options
 
@@ -73,12 +86,15 @@ class DeepModelConsolidation(Balancing):
             self.end_group(group)
 
     def _expert(self, group: Sequence[TaskTensors]) -> ResidualMLP:
-        """Return a network for the classes of the group alone, trained on nothing else."""
-        start, index = group[0].start, group[0].index
-        expert = self.new_net(group[-1].stop - start, "expert weights", index)
-        trunk = slice(expert.trunk)
-        expert.weights.data[:, trunk] = self.net.weights.data[:, trunk]
-        expert.statistics.copy_(self.net.statistics)
+        """Return a network trained on the group alone, with outputs for its classes or for all."""
+        alone, index = self.options.competition == "task", group[0].index
+        start = group[0].start if alone else 0
+        outputs = group[-1].stop - start if alone else self.n_classes
+        expert = self.new_net(outputs, "expert weights", index)
+        if not self.options.restart:
+            trunk = slice(expert.trunk)
+            expert.weights.data[:, trunk] = self.net.weights.data[:, trunk]
+            expert.statistics.copy_(self.net.statistics)
         data = training_data(group)
         keys = ("expert", "batches", index), ("expert", "dropout", index)
         course = self.passes(len(data), self.config.epochs, *keys)
@@ -91,15 +107,23 @@ class DeepModelConsolidation(Balancing):
         """Regress the logits of both teachers on the auxiliary data."""
         known, index = group[0].start, group[0].index
         self.former.load_state_dict(self.net.state_dict())
+        if self.options.restart:
+            anew = self.new_net(self.n_classes, "student weights", index)
+            self.net.load_state_dict(anew.state_dict())
+            if self.moments is not None:
+                self.moments = Moments.new(self.net)
+        first = known if self.options.competition == "all" else 0  # of the expert's outputs
         own = joined([task.train.features for task in group])
         stored = self.memory.features[: len(self.memory)]
         data = torch.cat([own, stored.to(own)])  # no label of it is read
 
         def loss(batch: Batch) -> Tensor:
             x, keep = self.inputs(batch.data[0]), batch.keep
-            old, new = self.former(x, classes=known)[0], expert(x)[0]
+            old = self.former(x, classes=known)[0]
+            new = expert(x)[0][..., first : first + self.seen - known]
             logits, _ = self.net(x, keep if self.options.student_dropout else None)
-            return double_distillation(logits[..., : self.seen], old, new)
+            centred_over = -1 if self.options.centred == "sample" else -2
+            return double_distillation(logits[..., : self.seen], old, new, centred_over)
 
         keys = ("student", "batches", index), ("student", "dropout", index)
         course = self.passes(len(data), self.options.distillation_epochs, *keys)
@@ -111,11 +135,12 @@ class DeepModelConsolidation(Balancing):
         self.keep_moments()
 
 
-def double_distillation(logits: Tensor, old: Tensor, new: Tensor) -> Tensor:
+def double_distillation(logits: Tensor, old: Tensor, new: Tensor, over: int = -1) -> Tensor:
     """Return the mean squared distance to the logits of both teachers, each centred: [1].
 
     Logits are those of the student [1, B, s + t], of the network of before [1, B, s] and of
-    the expert [1, B, t].
+    the expert [1, B, t]. They are centred ``over`` a teacher's classes of each sample (-1), as in
+    the paper, or over the samples of the batch (-2), as in the public code.
     """
-    centred = [teacher - teacher.mean(dim=-1, keepdim=True) for teacher in (old, new)]
+    centred = [teacher - teacher.mean(dim=over, keepdim=True) for teacher in (old, new)]
     return (logits - torch.cat(centred, dim=-1)).square().mean(dim=(-2, -1))

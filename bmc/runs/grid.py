@@ -6,7 +6,7 @@ are taken over the same evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -39,14 +39,13 @@ def effective_step(every: int, size: int, n_tasks: int) -> int:
     return min(max(every, size), n_tasks)
 
 
-def measured_after(every: int, size: int, n_tasks: int) -> list[int]:
-    """Return after how many tasks a run is measured.
+def measured_after(every: int, ends: Sequence[int]) -> list[int]:
+    """Return after how many tasks a run is measured whose groups have these ends.
 
-    That is at the first end of a group at or beyond each multiple of ``every``, and at the end.
+    That is at the first end of a group at or beyond each multiple of ``every``, and at the last.
     """
-    ends = [*range(size, n_tasks, size), n_tasks]
     return [
         end
         for before, end in zip([0, *ends], ends, strict=False)
-        if end == n_tasks or end // every > before // every
+        if end == ends[-1] or end // every > before // every
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,20 @@ def _learn_all(
     report: Progress,
     follower: Tracker,
 ) -> None:
-    size = method.group_size(len(tasks))
-    ends = measured_after(method.config.evaluate_every, size, len(tasks))
+    groups = method.group_ends(len(tasks))
+    ends = measured_after(method.config.evaluate_every, groups)
     watch = method.watch
     report.start(method.title, len(tasks), "tasks")
     report.advance(state.done)
-    for first in range(state.done, len(tasks), size):
-        group = tasks[first : first + size]
+    for stop in groups[bisect_right(groups, state.done) :]:
+        first = state.done
+        group = tasks[first:stop]
         if method.config.measure_ahead and state.done == (state.learned or [0])[-1]:
             with watch.phase("evaluate", method.device):
                 following = next(end for end in ends if end > first)
                 _look_ahead(method, tasks, tasks[first:following], state)
         method.learn(group)
-        state.done = first + len(group)
+        state.done = stop
         means = {}
         if state.done in ends:
             with watch.phase("evaluate", method.device):

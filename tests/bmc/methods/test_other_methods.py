@@ -256,6 +256,30 @@ def test_double_distillation_is_the_distance_to_centred_logits():
     assert double_distillation(off, old, new).item() == pytest.approx((1 + 9) / 5)
 
 
+def test_as_published_targets_are_centred_over_the_batch():
+    draws = torch.Generator().manual_seed(3)
+    old, new = torch.randn(1, 8, 3, generator=draws), torch.randn(1, 8, 2, generator=draws)
+    student = torch.randn(1, 8, 5, generator=draws)
+    target = np.concatenate([old[0].numpy(), new[0].numpy()], axis=1)
+    expected = np.mean((student[0].numpy() - (target - target.mean(axis=0))) ** 2)
+    assert double_distillation(student, old, new, -2).item() == pytest.approx(expected, rel=1e-5)
+    assert double_distillation(student, old, new).item() != pytest.approx(expected, rel=1e-2)
+
+
+def test_expert_and_student_of_dmc_may_begin_anew_with_all_outputs_in_competition():
+    first, second = tensors(STREAM)[:2]
+    anew = made("dmc", restart=True, competition="all", epochs=1)
+    anew.learn([first])
+    known = anew._expert([second])
+    anew.net.weights.data.zero_()  # what was learned before has no share in the expert
+    assert torch.equal(known.weights, anew._expert([second]).weights)
+    assert known.n_classes == STREAM.n_classes
+    anew.learn([second])
+    goes_on = made("dmc", epochs=1)
+    goes_on.learn([first])
+    assert goes_on._expert([second]).n_classes == second.stop - second.start
+
+
 def test_dmc_reads_no_label_but_those_of_the_expert_s_own_task():
     first, second = tensors(STREAM)[:2]
     honest, fooled = made("dmc"), made("dmc")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import CPU, small_config, small_stream
 
+from bmc.methods import METHODS
 from bmc.runs import run as experiment
 from bmc.runs.grid import common_step, effective_step, group_size, measured_after
 from bmc.runs.identity import effective, identity_of, run_name
@@ -15,6 +16,10 @@ from bmc.runs.run import run
 
 STREAM = small_stream(6)
 numbers = st.integers(1, 30)
+
+
+def ends_of(size: int, tasks: int) -> list[int]:
+    return [*range(size, tasks, size), tasks]
 
 
 def results_of(folder: Path, name: str, **changes) -> dict:
@@ -35,7 +40,22 @@ def results_of(folder: Path, name: str, **changes) -> dict:
     ],
 )
 def test_worked_cases(every, size, tasks, points):
-    assert measured_after(every, size, tasks) == points
+    assert measured_after(every, ends_of(size, tasks)) == points
+
+
+def test_a_first_task_that_is_learned_alone_shifts_the_ends_of_all_groups(tmp_path):
+    config = small_config("bmc", first_alone=True)  # groups of 4
+    method = METHODS.get("bmc")(2, 2, config, CPU)
+    assert method.group_ends(10) == [1, 5, 9, 10]
+    assert method.group_ends(5) == [1, 5]
+    assert method.group_ends(1) == [1]
+    assert measured_after(4, [1, 5, 9, 10]) == [5, 9, 10]
+    made = results_of(tmp_path, "bmc", first_alone=True)
+    assert made["learned"] == [5, 6]
+    assert (
+        made["records"]["expert_steps"]
+        == results_of(tmp_path / "groups", "bmc")["records"]["expert_steps"]
+    )
 
 
 @given(numbers, numbers, numbers)
@@ -43,15 +63,16 @@ def test_a_run_is_measured_at_the_first_end_of_a_group_at_or_beyond_each_multipl
     ends = {min(end, n) for end in range(size, n + size, size)}
     multiples = range(every, n + 1, every)
     expected = {min(end for end in ends if end >= multiple) for multiple in multiples} | {n}
-    assert measured_after(every, size, n) == sorted(expected)
+    assert measured_after(every, ends_of(size, n)) == sorted(expected)
 
 
 @given(numbers, numbers, numbers)
 def test_the_recorded_step_measures_at_the_same_points(every, size, n):
     step = effective_step(every, size, n)
-    assert measured_after(step, size, n) == measured_after(every, size, n)
+    ends = ends_of(size, n)
+    assert measured_after(step, ends) == measured_after(every, ends)
     assert effective_step(step, size, n) == step
-    assert measured_after(effective_step(0, size, n), size, n) == measured_after(1, size, n)
+    assert measured_after(effective_step(0, size, n), ends) == measured_after(1, ends)
 
 
 def test_the_largest_group_decides_and_one_of_all_tasks_does_not_count():
