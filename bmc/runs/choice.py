@@ -35,6 +35,9 @@ class StreamChoice:
         "Cut datasets into tasks of about so many classes.", None, min=1, hidden=True
     )
     max_tasks: int | None = _option("Keep only the first tasks.", None, min=1)
+    normalize: str | None = _option(
+        "l2; or none: features as stored, not of one length.", None, hidden=True
+    )
     scale: float | None = _option("synthetic: samples per published sample.", None, hidden=True)
     difficulty: str | None = _option(
         "synthetic: plain; or hard (heavy tails, several modes a class, wrong labels, unequal "
@@ -71,6 +74,7 @@ class StreamChoice:
             catalogue=Catalogue(self.manifests or ()),
             classes_per_task=self.classes_per_task,
             max_tasks=self.max_tasks,
+            normalize=self.normalize,
             synthetic=SyntheticData.model_validate(given) if given else None,
         )
 

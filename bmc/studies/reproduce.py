@@ -50,8 +50,9 @@ def reproduce_study(
     encoder = encoder or published.encoder
     check_features(published, encoder, DataRoot.open(root))
     choice = StreamChoice(
-        "class-il", published.stream, encoder, root, protocol="paper", max_tasks=max_tasks
-    )
+        "class-il", published.stream, encoder, root, protocol="paper", max_tasks=max_tasks,
+        normalize="none",
+    )  # fmt: skip
     names = list(dict.fromkeys([*names, BASE_OF_TIME]))
     own = {name: settings.methods[name] for name in names}
     base, streams, _, _ = design(choice, ",".join(names), ["paper"], Config(**settings.shared), own)

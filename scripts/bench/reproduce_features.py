@@ -21,6 +21,7 @@ from bmc.studies.published import EXPERIMENTS
 
 DIM = 768
 NOISE = 1.0  # standard deviation around a class mean; that of the means is 1
+LENGTH = 10.0  # about that of a feature
 # classes of a dataset; rows of each class in train, dev and test
 STREAM = (4, (3, 1, 2))
 SPLITS = {"cifar100": (100, (5, 1, 2)), "tinyimagenet": (200, (5, 1, 2))}
@@ -36,6 +37,7 @@ def write(root: DataRoot, encoder: str, name: str, classes: int, rows: tuple[int
         labels = np.arange(classes, dtype=np.int32).repeat(n)
         count = len(labels)
         features = means[labels] + NOISE * rng.standard_normal((count, DIM))
+        features *= LENGTH / (DIM * (1 + NOISE**2)) ** 0.5
         data = ShardData(
             features.astype(np.float16),
             {"class": labels},

@@ -63,7 +63,8 @@ def learned(name: str, stream: Stream, config: Config) -> Method:
     """Train a method over a whole stream."""
     method = METHODS.get(name)(stream.dim, stream.n_classes, config, CPU)
     tasks = tensors(stream)
-    size = method.group_size(len(tasks))
-    for first in range(0, len(tasks), size):
-        method.learn(tasks[first : first + size])
+    first = 0
+    for stop in method.group_ends(len(tasks)):
+        method.learn(tasks[first:stop])
+        first = stop
     return method

@@ -30,8 +30,8 @@ BY_METHOD = {
     "dmc": {
         "distillation_rate": 0.05, "distillation_epochs": 10, "distillation_optimizer": "sgd",
     },
-    "hal": {"lam": 0.1, "beta": 0.5, "gamma": 0.1},
-    "icarl": {"weight_decay": 1e-5},
+    "hal": {"lam": 0.1, "beta": 0.5, "gamma": 0.1, "memory_balance": "tasks"},
+    "icarl": {"outputs": "seen"},
     "fdr": {"alpha": 1.0},
     "mas": {"lam": 0.7, "gamma": 1.0},
     "ewc": {"lam": 0.7, "gamma": 1.0},
@@ -51,10 +51,14 @@ ONLY_IN = {
             "drop_last": True,
         },
         "finetune": {"restart": True},
+        "dmc": {"centred": "batch", "competition": "all", "restart": True},
+        "icarl": {"weight_decay": 0.01},
     },
     "paper": {
         "bmc": {"lam": 1.0, "beta": 1.0, "feature_loss": "norm", "mixup": 1.0, "held_out": 0.0},
         "finetune": {"restart": False},
+        "dmc": {"centred": "sample", "competition": "task", "restart": False},
+        "icarl": {"weight_decay": 1e-5},
     },
 }  # fmt: skip
 # how a run is carried out and measured, which no preset decides
