@@ -18,7 +18,7 @@ cross-entropy over the classes that compete, `f(x)` the logits, `φ` intermediat
 memory, θ the parameters, C the number of classes seen, I the identity (in `FeCAM`: ones on the
 diagonal, and 1 everywhere). Bold words at the end of a section are the method's own options;
 [the reference](reference/bmc-stream.md) has those that all share.
-Measured results: [benchmarks](benchmarks/bmc_real.md).
+Measured results: [benchmarks](benchmarks/methods.md).
 """
 
 

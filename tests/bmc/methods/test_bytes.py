@@ -52,13 +52,8 @@ def test_a_memory_given_in_megabytes_holds_as_many_samples_as_fit(name):
     config = effective(name, small_config(name, memory_mb=0.01, draws=1, centre_rank=1), STREAM)
     method = learned(name, STREAM, config)
     kept = {k: t for k, t in method.state().items() if not k.startswith(("net.", "gaussian."))}
-    beside = {
-        "expert_steps",
-        "means",
-        "task_of",
-        "anchors",
-        "reservoir.seen",
-    }  # no samples of a memory
+    # no samples of a memory
+    beside = {"expert_steps", "means", "task_of", "anchors", "reservoir.seen"}
     kept = {k: t for k, t in kept.items() if k not in beside}
     assert 0.5 * 0.01 < 1e-6 * sum(t.nbytes for t in kept.values()) <= 0.01
 
