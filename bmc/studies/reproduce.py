@@ -30,7 +30,7 @@ from bmc.studies.published import (
 
 # its README says that this code made the published results
 PRESET = "published-code"
-DASH = "-"  # no figure is published
+DASH = "-"  # the poster has no figure as a number
 PUBLISHED = ("class_il", "cost_accuracy", "relative_time")  # of what there are figures
 
 
@@ -142,7 +142,10 @@ def reproduce_notes(experiment: Experiment, runs: Sequence[Run], preset: Preset)
         figures = "; ".join(_sentence(method, f) for method, f in experiment.figures.items())
         notes.append(f"Published figures: {figures}; the poster has no others as numbers.")
     else:
-        notes.append(f"The poster has no figures for {experiment.title}.")
+        notes.append(
+            f"Poster and project page have no number for {experiment.title}; the paper evaluates "
+            "on it."
+        )
     return notes + differences(preset, sorted({run.method for run in runs}))
 
 
