@@ -229,9 +229,9 @@ class BatchModelConsolidation(NetMethod):
         The seed of the split is the published one, whatever that of the run.
         """
         config, n = self.config, len(data)
-        plateau = Plateau(config.plateau, threshold=config.plateau_threshold)
+        plateau = Plateau.of(config, ends=False)
         count = min(math.ceil(n * self.options.held_out), n - 1)
-        if not (count and plateau.patience):
+        if plateau is None or not count:
             return data, {}
         order = torch.randperm(n, generator=torch.Generator().manual_seed(HELD_OUT_SEED))
         order = order.to(data.labels.device)

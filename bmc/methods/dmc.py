@@ -50,7 +50,6 @@ class DeepModelConsolidation(Balancing):
             "Trains the student: adamw, or sgd without momentum or decay.",
             one_of=("adamw", "sgd"),
         )
-
         student_dropout: bool = option(
             False, "Dropout in the student too, while it copies what its teachers say without."
         )

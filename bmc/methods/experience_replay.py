@@ -6,7 +6,7 @@ Also what other replay methods share: a memory, renewed when a task ends or whil
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,10 +57,18 @@ class Remembering(NetMethod):
         """Offer every sample of the tasks once, in shuffled order."""
         for task in group:
             draws = generator(self.config.seed, "reservoir", task.index)
-            order = torch.randperm(len(task.train), generator=draws)
-            features = take(task.train.features, order, self.device)
-            labels = take(task.train.labels, order, self.device)
-            self.memory.add(features, labels, draws, task=task.index)
+            for features, labels in self.shuffled(task, draws, len(task.train)):
+                self.memory.add(features, labels, draws, task=task.index)
+
+    def shuffled(
+        self, task: TaskTensors, draws: torch.Generator, size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the training samples of a task in random order, ``size`` at once: rows, labels."""
+        for rows in torch.split(torch.randperm(len(task.train), generator=draws), size):
+            yield (
+                take(task.train.features, rows, self.device),
+                take(task.train.labels, rows, self.device),
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Return network and memory."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 from bmc.config import option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Balancing, Replaying
-from bmc.train.data import TaskTensors, take
+from bmc.train.data import TaskTensors
 from bmc.train.losses import task_loss
 from bmc.train.seeds import generator
 
@@ -57,9 +57,7 @@ class FunctionDistance(Replaying, Balancing):
         """Store samples of the task with the network's answers to them."""
         for task in group:
             draws = generator(self.config.seed, "memory", task.index)
-            for rows in torch.split(torch.randperm(len(task.train), generator=draws), BLOCK):
-                features = take(task.train.features, rows, self.device)
-                labels = take(task.train.labels, rows, self.device)
+            for features, labels in self.shuffled(task, draws, BLOCK):
                 answers = self.scores(features).softmax(dim=1)
                 self.memory.add(features, labels, draws, task=task.index, outputs=answers)
 

@@ -19,23 +19,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
-from bmc.train.data import TaskTensors, network_input, take, training_data
+from bmc.methods.base import METHODS
+from bmc.methods.linear import LinearHead
+from bmc.train.data import TaskTensors, take, training_data
 
 FLAT = 1e-5  # largest entry of a gradient at which L-BFGS stops
 LEAST = 1e-300  # of a sum of exponentials
 
 
 @METHODS.register("fetril")
-class FeTrIL(Method):
+class FeTrIL(LinearHead):
     """Former classes borrow the features of a similar new class, moved to their own mean.
 
     Attributes
     ----------
     means
         float16 [C, d], mean feature of each class, of the length that features have.
-    head
-        float32 [C, d + 1], the weights of each class and its bias.
     """
 
     name = "fetril"
@@ -46,10 +45,9 @@ class FeTrIL(Method):
             n = argmax_n cos(μ_n, μ_p), or the k-th best
         after each task:  min_W  Σ_c 1/C mean_{x in c} CE(W x + b, c) + λ ‖W‖² / 2
     """
-    shared = Method.shared | {"feature_norm"}
 
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(LinearHead.Options):
         similar: int = option(
             1, "Features come from the new class whose mean is the k-th most similar.", at_least=1
         )
@@ -61,7 +59,6 @@ class FeTrIL(Method):
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.means = torch.zeros(n_classes, dim, dtype=torch.float16, device=device)
-        self.head = torch.zeros(n_classes, dim + 1, device=device)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Note the means of new classes, then train the classifier of all."""
@@ -69,7 +66,7 @@ class FeTrIL(Method):
         with self.watch.phase("train", self.device):
             data = training_data(group)
             order = data.labels.argsort(stable=True)
-            x = self._inputs(take(data.features, order, self.device))
+            x = self.inputs(take(data.features, order, self.device))
             sizes = torch.bincount(data.labels - first, minlength=self.seen - first).tolist()
             parts = torch.split(x[:, :-1], sizes)
             means = torch.stack([part.sum(dim=0) / max(len(part), 1) for part in parts])
@@ -115,24 +112,15 @@ class FeTrIL(Method):
         step(loss)
         self.head[: self.seen] = head.detach()
 
-    def _inputs(self, features: Tensor) -> Tensor:
-        """Scale stored rows [n, d] to ``feature_norm``; add a column of 1: float32 [n, d + 1]."""
-        x = network_input(features.to(self.device), self.config.feature_norm)
-        return functional.pad(x, (0, 1), value=1.0)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the logits of the seen classes, float32 [n, seen]."""
-        return self._inputs(features) @ self.head[: self.seen].T
-
     def state(self) -> dict[str, Tensor]:
         """Return head and means of the seen classes."""
-        return {"net.head": self.head[: self.seen], "means": self.means[: self.seen]}
+        return super().state() | {"means": self.means[: self.seen]}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load head and means."""
-        seen = len(state["means"])
-        self.means[:seen] = state["means"].to(self.device)
-        self.head[:seen] = state["net.head"].to(self.device)
+        super().load_state(state)
+        means = state["means"]
+        self.means[: len(means)] = means.to(self.device)
 
 
 def translated_losses(logits: Tensor, away: Tensor, classes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A linear probe that is trained task after task: what a head learns without a network below it."""
+"""Linear heads on frozen features, and a linear probe that is trained task after task."""
 
 from __future__ import annotations
 
@@ -16,15 +16,43 @@ from bmc.train.data import Shuffled, TaskTensors, network_input, steps_for, take
 from bmc.train.seeds import generator
 
 
-@METHODS.register("linear")
-class SequentialLinear(Method):
-    """Softmax regression on frozen features, fine-tuned on each task by AdamW.
+class LinearHead(Method):
+    """A method whose network is one linear layer.
 
     Attributes
     ----------
     head
-        float32 [C, d + 1], the weights of each class and its bias.
+        float32 [C, d + 1], the weights of each class and its bias; 0 of classes to come.
     """
+
+    shared = Method.shared | {"feature_norm"}
+
+    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
+        super().__init__(dim, n_classes, config, device)
+        self.head = torch.zeros(n_classes, dim + 1, device=device)
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Scale stored rows [n, d] to ``feature_norm``; add a column of 1: float32 [n, d + 1]."""
+        x = network_input(features.to(self.device), self.config.feature_norm)
+        return functional.pad(x, (0, 1), value=1.0)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the logits of the seen classes, float32 [n, seen]."""
+        return self.inputs(features) @ self.head[: self.seen].T
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the head of the seen classes, which is the network of this method."""
+        return {"net.head": self.head[: self.seen]}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load the head."""
+        head = state["net.head"]
+        self.head[: len(head)] = head.to(self.device)
+
+
+@METHODS.register("linear")
+class SequentialLinear(LinearHead):
+    """Softmax regression on frozen features, fine-tuned on each task by AdamW."""
 
     name = "linear"
     title = "Linear probe"
@@ -32,12 +60,12 @@ class SequentialLinear(Method):
     equation = """
         L = CE(W x + b, y) over the batch;   with competition = task, over the task's classes alone
     """
-    shared = Method.shared | {
-        "epochs", "batch_size", "learning_rate", "weight_decay", "feature_norm", "seed",
+    shared = LinearHead.shared | {
+        "epochs", "batch_size", "learning_rate", "weight_decay", "seed",
     }  # fmt: skip
 
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(LinearHead.Options):
         competition: str = option(
             "seen",
             "Classes that compete in training: seen, or those of the task.",
@@ -45,10 +73,6 @@ class SequentialLinear(Method):
         )
 
     options: Options
-
-    def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
-        super().__init__(dim, n_classes, config, device)
-        self.head = torch.zeros(n_classes, dim + 1, device=device)
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Train the head on the group's training data for ``epochs`` passes."""
@@ -78,20 +102,3 @@ class SequentialLinear(Method):
         """Return the gradient of the mean cross-entropy by a head [c, d + 1], of x [B, d + 1]."""
         errors = (x @ head.T).softmax(dim=1) - functional.one_hot(labels, len(head))
         return (errors.T @ x).div_(len(x))
-
-    def inputs(self, features: Tensor) -> Tensor:
-        """Scale stored rows [n, d] to ``feature_norm``; add a column of 1: float32 [n, d + 1]."""
-        x = network_input(features.to(self.device), self.config.feature_norm)
-        return functional.pad(x, (0, 1), value=1.0)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return the logits of the seen classes, float32 [n, seen]."""
-        return self.inputs(features) @ self.head[: self.seen].T
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the head, which is the network of this method."""
-        return {"net.head": self.head}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load the head."""
-        self.head = state["net.head"].to(self.device)

@@ -19,7 +19,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.der import logit_distance
 from bmc.methods.experience_replay import Balancing, Replaying, balance_of_memory
-from bmc.train.data import TaskTensors, take
+from bmc.train.data import TaskTensors
 from bmc.train.losses import contrastive, task_loss
 from bmc.train.seeds import generator
 
@@ -115,26 +115,32 @@ class ExtendedDER(Replaying, Balancing):
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Store samples of the task with their logits; rewrite those of former samples."""
-        gamma, first = self.options.gamma, self._start
         for task in group:
-            draws = generator(self.config.seed, "memory", task.index)
-            for rows in torch.split(torch.randperm(len(task.train), generator=draws), BLOCK):
-                features = take(task.train.features, rows, self.device)
-                labels = take(task.train.labels, rows, self.device)
-                logits = self._logits(features)
-                truth = logits.gather(1, labels[:, None])
-                if first:
-                    logits[:, :first] = capped(logits[:, :first], truth, gamma)
-                self.memory.add(features, labels, draws, task=task.index, outputs=logits)
-        memory = self.memory
+            self._store(task)
+        self._rewrite()
+        self._ahead = 0
+
+    def _store(self, task: TaskTensors) -> None:
+        """Offer a task's samples with their logits, those of former classes capped."""
+        first = self._start
+        draws = generator(self.config.seed, "memory", task.index)
+        for features, labels in self.shuffled(task, draws, BLOCK):
+            logits = self._logits(features)
+            truth = logits.gather(1, labels[:, None])
+            if first:
+                logits[:, :first] = capped(logits[:, :first], truth, self.options.gamma)
+            self.memory.add(features, labels, draws, task=task.index, outputs=logits)
+
+    def _rewrite(self) -> None:
+        """Give stored samples of former tasks logits of this task's classes and those to come."""
+        first, memory = self._start, self.memory
         former = (memory.labels[: len(memory)] < first).nonzero()[:, 0]
         for rows in torch.split(former, BLOCK):
             logits = self._logits(memory.features[rows])
             truth = memory.outputs[rows].gather(1, memory.labels[rows, None]).float()
-            new = capped(logits[:, first:], truth, gamma)
+            new = capped(logits[:, first:], truth, self.options.gamma)
             memory.outputs[rows, first : logits.shape[1]] = new.half()
             memory.known[rows] = logits.shape[1]
-        self._ahead = 0
 
     def _logits(self, features: Tensor) -> Tensor:
         """Return the logits of stored rows, those of classes to come too: float32 [n, C]."""
