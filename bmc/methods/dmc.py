@@ -4,6 +4,7 @@ The paper's auxiliary images are from elsewhere; here they are the features of t
 and a memory of former ones, whose labels are not used. Expert (but for its head) and student
 begin as the network of before: from new weights (``restart``), tasks of a hundred samples teach
 them little.
+
 An expert is as sure of samples of other tasks as of its own, and surer the more updates it made:
 DMC tells the classes of one task apart but not the tasks, least of all where these differ in
 size. Its class-il accuracy can fall below that of fine-tuning, which at least keeps the last task.

@@ -33,7 +33,7 @@ class FOAL(FixedRidge):
 
     @dataclass(frozen=True)
     class Options(FixedRidge.Options):
-        # published: 1 and every sample alike; chosen on tuning datasets, docs/benchmarks/methods.md
+        # chosen on tuning datasets: docs/benchmarks/defaults.md; published: balanced false
         gamma: float = option(0.01, "Weight of the ridge (as published: 1).", above=0)
 
     options: Options

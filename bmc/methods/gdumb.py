@@ -38,15 +38,11 @@ class GDumb(NetMethod):
     equation = """
         M: class-balanced, greedy;  after each task a new network:  min_θ  L_T(M)
     """
-    shared = NetMethod.shared - {
-        "epochs",
-        "learning_rate",
-        "capture",
-        "moments",
-        "plateau",
-        "plateau_threshold",
+    shared = NetMethod.shared | {"memory"}
+    shared -= {
+        "epochs", "learning_rate", "capture", "moments", "plateau", "plateau_threshold",
         "early_stopping",
-    } | {"memory"}
+    }  # fmt: skip
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):

@@ -12,7 +12,7 @@ import torch
 
 from autods.core.files import locked
 from autods.core.progress import Progress, Silent
-from autods.streams.stream import Stream
+from autods.streams.stream import Stream, Task
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
 from bmc.engines.base import use_precision
@@ -205,17 +205,7 @@ def _results(stream: Stream, method: Method, state: RunState) -> dict[str, Any]:
         "protocol": stream.provenance["protocol"],
         "order_seed": stream.provenance["order_seed"],
         "run_seed": method.config.seed,
-        "tasks": [
-            {
-                "name": task.name,
-                "dataset": task.dataset,
-                "classes": len(task.class_names),
-                "train": len(task.train),
-                "test": len(task.test),
-                "dev": len(task.dev),
-            }
-            for task in stream.tasks
-        ],
+        "tasks": [_task(task) for task in stream.tasks],
         "learned": state.learned,
         "R": state.rows,
         "ahead": state.ahead and state.ahead | {"meaning": AHEAD},
@@ -225,6 +215,18 @@ def _results(stream: Stream, method: Method, state: RunState) -> dict[str, Any]:
         },
         "costs": _costs(stream, method, measured[stream.scenario]["final_mean"]),
         "records": method.records(),
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    """Return what results say of a task: its names, and numbers of classes and samples."""
+    return {
+        "name": task.name,
+        "dataset": task.dataset,
+        "classes": len(task.class_names),
+        "train": len(task.train),
+        "test": len(task.test),
+        "dev": len(task.dev),
     }
 
 

@@ -13,7 +13,8 @@ INTRODUCTION = """\
 Made from the code: the sections are the methods that `bmc-stream methods` lists.
 
 All methods learn frozen features. Those that train a network train the same one, a residual MLP
-(d → 128 → 256 → 256 → classes), by AdamW; those in closed form need no network. `L_T` is the mean
+(d → 128 → 256 → 256 → classes, both blocks of inner width 128), by AdamW; those in closed form
+need no network. `L_T` is the mean
 cross-entropy over the classes that compete, `f(x)` the logits, `φ` intermediate features, `M` the
 memory, θ the parameters, C the number of classes seen, I the identity (in `FeCAM`: ones on the
 diagonal, and 1 everywhere). Bold words at the end of a section are the method's own options;
