@@ -11,7 +11,7 @@ products of matrices, and none of them is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
-from bmc.methods.linear import LinearHead
+from bmc.methods.linear import LinearHead, minimise
 from bmc.train.data import TaskTensors, take, training_data
 
 FLAT = 1e-5  # largest entry of a gradient at which L-BFGS stops
@@ -92,13 +92,9 @@ class FeTrIL(LinearHead):
         away = functional.pad(means - means[lender], (0, 1))  # [C, d + 1]; of new classes 0
         borrowers = [(lender == c).nonzero()[:, 0] for c in range(first, self.seen)]
         head = self.head[: self.seen].clone().requires_grad_()
-        optimiser = torch.optim.LBFGS(
-            [head], max_iter=self.options.iterations, history_size=10, tolerance_grad=FLAT,
-            tolerance_change=0.0, line_search_fn="strong_wolfe",
-        )  # fmt: skip
 
         def loss() -> float:
-            optimiser.zero_grad()
+            head.grad = None
             logits, shifts = (x @ head.T).double(), (away @ head.T).double()
             value = self.options.penalty / 2 * head[:, :-1].square().sum()
             for own, classes in zip(torch.split(logits, sizes), borrowers, strict=True):
@@ -108,8 +104,7 @@ class FeTrIL(LinearHead):
             torch.autograd.backward(value)
             return float(value.detach())
 
-        step: Callable[[Callable[[], float]], float] = optimiser.step
-        step(loss)
+        minimise([head], loss, self.options.iterations, FLAT)
         self.head[: self.seen] = head.detach()
 
     def state(self) -> dict[str, Tensor]:

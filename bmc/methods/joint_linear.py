@@ -6,7 +6,7 @@ of epochs or seed can make it look worse than it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
+from bmc.methods.linear import minimise
 from bmc.train.data import Split, TaskTensors, network_input, training_data
 
 BLOCK = 8192  # rows whose logits are held at once
@@ -98,12 +99,7 @@ class JointLinear(Method):
                 bias.grad += error.sum(dim=0)
             return value.item()
 
-        optimiser = torch.optim.LBFGS(
-            [weight, bias], max_iter=self.options.iterations, history_size=10,
-            tolerance_grad=FLAT, tolerance_change=0.0, line_search_fn="strong_wolfe",
-        )  # fmt: skip
-        step: Callable[[Callable[[], float]], object] = optimiser.step
-        step(loss)
+        minimise([weight, bias], loss, self.options.iterations, FLAT)
         self.weight[:, : self.seen] = weight
         self.bias[: self.seen] = bias - mean @ weight
 

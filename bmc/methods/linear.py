@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,3 +102,19 @@ class SequentialLinear(LinearHead):
         """Return the gradient of the mean cross-entropy by a head [c, d + 1], of x [B, d + 1]."""
         errors = (x @ head.T).softmax(dim=1) - functional.one_hot(labels, len(head))
         return (errors.T @ x).div_(len(x))
+
+
+def minimise(
+    tensors: Sequence[Tensor], loss: Callable[[], float], iterations: int, flat: float
+) -> None:
+    """Minimise a smooth function of tensors in place by L-BFGS with line search.
+
+    ``loss`` returns its value and leaves its gradient in their ``grad``. It ends after so many
+    iterations, or when no entry of the gradient is larger than ``flat``.
+    """
+    optimiser = torch.optim.LBFGS(
+        list(tensors), max_iter=iterations, history_size=10, tolerance_grad=flat,
+        tolerance_change=0.0, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+    step: Callable[[Callable[[], float]], object] = optimiser.step
+    step(loss)
