@@ -15,7 +15,7 @@ from bmc.config import Config, OptionSet
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.methods.plugins import PluginRegistry
-from bmc.train.costs import Stopwatch
+from bmc.train.costs import Stopwatch, samples_bytes
 from bmc.train.data import TaskTensors
 
 
@@ -111,7 +111,7 @@ class Method:
     @classmethod
     def sample_bytes(cls, dim: int, n_classes: int, config: Config) -> int:
         """Return how many bytes one sample of the memory takes, at most; here row and label."""
-        return 2 * dim + 4
+        return samples_bytes(1, dim)
 
     @classmethod
     def unfit(cls, stream: Stream, config: Config) -> str | None:

@@ -11,25 +11,24 @@ from torch import Tensor
 from bmc.config import option
 from bmc.methods.base import METHODS
 from bmc.methods.net_method import NetMethod
+from bmc.methods.reference import JointReference
 from bmc.train.data import Balanced, Split, TaskTensors
 from bmc.train.loop import Course
 from bmc.train.seeds import generator
 
 
 @METHODS.register("joint")
-class Joint(NetMethod):
+class Joint(JointReference, NetMethod):
     """One training over the data of all tasks together."""
 
     name = "joint"
     title = "Joint training"
-    reference = True
     source = "The upper reference for the same network"
     equation = """
         L = L_T(all training data of the stream)
     """
     shared = NetMethod.shared - {"moments"}  # there is one training
     one_by_one = False
-    _kept = 0
 
     @dataclass(frozen=True)
     class Options(NetMethod.Options):
@@ -39,10 +38,6 @@ class Joint(NetMethod):
         balanced: bool = option(True, "Draw every class equally often.")
 
     options: Options
-
-    def group_size(self, n_tasks: int) -> int:
-        """All tasks form one group."""
-        return n_tasks
 
     def course(
         self, data: Split, batches: Sequence[int | str], dropout: Sequence[int | str]
@@ -57,20 +52,13 @@ class Joint(NetMethod):
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Count the data that had to be kept to train on it all."""
-        self._kept = sum(
-            task.train.features.numel() * task.train.features.element_size() + 4 * len(task.train)
-            for task in group
-        )
-
-    def memory_bytes(self) -> int:
-        """Bytes of all training data, labels counted as 4 bytes each."""
-        return self._kept
+        self.count(group)
 
     def state(self) -> dict[str, Tensor]:
         """Return the network and the bytes kept."""
-        return super().state() | {"kept": torch.tensor([self._kept])}
+        return super().state() | {"kept": torch.tensor([self.kept_bytes])}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the network and the bytes kept."""
         super().load_state(state)
-        self._kept = int(state["kept"])
+        self.kept_bytes = int(state["kept"])

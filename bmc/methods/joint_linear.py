@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
-from bmc.methods.base import METHODS, Method
+from bmc.methods.base import METHODS
 from bmc.methods.linear import minimise
+from bmc.methods.reference import JointReference
 from bmc.train.data import Split, TaskTensors, network_input, training_data
 
 BLOCK = 8192  # rows whose logits are held at once
@@ -22,7 +23,7 @@ FLAT = 3e-5  # largest derivative at which the optimum counts as reached
 
 
 @METHODS.register("joint-linear")
-class JointLinear(Method):
+class JointLinear(JointReference):
     """Softmax regression on the training data of all tasks together, by L-BFGS.
 
     Attributes
@@ -38,35 +39,28 @@ class JointLinear(Method):
         L = Σ_i a_i CE(x_i W + b, y_i) + λ ‖W‖² / 2 over all training data of the stream
         a_i = 1 / (C n_c) of a sample of class c with n_c samples; without balance 1 / n
     """
-    shared = Method.shared | {"feature_norm"}
+    shared = JointReference.shared | {"feature_norm"}
     order_free = True
-    reference = True
 
     @dataclass(frozen=True)
-    class Options(Method.Options):
+    class Options(JointReference.Options):
         balanced: bool = option(True, "Every class weighs the same, not every sample.")
         penalty: float = option(1e-4, "Lambda, the weight of the L2 penalty.", above=0)
         iterations: int = option(500, "Iterations of L-BFGS at most.", at_least=1, hidden=True)
 
     options: Options
-    _kept = 0
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.weight = torch.zeros(dim, n_classes, device=device)
         self.bias = torch.zeros(n_classes, device=device)
 
-    def group_size(self, n_tasks: int) -> int:
-        """All tasks form one group."""
-        return n_tasks
-
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Minimise the loss over the training data of the group."""
         with self.watch.phase("train", self.device):
             self.seen = group[-1].stop
-            data = training_data(group)
-            self._kept += data.features.numel() * data.features.element_size() + 4 * len(data)
-            self._minimise(data)
+            self.count(group)
+            self._minimise(training_data(group))
 
     def _minimise(self, data: Split) -> None:
         """Run L-BFGS with line search over full passes, each in blocks of rows.
@@ -118,16 +112,12 @@ class JointLinear(Method):
         """Return the logits, float32 [n, seen]."""
         return self.inputs(features) @ self.weight[:, : self.seen] + self.bias[: self.seen]
 
-    def memory_bytes(self) -> int:
-        """Bytes of all training data, labels counted as 4 bytes each."""
-        return self._kept
-
     def state(self) -> dict[str, Tensor]:
         """Return the head and the bytes kept."""
-        return {"weight": self.weight, "bias": self.bias, "kept": torch.tensor([self._kept])}
+        return {"weight": self.weight, "bias": self.bias, "kept": torch.tensor([self.kept_bytes])}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Load the head and the bytes kept."""
         self.weight = state["weight"].to(self.device)
         self.bias = state["bias"].to(self.device)
-        self._kept = int(state["kept"])
+        self.kept_bytes = int(state["kept"])
