@@ -1,4 +1,7 @@
-"""What an expert of BMC-Analytic sends about its task: Gaussian statistics and a few samples."""
+"""What experts send about a task beside samples with phi: Gaussian statistics, and rows of 8 bits.
+
+BMC-Analytic sends all of it, BMC + Gaussian replay the means and a sketch of the covariance.
+"""
 
 from __future__ import annotations
 
