@@ -194,7 +194,7 @@ DIFFERENCES = (
         "The memory is balanced over classes. In the public code it is a reservoir, and "
         "optimiser and schedule begin anew in every pass, so the rate stays at 0.05 after a "
         "first pass at 0.005.",
-        "the paper's sampler, and the paper's schedule over all passes.",
+        "balance over classes is the method of the paper; a schedule begun anew never falls.",
         ("gdumb",),
     ),
     Difference(
