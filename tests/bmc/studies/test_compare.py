@@ -13,6 +13,7 @@ from scipy import stats
 
 from autods.errors import UsageError
 from bmc.config import Config
+from bmc.methods import METHODS, config_for
 from bmc.report import group
 from bmc.report.finished import Run
 from bmc.report.statistics import compare_groups, holm, interval, paired_p
@@ -469,3 +470,14 @@ def test_all_leaves_out_what_does_not_fit_and_list_runs_nothing(tmp_path):
     assert "zero-shot" not in {row["method"] for row in rows}
     assert "It was left out." in told
     assert not (tmp_path / "o").exists()
+
+
+def test_the_values_chosen_on_real_features_are_ones_that_methods_take_today():
+    folder = Path(__file__).parents[3] / "docs" / "benchmarks" / "tuned"
+    tuned = read_tuned(folder / "tune.json")
+    for method, values in tuned.chosen.items():
+        config_for(method, Config(), {method: values})
+    assert set(METHODS.names()) - set(tuned.chosen) <= {
+        "zero-shot", "zero-shot-lda", "zero-shot-ncm",  # the features have no class names
+    }  # fmt: skip
+    assert len(tuned.datasets) == 6
