@@ -63,7 +63,7 @@ def _bsdtar(executable: str, archive: Path) -> Unpacked:
         try:
             with tarfile.open(fileobj=output, mode="r|", encoding="utf-8") as tar:
                 while (info := tar.next()) is not None:
-                    tar.members.clear()  # type: ignore[attr-defined]  # it keeps 1 kB of each
+                    tar.members.clear()  # type: ignore[attr-defined]  # untyped; it keeps 1 kB of each
                     if info.islnk():
                         raise ToolFailed(f"'{info.name}' is a hard link, which it cannot follow")
                     if info.isreg() and (stream := tar.extractfile(info)) is not None:

@@ -42,7 +42,7 @@ def list_tar(
         try:
             with tarfile.open(fileobj=handle, mode="r:") as archive:
                 while (info := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]  # it keeps 1 kB of each
+                    archive.members.clear()  # type: ignore[attr-defined]  # untyped; it keeps 1 kB of each
                     reached = info.offset_data + (info.size if info.isreg() else 0)
                     name = plain_name(shown, _unicode(info.name))
                     if info.isreg() and not info.issparse() and name is not None:

@@ -71,7 +71,7 @@ def fetch_many(
         try:
             plan = plan_dataset(manifest, root, mirrors)
             _check_acceptance(manifest, plan, accept)
-        except Exception as error:
+        except Exception as error:  # whatever fails one dataset must not stop the others
             early.append(failed_row(manifest.name, error, root, files=look(manifest, root)))
         else:
             tasks.append(Task(manifest, plan))

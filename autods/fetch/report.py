@@ -161,7 +161,7 @@ def look(manifest: Release, root: DataRoot) -> tuple[FileState, ...]:
             _look_at(entry, root.archive(manifest.name, entry.name), recorded.get(entry.name))
             for entry in manifest.files
         )
-    except Exception:
+    except Exception:  # whatever it is, the dataset's own error tells it
         return ()
 
 

@@ -67,12 +67,14 @@ def stream_dataset(
     mammoth, backbones, defaults = _mammoth()
     _register_backbone(backbones, stream, hidden)
 
+    # Mammoth is imported where it is installed: for the type checker its classes are unknown
     class StreamDataset(mammoth.ContinualDataset):  # type: ignore[misc,name-defined]
         """A stream of features; see `autods.interop.mammoth.stream_dataset`."""
 
         NAME = name
         SETTING = "class-il"
         N_TASKS = len(stream.tasks)
+        # a list of the class, where Mammoth reads it
         N_CLASSES_PER_TASK = [len(task.class_names) for task in stream.tasks]  # noqa: RUF012
         N_CLASSES = stream.n_classes
         SIZE = (stream.dim,)
@@ -132,6 +134,7 @@ def _tasks_of(stream: Stream, args: Any, current: int) -> list[Task]:
 def _register_backbone(backbones: Any, stream: Stream, hidden: int) -> None:
     """Register an MLP from features to all classes of a stream."""
 
+    # unknown to the type checker, as Mammoth's dataset class above
     class FeatureMLP(backbones.MammothBackbone):  # type: ignore[misc]
         """d -> hidden -> hidden -> classes, as Mammoth calls its networks."""
 

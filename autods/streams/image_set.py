@@ -219,6 +219,7 @@ class ImageFiles:
         return self.reader, self._table
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        # a pickle holds the arguments, and is opened again by them
         self.__init__(*state)  # type: ignore[misc]
 
     def __del__(self) -> None:

@@ -42,6 +42,7 @@ def with_config_options(command: Command) -> Command:
     signature = inspect.signature(command)
     parameters = [p for p in signature.parameters.values() if p.name != "overrides"]
     given = inspect.Parameter("option", inspect.Parameter.KEYWORD_ONLY, default=None)
+    # typer reads the options from this attribute, which function types do not declare
     wrapper.__signature__ = signature.replace(parameters=[*parameters, given])  # type: ignore[attr-defined]
     del hints["overrides"]
     wrapper.__annotations__ = hints | {"option": OverrideOption}

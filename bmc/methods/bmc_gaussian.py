@@ -47,8 +47,12 @@ class GaussianReplay(BatchModelConsolidation):
     ----------
     means
         float16 [C, d], the mean of each class's rows of length 1.
+    task_of
+        int64 [C], the task that each class belongs to.
     covariance
-        float64 [d, d], sum over tasks of the covariance within their classes.
+        The sum over tasks of the covariance within their classes, as `packed_covariance` stores it.
+    tasks
+        Number of tasks in that sum.
     """
 
     name = "bmc-gaussian"

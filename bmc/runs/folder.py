@@ -163,6 +163,7 @@ class RunFolder:
             return None
         try:
             with safe_open(self.checkpoint, framework="pt", device=str(device)) as file:
+                # the open file is no mapping: it has keys, and cannot be iterated
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 state = RunState(**json.loads(file.metadata()["state"]))
         except (SafetensorError, TypeError, ValueError, KeyError):

@@ -15,10 +15,10 @@ from autods.streams.stream import Stream
 from bmc.config import Config
 from bmc.methods import METHODS
 from bmc.runs.grid import effective_step, group_size
+from bmc.train.costs import MEGABYTE
 
 FORMAT = 2
 HASH_DIGITS = 8
-MB = 1e-6  # megabytes per byte
 
 
 def effective(method: str, config: Config, stream: Stream) -> Config:
@@ -30,7 +30,7 @@ def effective(method: str, config: Config, stream: Stream) -> Config:
     config, n_tasks = kind.configured(config), len(stream.tasks)
     if config.memory_mb and kind.reads("memory"):
         size = kind.sample_bytes(stream.dim, stream.n_classes, config)
-        config = replace(config, memory=max(1, int(config.memory_mb / MB / size)))
+        config = replace(config, memory=max(1, int(config.memory_mb * MEGABYTE / size)))
     step = effective_step(config.evaluate_every, group_size(method, config, n_tasks), n_tasks)
     config = replace(config, evaluate_every=step)
     return replace(config, feature_norm=1.0) if stream.normalize == "none" else config

@@ -241,7 +241,7 @@ def tracked(
     try:
         yield tracker
         status = "finished"
-    except Exception:
+    except Exception:  # noted, and raised again
         status = "failed"
         raise
     finally:

@@ -62,11 +62,11 @@ def tune_study(
 def candidates_of(
     base: Design, grids: Mapping[str, Sequence[Any]], seeds: Sequence[int]
 ) -> list[Candidate]:
-    """Return the combinations of each method, of the fields that it reads.
+    """Return, for each method, every combination of values of the fields that it reads.
 
-    A grid of one method, ``METHOD.FIELD``, takes the place of one of FIELD, and multiplies the
-    combinations of no other. Refuses fields that no method reads or that accuracy cannot choose,
-    and values out of range.
+    A grid for a single method (``METHOD.FIELD``) replaces the shared grid of that field and adds
+    nothing to what other methods try. Raises `UsageError` for a field that no method reads, one
+    that accuracy cannot choose, and a value out of range.
     """
     for key, listed in grids.items():
         if key.rpartition(".")[2] in FIXED:

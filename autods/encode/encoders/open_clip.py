@@ -56,6 +56,7 @@ class OpenClipEncoder(TorchEncoder):
         for start in range(0, len(texts), TEXTS):
             tokens = self._tokenizer(list(texts[start : start + TEXTS]))  # [n, context]
             with exactly():
+                # no common typed base has encode_text either
                 found = self.model.encode_text(tokens.to(self.device))  # type: ignore[operator]
                 blocks.append(found.float().cpu().numpy())  # [n, d]
         return np.concatenate(blocks)

@@ -33,7 +33,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def noted(self: ResidualMLP, x: torch.Tensor, *rest: object, **options: object) -> object:
         if self.training:
             rows.append(x.shape[1])
-        return forward(self, x, *rest, **options)  # type: ignore[arg-type]
+        return forward(self, x, *rest, **options)  # type: ignore[arg-type]  # passed on
 
     monkeypatch.setattr(ResidualMLP, "forward", noted)
     return rows

@@ -65,6 +65,7 @@ def train(steps: int, net: ResidualMLP, **options: object) -> list[int]:
         Course(Shuffled(n, generator(k)), steps, Noise(k), judged_every=5)
         for k in range(net.copies)
     ]
+    # options of several types are passed on as they come
     return train_stacked(net, courses, fetch, by_loss(loss), CONFIG, **options)  # type: ignore[arg-type]
 
 
