@@ -17,6 +17,7 @@ from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import ClassEmbeddingSource, Stream
 
 RESIDENT = 0.6  # share of the free device memory that one table may take
+AHEAD = 2**23  # draws that `Balanced` makes at once
 
 
 @dataclass(frozen=True)
@@ -171,49 +172,69 @@ class Shuffled:
 
     A batch may span two passes, so batch normalisation never sees a small rest and
     every row is drawn once per pass. With ``drawn`` rows a pass, the others of each pass are
-    left out.
+    left out. A draw costs what it returns: a cursor moves along the pass.
     """
 
     def __init__(self, n: int, generator: torch.Generator, drawn: int | None = None) -> None:
         self.n = n
         self.drawn = n if drawn is None else drawn
         self.generator = generator
-        self._rest = torch.empty(0, dtype=torch.int64)
+        self._pass = torch.empty(0, dtype=torch.int64)
+        self._next = 0  # row of the pass that is drawn next
 
     def take(self, count: int) -> Tensor:
         """Return the next ``count`` row numbers, int64 [count]."""
-        parts = [self._rest]
-        have = len(self._rest)
-        while have < count:
-            parts.append(torch.randperm(self.n, generator=self.generator)[: self.drawn])
-            have += self.drawn
-        rows = torch.cat(parts)
-        self._rest = rows[count:]
-        return rows[:count]
+        rows = torch.empty(count, dtype=torch.int64)
+        filled = 0
+        while filled < count:
+            if self._next == len(self._pass):
+                self._pass = torch.randperm(self.n, generator=self.generator)[: self.drawn]
+                self._next = 0
+            part = self._pass[self._next : self._next + count - filled]
+            rows[filled : filled + len(part)] = part
+            self._next += len(part)
+            filled += len(part)
+        return rows
 
 
 class Balanced:
     """A number of draws in which every group (a task) is met equally often.
 
     Groups follow each other in shuffled rounds, one draw of each, and the rows of a group in
-    shuffled passes, so nothing is left to chance but the order.
+    shuffled passes, so nothing is left to chance but the order. At most `AHEAD` draws are made
+    ahead (240 MB while they are made).
     """
 
     def __init__(self, groups: Tensor, count: int, generator: torch.Generator) -> None:
-        names, members = torch.unique(groups.cpu(), return_inverse=True)
-        rounds = -(-count // len(names))
-        turns = torch.rand(rounds, len(names), generator=generator).argsort(dim=1)  # group numbers
-        rows = torch.empty(rounds, len(names), dtype=torch.int64)
-        for number in range(len(names)):
-            own = torch.nonzero(members == number)[:, 0]
-            rows[:, number] = own[Shuffled(len(own), generator).take(rounds)]
-        self.rows = rows.gather(1, turns).flatten()
+        numbers = groups.cpu()
+        order = torch.argsort(numbers, stable=True)
+        sizes = torch.unique_consecutive(numbers[order], return_counts=True)[1]
+        self.generator = generator
+        self._members = torch.split(order, sizes.tolist())  # rows of each group, rising
+        self._passes = [Shuffled(len(own), generator) for own in self._members]
+        self._rounds = -(-count // len(sizes))  # still to be made
+        self._drawn = torch.empty(0, dtype=torch.int64)
         self._next = 0
 
     def take(self, count: int) -> Tensor:
-        """Return the next ``count`` row numbers, int64 [count]."""
-        first, self._next = self._next, self._next + count
-        return self.rows[first : self._next]
+        """Return the next ``count`` row numbers, int64 [count], or all that are left."""
+        parts = [self._drawn[self._next : self._next + count]]
+        self._next += len(parts[0])
+        while (missing := count - sum(map(len, parts))) and self._rounds:
+            self._drawn = self._draw()
+            parts.append(self._drawn[:missing])
+            self._next = len(parts[-1])
+        return torch.cat(parts)
+
+    def _draw(self) -> Tensor:
+        """Draw the rows of the next rounds, int64."""
+        rounds = min(self._rounds, max(1, AHEAD // len(self._members)))
+        self._rounds -= rounds
+        turns = torch.rand(rounds, len(self._members), generator=self.generator)
+        rows = torch.empty(rounds, len(self._members), dtype=torch.int64)
+        for k, (own, passes) in enumerate(zip(self._members, self._passes, strict=True)):
+            rows[:, k] = own[passes.take(rounds)]
+        return rows.gather(1, turns.argsort(dim=1)).flatten()
 
 
 def network_input(features: Tensor, norm: float) -> Tensor:
