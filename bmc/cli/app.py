@@ -80,6 +80,9 @@ def run(
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
+    from bmc.train.phases import START, Stopwatch
+
+    watch: Stopwatch | None = Stopwatch(START)
     from autods.core.progress import console_progress
     from bmc.runs.trackers import trackers_of
 
@@ -116,8 +119,9 @@ def run(
                 path = folder / run_name(label, identity_of(opened, name, own, chosen))
                 made = run_one(
                     opened, name, own, path, device=chosen, engine=where, resume=resume,
-                    report=console_progress(), tracker=trackers,
+                    report=console_progress(), tracker=trackers, watch=watch,
                 )  # fmt: skip
+                watch = None  # what the command did before belongs to its first run
                 finished.append(made)
                 shared = {f: getattr(own, f) for f in own.names()}
                 given = {name: own.options.as_dict()}

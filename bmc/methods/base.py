@@ -15,8 +15,9 @@ from bmc.config import Config, OptionSet
 from bmc.engines.base import Engine
 from bmc.engines.local import LocalEngine
 from bmc.methods.plugins import PluginRegistry
-from bmc.train.costs import Stopwatch, samples_bytes
+from bmc.train.costs import samples_bytes
 from bmc.train.data import TaskTensors
+from bmc.train.phases import Stopwatch
 
 
 class Method:
@@ -48,7 +49,7 @@ class Method:
     engine
         Where experts train; methods without ``has_experts`` have no use for it.
     watch
-        Wall seconds per phase of learning; a method with one phase calls it ``train``.
+        Wall seconds per phase; what a method gives no name while it learns is ``train``.
     """
 
     name: ClassVar[str]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from autods.errors import UsageError
 from bmc.runs.samples import SAMPLES, read_samples
+from bmc.train.phases import OUTSIDE_LEARNING
 
 # runs that differ in these only are repeats: in seeds, and in when they were measured
 SEEDS = frozenset({"seed", "run_seed", "order_seed", "evaluate_every"})
@@ -52,9 +53,9 @@ class Costs(BaseModel):
 
     @property
     def learning_seconds(self) -> float | None:
-        """Wall time without evaluation, reading features and writing checkpoints."""
+        """Wall time without evaluation, and without reading and writing."""
         total = self.seconds.get("total")
-        left_out = (self.seconds.get(phase, 0.0) for phase in ("evaluate", "other"))
+        left_out = (self.seconds.get(phase, 0.0) for phase in OUTSIDE_LEARNING)
         return None if total is None else total - sum(left_out)
 
 

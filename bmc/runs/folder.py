@@ -176,8 +176,8 @@ class RunFolder:
             f"Move {self.path} away and run the command again, or choose another --out."
         )
 
-    def finish(self, results: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Write matrices, timing and, last, the results."""
+    def save_matrices(self, results: dict[str, Any]) -> None:
+        """Write the accuracy matrices as tables."""
         names = [task["name"] for task in results["tasks"]]
         for scenario, rows in results["R"].items():
             path = self.path / f"R_{scenario.replace('-', '_')}.csv"
@@ -186,6 +186,9 @@ class RunFolder:
                 writer.writerow(["learned", *names])
                 for learned, row in zip(results["learned"], rows, strict=True):
                     writer.writerow([learned, *("" if v is None else f"{v:.6f}" for v in row)])
+
+    def finish(self, results: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Write the timing and, last, the results."""
         write_json(self.path / "timing.json", timing)
         write_json(self.results, results)
 

@@ -26,6 +26,7 @@ from bmc.runs.identity import effective, identity_of
 from bmc.runs.trackers import Tracker, tracked
 from bmc.train import costs
 from bmc.train.data import TaskTensors, check_samples, to_tensors
+from bmc.train.phases import EVALUATE, LEARN, LOAD, OTHER, START, WRITE, Stopwatch
 
 LOCK_SECONDS = 2.0  # a run is long: say at once that it is busy
 AHEAD = (
@@ -47,6 +48,7 @@ def run(
     resume: bool = False,
     report: Progress | None = None,
     tracker: Tracker | None = None,
+    watch: Stopwatch | None = None,
 ) -> Path:
     """Train one method on a stream and write its run folder.
 
@@ -54,6 +56,7 @@ def run(
     ends with the same results, both only with ``resume``. The default device is the CPU. Results
     do not depend on the engine that trains experts, and a run may be resumed with another one.
     ``report`` receives progress in tasks; a tracker follows the run unless it is finished.
+    ``watch`` is one that a command started when it began, so that what it did before counts.
 
     Raises
     ------
@@ -68,6 +71,7 @@ def run(
     UsageError
         When the method cannot learn this stream, or of `bmc.train.data.check_samples`.
     """
+    watch = watch or Stopwatch(START)
     device = device or torch.device("cpu")
     report = report or Silent()
     config = effective(method_name, config, stream)
@@ -83,15 +87,19 @@ def run(
         with tracked(tracker, folder, identity) as follower:
             method = method_class(stream.dim, stream.n_classes, config, device)
             state = _restored(target, method, device)
-            method.watch = costs.Stopwatch(state.seconds)
+            watch.add(state.seconds)
+            method.watch = watch
             method.engine = engine or LocalEngine()
             costs.reset_peak(device)
             use_precision(config)
-            tasks = to_tensors(stream, device)
+            with watch.phase(LOAD, device):
+                tasks = to_tensors(stream, device)
+            watch.continue_as(OTHER)
             _learn_all(method, tasks, state, target, report, follower)
-            timing = _timing(method, target.checkpoint.stat().st_size)
-            results = _results(stream, method, state)
-            target.finish(results, timing)
+            with watch.phase(WRITE):
+                results = _results(stream, method, state)
+                target.save_matrices(results)
+            target.finish(results, _timing(method, target.checkpoint.stat().st_size))
             _follow_end(follower, target, results)
     return folder
 
@@ -125,21 +133,25 @@ def _learn_all(
         first = state.done
         group = tasks[first:stop]
         if method.config.measure_ahead and state.done == (state.learned or [0])[-1]:
-            with watch.phase("evaluate", method.device):
+            with watch.phase(EVALUATE, method.device):
                 following = next(end for end in ends if end > first)
                 _look_ahead(method, tasks, tasks[first:following], state)
-        method.learn(group)
+        with watch.phase(LEARN, method.device):
+            method.learn(group)
         state.done = stop
         means = {}
         if state.done in ends:
-            with watch.phase("evaluate", method.device):
+            with watch.phase(EVALUATE, method.device):
                 row = evaluate(method, tasks)
-            means = _record(row, state)
+                means = _record(row, state)
             if state.done == len(tasks):
-                target.save_samples(row.right)
+                with watch.phase(WRITE):
+                    target.save_samples(row.right)
         state.counters = {name: getattr(method, name) for name in COUNTERS}
-        state.seconds = watch.whole()
-        target.save(method.state(), state)
+        with watch.phase(WRITE, method.device):
+            tensors = method.state()
+            state.seconds = watch.whole()
+            target.save(tensors, state)
         report.advance(len(group))
         if means:
             follower.scalars(state.done, means)

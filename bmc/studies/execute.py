@@ -58,6 +58,9 @@ class Job:
 
     def execute(self) -> None:
         """Execute the run here, or complete it. Errors as of `bmc.runs.run.run`."""
+        from bmc.train.phases import START, Stopwatch
+
+        watch = Stopwatch(START)
         import torch
 
         from autods.core.devices import choose_device
@@ -66,7 +69,10 @@ class Job:
         torch.set_num_threads(self.threads)  # the last bits of sums depend on it
         stream = self.choice.open(self.run.order)
         device = choose_device(self.device)
-        run(stream, self.run.method, self.run.config, self.folder, device=device, resume=True)
+        run(
+            stream, self.run.method, self.run.config, self.folder,
+            device=device, resume=True, watch=watch,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,45 +1,14 @@
-"""What a run cost: bytes communicated and remembered, time per phase, peak memory."""
+"""What a run cost: bytes communicated and remembered, peak memory. Time is in `phases`."""
 
 from __future__ import annotations
 
 import math
 import resource
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 MEGABYTE = 1_000_000
-OTHER = "other"  # the phase of what is in no other: reading features, writing checkpoints
-
-
-class Stopwatch:
-    """Wall seconds per phase; time before a resume is carried over."""
-
-    def __init__(self, seconds: dict[str, float] | None = None) -> None:
-        self.seconds = dict(seconds or {})
-        self._before = sum(self.seconds.values())
-        self._began = time.perf_counter()
-
-    def whole(self) -> dict[str, float]:
-        """Return the seconds per phase with what is left of the time so far, `OTHER`.
-
-        They add up to the wall time since the stopwatch was made, and the time before a resume.
-        """
-        phases = {name: value for name, value in self.seconds.items() if name != OTHER}
-        passed = self._before + time.perf_counter() - self._began
-        return {**phases, OTHER: max(0.0, passed - sum(phases.values()))}
-
-    @contextmanager
-    def phase(self, name: str, device: torch.device) -> Iterator[None]:
-        """Add the time of the body to phase ``name``; waits for the device's queue."""
-        began = time.perf_counter()
-        yield
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 def peak_host_bytes() -> int:
