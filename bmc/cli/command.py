@@ -24,8 +24,11 @@ OVERRIDES = f"{__name__}.overrides"
 HELP_ALL = "help_all"
 # Any: of click's classes typer has its own copy or not, depending on its version
 _running: ContextVar[Any] = ContextVar("_running", default=None)
-# say how a command is carried out, not what it computes: `write_config` leaves them out
-NOT_REPEATED = {"config_file", HELP_ALL, "help", "option", "out", "resume", "list", "json"}
+# say how a command is carried out, not what it computes, or are in the sections of methods:
+# `write_config` leaves them out
+NOT_REPEATED = {
+    "config_file", HELP_ALL, "help", "option", "expert_rows", "out", "resume", "list", "json",
+}  # fmt: skip
 
 
 class StudyCommand(TyperCommand):

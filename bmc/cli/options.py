@@ -27,25 +27,30 @@ COMPLETION = {"stream": complete.streams}
 
 
 def with_config_options(command: Command) -> Command:
-    """Replace ``config`` and ``overrides`` by one option per field of `Config`, and ``-o``."""
+    """Replace ``config`` and ``overrides`` by one option per field of `Config`, and ``-o``.
+
+    `FLAGS` are beside them, which a method's own options have on the command line.
+    """
 
     @wraps(command)
     def wrapper(option: list[str] | None, **values: Any) -> None:
-        from bmc.methods.overrides import merged, overrides_of
+        from bmc.methods.overrides import flagged, merged, overrides_of
 
-        given = overrides_of(option or []) if option else {}
-        overrides = merged(sections_for(values["method"]), given)
+        flags = {name: values.pop(name) for name in FLAGS}
+        overrides = merged(sections_for(values["method"]), flagged(flags, values["method"]))
+        overrides = merged(overrides, overrides_of(option or []) if option else {})
         note_overrides(overrides)
         command(**values, overrides=overrides)
 
     hints = get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
     parameters = [p for p in signature.parameters.values() if p.name != "overrides"]
-    given = inspect.Parameter("option", inspect.Parameter.KEYWORD_ONLY, default=None)
+    added = {"option": OverrideOption, **FLAGS}
+    given = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in added]
     # typer reads the options from this attribute, which function types do not declare
-    wrapper.__signature__ = signature.replace(parameters=[*parameters, given])  # type: ignore[attr-defined]
+    wrapper.__signature__ = signature.replace(parameters=[*parameters, *given])  # type: ignore[attr-defined]
     del hints["overrides"]
-    wrapper.__annotations__ = hints | {"option": OverrideOption}
+    wrapper.__annotations__ = hints | added
     return with_options(wrapper, "config", Config, "Training")
 
 
@@ -105,6 +110,18 @@ OverrideOption = Annotated[
         rich_help_panel="Training",
     ),
 ]
+# options of methods that have a name of their own here: given to each chosen method that has them
+FLAGS: dict[str, Any] = {
+    "expert_rows": Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            hidden=True,
+            help="Samples of a task from which on it is cut into several experts; 0: never.",
+            rich_help_panel="Training",
+        ),
+    ]
+}
 EngineOption = Annotated[
     str,
     typer.Option(hidden=True, help="Where experts train: local, or a ray cluster; same results."),

@@ -21,7 +21,7 @@ class Trained:
     Attributes
     ----------
     buffers
-        One per task, in the order of the tasks.
+        One per task or part of one, in their order.
     steps
         Updates that each expert made.
     communication_bytes

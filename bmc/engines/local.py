@@ -25,7 +25,8 @@ from bmc.train.data import (
 )  # fmt: skip
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import distillation_loss, expert_loss, stored_phi, task_loss
-from bmc.train.memory import Samples, balanced_choice
+from bmc.train.memory import Samples
+from bmc.train.parts import buffer_rows
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
 
@@ -83,15 +84,15 @@ def train_experts(
     stack = stack or STACK.get(device.type, len(tasks))
     # those of like length together: a program runs as long as its longest course
     ordered = sorted(tasks, key=lambda task: -len(task.train))
-    done: dict[int, tuple[Samples, int]] = {}
+    done: dict[tuple[int, ...], tuple[Samples, int]] = {}
     for first in range(0, len(ordered), stack):
         # in their order in the stream, where their samples lie side by side
-        part = sorted(ordered[first : first + stack], key=lambda task: task.index)
+        part = sorted(ordered[first : first + stack], key=lambda task: task.key)
         bank = _expert_bank(base, part, config, widest)
         made = _train(bank, base, part, config)
         for k, task in enumerate(part):
-            done[task.index] = _sample_buffer(bank, k, task, config), made[k]
-    return [done[task.index][0] for task in tasks], [done[task.index][1] for task in tasks]
+            done[task.key] = _sample_buffer(bank, k, task, config), made[k]
+    return [done[task.key][0] for task in tasks], [done[task.key][1] for task in tasks]
 
 
 def _train(
@@ -135,9 +136,9 @@ def _course(task: TaskTensors, config: Config) -> Course:
     n, size = len(task.train), config.batch_size
     drawn = rows_per_pass(n, size, config.drop_last)
     return Course(
-        sampler=Shuffled(n, generator(config.seed, "batches", task.index), drawn),
+        sampler=Shuffled(n, generator(config.seed, "batches", *task.key), drawn),
         steps=steps_for(drawn, config.epochs, size),
-        noise=Noise(config.seed, "dropout", task.index),
+        noise=Noise(config.seed, "dropout", *task.key),
         judged_every=steps_for(drawn, 1, size) if len(task.dev) else 0,
     )
 
@@ -185,19 +186,11 @@ def _expert_bank(
 
 
 def _sample_buffer(bank: ResidualMLP, k: int, task: TaskTensors, config: Config) -> Samples:
-    """Choose a buffer B_k of (x, y, phi(x)) with expert k.
-
-    It is balanced over classes, or the first samples of a shuffled pass.
-    """
-    options, labels = config.options, task.train.labels
-    draws = generator(config.seed, "buffer", task.index)
-    if options.buffer_choice == "balanced":
-        rows = balanced_choice(options.buffer, draws, labels)
-    else:
-        rows = torch.randperm(len(labels), generator=draws)[: options.buffer].to(labels.device)
+    """Return the buffer B_k of (x, y, phi(x)) of expert k."""
+    rows = buffer_rows(task, config)
     features = task.train.features[rows.to(task.train.features.device)]
     phi = bank.phi(_input(bank, features, config), k)
-    phi = stored_phi(phi, options.feature_loss, bank.phi_widths[-1])
+    phi = stored_phi(phi, config.options.feature_loss, bank.phi_widths[-1])
     return Samples(
         features=features.half().to(rows.device),
         labels=task.train.labels[rows],

@@ -100,18 +100,18 @@ class RayEngine:
             versions(), config, base.dim, base.n_classes,
             max(task.n_classes for task in tasks), self._device,
         )  # fmt: skip
-        done: dict[int, tuple[bytes, int]] = {}
+        done: dict[tuple[int, ...], tuple[bytes, int]] = {}
         for part, answer in self._train_all(setting, model, self._parts(tasks)):
             for task, buffer, steps in zip(part, answer.buffers, answer.steps, strict=True):
-                done[task.index] = buffer, steps
+                done[task.key] = buffer, steps
             for kind in ("host", "device"):
                 key, peak = f"peak_worker_{kind}_bytes", getattr(answer, f"peak_{kind}_bytes")
                 self._peaks[key] = max(self._peaks[key], peak)
-        sent = [done[task.index][0] for task in tasks]
+        sent = [done[task.key][0] for task in tasks]
         device = base.weights.device
         return Trained(
             buffers=[Samples.from_bytes(data, device) for data in sent],
-            steps=[done[task.index][1] for task in tasks],
+            steps=[done[task.key][1] for task in tasks],
             communication_bytes=sum(map(len, sent)),
             broadcast_bytes=len(model) * len(tasks),
         )
@@ -152,7 +152,7 @@ class RayEngine:
             num_cpus=1, num_gpus=int(setting.device == "cuda"),
             max_retries=MOST_LOSSES, scheduling_strategy="SPREAD",
         )  # fmt: skip
-        places = [Place(t.index, t.name, t.dataset, t.start, t.stop) for t in part]
+        places = [Place(t.index, t.name, t.dataset, t.start, t.stop, t.part) for t in part]
         data = [task_bytes(task) for task in part]
         self.placed_bytes += sum(map(len, data))
         return remote.remote(setting, places, base, *map(self._ray.put, data))

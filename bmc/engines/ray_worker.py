@@ -43,6 +43,7 @@ class Place:
     dataset: str
     start: int
     stop: int
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ def versions() -> dict[str, str]:
 
 
 def task_bytes(task: TaskTensors) -> bytes:
-    """Return the training and dev samples of a task as one safetensors file."""
+    """Return the training and dev samples of a task, or a part, as one safetensors file."""
     from safetensors.torch import save
 
     tensors = {}
     for name, split in (("train", task.train), ("dev", task.dev)):
         tensors[f"{name}.features"] = split.features.contiguous()
         tensors[f"{name}.labels"] = split.labels.int()
+    if task.sent is not None:
+        tensors["sent"] = task.sent
     return save(tensors)
 
 
@@ -107,9 +110,11 @@ def _opened(place: Place, data: bytes, device: torch.device) -> TaskTensors:
         for name in ("train", "dev")
     )
     nothing = Split(dev.features[:0], dev.labels[:0])
+    sent = tensors["sent"].to(device) if place.part else None
     return TaskTensors(
-        place.index, place.name, place.dataset, place.start, place.stop, train, dev, nothing
-    )
+        place.index, place.name, place.dataset, place.start, place.stop, train, dev, nothing,
+        part=place.part, sent=sent,
+    )  # fmt: skip
 
 
 def _check(expected: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 A group of k tasks: k regularised experts train in parallel from the base model and each
 sends one buffer; the centre trains the next base model on memory and buffers with batched
-distillation, then renews its memory.
+distillation, then renews its memory. A large task is cut into several experts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bmc.train.loop import Course
 from bmc.train.losses import among, base_loss, distillation_loss, task_loss
 from bmc.train.memory import Samples, balanced_choice, concatenate, share_of_each
 from bmc.train.mixup import mixed
+from bmc.train.parts import experts_of
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.seeds import Noise, generator
 
@@ -39,7 +40,7 @@ class BatchModelConsolidation(NetMethod):
     memory
         M, samples with the phi of the experts that stored them; ``None`` at first.
     expert_steps
-        Updates that the expert of each task made.
+        Updates that each expert made: of each task, of a task that is cut one after the other.
     bounds
         First class of each task, and the one after its last.
     """
@@ -67,6 +68,12 @@ class BatchModelConsolidation(NetMethod):
             False, "The first task is a group of its own; groups of k follow."
         )
         buffer: int = option(250, "Samples that each expert sends to the centre.", at_least=1)
+        expert_rows: int = option(
+            50_000,
+            "Training samples from which on a task is cut into experts of at most so many each; "
+            "0: never.",
+            at_least=0,
+        )
         lam: float = option(0.1, "Weight of the stability loss, lambda.", at_least=0)
         alpha: float = option(1.0, "Weight of the task loss in consolidation.", at_least=0)
         beta: float = option(0.1, "Weight of the batched distillation loss.", at_least=0)
@@ -146,7 +153,7 @@ class BatchModelConsolidation(NetMethod):
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""
         with self.watch.phase("experts", self.device):
-            trained = self.engine.train(self.net, group, self.config)
+            trained = self.engine.train(self.net, experts_of(group, self.config), self.config)
         self.steps += sum(trained.steps)
         self.expert_steps += trained.steps
         self.communication_bytes += trained.communication_bytes
@@ -169,9 +176,10 @@ class BatchModelConsolidation(NetMethod):
         """Train the next base model with L_base = alpha L_T + beta L_bmc on D.
 
         L_bmc = sum over experts of E_D[L_bd(base'(x), expert_i(x))]. Every sample of D carries
-        the phi of the expert that stored it, and every task of D is drawn equally often. We
-        take the mean over the batch, which is the sum over the group's k experts divided by k:
-        beta here is k times the poster's, and does not change with the size of a last group.
+        the phi of the expert that stored it, and every task of D is drawn equally often, cut or
+        not. We take the mean over the batch, which is the sum over the group's k experts divided
+        by k: beta here is k times the poster's, and does not change with the size of a last group
+        or the number of a task's experts.
         """
         config, options = self.config, self.options
         size = options.consolidation_batch

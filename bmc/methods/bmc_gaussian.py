@@ -6,7 +6,8 @@ bytes as one sample without phi, and one covariance serves all classes; they des
 better than the samples that the same bytes would hold. So each expert also sends the means of its
 classes and the largest directions of their covariance, and consolidation draws features anew for
 all classes seen. Real samples stay beside them: they carry what is not Gaussian, and the phi of
-the experts. A drawn feature is distilled from the base model of before.
+the experts. A drawn feature is distilled from the base model of before. Of a task that is cut into
+several experts the statistics are those of the whole, and sent once.
 
 Related: classifier alignment (SLCA, ICCV 2023) draws from Gaussians to train a head alone, one task
 after the other; here the whole base model is consolidated from the messages of experts.

@@ -65,6 +65,27 @@ def overrides_of(texts: Iterable[str]) -> Overrides:
     return overrides
 
 
+def flagged(flags: Mapping[str, Any], methods: str) -> Overrides:
+    """Give options to each of these methods that has them; ``None`` stands for one not given.
+
+    ``methods`` as of `bmc.cli.command.sections_for`. Raises `UsageError` if none has one.
+    """
+    names = METHODS.names() if methods == "all" else [name for name in methods.split(",") if name]
+    overrides: Overrides = {}
+    for field, value in flags.items():
+        if value is None:
+            continue
+        having = [name for name in names if field in METHODS.get(name).Options.names()]
+        if not having:
+            flag = f"--{field.replace('_', '-')}"
+            raise UsageError(
+                f"{flag}: expected a method with experts that train, like bmc, got --method "
+                f"{methods}; nothing was run. Leave {flag} out."
+            )
+        overrides = merged(overrides, {name: {field: value} for name in having})
+    return overrides
+
+
 def merged(first: Overrides, then: Overrides) -> Overrides:
     """Return overrides where those that come later beat those before."""
     return {name: first.get(name, {}) | then.get(name, {}) for name in first | then}

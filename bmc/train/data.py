@@ -45,7 +45,9 @@ def no_texts(templates: str) -> npt.NDArray[np.float32]:
 class TaskTensors:
     """One task on the device. Its classes are ``start ... stop - 1`` of the stream.
 
-    ``texts`` loads the embedded names of these classes, as `Task.class_embeddings` does.
+    ``texts`` loads the embedded names of these classes, as `Task.class_embeddings` does. Of a task
+    that is cut (`bmc.train.parts`), ``part`` counts its parts from 1, and ``sent`` are the rows of
+    ``train`` that the part's expert sends, int64 [m].
     """
 
     index: int
@@ -57,6 +59,13 @@ class TaskTensors:
     dev: Split
     test: Split
     texts: ClassEmbeddingSource = no_texts
+    part: int = 0
+    sent: Tensor | None = None
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Tells its expert from others: its number, and that of the part if it is cut."""
+        return (self.index, self.part) if self.part else (self.index,)
 
     @property
     def n_classes(self) -> int:

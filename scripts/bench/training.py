@@ -141,11 +141,12 @@ def bench_groups(options: argparse.Namespace) -> Result:
     for first in range(0, len(tasks), config.options.experts):
         group = tasks[first : first + config.options.experts]
         before, made = dict(method.watch.seconds), method.steps
+        known = len(method.expert_steps)
         method.learn(group)
         with method.watch.phase("evaluate", device):
             evaluate(method, tasks)
         seconds = {p: s - before.get(p, 0.0) for p, s in method.watch.seconds.items()}
-        experts = sum(method.expert_steps[-len(group) :])
+        experts = sum(method.expert_steps[known:])
         rows.append({
             "tasks": group[-1].index + 1,
             "classes": method.seen,

@@ -97,6 +97,25 @@ def test_a_run_is_repeated_by_the_file_in_its_folder(tmp_path):
     assert len(hashes(tmp_path / "o")) == 4
 
 
+def test_a_flag_a_file_and_an_option_of_the_method_cut_large_tasks_alike(tmp_path):
+    asked = [*STREAM, "--epochs", 1, "--method", "bmc,er", "--json"]
+    printed("run", *asked, "--expert-rows", 40, "--out", tmp_path / "a")
+    (made,) = (tmp_path / "a").glob("bmc-*/results.json")
+    assert len(json.loads(made.read_text())["records"]["expert_steps"]) > 2
+    (tmp_path / "a.yaml").write_text("expert_rows: 40\nbmc: {expert_rows: 50}")
+    printed("run", *asked, "--config", tmp_path / "a.yaml", "--out", tmp_path / "b")
+    printed("run", *asked, "--expert-rows", 50, "-o", "bmc.expert_rows=40", "--out", tmp_path / "c")
+    for path in (tmp_path / "a").rglob("run.yaml"):
+        printed("run", "--config", path, "--out", tmp_path / "d")
+    assert len({frozenset(hashes(tmp_path / one)) for one in "abcd"}) == 1
+
+
+def test_a_flag_that_no_chosen_method_has_is_refused(tmp_path):
+    said = refused("run", *STREAM, "--method", "er,ncm", "--expert-rows", 40, "--out", tmp_path)
+    assert "--expert-rows: expected a method with experts that train, like bmc, got" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_study_is_repeated_by_the_file_in_its_folder(tmp_path):
     asked = [*STREAM, "--epochs", 1, "--method", "er", "--grid", "memory=20,30"]
     printed("sweep", *asked, "-o", "er.replay_batch=8", "--out", tmp_path / "o")

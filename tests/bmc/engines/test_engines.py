@@ -32,6 +32,7 @@ from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.run import run
 from bmc.train.memory import Samples
+from bmc.train.parts import experts_of
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"
@@ -96,11 +97,14 @@ def test_a_run_on_ray_has_the_bytes_of_a_local_run(workers, tmp_path, calm, clus
     assert timing["checkpoint_bytes"] == (tmp_path / "checkpoint.safetensors").stat().st_size
 
 
-def test_experts_that_end_early_end_alike_on_ray(engine):
-    config = small_config("bmc", epochs=60, patience=1)
-    local = LocalEngine().train(base(), tensors(STREAM), config)
+@pytest.mark.parametrize("rows", [0, 40])
+def test_experts_that_end_early_end_alike_on_ray_of_whole_tasks_and_of_cut_ones(engine, rows):
+    config = small_config("bmc", epochs=60, patience=1, expert_rows=rows)
+    experts = experts_of(tensors(STREAM), config)
+    assert len(experts) == (19 if rows else len(STREAM.tasks))
+    local = LocalEngine().train(base(), experts, config)
     assert len(set(local.steps)) > 1
-    there = engine.train(base(), tensors(STREAM), config)
+    there = engine.train(base(), experts, config)
     assert replace(there, buffers=[]) == replace(local, buffers=[])
     for ours, theirs in zip(there.buffers, local.buffers, strict=True):
         assert ours.to_bytes() == theirs.to_bytes()
