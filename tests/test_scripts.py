@@ -86,3 +86,14 @@ def test_the_benchmark_of_closed_forms_measures_settings_on_folds():
     first, second = map(json.loads, lines)
     assert first["records"] == {"strength": 0.1}
     assert first["class_il"] > second["class_il"] > 50
+
+
+def test_the_critical_path_of_stream_is_that_of_its_largest_task_or_part():
+    lines = run_script(
+        "bench/critical_path.py", "--groups", "71", "--rows", "0", "50000"
+    ).splitlines()
+    assert lines[0].startswith("71 tasks, 6,770,722 samples")
+    uncut, cut = (line.split() for line in lines[2:])
+    assert uncut[:5] == ["71", "uncut", "71", "71", "839,639"]
+    assert cut[:2] == ["71", "50000"]
+    assert int(cut[4].replace(",", "")) < 839_639 / 50

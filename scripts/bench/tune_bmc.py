@@ -2,7 +2,8 @@
 
 A quarter of the training and development samples of every class is held out, since the
 development splits of small datasets are too small to tell configurations apart. No test sample
-is read. Prints the class-il final mean of each configuration over seeded task orders.
+is read. Prints the class-il final mean of each configuration over seeded task orders, and the
+mean of its differences from the first one, which is without changes, in the same orders and seeds.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--datasets", default=DATASETS)
     parser.add_argument("--classes-per-task", type=int, default=12)
     parser.add_argument("--orders", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1, help="run seeds in each order")
     parser.add_argument("--method", default="bmc")
     parser.add_argument("--memory", type=int, default=300)
     parser.add_argument("--try", dest="tried", action="append", default=[""], metavar="SETTINGS",
@@ -78,14 +80,19 @@ def main() -> None:
     ]  # fmt: skip
     data = [[hold_out(t) for t in to_tensors(s, torch.device("cpu"))] for s in streams]
     base = Config(memory=options.memory, evaluate_on="dev")
-    print(f"{'mean':>5}{'sd':>5}{'updates':>9}{'CPU s':>7}  changes")
+    print(f"{'mean':>5}{'sd':>5}{'more':>6}{'sd':>5}{'updates':>9}{'CPU s':>7}  changes")
+    first: list[float] = []
     for text in options.tried:
         config, began = configured(text, options.method, base), time.process_time()
-        found = [accuracy(options.method, tasks, config) for tasks in data]
+        seeds = [replace(config, seed=config.seed + number) for number in range(options.seeds)]
+        found = [accuracy(options.method, tasks, own) for tasks in data for own in seeds]
         values = [value for value, _ in found]
+        first = first or values
+        more = np.subtract(values, first)
         seconds = (time.process_time() - began) / len(found)
-        print(f"{np.mean(values):5.1f}{np.std(values, ddof=1):5.1f}{found[-1][1]:9}{seconds:7.1f}"
-              f"  {text or 'none'}", flush=True)  # fmt: skip
+        print(f"{np.mean(values):5.1f}{np.std(values, ddof=1):5.1f}{np.mean(more):+6.1f}"
+              f"{np.std(more, ddof=1):5.1f}{found[-1][1]:9}{seconds:7.1f}  {text or 'none'}",
+              flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
