@@ -181,13 +181,17 @@ class AnalyticConsolidation(ClosedForm):
         counts = torch.cat([n for n, _ in statistics])
         return means, 1 + trust / (trust * counts + 1)
 
-    def _evidence(self, white: Tensor, means: Tensor, spread: Tensor) -> Tensor:
-        """Return log mean exp(a_c / T) over the classes of each task: whitened [n, d] to [n, T]."""
+    def _densities(self, white: Tensor, means: Tensor, spread: Tensor) -> Tensor:
+        """Return a_c / T of all classes: whitened [n, d] to [n, C]."""
         distance = white.square().sum(dim=1, keepdim=True) - 2 * white @ means.T
         distance += means.square().sum(dim=1)  # (x - m_c)' S^-1 (x - m_c)
         densities = -0.5 * (distance / spread + self.options.volume * self.dim * spread.log())
+        return densities / self._gaussian.temperature
+
+    def _evidence(self, white: Tensor, means: Tensor, spread: Tensor) -> Tensor:
+        """Return log mean exp(a_c / T) over the classes of each task: whitened [n, d] to [n, T]."""
         sizes = [len(task.tensors["counts"]) for task in self.tasks]
-        parts = torch.split(densities / self._gaussian.temperature, sizes, dim=1)
+        parts = torch.split(self._densities(white, means, spread), sizes, dim=1)
         return torch.stack([p.logsumexp(dim=1) - math.log(p.shape[1]) for p in parts], dim=1)
 
     def scores(self, features: Tensor) -> Tensor:
