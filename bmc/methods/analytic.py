@@ -31,7 +31,7 @@ from bmc.methods.task_head import Expert, Gaussian, Head, network_of
 from bmc.methods.task_record import TaskRecord, packed_records, unpacked_records
 from bmc.network.mlp import ResidualMLP
 from bmc.train.data import TaskTensors, withheld_rows
-from bmc.train.packed import COVARIANCE
+from bmc.train.packed import COVARIANCE, from_message, to_message
 from bmc.train.seeds import generator
 
 GRID = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the shrinkage that the stream chooses
@@ -130,8 +130,6 @@ class AnalyticConsolidation(ClosedForm):
 
     def _message(self, task: TaskTensors) -> bytes:
         """Return what the expert of a task sends, as one safetensors file."""
-        from safetensors.torch import save
-
         o, k = self.options, task.n_classes
         table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
         draws = generator(self.config.seed, "withheld", task.name)
@@ -147,13 +145,11 @@ class AnalyticConsolidation(ClosedForm):
         if not o.shrinkage:
             message |= packed_rows(table.rows(withheld))
             message |= {"row_labels": table.labels[withheld].short()}
-        return save({name: tensor.contiguous() for name, tensor in message.items()})
+        return to_message(message)
 
     def _receive(self, start: int, message: bytes) -> None:
         """Add the covariance of a message and keep the rest of it."""
-        from safetensors.torch import load
-
-        tensors = {name: tensor.to(self.device) for name, tensor in load(message).items()}
+        tensors = from_message(message, self.device)
         covariance = unpacked_covariance(tensors)
         task = TaskRecord.of(start, tensors)
         self.covariance += task.share_without_rows() * covariance

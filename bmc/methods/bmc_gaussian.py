@@ -33,6 +33,7 @@ from bmc.methods.gaussian_message import (
 )
 from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples, concatenate
+from bmc.train.packed import from_message, to_message
 from bmc.train.seeds import generator
 
 BLOCK = 2048  # drawn rows whose phi is computed at once
@@ -87,12 +88,27 @@ class GaussianReplay(BatchModelConsolidation):
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Take in the statistics of the group's tasks, then learn them as BMC does."""
         with self.watch.phase("experts", self.device):
-            messages = [self._message(task) for task in group]
-        self.communication_bytes += sum(t.nbytes for sent in messages for t in sent.values())
+            sent = [self._message(task) for task in group]
+        self.communication_bytes += sum(map(len, sent))
+        with self.watch.phase("consolidation", self.device):
+            self._receive(group, sent)
+        super().learn(group)
+
+    def _message(self, task: TaskTensors) -> bytes:
+        """Return what the expert of a task sends beside its buffer, as one safetensors file."""
+        table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
+        rows = torch.arange(len(table.labels), device=self.device)
+        known = Statistics.of(table, rows, task.n_classes)
+        covariance = packed_covariance(known.values, known.vectors, self.options.rank)
+        return to_message({"means": known.means.half(), **covariance})
+
+    def _receive(self, group: Sequence[TaskTensors], sent: Sequence[bytes]) -> None:
+        """Keep the means of a group's tasks, and add their covariances to the sum."""
         whole = torch.zeros(self.dim, self.dim, dtype=torch.float64, device=self.device)
         if self.covariance:
             whole += unpacked_covariance(self.covariance)
-        for task, message in zip(group, messages, strict=True):
+        for task, data in zip(group, sent, strict=True):
+            message = from_message(data, self.device)
             self.means[task.start : task.stop] = message.pop("means")
             self.task_of[task.start : task.stop] = task.index
             whole += unpacked_covariance(message)
@@ -101,15 +117,6 @@ class GaussianReplay(BatchModelConsolidation):
             values.flip(0).clamp(min=0), vectors.flip(1).T, self.options.centre_rank
         )
         self.tasks = group[-1].index + 1
-        super().learn(group)
-
-    def _message(self, task: TaskTensors) -> dict[str, Tensor]:
-        """Return what the expert of a task sends beside its buffer."""
-        table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
-        rows = torch.arange(len(table.labels), device=self.device)
-        known = Statistics.of(table, rows, task.n_classes)
-        covariance = packed_covariance(known.values, known.vectors, self.options.rank)
-        return {"means": known.means.half(), **covariance}
 
     def _consolidate(self, data: Samples, index: int) -> None:
         """Train the next base model on memory, buffers and draws."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bmc.train.packed import from_message, to_message
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -50,16 +52,12 @@ class Samples:
 
         The header takes less than 400 bytes.
         """
-        from safetensors.torch import save
-
-        return save({name: tensor.contiguous() for name, tensor in self.state("buffer").items()})
+        return to_message(self.state("buffer"))
 
     @classmethod
     def from_bytes(cls, data: bytes, device: torch.device) -> Samples:
         """Take over what `to_bytes` returned."""
-        from safetensors.torch import load
-
-        return cls.from_state(load(data), "buffer", device)
+        return cls.from_state(from_message(data, device), "buffer", device)
 
 
 def concatenate(parts: list[Samples]) -> Samples:

@@ -7,6 +7,7 @@ what they give back.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -143,3 +144,17 @@ def rounding(matrix: Tensor, packing: Packing) -> float:
     bits = 16 if packing.short else 53 if double else 24  # significant ones; none is in float16
     size: float = torch.linalg.vector_norm(matrix).item()
     return size / math.sqrt(len(matrix)) * 2.0**-bits
+
+
+def to_message(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as one safetensors file, which is what an expert sends: its length counts."""
+    from safetensors.torch import save
+
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def from_message(message: bytes, device: torch.device) -> dict[str, Tensor]:
+    """Return the tensors of `to_message`, on a device."""
+    from safetensors.torch import load
+
+    return {name: tensor.to(device) for name, tensor in load(message).items()}

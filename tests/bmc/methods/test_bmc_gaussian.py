@@ -1,10 +1,13 @@
 """BMC with Gaussian replay: what experts send, what is drawn, what is kept."""
 
+from unittest import mock
+
 import torch
 from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
 from bmc.methods import METHODS
+from bmc.methods.bmc import BatchModelConsolidation
 from bmc.methods.bmc_gaussian import GaussianReplay
 from bmc.methods.gaussian_message import unpacked_covariance
 from bmc.train.memory import Samples
@@ -65,12 +68,22 @@ def test_draws_differ_between_consolidations_and_repeat_with_the_seed():
     assert not torch.equal(first, other)
 
 
-def test_experts_send_means_and_covariance_beside_their_buffers():
+def test_experts_send_means_and_covariance_beside_their_buffers_as_files_that_are_counted():
     plain = learned("bmc", STREAM, small_config("bmc", experts=2)).communication_bytes
     method, d = learned_in_groups(rank=8), STREAM.dim
     tasks = len(STREAM.tasks)
-    expected = 2 * d * STREAM.n_classes + tasks * (8 * (2 * d + 4) + 4)
-    assert method.communication_bytes - plain == expected
+    tensors_sent = 2 * d * STREAM.n_classes + tasks * (8 * (2 * d + 4) + 4)
+    messages = [len(method._message(task)) for task in tensors(STREAM)]
+    assert method.communication_bytes - plain == sum(messages)
+    assert tensors_sent < sum(messages) < tensors_sent + 400 * tasks  # headers
+
+
+def test_the_time_of_statistics_counts_for_experts_and_consolidation():
+    config = small_config("bmc-gaussian")
+    method = METHODS.get("bmc-gaussian")(STREAM.dim, STREAM.n_classes, config, CPU)
+    with mock.patch.object(BatchModelConsolidation, "learn"):
+        method.learn(tensors(STREAM)[:1])
+    assert set(method.watch.seconds) == {"experts", "consolidation"}
 
 
 def test_it_goes_on_from_its_state_as_if_it_had_not_stopped():
