@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bmc.report.finished import Run
 from bmc.report.groups import Group, Repeat, repeat_of
 from bmc.report.resampling import bootstrap_intervals, sign_flip_p, totals
 
@@ -75,6 +76,32 @@ def over_samples(groups: Sequence[Group], scenario: str, best: int | None) -> Sa
             difference = {task: own[task] - other[task] for task in own}
             columns.append(_Column(k, difference, len(pairs), paired=True))
     return Sampled(_compared(len(groups), columns, reader), why)
+
+
+def difference_error(pairs: Sequence[tuple[Run, Run]], scenario: str) -> float | None:
+    """Return the standard error, over samples, of the mean difference of final means.
+
+    The runs of a pair have the same tasks. A sample counts once: its differences in all pairs are
+    added up. ``None`` if a run does not say which samples were right, or on other samples than
+    its partner. Raises `UsageError` if the samples of a run are damaged.
+    """
+    total: dict[str, npt.NDArray[np.float64]] = {}
+    for one, other in pairs:
+        ours, theirs = one.samples(scenario), other.samples(scenario)
+        if ours is None or theirs is None:
+            return None
+        measured = {task: right for task, right in ours.items() if len(right)}
+        for task, right in measured.items():
+            if len(theirs[task]) != len(right):
+                return None
+            difference = (right.astype(float) - theirs[task]) / len(measured) / len(pairs)
+            total[task] = total.get(task, np.zeros(len(right))) + difference
+    # of a task of one sample nothing is known but that its mean may be as far away as it is
+    variances = [
+        values.var(ddof=1) / len(values) if len(values) > 1 else float(values[0] ** 2)
+        for values in total.values()
+    ]
+    return float(np.sqrt(sum(variances)))
 
 
 class _Column(NamedTuple):

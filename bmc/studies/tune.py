@@ -11,7 +11,7 @@ from typing import Any
 from autods.core.tables import Column, print_columns
 from autods.errors import UsageError
 from bmc.config import Config, Overrides
-from bmc.report.columns import PERCENT
+from bmc.report.columns import MISSING, PERCENT
 from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import Order
 from bmc.studies.engine import Executed, Findings, Study, design
@@ -97,11 +97,16 @@ def print_tuned(tuned: Tuned, more: str) -> None:
         Column("method", [row.method for row in tuned.table], name=True),
         Column("values", [_values(row) for row in tuned.table], name=True),
         Column(f"{tuned.scenario} %", [_accuracy(row) for row in tuned.table], number=True),
+        Column("difference", [_difference(row) for row in tuned.table], number=True),
     ]
     tried = Counter(row.method for row in tuned.table)
     notes = [
         f"combinations tried: {_budgets(tried)}",
-        f"* chosen; mean ± half of the 95 % interval over {len(tuned.orders)} orders",
+        "* chosen: the default (the first combination, if the default is not among them), unless "
+        "another one is better by more than one standard error of the difference",
+        *_intervals(tuned),
+        "difference in points ± its standard error over samples or orders, the larger one",
+        *_unknown(tuned),
         f"measured on the development split of {', '.join(tuned.datasets)}",
     ]
     print_columns(columns, notes=notes, more=more)
@@ -116,6 +121,24 @@ def _budgets(tried: Mapping[str, int]) -> str:
 
 def _values(row: Measured) -> str:
     return ", ".join(f"{name} {value}" for name, value in row.values.items()) or "none"
+
+
+def _intervals(tuned: Tuned) -> list[str]:
+    orders = len(tuned.orders)
+    return [f"mean ± half of the 95 % interval over {orders} orders"] if orders > 1 else []
+
+
+def _unknown(tuned: Tuned) -> list[str]:
+    """Say what follows where no standard error is known."""
+    unknown = [row for row in tuned.table if row.error is None and not row.reference]
+    return [f"{MISSING}: the runs do not say which samples were right"] if unknown else []
+
+
+def _difference(row: Measured) -> str:
+    if row.difference is None:
+        return "default" if row.default else "first"
+    error = MISSING if row.error is None else f"{100 * row.error:.1f}"
+    return f"{100 * row.difference:+.1f} ± {error}"
 
 
 def _accuracy(row: Measured) -> str:

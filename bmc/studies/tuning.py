@@ -1,23 +1,28 @@
 """Hyper-parameters chosen on some datasets, for use on others; what ``tune.json`` holds.
 
-Every method gets the combination of a grid with the best mean over orders, measured on the
-development split of the datasets tuned on. A comparison that uses the choice must be on other
-datasets.
+Every method keeps its default, the first combination of the grid if that has no default, unless
+another one is better on the development split of the datasets tuned on, by more than one standard
+error of the difference: the best of several is else the luckiest of several. A comparison that
+uses the choice must be on other datasets.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autods.errors import UsageError
 from bmc.config import Config, Overrides
+from bmc.report.paired import difference_error
+from bmc.report.resampling import ROUNDING
 from bmc.report.statistics import interval
 from bmc.runs.orders import Order
 from bmc.studies.plan import ALL, Change, PlannedRun, parse_grid
@@ -31,7 +36,9 @@ class Measured(BaseModel):
     """One combination of one method.
 
     ``by_order`` is the accuracy (a fraction) in each order, mean over run seeds; ``low`` and
-    ``high`` bound the 95 % interval of the mean over orders (``None`` for one order).
+    ``high`` bound the 95 % interval of the mean over orders (``None`` for one order). All but the
+    ``reference`` (the default, or the first combination) have the ``difference`` of their mean to
+    its and the standard ``error`` of that, ``None`` if it is unknown.
     """
 
     method: str
@@ -40,7 +47,18 @@ class Measured(BaseModel):
     low: float | None
     high: float | None
     by_order: dict[str, float]
+    default: bool = False
+    reference: bool = False
+    difference: float | None = None
+    error: float | None = None
     chosen: bool = False
+
+    @property
+    def clearly_better(self) -> bool:
+        """Whether it beats the reference by more than one standard error."""
+        if self.difference is None or self.error is None:
+            return False
+        return self.difference > self.error + ROUNDING
 
 
 class Tuned(BaseModel):
@@ -70,6 +88,11 @@ class Candidate:
     values: Change
     runs: tuple[PlannedRun, ...]
 
+    @property
+    def default(self) -> bool:
+        """Whether its values are those that the method has without a grid."""
+        return all(name == "seed" for run in self.runs for name, _ in run.changes)
+
 
 def choose(
     candidates: Sequence[Candidate],
@@ -77,18 +100,17 @@ def choose(
     runs: Mapping[str, Run],
     streams: Mapping[Order, Stream],
 ) -> Tuned:
-    """Choose each method's best combination: of equals the first.
+    """Choose a combination for each method, as the head of this file says: of equals the first.
 
-    The combinations are changes of ``config``; ``runs`` has all planned runs by label.
+    The combinations, those of a method side by side, are changes of ``config``; ``runs`` has all
+    planned runs by label.
     """
-    table = [_measured(candidate, runs) for candidate in candidates]
-    best: dict[str, Measured] = {}
-    for row in table:
-        if row.method not in best or row.mean > best[row.method].mean:
-            best[row.method] = row
+    table: list[Measured] = []
+    for _, tried in itertools.groupby(candidates, key=lambda one: one.method):
+        table += _compared(list(tried), runs)
     run = next(iter(runs.values()))
     return Tuned(
-        chosen={method: row.values for method, row in best.items()},
+        chosen={row.method: row.values for row in table if row.chosen},
         datasets=datasets_of(streams.values()),
         stream=run.stream,
         scenario=run.scenario,
@@ -96,23 +118,66 @@ def choose(
         encoder=run.encoder,
         orders=[str(order) for order in streams],
         seeds=sorted({run.run_seed for run in runs.values()}),
-        table=[row.model_copy(update={"chosen": best[row.method] is row}) for row in table],
+        table=table,
         config=config.as_dict(),
         versions=run.versions,
     )
 
 
+def _compared(tried: Sequence[Candidate], runs: Mapping[str, Run]) -> list[Measured]:
+    """Measure the combinations of one method, and mark the reference and the chosen one."""
+    rows = [_measured(candidate, runs) for candidate in tried]
+    usual = next((k for k, candidate in enumerate(tried) if candidate.default), 0)
+    rows[usual].reference = True
+    chosen = rows[usual]
+    for row, candidate in zip(rows, tried, strict=True):
+        if row is rows[usual]:
+            continue
+        row.difference = row.mean - rows[usual].mean
+        row.error = _error(candidate, tried[usual], runs)
+        if row.clearly_better and row.mean > chosen.mean:
+            chosen = row
+    chosen.chosen = True
+    return rows
+
+
+def _error(ours: Candidate, theirs: Candidate, runs: Mapping[str, Run]) -> float | None:
+    """Return the standard error of the difference of two combinations; ``None`` if unknown.
+
+    It is the larger of two: over the samples measured, and over orders (over run seeds if there
+    is one order). A method may depend on neither order nor seed, and a difference that is the same
+    in all orders may be one of few samples.
+    """
+    pairs = [
+        (runs[ours_run.label], runs[theirs_run.label])
+        for ours_run, theirs_run in zip(ours.runs, theirs.runs, strict=True)
+    ]
+    by_order: dict[str, list[float]] = {}
+    for planned, (one, other) in zip(ours.runs, pairs, strict=True):
+        by_order.setdefault(str(planned.order), []).append(_accuracy(one) - _accuracy(other))
+    repeats = [fmean(of_seeds) for of_seeds in by_order.values()]
+    if len(repeats) == 1:
+        (repeats,) = by_order.values()
+    errors = [difference_error(pairs, pairs[0][0].scenario)]
+    if len(repeats) > 1:
+        errors.append(stdev(repeats) / math.sqrt(len(repeats)))
+    return max((error for error in errors if error is not None), default=None)
+
+
+def _accuracy(run: Run) -> float:
+    accuracy = run.metrics[run.scenario]["final_mean"]
+    if accuracy is None:
+        raise UsageError(
+            f"{run.folder}: expected an accuracy on the development split, got none; nothing "
+            "was chosen. Tune on datasets that have development samples."
+        )
+    return accuracy
+
+
 def _measured(candidate: Candidate, runs: Mapping[str, Run]) -> Measured:
     orders: dict[str, list[float]] = {}
     for planned in candidate.runs:
-        run = runs[planned.label]
-        accuracy = run.metrics[run.scenario]["final_mean"]
-        if accuracy is None:
-            raise UsageError(
-                f"{run.folder}: expected an accuracy on the development split, got none; nothing "
-                "was chosen. Tune on datasets that have development samples."
-            )
-        orders.setdefault(str(planned.order), []).append(accuracy)
+        orders.setdefault(str(planned.order), []).append(_accuracy(runs[planned.label]))
     means = {order: fmean(values) for order, values in orders.items()}
     low, high = interval(list(means.values())) or (None, None)
     return Measured(
@@ -122,6 +187,7 @@ def _measured(candidate: Candidate, runs: Mapping[str, Run]) -> Measured:
         low=low,
         high=high,
         by_order=means,
+        default=candidate.default,
     )
 
 

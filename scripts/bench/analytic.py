@@ -51,7 +51,7 @@ def folded(task: TaskTensors, fold: int) -> TaskTensors:
     labels = joined([task.train.labels, task.dev.labels])
     order = torch.randperm(len(labels), generator=generator(0, "folds", task.name))
     held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in range(task.start, task.stop):
         held[order[labels[order] == label][fold::FOLDS]] = True
     train, test = (Split(features[rows], labels[rows]) for rows in (~held, held))
     return replace(task, train=train, test=test)

@@ -370,7 +370,7 @@ def tuned(tmp_path_factory) -> Path:
     """Values tuned on a stream of another seed."""
     folder = tmp_path_factory.mktemp("tune")
     code, out, told = bmc_stream(
-        "tune", *SMALL, "--stream-seed", 1, "--method", "er", "--grid",
+        "tune", *SMALL, "--epochs", 5, "--stream-seed", 1, "--method", "er", "--grid",
         "learning_rate=0.00001,0.01", "--order", 0, "--jobs", 2, "--out", "tuned", cwd=folder,
     )  # fmt: skip
     assert code == 0, told
