@@ -22,6 +22,8 @@ def run(
     out: Path | str | None = None,
     *,
     device: str = "auto",
+    threads: int = 1,
+    workers: int = 1,
     resume: bool = True,
     quiet: bool = False,
     **options: Any,
@@ -41,6 +43,11 @@ def run(
         it, named by what determines its numbers.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        Threads of each process. The last bits of results depend on it.
+    workers
+        Processes that train the experts of BMC; 1: this one. More import the calling program
+        again: a script must start below ``if __name__ == "__main__"``.
     resume
         Keep a finished run and complete an interrupted one; without, both are refused.
     quiet
@@ -64,6 +71,7 @@ def run(
         When a run is in the folder and ``resume`` is false, is damaged, or is under way.
     """
     from autods.core.devices import choose_device
+    from bmc.engines import open_engine
     from bmc.methods import config_for
     from bmc.report.finished import read_run
     from bmc.runs.choice import folder_name
@@ -77,11 +85,14 @@ def run(
     seed = stream.provenance.get("order_seed")
     label = label_of(method, "paper" if seed is None else seed, chosen.seed)
     folder = Path(out or Path("runs", folder_name(stream.name, stream.scenario)))
-    folder /= run_name(label, identity_of(stream, method, chosen, where))
+    folder /= run_name(label, identity_of(stream, method, chosen, where), threads)
     progress = _progress(quiet)
-    return read_run(
-        run_method(stream, method, chosen, folder, device=where, resume=resume, report=progress)
-    )
+    with open_engine("local", note=progress.note, devices=[where.type] * workers) as engine:
+        made = run_method(
+            stream, method, chosen, folder,
+            device=where, engine=engine, threads=threads, resume=resume, report=progress,
+        )  # fmt: skip
+    return read_run(made)
 
 
 def compare(

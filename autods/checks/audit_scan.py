@@ -121,7 +121,8 @@ class Scanner:
             return
         if self._pool is None:
             resource_tracker.ensure_running()  # once: it would take our mask of signals off
-            context = worker_context([__name__])
+            with _deaf():  # so does the fork server
+                context = worker_context([__name__])
             self._stop = context.Event()
             self._pool = ProcessPoolExecutor(self.workers, context, _prepare_worker, (self._stop,))
         waiting: deque[Future[Scan]] = deque()

@@ -93,8 +93,8 @@ def audit(
     from autods.checks.audit import audit_dataset
     from autods.checks.audit_report import LEGEND, flawed, row, write_report
     from autods.checks.audit_scan import Scanner
+    from autods.core.cores import usable_cores
     from autods.core.files import atomic
-    from autods.core.processes import usable_cores
     from autods.core.progress import console_progress
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, TypeVar
 
+from autods.core.cores import single_threaded_children, usable_cores
 from autods.errors import AutodsError
 
 RequestT = TypeVar("RequestT")
@@ -20,13 +22,6 @@ FEW = 1024  # images that are decoded sooner than worker processes start
 MOST = 32  # workers, unless more are asked for
 AHEAD = 2  # batches that each worker has under way
 NICE = 10  # how far the workers give way to an encoder on the same cores
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def choose_workers(images: int, processes: int = 1) -> int:
@@ -42,12 +37,14 @@ def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext
 
     Workers that are forked off a process with threads can hang, and they inherit its
     locks, which they would keep after a kill -9. A fork server has neither; it imports the
-    ``preloaded`` modules once, for all workers.
+    ``preloaded`` modules once, for all workers, whose libraries compute with one thread.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preloaded))
+    with single_threaded_children():
+        forkserver.ensure_running()
     return context
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 from typing import Any
 
+from autods.core.cores import usable_cores
 from autods.core.extras import require
 from autods.errors import ClusterError, UsageError
 
@@ -35,12 +36,14 @@ def connect(
 
     ``address`` is ``host:port``, or ``auto``, the cluster that this machine belongs to;
     ``None``: that of ``RAY_ADDRESS``, else a cluster of this machine alone, with ``objects``
-    bytes of shared memory (``None``: Ray's default) and ``cores`` tasks at once (``None``: all).
+    bytes of shared memory (``None``: Ray's default) and ``cores`` tasks at once (``None``: as many
+    as this process may use cores).
     `UsageError` or `ClusterError` if the address cannot be used or does not answer.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
+        cores = cores or usable_cores()
         options.update(include_dashboard=False, object_store_memory=objects, num_cpus=cores)
     elif address.startswith("ray://"):
         raise UsageError(

@@ -17,8 +17,8 @@ from typing import Any
 import PIL
 import torchvision
 
+from autods.core.cores import usable_cores
 from autods.core.files import held, write_json
-from autods.core.processes import usable_cores
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.core.root import DataRoot

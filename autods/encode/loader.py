@@ -18,9 +18,9 @@ import numpy.typing as npt
 from autods.containers import MemberReader
 from autods.containers.reader import Address
 from autods.core.processes import AHEAD, worker_answers
+from autods.core.sharing import SharedArray
 from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.preprocessing import Preprocessing
-from autods.encode.sharing import SharedArray
 from autods.errors import DamagedMember, EncoderError
 
 PRELOADED = (__name__, "autods.encode.encoders.open_clip")  # what workers need
@@ -134,13 +134,19 @@ def decoded_batches(
     The batches are asked for as far ahead as workers have room; without workers, this process
     decodes. ``yielding`` lowers the priority of workers: an encoder on the same cores loses more
     time than they take. Raises what the reader raises, here and not in a worker, and
-    `EncoderError` when a worker dies or memory runs out.
+    `EncoderError` when a worker dies, memory runs out or cannot be had.
     """
     # One slot for each batch under way, and one for that which the caller looks at. Batches
     # come in order, so the slot of the next one asked for is always that which is free.
     count = AHEAD * workers + 1
     pre = decoder.preprocessing
-    slots = SharedArray((count, batch_size, *pre.shape), pre.dtype, alone=not workers)
+    try:
+        slots = SharedArray((count, batch_size, *pre.shape), pre.dtype, alone=not workers)
+    except OSError as error:
+        raise EncoderError(
+            f"{error.strerror}; decoded images need it. Finished shards are kept. Use fewer "
+            "--workers or a smaller --batch-size."
+        ) from None
     requests = ((number % count, addresses) for number, addresses in enumerate(batches))
     decode = partial(_decode, decoder, slots)
     answers = worker_answers(decode, requests, workers, PRELOADED, yielding)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from autods.core.console import add_version, print_json, run_app
+from autods.core.cores import one_thread_by_default
 from bmc.cli import complete
 from bmc.cli.command import register, write_config
 from bmc.cli.compare import compare
@@ -16,6 +17,8 @@ from bmc.cli.methods import methods
 from bmc.cli.options import (
     AddressOption,
     EngineOption,
+    RayWorkersOption,
+    ThreadsOption,
     WorkersOption,
     engine_of,
     with_config_options,
@@ -64,9 +67,11 @@ def run(
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: ThreadsOption = 1,
+    workers: WorkersOption = None,
     engine: EngineOption = "local",
     ray_address: AddressOption = None,
-    ray_workers: WorkersOption = None,
+    ray_workers: RayWorkersOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the runs; default runs/STREAM-SCENARIO.")
     ] = None,
@@ -109,17 +114,17 @@ def run(
     )
     folder = out or Path("runs") / choice.folder
     finished: list[Path] = []
-    with engine_of(engine, names, chosen, ray_address, ray_workers) as where:
+    with engine_of(engine, names, chosen, ray_address, ray_workers, workers, threads) as where:
         for one_order in list(streams):
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
                 label = label_of(name, one_order, config.seed)
                 own = settings[name]
                 own = replace(own, evaluate_every=own.evaluate_every or step)
-                path = folder / run_name(label, identity_of(opened, name, own, chosen))
+                path = folder / run_name(label, identity_of(opened, name, own, chosen), threads)
                 made = run_one(
-                    opened, name, own, path, device=chosen, engine=where, resume=resume,
-                    report=console_progress(), tracker=trackers, watch=watch,
+                    opened, name, own, path, device=chosen, engine=where, threads=threads,
+                    resume=resume, report=console_progress(), tracker=trackers, watch=watch,
                 )  # fmt: skip
                 watch = None  # what the command did before belongs to its first run
                 finished.append(made)
@@ -192,4 +197,5 @@ register(app, reproduce, """
 
 def main() -> None:
     """Run ``bmc-stream``."""
+    one_thread_by_default()
     run_app(app, extra="train")

@@ -132,10 +132,24 @@ AddressOption = Annotated[
         hidden=True, help="host:port of a Ray cluster, or auto; default: this machine alone."
     ),
 ]
-WorkersOption = Annotated[
+RayWorkersOption = Annotated[
     int | None,
     typer.Option(min=1, hidden=True, help="ray: experts that train at once; default: all cores."),
 ]
+
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        min=1, hidden=True, help="Threads of each process; last bits of results depend on it."
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, hidden=True,
+        help="local: processes that train experts; default: one for each core. 1: this one.",
+    ),
+]  # fmt: skip
 
 
 @contextmanager
@@ -144,16 +158,19 @@ def engine_of(
     methods: Sequence[str],
     device: torch.device,
     address: str | None,
+    ray_workers: int | None,
     workers: int | None,
+    threads: int,
 ) -> Iterator[Engine]:
     """Give the engine for these methods; errors as of `bmc.engines.open_engine`.
 
     Raises
     ------
     UsageError
-        When none of the methods has experts that another engine could train.
+        When none of the methods has experts that another engine could train, or the engine
+        has no such workers.
     """
-    from bmc.engines import open_engine
+    from bmc.engines import open_engine, worker_devices
     from bmc.methods import METHODS
 
     if name != "local" and not any(METHODS.get(method).has_experts for method in methods):
@@ -162,8 +179,12 @@ def engine_of(
             "was run. Leave --engine out."
         )
 
+    if name != "local" and workers is not None:
+        raise UsageError(f"--workers goes with --engine local, not {name}; nothing was run.")
+
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
-    with open_engine(name, address, workers, device.type, note) as engine:
+    devices = worker_devices(device, threads) if workers is None else [device.type] * workers
+    with open_engine(name, address, ray_workers, device.type, note, devices) as engine:
         yield engine

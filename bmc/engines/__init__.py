@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from autods.core.registry import unknown
 from autods.errors import UsageError
 from bmc.engines.base import Engine
-from bmc.engines.local import LocalEngine
+from bmc.engines.local_engine import LocalEngine, worker_devices
 
-__all__ = ["ENGINES", "Engine", "LocalEngine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "LocalEngine", "open_engine", "worker_devices"]
 
 ENGINES = ("local", "ray")
 
@@ -22,10 +22,12 @@ def open_engine(
     workers: int | None = None,
     device: str = "cpu",
     note: Callable[[str], None] = lambda _: None,
+    devices: Sequence[str] = (),
 ) -> Iterator[Engine]:
     """Give an engine by name, ready to train; a cluster that was started for it ends with it.
 
-    The rest is as of `bmc.engines.ray_engine.RayEngine`; address and workers are for ``ray`` alone.
+    ``devices`` are those of `LocalEngine`; the rest is as of
+    `bmc.engines.ray_engine.RayEngine`, and address and workers are for ``ray`` alone.
     """
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
@@ -33,7 +35,11 @@ def open_engine(
         for option, value in (("--ray-address", address), ("--ray-workers", workers)):
             if value:
                 raise UsageError(f"{option} goes with --engine ray; nothing was done.")
-        yield LocalEngine()
+        local = LocalEngine(devices, note)
+        try:
+            yield local
+        finally:
+            local.close()
         return
 
     from bmc.engines.ray_engine import RayEngine

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -41,6 +42,10 @@ class Engine(Protocol):
 
     name: ClassVar[str]
 
+    @property
+    def workers(self) -> int:
+        """Number of processes that train at once, at most; 1 may be that of the run."""
+
     def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
         """Train one expert per task from the base model, which is not changed."""
 
@@ -61,3 +66,19 @@ def use_precision(config: Config) -> None:
     tf32 is a mode of CUDA's; elsewhere it changes nothing.
     """
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+
+
+@contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads of torch within the body.
+
+    One is the default of training: threads that wait for each other in every small product gain a
+    fifth on an idle machine and are several times slower beside other programs
+    (`docs/benchmarks/threads.md`).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

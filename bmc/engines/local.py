@@ -1,15 +1,13 @@
-"""The local engine: the experts of a group train together on one device."""
+"""How experts train: those of a group in one stacked program on one device, in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bmc.config import Config
-from bmc.engines.base import Trained, model_bytes
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
 from bmc.train.data import (
@@ -35,25 +33,6 @@ BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do n
 # minus infinity: CUDA's fused AdamW subtracts a share of a weight from it, and would make NaN
 ABSENT = -1e30
 STACK = {"cpu": 4}  # experts in one program where more do not pay; other devices: all
-
-
-class LocalEngine:
-    """Trains the experts in this process, on the device of the base model.
-
-    Nothing travels; the bytes are those that an engine with other processes sends.
-    """
-
-    name: ClassVar[str] = "local"
-
-    def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
-        """Train one expert per task from the base model."""
-        buffers, steps = train_experts(base, tasks, config)
-        sent = sum(len(buffer.to_bytes()) for buffer in buffers)
-        return Trained(buffers, steps, sent, len(model_bytes(base)) * len(tasks))
-
-    def peaks(self) -> dict[str, int]:
-        """Return nothing: there are no other processes."""
-        return {}
 
 
 def train_experts(

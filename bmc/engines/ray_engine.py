@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 from autods.core.ray_cluster import connect, import_ray
 from autods.errors import AutodsError, ClusterError, UsageError
 from bmc.config import Config
+from bmc.engines.apart import Answer, Setting
 from bmc.engines.base import Trained, model_bytes
-from bmc.engines.ray_worker import Answer, Place, Setting, task_bytes, train_part, versions
+from bmc.engines.ray_worker import Place, task_bytes, train_part, versions
 from bmc.network.mlp import ResidualMLP
 from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples
@@ -59,6 +60,11 @@ class RayEngine:
         self._ours = False
         self._peaks = {"peak_worker_host_bytes": 0, "peak_worker_device_bytes": 0}
 
+    @property
+    def workers(self) -> int:
+        """Number of parts that can train at once; 0 before it is connected."""
+        return self._slots() if self._ray is not None else 0
+
     def connect(self) -> None:
         """Connect to the cluster, or start one on this machine."""
         if self._ray is not None:
@@ -96,10 +102,9 @@ class RayEngine:
             )
         self.connect()
         model = model_bytes(base)
-        setting = Setting(
-            versions(), config, base.dim, base.n_classes,
-            max(task.n_classes for task in tasks), self._device,
-        )  # fmt: skip
+        # one thread: a machine has as many workers as cores
+        widest = max(task.n_classes for task in tasks)
+        setting = Setting(config, base.dim, base.n_classes, widest, threads=1)
         done: dict[tuple[int, ...], tuple[bytes, int]] = {}
         for part, answer in self._train_all(setting, model, self._parts(tasks)):
             for task, buffer, steps in zip(part, answer.buffers, answer.steps, strict=True):
@@ -149,13 +154,14 @@ class RayEngine:
 
     def _start(self, setting: Setting, base: Any, part: Sequence[TaskTensors]) -> Any:
         remote = self._ray.remote(train_part).options(
-            num_cpus=1, num_gpus=int(setting.device == "cuda"),
+            num_cpus=1, num_gpus=int(self._device == "cuda"),
             max_retries=MOST_LOSSES, scheduling_strategy="SPREAD",
         )  # fmt: skip
         places = [Place(t.index, t.name, t.dataset, t.start, t.stop, t.part) for t in part]
         data = [task_bytes(task) for task in part]
         self.placed_bytes += sum(map(len, data))
-        return remote.remote(setting, places, base, *map(self._ray.put, data))
+        placed = map(self._ray.put, data)
+        return remote.remote(setting, versions(), self._device, places, base, *placed)
 
     def _wait(self, references: list[Any]) -> list[Any]:
         """Return what is ready, as soon as something is."""

@@ -7,31 +7,15 @@ Ray is imported here.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from autods.core.version import __version__
 from autods.errors import ClusterError
-from bmc.config import Config
-from bmc.engines.base import use_precision
-from bmc.engines.local import train_experts
-from bmc.network.mlp import ResidualMLP
-from bmc.train import costs
+from bmc.engines.apart import Answer, Setting, train_apart
 from bmc.train.data import Split, TaskTensors
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the experts of one group have in common."""
-
-    versions: dict[str, str]  # of the programs that decide the bits, where the run was started
-    config: Config
-    dim: int  # of the features
-    n_classes: int  # of the whole stream
-    widest: int  # outputs of each expert's head
-    device: str  # "cpu" or "cuda"
 
 
 @dataclass(frozen=True)
@@ -44,16 +28,6 @@ class Place:
     start: int
     stop: int
     part: int = 0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a worker sends for the experts that it trained; the peaks are of its process so far."""
-
-    buffers: list[bytes]  # one per expert, by `bmc.train.memory.Samples.to_bytes`
-    steps: list[int]  # updates that each made
-    peak_host_bytes: int
-    peak_device_bytes: int
 
 
 def versions() -> dict[str, str]:
@@ -74,31 +48,26 @@ def task_bytes(task: TaskTensors) -> bytes:
     return save(tensors)
 
 
-def train_part(setting: Setting, places: Sequence[Place], base: bytes, *tasks: bytes) -> Answer:
+def train_part(
+    setting: Setting,
+    expected: Mapping[str, str],
+    device: str,
+    places: Sequence[Place],
+    base: bytes,
+    *tasks: bytes,
+) -> Answer:
     """Train one expert for each task, given by its place and its `task_bytes`.
 
-    One thread: the bits do not depend on it, and a machine has as many workers as cores.
-    ``base`` is what `bmc.engines.base.model_bytes` returns. Raises `ClusterError` if this machine
-    has other versions.
+    The `versions` where the run was started are ``expected`` here, too; `ClusterError` if they
+    differ. The device is ``cpu`` or ``cuda``; ``base`` is what `bmc.engines.base.model_bytes`
+    returns.
     """
     from safetensors.torch import load
 
-    _check(setting.versions)
-    device = torch.device(setting.device)
-    torch.set_num_threads(1)
-    use_precision(setting.config)
-    costs.reset_peak(device)
-    net = ResidualMLP(setting.dim, setting.n_classes, **setting.config.network())
-    net.load_state_dict(load(base))
-    net.to(device).eval()
-    group = [_opened(place, data, device) for place, data in zip(places, tasks, strict=True)]
-    buffers, steps = train_experts(net, group, setting.config, setting.widest)
-    return Answer(
-        [buffer.to_bytes() for buffer in buffers],
-        steps,
-        costs.peak_host_bytes(),
-        costs.peak_device_bytes(device),
-    )
+    _check(expected)
+    where = torch.device(device)
+    group = [_opened(place, data, where) for place, data in zip(places, tasks, strict=True)]
+    return train_apart(setting, load(base), group, where)
 
 
 def _opened(place: Place, data: bytes, device: torch.device) -> TaskTensors:
@@ -117,7 +86,7 @@ def _opened(place: Place, data: bytes, device: torch.device) -> TaskTensors:
     )  # fmt: skip
 
 
-def _check(expected: dict[str, str]) -> None:
+def _check(expected: Mapping[str, str]) -> None:
     for name, own in versions().items():
         if own != expected[name]:
             raise ClusterError(

@@ -13,7 +13,7 @@ from autods.errors import UsageError
 from autods.streams.stream import Stream
 from bmc.config import Config, OptionSet
 from bmc.engines.base import Engine
-from bmc.engines.local import LocalEngine
+from bmc.engines.local_engine import LocalEngine
 from bmc.methods.plugins import PluginRegistry
 from bmc.train.costs import samples_bytes
 from bmc.train.data import TaskTensors

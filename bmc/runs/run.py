@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from autods.core.cores import usable_cores
 from autods.core.files import locked
 from autods.core.progress import Progress, Silent
 from autods.streams.stream import Stream, Task
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
-from bmc.engines.base import use_precision
+from bmc.engines.base import intra_op_threads, use_precision
 from bmc.methods import METHODS, Method
 from bmc.methods.fit import check_fitting
 from bmc.runs import metrics
@@ -45,6 +46,7 @@ def run(
     *,
     device: torch.device | None = None,
     engine: Engine | None = None,
+    threads: int = 1,
     resume: bool = False,
     report: Progress | None = None,
     tracker: Tracker | None = None,
@@ -55,6 +57,7 @@ def run(
     A finished run is kept, an interrupted one continues after its last finished group and
     ends with the same results, both only with ``resume``. The default device is the CPU. Results
     do not depend on the engine that trains experts, and a run may be resumed with another one.
+    It computes with ``threads`` threads, on which the last bits of sums depend.
     ``report`` receives progress in tasks; a tracker follows the run unless it is finished.
     ``watch`` is one that a command started when it began, so that what it did before counts.
 
@@ -79,7 +82,7 @@ def run(
     target = RunFolder(folder)
     check_samples(stream, config.evaluate_on)
     check_fitting([method_name], stream, config, {})
-    with locked(folder / "run", timeout=LOCK_SECONDS):
+    with locked(folder / "run", timeout=LOCK_SECONDS), intra_op_threads(threads):
         identity = identity_of(stream, method_name, config, device)
         target.begin(identity, resume)
         if target.results.exists():
@@ -267,5 +270,10 @@ def _timing(method: Method, checkpoint_bytes: int) -> dict[str, Any]:
         "peak_host_bytes": costs.peak_host_bytes(),
         "peak_device_bytes": costs.peak_device_bytes(method.device),
         **method.engine.peaks(),
-        "machine": {"python": platform.python_version(), "threads": torch.get_num_threads()},
+        "machine": {
+            "python": platform.python_version(),
+            "cores": usable_cores(),
+            "threads": torch.get_num_threads(),
+            "workers": method.engine.workers if method.has_experts else 1,
+        },
     }

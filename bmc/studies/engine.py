@@ -91,11 +91,13 @@ class Study:
         folder = self.folder(options).resolve()
         # Ray shows each task only the GPU that it was given
         place = device.type if options.runner == "ray" else str(device)
+        # on a cluster each run has its threads' cores and no more
+        share = 0 if options.runner == "ray" else max(1, min(options.jobs, len(self.runs)))
         jobs = []
         for run in self.runs:
             identity = identity_of(self.streams[run.order], run.method, run.config, device)
             name = run_name(run.label, identity, options.threads)
-            jobs.append(Job(run, self.choice, folder / name, place, options.threads))
+            jobs.append(Job(run, self.choice, folder / name, place, options.threads, share))
         return jobs
 
 

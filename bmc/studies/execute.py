@@ -45,6 +45,7 @@ class Job:
     folder: Path
     device: str
     threads: int
+    share: int = 0  # runs that share the cores of this machine; 0: it starts no workers
 
     @property
     def name(self) -> str:
@@ -61,18 +62,18 @@ class Job:
         from bmc.train.phases import START, Stopwatch
 
         watch = Stopwatch(START)
-        import torch
-
         from autods.core.devices import choose_device
+        from bmc.engines import open_engine, worker_devices
         from bmc.runs.run import run
 
-        torch.set_num_threads(self.threads)  # the last bits of sums depend on it
         stream = self.choice.open(self.run.order)
         device = choose_device(self.device)
-        run(
-            stream, self.run.method, self.run.config, self.folder,
-            device=device, resume=True, watch=watch,
-        )  # fmt: skip
+        devices = worker_devices(device, self.threads, self.share) if self.share else []
+        with open_engine("local", devices=devices) as engine:
+            run(
+                stream, self.run.method, self.run.config, self.folder,
+                device=device, engine=engine, threads=self.threads, resume=True, watch=watch,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

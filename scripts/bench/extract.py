@@ -26,7 +26,7 @@ from extract_data import Lite0, NoOp, dataset, drawn, pictures
 from extract_memory import figure, peak_of
 
 from autods.containers import MemberReader
-from autods.core.processes import usable_cores
+from autods.core.cores import usable_cores
 from autods.core.root import DataRoot
 from autods.encode.encoders.computing import exactly
 from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder

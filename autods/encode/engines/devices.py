@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from autods.core.cores import usable_cores
 from autods.core.devices import choose_device
-from autods.core.processes import choose_workers, end_with_parent, usable_cores, worker_context
+from autods.core.processes import choose_workers, end_with_parent, worker_context
 from autods.core.progress import Progress
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine, make_shards

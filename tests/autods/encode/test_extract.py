@@ -234,6 +234,13 @@ def test_want_of_memory_stops_the_run_and_condemns_no_image(root, error, workers
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_memory_that_no_machine_has_is_an_error(root, workers):
+    batches = decoded_batches(decoder(root, Greedy(MemoryError)), [], 1 << 40, workers)
+    with pytest.raises(EncoderError, match=r"[\d,]{14,} MiB .*finished shards.*fewer --workers"):
+        next(batches)
+
+
 @pytest.mark.parametrize(("bad", "passes"), [(1, True), (2, False)])
 def test_more_than_one_unreadable_image_in_200_is_an_error(root, encoder, bad, passes):
     images = many(200)

@@ -23,8 +23,9 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from autods.containers import MemberReader
 from autods.containers.locations import Location
+from autods.core.cores import usable_cores
 from autods.core.files import hash_tree
-from autods.core.processes import choose_workers, usable_cores
+from autods.core.processes import choose_workers
 from autods.core.progress import Silent, console_progress
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
@@ -34,7 +35,6 @@ from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write
 from autods.encode.jobs import Jobs, reading_order
 from autods.encode.plan import digest_samples, plan_shards, split_codes
 from autods.encode.preprocessing import MODES, cut
-from autods.encode.sharing import SharedArray
 from autods.encode.timings import Processes, Timings
 from autods.errors import EncoderError, FeatureMismatch, UnknownName
 from autods.features.sets import open_features
@@ -362,11 +362,6 @@ def test_workers_are_as_many_as_cores_and_none_for_a_few_images():
     assert choose_workers(10) == 0
     assert choose_workers(10_000) == cores
     assert choose_workers(10_000, processes=2) == max(1, cores // 2)
-
-
-def test_memory_that_no_machine_has_is_an_error():
-    with pytest.raises(EncoderError, match=r"1,073,741,824 MiB.*fewer --workers"):
-        SharedArray((1 << 50,), np.dtype(np.uint8))
 
 
 # Other ways of decoding

@@ -25,9 +25,10 @@ from autods.errors import ClusterError, UnknownName, UsageError
 from bmc.cli.app import app
 from bmc.config import Config
 from bmc.engines import LocalEngine, open_engine, ray_engine
+from bmc.engines.apart import Setting
 from bmc.engines.base import model_bytes
 from bmc.engines.ray_engine import RayEngine
-from bmc.engines.ray_worker import Place, Setting, task_bytes, train_part, versions
+from bmc.engines.ray_worker import Place, task_bytes, train_part, versions
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.run import run
@@ -113,11 +114,11 @@ def test_experts_that_end_early_end_alike_on_ray_of_whole_tasks_and_of_cut_ones(
 def test_a_local_run_has_the_same_bytes_with_two_threads_as_with_one(tmp_path):
     before = torch.get_num_threads()
     for threads in (1, 2):
-        torch.set_num_threads(threads)
-        try:
-            run(STREAM, "bmc", small_config("bmc", experts=6), tmp_path / f"{threads}")
-        finally:
-            torch.set_num_threads(before)
+        folder = tmp_path / f"{threads}"
+        run(STREAM, "bmc", small_config("bmc", experts=6), folder, threads=threads)
+        machine = json.loads((folder / "timing.json").read_text())["machine"]
+        assert machine["threads"] == threads
+    assert torch.get_num_threads() == before
     assert_same(tmp_path / "1", tmp_path / "2")
 
 
@@ -209,10 +210,10 @@ def test_what_is_sent_is_the_buffers_and_less_than_one_per_cent_more():
     numbers = sum(tensor.numel() for tensor in base().state_dict().values())
     assert 4 * numbers < len(model) < 1.01 * 4 * numbers
     # and as Ray serialises it: a pickle of one object of bytes for each buffer
-    setting = Setting(versions(), config, STREAM.dim, STREAM.n_classes, 30, "cpu")
+    setting = Setting(config, STREAM.dim, STREAM.n_classes, 30, threads=1)
     places = [Place(t.index, t.name, t.dataset, t.start, t.stop) for t in group]
     threads = torch.get_num_threads()
-    answer = train_part(setting, places, model, *map(task_bytes, group))
+    answer = train_part(setting, versions(), "cpu", places, model, *map(task_bytes, group))
     torch.set_num_threads(threads)
     assert sum(map(len, answer.buffers)) == trained.communication_bytes
     assert len(pickle.dumps(answer)) < 1.01 * buffers

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods.errors import EncoderError
-
 NOWHERE = -1  # in place of a descriptor: memory of this process
 
 
@@ -23,8 +21,8 @@ class SharedArray:
 
     Pass it to a process when it is started. On Linux the memory belongs to no mounted file
     system, so containers with a small ``/dev/shm`` are no obstacle. ``alone`` means that no
-    process will be started: plain memory will do. `EncoderError` is raised when it would take
-    more than half of the machine's memory, or the system refuses.
+    process will be started: plain memory will do. `OSError` is raised when it would take more than
+    half of the machine's memory, or the system refuses.
     """
 
     def __init__(
@@ -37,11 +35,8 @@ class SharedArray:
                 raise OSError(errno.ENOMEM, f"at most {most / 2**20:,.0f} MiB are taken")
             descriptor = NOWHERE if alone else _nameless_file(size)
         except OSError as error:
-            raise EncoderError(
-                f"{size / 2**20:,.0f} MiB of memory for decoded images could not be had: "
-                f"{error.strerror}; finished shards are kept. Use fewer --workers or a smaller "
-                "--batch-size."
-            ) from None
+            told = f"{size / 2**20:,.0f} MiB of shared memory could not be had: {error.strerror}"
+            raise OSError(error.errno, told) from None
         self._hold(descriptor, size, shape, dtype)
 
     def _hold(

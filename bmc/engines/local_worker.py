@@ -1,0 +1,177 @@
+"""Worker processes of this machine that train experts: started once, asked again and again.
+
+A worker that is lost is replaced, and what it was training is trained again.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autods.core.processes import end_with_parent, worker_context
+from autods.errors import AutodsError, ClusterError
+from bmc.engines.apart import Answer, Setting, train_apart
+from bmc.engines.shared import Shared, opened
+from bmc.train.data import Split, TaskTensors, no_texts, place_for
+
+# what workers import; torch's optimisers need the compiler, which takes a second or two
+PRELOADED = [__name__, "torch._dynamo", "safetensors.torch"]
+MOST_LOSSES = 3  # workers that the same experts may cost
+
+
+class Crew:
+    """Workers on devices of this machine: ``cpu`` several times, or one on each GPU.
+
+    They import the calling program again, so a script must start them below
+    ``if __name__ == "__main__"``. ``note`` gets a line about each that is lost.
+    """
+
+    def __init__(self, devices: Sequence[str], note: Callable[[str], None]) -> None:
+        self.devices = list(devices)
+        self._note = note
+        self._workers: list[_Worker] = []
+
+    def train(
+        self, setting: Setting, base: Mapping[str, Tensor], parts: Sequence[Sequence[TaskTensors]]
+    ) -> list[Answer]:
+        """Train the experts of all parts; whoever is free takes the next part.
+
+        ``base`` is the state of the base model. Raises what a worker raises, `OSError` if there is
+        no shared memory for the tasks, and `ClusterError` when workers are lost with the same part
+        again and again.
+        """
+        work = [(setting, base, [_slim(task) for task in part]) for part in parts]
+        shared = Shared(work)
+        waiting, losses = deque(range(len(parts))), [0] * len(parts)
+        answers: dict[int, Answer] = {}
+        busy: dict[Any, tuple[_Worker, int]] = {}  # by the connection
+        try:
+            while waiting or busy:
+                for worker in self._free(busy, len(waiting)):
+                    number = waiting.popleft()
+                    worker.send(shared.message(work[number]))
+                    busy[worker.connection] = worker, number
+                for ready in wait(list(busy)):
+                    worker, number = busy.pop(ready)
+                    if (answer := worker.answer()) is not None:
+                        answers[number] = answer
+                        continue
+                    losses[number] += 1
+                    self._remove(worker, losses[number])
+                    waiting.appendleft(number)
+        except BaseException:  # the workers may be in any state: none can be used again
+            self.close()
+            raise
+        return [answers[number] for number in range(len(parts))]
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+
+    def _free(self, busy: Mapping[Any, Any], most: int) -> list[_Worker]:
+        """Return workers without work, at most so many; start those that are missing."""
+        free = [worker for worker in self._workers if worker.connection not in busy]
+        for device in self.devices[len(self._workers) :][: max(0, most - len(free))]:
+            self._workers.append(_Worker(device))
+            free.append(self._workers[-1])
+        return free[:most]
+
+    def _remove(self, worker: _Worker, losses: int) -> None:
+        """Remove a worker that was lost; another one will take its place."""
+        code = worker.end()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        self._workers.remove(worker)
+        self.devices.remove(worker.device)
+        self.devices.append(worker.device)
+        if losses >= MOST_LOSSES:
+            raise ClusterError(
+                f"a process that trains experts was lost {losses} times with the same experts, "
+                f"at last by {how}, most likely for want of memory; finished groups are kept. Run "
+                "the same command again with --resume and fewer --workers; 1 starts none."
+            )
+        self._note(f"a process that trains experts was lost by {how}; they are trained again")
+
+
+class _Worker:
+    """A process as its parent sees it."""
+
+    def __init__(self, device: str) -> None:
+        context = worker_context(PRELOADED)
+        self.device = device
+        self.connection, there = context.Pipe()
+        # a daemon: a program that forgets to close its engine ends all the same
+        self._process: BaseProcess = context.Process(
+            target=_serve, args=(device, there), daemon=True
+        )
+        self._process.start()
+        there.close()  # the end of the process then ends what can be received
+
+    def send(self, message: bytes) -> None:
+        """Send a message; that the worker is lost shows when its answer is awaited."""
+        with suppress(ConnectionError):
+            self.connection.send_bytes(message)
+
+    def answer(self) -> Answer | None:
+        """Return the answer, ``None`` if the worker is lost; raise what it raised."""
+        try:
+            answer: Answer | Exception = self.connection.recv()
+        except (EOFError, ConnectionError):
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self) -> int:
+        """End the process; return its exit code."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        return self._process.exitcode or 0
+
+
+def _serve(device: str, parent: Connection) -> None:
+    """Train what the parent asks for until it ends this process."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    with suppress(EOFError, ConnectionError):
+        while True:
+            parent.send(_answer(parent.recv_bytes(), torch.device(device)))
+
+
+def _answer(message: bytes, device: torch.device) -> Answer | Exception:
+    try:
+        ((setting, base, tasks),) = opened(message)
+        return train_apart(setting, base, [_on_device(task, device) for task in tasks], device)
+    except (AutodsError, OSError) as error:
+        return error
+    except Exception:  # a defect of ours: the parent raises it, with the traceback from here
+        return RuntimeError(f"an expert failed in its process:\n{traceback.format_exc()}")
+
+
+def _slim(task: TaskTensors) -> TaskTensors:
+    """Return a task without what experts do not need."""
+    nothing = Split(task.test.features[:0], task.test.labels[:0])
+    return replace(task, test=nothing, texts=no_texts)
+
+
+def _on_device(task: TaskTensors, device: torch.device) -> TaskTensors:
+    """Return a task whose labels are on a device, and its features where they fit."""
+    if device.type == "cpu":
+        return task
+    train, dev, test = (
+        Split(split.features.to(place_for(split.features.nbytes, device)), split.labels.to(device))
+        for split in (task.train, task.dev, task.test)
+    )
+    return replace(task, train=train, dev=dev, test=test)

@@ -1,0 +1,275 @@
+"""Experts in worker processes of this machine: the bits of one process, killed workers, shares."""
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import CPU, small_config, small_stream, tensors
+
+from autods.core import cores
+from autods.errors import ClusterError
+from bmc.engines import LocalEngine, worker_devices
+from bmc.engines.base import Trained
+from bmc.engines.local_worker import _slim
+from bmc.engines.shared import FileRange, Shared, opened
+from bmc.methods import METHODS
+from bmc.network.mlp import ResidualMLP
+from bmc.runs.run import run
+from bmc.train.data import Split, joined
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="looks at processes in /proc"
+)
+
+STREAM = small_stream()
+LONG = small_config("bmc", epochs=40, experts=6)
+TWO = ["cpu", "cpu"]
+
+
+def base() -> ResidualMLP:
+    return METHODS.get("bmc")(STREAM.dim, STREAM.n_classes, LONG, CPU).net
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What the engine says."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def engine(told):
+    made = LocalEngine(TWO, told.append, start=0)
+    yield made
+    made.close()
+
+
+def assert_equal(ours: Trained, theirs: Trained) -> None:
+    assert replace(ours, buffers=[]) == replace(theirs, buffers=[])
+    for one, other in zip(ours.buffers, theirs.buffers, strict=True):
+        assert one.to_bytes() == other.to_bytes()
+
+
+def workers_of(engine: LocalEngine) -> list[int]:
+    """Return the process ids of the engine's workers."""
+    return [worker._process.pid for worker in engine._crew._workers]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"patience": 1, "epochs": 60},
+        {"lam": 0.0, "buffer_choice": "first"},
+        {"feature_loss": "squared", "batch_size": 7},
+    ],
+)
+def test_workers_give_the_bits_of_one_process(engine, changes):
+    config = small_config("bmc", **{"epochs": 6, **changes})
+    expected = LocalEngine().train(base(), tensors(STREAM), config)
+    assert_equal(engine.train(base(), tensors(STREAM), config), expected)
+    assert 1 <= len(workers_of(engine)) <= 2
+
+
+def test_workers_stay_over_groups_and_runs_and_change_no_byte_of_them(tmp_path, engine):
+    config = small_config("bmc", epochs=6)
+    engine.train(base(), tensors(STREAM), config)
+    before = workers_of(engine)
+    run(STREAM, "bmc", config, tmp_path / "workers", engine=engine)
+    assert workers_of(engine) == before
+    run(STREAM, "bmc", config, tmp_path / "one")
+    assert_same_run(tmp_path / "workers", tmp_path / "one")
+    timing = [json.loads((tmp_path / n / "timing.json").read_text()) for n in ("workers", "one")]
+    assert [t["machine"]["workers"] for t in timing] == [2, 1]
+    assert timing[0]["peak_worker_host_bytes"] > 50e6  # torch alone takes more
+    assert "peak_worker_host_bytes" not in timing[1]
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    for name in ("results.json", "R_class_il.csv"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    ours, theirs = (load_file(part / "checkpoint.safetensors") for part in (folder, expected))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_killed_worker_costs_time_and_no_bit(engine, told):
+    tasks = tensors(STREAM)
+    expected = LocalEngine().train(base(), tasks, LONG)
+    engine.train(base(), tasks, replace(LONG, epochs=1))
+    victim = workers_of(engine)[0]
+
+    def kill() -> None:
+        began = cpu_seconds(victim)
+        while cpu_seconds(victim) < began + 0.05:  # it trains
+            time.sleep(0.002)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert_equal(engine.train(base(), tasks, LONG), expected)
+    killer.join()
+    assert victim not in workers_of(engine)
+    assert told[-1] == "a process that trains experts was lost by signal 9; they are trained again"
+
+
+def cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_workers_that_die_again_and_again_are_an_error_that_says_what_to_do(monkeypatch):
+    engine = LocalEngine(TWO, start=0)
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.01):
+            for worker in list(engine._crew._workers):
+                worker._process.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with pytest.raises(ClusterError, match=r"lost 3 times .* signal 9.*--resume.*--workers"):
+            engine.train(base(), tensors(STREAM), LONG)
+    finally:
+        stop.set()
+        killer.join()
+    assert not workers_of(engine)
+
+
+def test_an_error_of_a_worker_is_raised_here_and_ends_the_workers():
+    engine = LocalEngine(TWO, start=0)
+    broken = [replace(task, start=10_000, stop=10_003) for task in tensors(STREAM)]
+    with pytest.raises(RuntimeError, match=r"an expert failed in its process:\nTraceback"):
+        engine.train(base(), broken, LONG)
+    assert not workers_of(engine)
+    small = small_config("bmc", epochs=1)
+    expected = LocalEngine().train(base(), tensors(STREAM), small)
+    assert_equal(engine.train(base(), tensors(STREAM), small), expected)
+    engine.close()
+
+
+def test_short_work_starts_no_workers_and_long_work_does():
+    config, tasks = small_config("bmc", epochs=1), tensors(STREAM)
+    engine = LocalEngine(TWO, start=1e9)
+    engine.train(base(), tasks, config)
+    assert not workers_of(engine)
+    assert engine.workers == 2
+    engine = LocalEngine(TWO)
+    updates = []
+    while engine._gain < engine._start:  # no group is long, many are
+        updates.append(engine._pays(base(), tasks, replace(config, epochs=20)))
+    assert len(updates) > 2
+    assert updates == [False] * (len(updates) - 1) + [True]
+    assert not engine._pays(base(), tasks[:1], config)  # there is nothing to divide
+    assert not LocalEngine()._pays(base(), tasks, replace(config, epochs=10**6))
+
+
+def test_runs_of_a_study_share_the_cores(monkeypatch):
+    monkeypatch.setattr("bmc.engines.local_engine.usable_cores", lambda: 8)
+    assert worker_devices(CPU) == ["cpu"] * 8
+    assert worker_devices(CPU, threads=2) == ["cpu"] * 4
+    assert worker_devices(CPU, threads=2, share=3) == ["cpu"]
+    assert worker_devices(CPU, share=3) == ["cpu"] * 2
+    assert worker_devices(torch.device("cuda:1")) == ["cuda:1"]
+
+
+# Shared memory
+
+
+def test_tensors_of_a_mapped_file_are_mapped_and_others_copied_once(tmp_path):
+    path = tmp_path / "table"
+    np.arange(1000, dtype=np.float16).tofile(path)
+    mapped = torch.from_numpy(np.memmap(path, np.float16, "c", 200, (90, 10)))
+    own = torch.arange(50)
+    things = {"rows": mapped[3:9], "again": mapped[20:], "own": own, "slice": own[10:20]}
+    shared = Shared(things, "text")
+    assert [type(block) for block in shared._blocks].count(FileRange) == 1
+    got, text = opened(shared.message(things, "text"))
+    assert text == "text"
+    for name, tensor in things.items():
+        assert torch.equal(got[name], tensor), name
+        assert got[name].dtype == tensor.dtype
+    assert len(shared.message(things["rows"])) < 2000
+
+
+def test_a_file_that_was_replaced_meanwhile_is_refused(tmp_path):
+    path = tmp_path / "table"
+    np.arange(1000, dtype=np.float16).tofile(path)
+    rows = torch.from_numpy(np.memmap(path, np.float16, "c"))
+    shared = Shared(rows)
+    message = shared.message(rows)
+    other = tmp_path / "other"
+    np.zeros(1000, np.float16).tofile(other)
+    other.replace(path)
+    with pytest.raises(FileNotFoundError, match="was replaced"):
+        opened(message)
+    assert torch.equal(opened(Shared(rows).message(rows))[0], rows)  # copied: its file is gone
+
+
+def test_tasks_side_by_side_stay_so_in_shared_memory():
+    tasks = tensors(STREAM)
+    shared = Shared(tasks)
+    (got,) = opened(shared.message(tasks))
+    parts = [task.train.features for task in got]
+    assert joined(parts).data_ptr() == parts[0].data_ptr()
+    assert torch.equal(joined(parts), joined([task.train.features for task in tasks]))
+
+
+def test_empty_and_scattered_tensors_survive():
+    things = [torch.empty(0, 5), torch.eye(4)[:, ::2], torch.tensor(3.0), torch.ones(3).bool()]
+    got = opened(Shared(things).message(things))[0]
+    for one, other in zip(got, things, strict=True):
+        assert one.shape == other.shape and one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+def test_a_message_is_small_whatever_the_samples():
+    tasks = [_slim(task) for task in tensors(STREAM)]
+    many = [
+        replace(task, train=Split(task.train.features.repeat(50, 1), task.train.labels.repeat(50)))
+        for task in tasks
+    ]
+    few, more = (len(Shared(group).message(group)) for group in (tasks, many))
+    assert few < 10_000
+    assert abs(more - few) < 200
+
+
+# Cores
+
+
+@pytest.mark.parametrize(
+    ("files", "lines", "expected"),
+    [
+        ({"cpu.max": "max 100000"}, "0::/", 64),
+        ({"cpu.max": "150000 100000"}, "0::/", 2),
+        ({"cpu.max": "50000 100000"}, "0::/job", 1),
+        ({"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b", 3),
+        ({"a/cpu.max": "300000 100000", "a/b/cpu.max": "200000 100000"}, "0::/a/b", 2),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/", 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/", 64),
+        ({"cpu,cpuacct/cpu.cfs_quota_us": "400000",
+          "cpu,cpuacct/cpu.cfs_period_us": "100000"}, "3:pids:/\n1:cpu,cpuacct:/host", 4),
+        ({"cpu.max": "nonsense"}, "0::/", 64),
+        ({}, "7:memory:/x\n0::/", 64),
+    ],
+)  # fmt: skip
+def test_usable_cores_are_those_of_the_affinity_within_the_quota_of_all_groups(
+    tmp_path, monkeypatch, files, lines, expected
+):
+    (tmp_path / "cgroup").write_text(lines + "\n")
+    for name, text in files.items():
+        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / name).write_text(text + "\n")
+    monkeypatch.setattr(cores, "PROC", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "CGROUPS", tmp_path / "fs")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert cores.usable_cores() == expected
