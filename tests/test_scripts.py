@@ -97,3 +97,15 @@ def test_the_critical_path_of_stream_is_that_of_its_largest_task_or_part():
     assert uncut[:5] == ["71", "uncut", "71", "71", "839,639"]
     assert cut[:2] == ["71", "50000"]
     assert int(cut[4].replace(",", "")) < 839_639 / 50
+
+
+@pytest.mark.parametrize(("what", "sides"), [("runs", 1), ("experts", 3)])
+def test_the_benchmark_of_threads_measures_every_side_alone_and_beside_a_loop(what, sides):
+    size = ["--tasks", "2", "--epochs", "1", "--method", "bmc", "--threads", "1"]
+    printed = json.loads(
+        run_script("bench/threads.py", what, *size, "--busy", "0", "1", "--rounds", "1", "--json")
+    )
+    assert len(printed) == sides
+    for row in printed.values():
+        assert set(row) == {"0", "1"}
+        assert all(seconds > 0 for one in row.values() for seconds in one.values())

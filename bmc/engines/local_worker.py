@@ -174,4 +174,5 @@ def _on_device(task: TaskTensors, device: torch.device) -> TaskTensors:
         Split(split.features.to(place_for(split.features.nbytes, device)), split.labels.to(device))
         for split in (task.train, task.dev, task.test)
     )
-    return replace(task, train=train, dev=dev, test=test)
+    sent = None if task.sent is None else task.sent.to(device)
+    return replace(task, train=train, dev=dev, test=test, sent=sent)

@@ -24,6 +24,7 @@ from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.run import run
 from bmc.train.data import Split, joined
+from bmc.train.parts import experts_of
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="looks at processes in /proc"
@@ -69,12 +70,15 @@ def workers_of(engine: LocalEngine) -> list[int]:
         {"patience": 1, "epochs": 60},
         {"lam": 0.0, "buffer_choice": "first"},
         {"feature_loss": "squared", "batch_size": 7},
+        {"expert_rows": 60},
     ],
 )
 def test_workers_give_the_bits_of_one_process(engine, changes):
     config = small_config("bmc", **{"epochs": 6, **changes})
-    expected = LocalEngine().train(base(), tensors(STREAM), config)
-    assert_equal(engine.train(base(), tensors(STREAM), config), expected)
+    tasks = experts_of(tensors(STREAM), config)
+    assert (len(tasks) > 6) == ("expert_rows" in changes)
+    expected = LocalEngine().train(base(), tasks, config)
+    assert_equal(engine.train(base(), tasks, config), expected)
     assert 1 <= len(workers_of(engine)) <= 2
 
 
