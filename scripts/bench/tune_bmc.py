@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="run seeds in each order")
     parser.add_argument("--method", default="bmc")
     parser.add_argument("--memory", type=int, default=300)
+    parser.add_argument("--all", dest="shared", default="", metavar="SETTINGS",
+                        help="what all of them have, the first one too")  # fmt: skip
     parser.add_argument("--try", dest="tried", action="append", default=[""], metavar="SETTINGS",
                         help="'field=value field=value'; may be given again and again")  # fmt: skip
     options = parser.parse_args()
@@ -83,7 +85,8 @@ def main() -> None:
     print(f"{'mean':>5}{'sd':>5}{'more':>6}{'sd':>5}{'updates':>9}{'CPU s':>7}  changes")
     first: list[float] = []
     for text in options.tried:
-        config, began = configured(text, options.method, base), time.process_time()
+        config = configured(f"{options.shared} {text}", options.method, base)
+        began = time.process_time()
         seeds = [replace(config, seed=config.seed + number) for number in range(options.seeds)]
         found = [accuracy(options.method, tasks, own) for tasks in data for own in seeds]
         values = [value for value, _ in found]
