@@ -111,14 +111,23 @@ class LocalEngine:
     def _parts(self, tasks: Sequence[TaskTensors], kind: str) -> list[list[int]]:
         """Return which tasks train together, by position; those with most samples first.
 
-        On the CPU each worker takes several parts, so that one beside a busy program takes fewer;
-        on GPUs each has a bank.
+        On the CPU each worker takes several parts, so that one beside a busy program takes fewer,
+        and large tasks do not share a part: one worker would train on when the others are done.
+        On GPUs each worker has a bank.
         """
-        ordered = sorted(range(len(tasks)), key=lambda i: -len(tasks[i].train))
+        rows = [len(task.train) for task in tasks]
+        ordered = sorted(range(len(tasks)), key=lambda i: -rows[i])
         if kind not in STACK:
             return [ordered[i :: self.workers] for i in range(min(self.workers, len(tasks)))]
         size = max(1, min(STACK[kind], len(tasks) // (2 * self.workers)))
-        return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+        most = sum(rows) / (2 * self.workers)
+        parts: list[list[int]] = []
+        for i in ordered:
+            if parts and len(parts[-1]) < size and sum(rows[k] for k in [*parts[-1], i]) <= most:
+                parts[-1].append(i)
+            else:
+                parts.append([i])
+        return parts
 
 
 def worker_devices(device: torch.device, threads: int = 1, share: int = 1) -> list[str]:

@@ -82,6 +82,21 @@ def test_workers_give_the_bits_of_one_process(engine, changes):
     assert 1 <= len(workers_of(engine)) <= 2
 
 
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ([90] * 16, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]),
+        ([10, 450, 10, 440, 430] + [10] * 11, [[1], [3], [4], [0, 2, 5, 6], [7, 8, 9, 10]]),
+        ([90, 90], [[0], [1]]),
+    ],
+)
+def test_large_experts_are_spread_over_the_workers_and_small_ones_stacked(engine, sizes, parts):
+    task = tensors(STREAM)[0]
+    features, labels = torch.zeros(500, 1), torch.zeros(500, dtype=torch.int64)
+    tasks = [replace(task, train=Split(features[:n], labels[:n])) for n in sizes]
+    assert engine._parts(tasks, "cpu")[: len(parts)] == parts
+
+
 def test_workers_stay_over_groups_and_runs_and_change_no_byte_of_them(tmp_path, engine):
     config = small_config("bmc", epochs=6)
     engine.train(base(), tensors(STREAM), config)
