@@ -69,6 +69,19 @@ def _version_1(folder: Path) -> float | None:
         return None
 
 
+@contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads of torch within the body."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def one_thread_by_default() -> None:
     """Let libraries that are loaded from here on compute with one thread, unless a user chose."""
     for name in POOLS:

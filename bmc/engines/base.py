@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -66,19 +65,3 @@ def use_precision(config: Config) -> None:
     tf32 is a mode of CUDA's; elsewhere it changes nothing.
     """
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
-
-
-@contextmanager
-def intra_op_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads of torch within the body.
-
-    One is the default of training: threads that wait for each other in every small product gain a
-    fifth on an idle machine and are several times slower beside other programs
-    (`docs/benchmarks/threads.md`).
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -18,7 +18,7 @@ from bmc.train.data import TaskTensors, rows_per_pass, steps_for
 from bmc.train.memory import Samples
 
 START = 4.0  # seconds until a worker trains: it imports torch and its compiler
-UPDATE = 0.004  # seconds of an update, about
+UPDATE, ROW = 0.002, 0.00003  # seconds of an update, and of each of its rows, about
 
 
 class LocalEngine:
@@ -84,9 +84,10 @@ class LocalEngine:
         kind = base.weights.device.type
         if self.workers == 1 or len(tasks) == 1 or not self._crew.devices[0].startswith(kind):
             return False
-        rows = (rows_per_pass(len(t.train), config.batch_size, config.drop_last) for t in tasks)
-        updates = sum(steps_for(n, config.epochs, config.batch_size) for n in rows)
-        self._gain += updates * UPDATE * (1 - 1 / min(self.workers, len(tasks)))
+        size = config.batch_size
+        rows = (rows_per_pass(len(t.train), size, config.drop_last) for t in tasks)
+        seconds = sum(steps_for(n, config.epochs, size) for n in rows) * (UPDATE + ROW * size)
+        self._gain += seconds * (1 - 1 / min(self.workers, len(tasks)))
         return self._gain >= self._start
 
     def _train_apart(
@@ -133,11 +134,12 @@ class LocalEngine:
 def worker_devices(device: torch.device, threads: int = 1, share: int = 1) -> list[str]:
     """Return the devices of as many workers as this machine has room for.
 
-    On the CPU, one for each usable core, or ``threads`` of them, divided by the ``share`` of
-    programs that train at once. On GPUs, one each if the device is CUDA without a number.
+    On the CPU, one for each usable core, or ``threads`` of them, divided by the number of runs
+    that ``share`` the machine. On GPUs, one each if the device is CUDA without a number and the
+    run is alone.
     """
     if device.type == "cpu":
         return ["cpu"] * max(1, usable_cores() // (threads * share))
-    if device.type == "cuda" and device.index is None:
+    if device.type == "cuda" and device.index is None and share == 1:
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [str(device)]

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from autods.core.cores import usable_cores
+from autods.core.cores import intra_op_threads, usable_cores
 from autods.core.files import locked
 from autods.core.progress import Progress, Silent
 from autods.streams.stream import Stream, Task
 from bmc.config import Config
 from bmc.engines import Engine, LocalEngine
-from bmc.engines.base import intra_op_threads, use_precision
+from bmc.engines.base import use_precision
 from bmc.methods import METHODS, Method
 from bmc.methods.fit import check_fitting
 from bmc.runs import metrics
@@ -57,7 +57,8 @@ def run(
     A finished run is kept, an interrupted one continues after its last finished group and
     ends with the same results, both only with ``resume``. The default device is the CPU. Results
     do not depend on the engine that trains experts, and a run may be resumed with another one.
-    It computes with ``threads`` threads, on which the last bits of sums depend.
+    It computes with ``threads`` threads, on which the last bits of sums depend; more than one wait
+    for each other in every product, and are slow beside other programs.
     ``report`` receives progress in tasks; a tracker follows the run unless it is finished.
     ``watch`` is one that a command started when it began, so that what it did before counts.
 

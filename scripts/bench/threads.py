@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autods.core.cores import usable_cores
+from autods.core.cores import intra_op_threads, usable_cores
 
 MAIN = "from bmc.cli.app import main; main()"
 LOOP = "while True: pass"
@@ -89,7 +89,6 @@ def group_of(options: argparse.Namespace) -> Iterator[dict[str, Callable[[], Mea
     from autods.streams.synthetic import synthetic_stream
     from bmc.config import Config
     from bmc.engines import LocalEngine
-    from bmc.engines.base import intra_op_threads
     from bmc.methods import METHODS, config_for
     from bmc.train.data import to_tensors
 

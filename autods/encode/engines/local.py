@@ -17,8 +17,10 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from autods.containers.reader import Address, MemberReader
+from autods.core.cores import intra_op_threads, usable_cores
 from autods.core.processes import choose_workers
 from autods.encode.encoders.interface import Encoder
 from autods.encode.inputs import Inputs
@@ -46,7 +48,9 @@ OF_RUN = ("batch_size", "decoding", "pillow", "torchvision")
 class LocalEngine:
     """Makes shards in this process, one after another.
 
-    ``workers`` read and decode; 0: this process; ``None``: as many as suit.
+    ``workers`` read and decode; 0: this process; ``None``: as many as suit. On the CPU the encoder
+    computes with the threads that torch is set to, at most one for each usable core: its products
+    are large, so that threads wait little for each other, and decoders give way to it.
     """
 
     encoder: Encoder
@@ -59,7 +63,8 @@ class LocalEngine:
     def __call__(self, jobs: Jobs, report: Report) -> Generator[ShardReport, None, None]:
         """Make all shards, in order."""
         workers = self.processes(jobs.images).decoders
-        return make_shards(jobs, self.encoder, workers, report)
+        with intra_op_threads(min(torch.get_num_threads(), usable_cores())):
+            yield from make_shards(jobs, self.encoder, workers, report)
 
     def close(self) -> None:
         """Do nothing: this engine keeps nothing."""

@@ -237,7 +237,7 @@ def test_want_of_memory_stops_the_run_and_condemns_no_image(root, error, workers
 @pytest.mark.parametrize("workers", [0, 1])
 def test_memory_that_no_machine_has_is_an_error(root, workers):
     batches = decoded_batches(decoder(root, Greedy(MemoryError)), [], 1 << 40, workers)
-    with pytest.raises(EncoderError, match=r"[\d,]{14,} MiB .*finished shards.*fewer --workers"):
+    with pytest.raises(EncoderError, match=r"[\d,]{14,} MiB .*shards are kept.*fewer --workers"):
         next(batches)
 
 

@@ -7,6 +7,8 @@ import multiprocessing
 import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import encode_tools
 import numpy as np
@@ -30,6 +32,7 @@ from autods.core.progress import Silent, console_progress
 from autods.core.root import DataRoot
 from autods.encode.decode import content_hash, is_plain_jpeg
 from autods.encode.encoders.open_clip import OpenClipEncoder
+from autods.encode.engines import local
 from autods.encode.engines.local import make_shards
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.jobs import Jobs, reading_order
@@ -362,6 +365,22 @@ def test_workers_are_as_many_as_cores_and_none_for_a_few_images():
     assert choose_workers(10) == 0
     assert choose_workers(10_000) == cores
     assert choose_workers(10_000, processes=2) == max(1, cores // 2)
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(3, 3), (64, 5)])
+def test_an_encoder_has_the_threads_of_torch_but_no_more_than_usable_cores(
+    monkeypatch, cores, expected
+):
+    monkeypatch.setattr(local, "usable_cores", lambda: cores)
+    monkeypatch.setattr(local, "make_shards", lambda *_: iter([torch.get_num_threads()]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        engine: Any = local.LocalEngine(None, workers=0)
+        assert list(engine(SimpleNamespace(images=9), print)) == [expected]
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)
 
 
 # Other ways of decoding

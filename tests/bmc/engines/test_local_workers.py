@@ -16,13 +16,17 @@ from small import CPU, small_config, small_stream, tensors
 
 from autods.core import cores
 from autods.errors import ClusterError
+from bmc.config import Config
 from bmc.engines import LocalEngine, worker_devices
 from bmc.engines.base import Trained
 from bmc.engines.local_worker import _slim
 from bmc.engines.shared import FileRange, Shared, opened
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
+from bmc.runs.choice import StreamChoice
 from bmc.runs.run import run
+from bmc.studies.compare import compare_study
+from bmc.studies.options import StudyOptions
 from bmc.train.data import Split, joined
 from bmc.train.parts import experts_of
 
@@ -192,13 +196,43 @@ def test_short_work_starts_no_workers_and_long_work_does():
     assert not LocalEngine()._pays(base(), tasks, replace(config, epochs=10**6))
 
 
-def test_runs_of_a_study_share_the_cores(monkeypatch):
+def test_workers_are_as_many_as_the_share_of_the_cores(monkeypatch):
     monkeypatch.setattr("bmc.engines.local_engine.usable_cores", lambda: 8)
     assert worker_devices(CPU) == ["cpu"] * 8
     assert worker_devices(CPU, threads=2) == ["cpu"] * 4
     assert worker_devices(CPU, threads=2, share=3) == ["cpu"]
     assert worker_devices(CPU, share=3) == ["cpu"] * 2
     assert worker_devices(torch.device("cuda:1")) == ["cuda:1"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert worker_devices(torch.device("cuda")) == ["cuda:0", "cuda:1"]
+    assert worker_devices(torch.device("cuda"), share=2) == ["cuda"]
+
+
+@pytest.mark.parametrize(
+    ("options", "threads", "workers"),
+    [
+        ({}, 1, 8),
+        ({"jobs": 100}, 1, 4),
+        ({"threads": 2, "jobs": 2}, 2, 2),
+        ({"runner": "ray"}, 1, 1),
+    ],
+)
+def test_each_run_of_a_study_has_its_share_of_the_cores(
+    tmp_path, monkeypatch, options, threads, workers
+):
+    monkeypatch.setattr("bmc.engines.local_engine.usable_cores", lambda: 8)
+    choice = StreamChoice("class-il", max_tasks=2, scale=0.0001)
+    config = Config(epochs=1, memory=40)
+    study = compare_study(choice, config, {}, methods="bmc", orders=[0], seeds=1)
+    assert len(study.runs) == 2  # with fine-tuning
+    job = next(
+        job
+        for job in study.jobs(StudyOptions(out=tmp_path, device="cpu", **options))
+        if job.run.method == "bmc"
+    )
+    job.execute()
+    machine = json.loads((job.folder / "timing.json").read_text())["machine"]
+    assert (machine["threads"], machine["workers"]) == (threads, workers)
 
 
 # Shared memory
