@@ -105,6 +105,15 @@ class StoredFeatures:
             return self.shards[0].features[:0]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
+    def gather(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Copy the features of rows in any order: float16 [n, d]. Only their pages are read."""
+        out = np.empty((len(rows), self.dim), np.float16)
+        shard_of = np.searchsorted(self.starts, rows, side="right") - 1
+        for number in np.unique(shard_of):
+            own = shard_of == number
+            out[own] = self.shards[number].features[rows[own] - self.starts[number]]
+        return out
+
 
 def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     """Open a finished feature set.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from autods.core.root import DataRoot
 from autods.core.version import __version__
 from autods.features.class_names import load_text
-from autods.features.sets import StoredFeatures, describe_features
+from autods.features.sets import describe_features
 from autods.features.shards import CODES
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamSpec
@@ -27,9 +27,10 @@ from autods.streams.checks import (
     check_present,
     check_protocol,
 )
-from autods.streams.feature_set import FeatureSet, StoredFeatureSet, l2_normalize
+from autods.streams.feature_set import FeatureSet, StoredFeatureSet
 from autods.streams.resolve import Request, resolve
 from autods.streams.source import Rows, Source, open_sources
+from autods.streams.stored import FeatureTable
 from autods.streams.stream import Stream, Task
 from autods.streams.synthetic import generate
 from autods.streams.tasks import LabelSet, Piece, plan_tasks
@@ -141,6 +142,7 @@ def _open_stored(request: Request) -> Stream:
 def _numbered(pieces: list[Piece], sources: list[Source], request: Request) -> list[Task]:
     """Give every class its global number: the one place where this is done."""
     tasks: list[Task] = []
+    tables = _tables(sources, request.normalize)
     offset = 0
     for index, piece in enumerate(pieces):
         source = sources[piece.source]
@@ -167,11 +169,17 @@ def _numbered(pieces: list[Piece], sources: list[Source], request: Request) -> l
                 ),
                 label_set=source.label_set,
                 item=piece.item,
-                **{s: _feature_set(source, s, number, request.normalize) for s in CODES},
+                **{s: _feature_set(source, s, number, tables[piece.source]) for s in CODES},
             )
         )
         offset += len(piece.classes)
     return tasks
+
+
+def _tables(sources: list[Source], normalize: str) -> list[FeatureTable]:
+    """Return the table of each source; those of the same stored features share one."""
+    made: dict[int, FeatureTable] = {}
+    return [made.setdefault(id(s.stored), FeatureTable(s.stored, normalize)) for s in sources]
 
 
 def _class_embeddings(
@@ -204,16 +212,10 @@ def _images(
 
 
 def _feature_set(
-    source: Source, split: str, number: npt.NDArray[np.int64], normalize: str
+    source: Source, split: str, number: npt.NDArray[np.int64], table: FeatureTable
 ) -> FeatureSet:
     rows, labels = _rows(source, split, number)
-    load = partial(_load, source.stored, rows, normalize)
-    return StoredFeatureSet(load, labels, source.stored.dim)
-
-
-def _load(stored: StoredFeatures, rows: Rows, normalize: str) -> npt.NDArray[np.float16]:
-    features = stored.take(rows)
-    return l2_normalize(features) if normalize == "l2" else features
+    return StoredFeatureSet(partial(table.load, rows), labels, source.stored.dim, (table, rows))
 
 
 def _provenance(request: Request, tasks: list[Task], sources: list[Source]) -> dict[str, Any]:

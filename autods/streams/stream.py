@@ -94,13 +94,7 @@ class Task:
         FeatureMismatch, StoreError
             See `autods.features.class_names.load_text`.
         """
-        if self.class_embedding_source is None:
-            raise FeaturesMissing(
-                f"task '{self.name}' has no class names that could be embedded: its features do "
-                "not come from a data root. Zero-shot classification needs features that were "
-                "extracted or imported."
-            )
-        return self.class_embedding_source(templates)
+        return class_embeddings_of(self.name, self.class_embedding_source, templates)
 
     def images(
         self,
@@ -134,6 +128,19 @@ class Task:
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         return self.image_source(split, transform=transform, workers=workers, rgb=rgb)
+
+
+def class_embeddings_of(
+    task: str, source: ClassEmbeddingSource | None, templates: str
+) -> npt.NDArray[np.float32]:
+    """Load the embedded class names of a task, as `Task.class_embeddings` does."""
+    if source is None:
+        raise FeaturesMissing(
+            f"task '{task}' has no class names that could be embedded: its features do not come "
+            "from a data root. Zero-shot classification needs features that were extracted or "
+            "imported."
+        )
+    return source(templates)
 
 
 @dataclass(frozen=True, repr=False)

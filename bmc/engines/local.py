@@ -8,27 +8,18 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config
+from bmc.engines.base_phi import BasePhi
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
-from bmc.train.data import (
-    Shuffled,
-    Split,
-    TaskTensors,
-    joined,
-    network_input,
-    place_for,
-    rows_per_pass,
-    steps_for,
-    take,
-)  # fmt: skip
+from bmc.train.data import Split, TaskTensors, joined, network_input, take
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import distillation_loss, expert_loss, stored_phi, task_loss
 from bmc.train.memory import Samples
 from bmc.train.parts import buffer_rows
 from bmc.train.plateau import Plateau, judge_by_loss
+from bmc.train.sampling import Shuffled, rows_per_pass, steps_for
 from bmc.train.seeds import Noise, generator
 
-BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
 # bias of an output without a class: exp(it) is 0, and weight decay does not change that. Not
 # minus infinity: CUDA's fused AdamW subtracts a share of a weight from it, and would make NaN
 ABSENT = -1e30
@@ -83,11 +74,12 @@ def _train(
     labels = torch.cat([task.train.labels - task.start for task in tasks])
     sizes = torch.tensor([len(task.train) for task in tasks])
     first_row = (torch.cumsum(sizes, 0) - sizes)[:, None]  # [K, 1]
-    tables = [features, labels, *([_base_phi(base, tasks, config)] if options.lam else [])]
+    base_phi = BasePhi(base, tasks, config) if options.lam else None
 
     def fetch(rows: Tensor, copies: Sequence[int]) -> tuple[Tensor, ...]:
-        rows = rows + first_row[list(copies)]  # [n, m, B]
-        return tuple(take(table, rows, device) for table in tables)
+        placed = rows + first_row[list(copies)]  # [n, m, B]
+        x, y = take(features, placed, device), take(labels, placed, device)
+        return (x, y) if base_phi is None else (x, y, base_phi(x, rows, copies))
 
     def loss(batch: Batch) -> Tensor:
         x, y, *phi = batch.data
@@ -125,22 +117,6 @@ def _course(task: TaskTensors, config: Config) -> Course:
 def _input(net: ResidualMLP, features: Tensor, config: Config) -> Tensor:
     """Turn stored rows [n, d] into what the net reads, where it is."""
     return network_input(features.to(net.weights.device), config.feature_norm)
-
-
-def _base_phi(base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Tensor:
-    """Compute what the stability loss compares with, once: float16 [rows, sum of widths]."""
-    kind, last = config.options.feature_loss, base.phi_widths[-1]
-    rows = sum(len(task.train) for task in tasks)
-    width = last if kind == "squared" else sum(base.phi_widths)
-    place = place_for(2 * rows * width, base.weights.device)
-    phi = torch.empty(rows, width, dtype=torch.float16, device=place)
-    first = 0
-    for task in tasks:
-        for block in torch.split(task.train.features, BLOCK):
-            made = base.phi(_input(base, block, config))
-            phi[first : first + len(block)] = stored_phi(made, kind, last)
-            first += len(block)
-    return phi
 
 
 def _expert_bank(

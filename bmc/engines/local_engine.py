@@ -14,8 +14,9 @@ from bmc.engines.base import Trained, model_bytes
 from bmc.engines.local import STACK, train_experts
 from bmc.engines.local_worker import Crew
 from bmc.network.mlp import ResidualMLP
-from bmc.train.data import TaskTensors, rows_per_pass, steps_for
+from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples
+from bmc.train.sampling import rows_per_pass, steps_for
 
 START = 4.0  # seconds until a worker trains: it imports torch and its compiler
 UPDATE, ROW = 0.002, 0.00003  # seconds of an update, and of each of its rows, about

@@ -22,7 +22,7 @@ from autods.core.processes import end_with_parent, worker_context
 from autods.errors import AutodsError, ClusterError
 from bmc.engines.apart import Answer, Setting, train_apart
 from bmc.engines.shared import Shared, opened
-from bmc.train.data import Split, TaskTensors, no_texts, place_for
+from bmc.train.data import Split, TaskTensors, no_texts, placed
 
 # what workers import; torch's optimisers need the compiler, which takes a second or two
 PRELOADED = [__name__, "torch._dynamo", "safetensors.torch"]
@@ -171,7 +171,7 @@ def _on_device(task: TaskTensors, device: torch.device) -> TaskTensors:
     if device.type == "cpu":
         return task
     train, dev, test = (
-        Split(split.features.to(place_for(split.features.nbytes, device)), split.labels.to(device))
+        Split(placed(split.features, device), split.labels.to(device))
         for split in (task.train, task.dev, task.test)
     )
     sent = None if task.sent is None else task.sent.to(device)

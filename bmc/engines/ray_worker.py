@@ -41,7 +41,7 @@ def task_bytes(task: TaskTensors) -> bytes:
 
     tensors = {}
     for name, split in (("train", task.train), ("dev", task.dev)):
-        tensors[f"{name}.features"] = split.features.contiguous()
+        tensors[f"{name}.features"] = split.features[:].contiguous()
         tensors[f"{name}.labels"] = split.labels.int()
     if task.sent is not None:
         tensors["sent"] = task.sent

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from autods.core.sharing import SharedArray
+from bmc.train.shared import SharedFile, shared_files
 
 MAPS = Path("/proc/self/maps")
 ALIGNED = 64  # bytes; of each run of tensors in shared memory
@@ -163,7 +164,7 @@ def _file_ranges() -> list[FileRange]:
         lines = MAPS.read_text().splitlines()
     except OSError:
         return []  # no Linux: everything is copied
-    ranges: list[FileRange] = []
+    ranges = [_of_shared(file) for file in shared_files()]
     for line in lines:
         span, permissions, offset, _, inode, *path = line.split(maxsplit=5)
         if inode == "0" or not path or permissions[2] == "x":  # memory of no file; a program
@@ -186,6 +187,11 @@ def _file_ranges() -> list[FileRange]:
         else:
             ranges.append(made)
     return ranges
+
+
+def _of_shared(file: SharedFile) -> FileRange:
+    found = Path(file.path).stat()
+    return FileRange(file.path, 0, file.size, (found.st_dev, found.st_ino), file.address)
 
 
 def _continues(last: FileRange, following: FileRange) -> bool:

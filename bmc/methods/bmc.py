@@ -19,13 +19,14 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.net_method import NetMethod
 from bmc.train.copies import Batch
-from bmc.train.data import Balanced, Split, TaskTensors, rows_per_pass, steps_for
+from bmc.train.data import Split, TaskTensors
 from bmc.train.loop import Course
 from bmc.train.losses import among, base_loss, distillation_loss, task_loss
 from bmc.train.memory import Samples, balanced_choice, concatenate, share_of_each
 from bmc.train.mixup import mixed
 from bmc.train.parts import experts_of
 from bmc.train.plateau import Plateau, judge_by_loss
+from bmc.train.sampling import Balanced, rows_per_pass, steps_for
 from bmc.train.seeds import Noise, generator
 
 HELD_OUT_SEED = 42

@@ -25,6 +25,7 @@ from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
 from bmc.train.data import Split, TaskTensors, dev_data, joined, training_data
 from bmc.train.moments import Moments
+from bmc.train.rows import together
 
 
 @METHODS.register("dmc")
@@ -115,7 +116,7 @@ class DeepModelConsolidation(Balancing):
         first = known if self.options.competition == "all" else 0  # of the expert's outputs
         own = joined([task.train.features for task in group])
         stored = self.memory.features[: len(self.memory)]
-        data = torch.cat([own, stored.to(own)])  # no label of it is read
+        data = together([own, stored.to(own.device, own.dtype)])  # no label of it is read
 
         def loss(batch: Batch) -> Tensor:
             x, keep = self.inputs(batch.data[0]), batch.keep

@@ -16,8 +16,10 @@ from autods.errors import UsageError
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.net_method import NetMethod
-from bmc.train.data import Split, TaskTensors, rows_per_pass, take
+from bmc.train.data import Split, TaskTensors, take
 from bmc.train.memory import BalancedMemory, Reservoir, Rows
+from bmc.train.rows import InOrder
+from bmc.train.sampling import rows_per_pass
 from bmc.train.seeds import generator
 
 
@@ -57,8 +59,10 @@ class Remembering(NetMethod):
         """Offer every sample of the tasks once, in shuffled order."""
         for task in group:
             draws = generator(self.config.seed, "reservoir", task.index)
-            for features, labels in self.shuffled(task, draws, len(task.train)):
-                self.memory.add(features, labels, draws, task=task.index)
+            order = torch.randperm(len(task.train), generator=draws)
+            labels = task.train.labels[order.to(task.train.labels.device)]
+            offered = InOrder(task.train.features, order)
+            self.memory.add(offered, labels, draws, task=task.index)
 
     def shuffled(
         self, task: TaskTensors, draws: torch.Generator, size: int

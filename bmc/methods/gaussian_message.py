@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from bmc.methods.closed_form import BLOCK
 from bmc.train.packed import Packing
+from bmc.train.rows import Features
 
 TINY = 1e-12  # share of the largest eigenvalue below which a direction counts as without any
 # a covariance is sent once, so it needs no more bits than that lose no accuracy
@@ -25,7 +26,7 @@ LEVELS = 127  # of a sample's largest magnitude: what a sample of 8 bits is roun
 class Table:
     """Training rows of one task, read in blocks: stored features [N, d], labels [N] from 0."""
 
-    features: Tensor
+    features: Features
     labels: Tensor
 
     def rows(self, index: Tensor) -> Tensor:

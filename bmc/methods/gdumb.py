@@ -106,7 +106,7 @@ class GDumb(NetMethod):
     def state(self) -> dict[str, Tensor]:
         """Return network and memory."""
         return super().state() | {
-            "memory.features": self.memory.features,
+            "memory.features": self.memory.features[:],
             "memory.labels": self.memory.labels.int(),
         }
 

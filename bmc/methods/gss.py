@@ -25,8 +25,9 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
 from bmc.network.gradients import cross_entropy, sample_gradients
 from bmc.train.copies import StackedCopies
-from bmc.train.data import TaskTensors, rows_per_pass
+from bmc.train.data import TaskTensors
 from bmc.train.memory import Rows
+from bmc.train.sampling import rows_per_pass
 from bmc.train.seeds import generator
 
 ALONE = 1.0  # score where nothing is stored to compare with: that of a cosine of 0

@@ -19,6 +19,7 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
 from bmc.train.data import Split, TaskTensors
 from bmc.train.memory import Rows
+from bmc.train.rows import together
 from bmc.train.seeds import generator
 
 BLOCK = 8192  # rows whose phi is computed at once
@@ -84,7 +85,7 @@ class ICaRL(Remembering):
         """Return the data of a task followed by all exemplars."""
         features, labels = self._exemplars()
         return Split(
-            torch.cat([data.features, features.to(data.features)]),
+            together([data.features, features.to(data.features.device, data.features.dtype)]),
             torch.cat([data.labels, labels]),
         )
 

@@ -12,8 +12,9 @@ from bmc.config import option
 from bmc.methods.base import METHODS
 from bmc.methods.net_method import NetMethod
 from bmc.methods.reference import JointReference
-from bmc.train.data import Balanced, Split, TaskTensors
+from bmc.train.data import Split, TaskTensors
 from bmc.train.loop import Course
+from bmc.train.sampling import Balanced
 from bmc.train.seeds import generator
 
 

@@ -59,15 +59,19 @@ class NearestNeighbours(ClosedForm):
 
     def add(self, task: TaskTensors) -> None:
         """Store a task's training data."""
-        x = functional.normalize(task.train.features.float(), dim=1).to(task.train.features.dtype)
-        last = self.stored + len(x)
+        stored, dtype = task.train.features, task.train.features.dtype
+        last = self.stored + len(stored)
         if last > len(self.labels):
             rows = max(last, 2 * len(self.labels))
-            for name, fresh in (("features", x), ("labels", self.labels)):
-                table = fresh.new_empty(rows, *fresh.shape[1:], device=self.device)
-                table[: self.stored] = getattr(self, name)[: self.stored]
+            for name, kind in (("features", dtype), ("labels", self.labels.dtype)):
+                known = getattr(self, name)[: self.stored]
+                table = torch.empty(rows, *known.shape[1:], dtype=kind, device=self.device)
+                table[: self.stored] = known
                 setattr(self, name, table)
-        self.features[self.stored : last] = x.to(self.device)
+        for first in range(0, len(stored), BLOCK):
+            x = functional.normalize(stored[first : first + BLOCK].float(), dim=1).to(dtype)
+            begin = self.stored + first
+            self.features[begin : begin + len(x)] = x.to(self.device)
         self.labels[self.stored : last] = task.train.labels.to(self.device)
         self.stored = last
 

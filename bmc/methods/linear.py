@@ -12,7 +12,8 @@ from torch.optim.adamw import adamw
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
-from bmc.train.data import Shuffled, TaskTensors, network_input, steps_for, take, training_data
+from bmc.train.data import TaskTensors, network_input, take, training_data
+from bmc.train.sampling import Shuffled, steps_for
 from bmc.train.seeds import generator
 
 

@@ -13,21 +13,13 @@ from bmc.config import Config
 from bmc.methods.base import Method
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch, StackedCopies
-from bmc.train.data import (
-    Shuffled,
-    Split,
-    TaskTensors,
-    dev_data,
-    network_input,
-    rows_per_pass,
-    steps_for,
-    take,
-    training_data,
-)  # fmt: skip
+from bmc.train.data import Split, TaskTensors, dev_data, network_input, take, training_data
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.moments import Moments
 from bmc.train.plateau import Plateau, judge_by_loss
+from bmc.train.rows import Features
+from bmc.train.sampling import Shuffled, rows_per_pass, steps_for
 from bmc.train.seeds import Noise, generator
 
 
@@ -145,7 +137,7 @@ class NetMethod(Method):
     def fit(
         self,
         net: ResidualMLP,
-        tables: Sequence[Tensor],
+        tables: Sequence[Features],
         course: Course,
         loss: Callable[[Batch], Tensor] | None = None,
         prepare: Callable[..., tuple[Tensor, ...]] | None = None,

@@ -12,6 +12,7 @@ from bmc.config import Config
 from bmc.methods.closed_form import ClosedForm
 from bmc.train.data import Split, TaskTensors, withheld_rows
 from bmc.train.packed import AS_IS, COUNTS, Kept
+from bmc.train.rows import Features, select
 from bmc.train.seeds import generator
 
 WITHHELD = 2  # training samples of a class that choose and do not count among the statistics
@@ -83,7 +84,7 @@ class Regularised(ClosedForm):
         origins = torch.stack([classes, torch.full_like(classes, task.start)], dim=1)
         self.withheld = torch.cat([self.withheld.view(-1, features.shape[1]), features])
         self.origins = torch.cat([self.origins, origins.int().to(self.device)])
-        others = Split(rows_of(task.train.features, ~chosen), rows_of(task.train.labels, ~chosen))
+        others = Split(select(task.train.features, ~chosen), rows_of(task.train.labels, ~chosen))
         return replace(task, train=others)
 
     def strength(self) -> float:
@@ -131,6 +132,6 @@ class Regularised(ClosedForm):
         return {"strength": self.used}
 
 
-def rows_of(table: Tensor, chosen: Tensor) -> Tensor:
+def rows_of(table: Features, chosen: Tensor) -> Tensor:
     """Return the rows of a table that are true in a mask [n] on the host."""
     return table[chosen.to(table.device)]

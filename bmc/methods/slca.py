@@ -25,6 +25,7 @@ from bmc.methods.net_method import NetMethod
 from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors, take, training_data
 from bmc.train.losses import task_loss
+from bmc.train.rows import Features
 from bmc.train.seeds import derive
 
 BLOCK = 8192  # rows whose features are computed at once
@@ -104,7 +105,7 @@ class SlowLearner(NetMethod):
         self.gaussians.add([phi[labels == c] for c in range(self._start, self.seen)])
         self._align(group[0].index)
 
-    def features(self, features: Tensor) -> Tensor:
+    def features(self, features: Features) -> Tensor:
         """Return what the head reads of stored rows [n, d]: float32 [n, w]."""
         blocks = torch.split(torch.arange(len(features)), BLOCK)
         rows = [self.inputs(take(features, block, self.device)) for block in blocks]

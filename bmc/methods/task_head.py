@@ -13,9 +13,10 @@ from bmc.config import Config
 from bmc.methods.gaussian_message import Statistics, Table, degrees_of_freedom, shrunk_means
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
-from bmc.train.data import Shuffled, network_input, steps_for, take
+from bmc.train.data import network_input, take
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
+from bmc.train.sampling import Shuffled, steps_for
 from bmc.train.seeds import Noise, generator
 
 SHARES = (0.0, 0.1, 0.3, 1.0)  # of the Gaussian head, beside a trained network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.train.packed import from_message, to_message
+from bmc.train.rows import Features, InOrder
+
+Given = dict[str, Any]  # samples that are offered, by column: tensors, features of any kind
 
 
 @dataclass(frozen=True)
@@ -138,15 +141,20 @@ class Rows:
 
     def add(
         self,
-        features: Tensor,
+        features: Features | InOrder,
         labels: Tensor,
         generator: torch.Generator,
         *,
         task: int = 0,
         outputs: Tensor | None = None,
     ) -> None:
-        """Offer samples [n, d], [n] of one task in their order, with outputs [n, c] or none."""
-        given = {"features": features, "labels": labels, "tasks": torch.full_like(labels, task)}
+        """Offer samples [n, d], [n] of one task in their order, with outputs [n, c] or none.
+
+        Only the features of samples that are kept are read.
+        """
+        given: Given = {
+            "features": features, "labels": labels, "tasks": torch.full_like(labels, task)
+        }  # fmt: skip
         if outputs is not None:
             given["outputs"] = functional.pad(
                 outputs, (0, self.outputs.shape[1] - outputs.shape[1])
@@ -154,7 +162,7 @@ class Rows:
             given["known"] = torch.full_like(labels, outputs.shape[1])
         self._offer(given, generator)
 
-    def _offer(self, given: dict[str, Tensor], generator: torch.Generator) -> None:
+    def _offer(self, given: Given, generator: torch.Generator) -> None:
         """Store what the memory keeps of rows given by column."""
         raise NotImplementedError
 
@@ -169,11 +177,11 @@ class Rows:
             columns |= {"outputs": self.outputs, "known": self.known}
         return columns
 
-    def _put(self, rows: Tensor, given: dict[str, Tensor], source: Tensor) -> None:
+    def _put(self, rows: Tensor, given: Given, source: Tensor) -> None:
         """Write rows ``source`` of given columns to ``rows``, int64 [n] both."""
         for name, column in self._columns().items():
             kept = given[name][source.to(given[name].device)]
-            column[rows.to(column.device)] = kept.to(column.dtype)
+            column[rows.to(column.device)] = kept.to(column)
 
     def state(self) -> dict[str, Tensor]:
         """Return the stored samples: whole numbers as int32, of the outputs only the known ones."""
@@ -214,7 +222,7 @@ class Reservoir(Rows):
     def __len__(self) -> int:
         return min(self.seen, self.capacity)
 
-    def _offer(self, given: dict[str, Tensor], generator: torch.Generator) -> None:
+    def _offer(self, given: Given, generator: torch.Generator) -> None:
         n = len(given["labels"])
         number = np.arange(self.seen, self.seen + n)
         uniform = torch.rand(n, generator=generator, dtype=torch.float64).numpy()
@@ -271,7 +279,7 @@ class BalancedMemory(Rows):
         own = {"keys": self.keys} | ({"tasks": self.tasks} if self.by_task else {})
         return super()._columns() | own
 
-    def _offer(self, given: dict[str, Tensor], generator: torch.Generator) -> None:
+    def _offer(self, given: Given, generator: torch.Generator) -> None:
         n, stored = len(given["labels"]), len(self)
         given["keys"] = torch.rand(n, generator=generator)
         groups = [

@@ -15,6 +15,7 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.train.data import Split, TaskTensors
 from bmc.train.memory import balanced_choice
+from bmc.train.rows import Features, select
 from bmc.train.seeds import generator
 
 LEAST = 2  # samples of a part: batch normalisation over one would only return its bias
@@ -23,27 +24,27 @@ LEAST = 2  # samples of a part: batch normalisation over one would only return i
 class Chosen(Split):
     """Some rows of a split.
 
-    Their features are read from the split whenever they are asked for and not kept: of a table
+    Their features are taken from the split whenever they are asked for and not kept: of a table
     that is so large that its tasks are cut there is no second copy.
     """
 
-    _table: Tensor
+    _table: Features
     _rows: Tensor
 
-    def __init__(self, split: Split, rows: Tensor) -> None:
-        """Take over row numbers, int64 [n] on the CPU."""
-        values = {"_table": split.features, "_rows": rows, "labels": _at(split.labels, rows)}
-        for name, value in values.items():
+    def __init__(self, table: Features, labels: Tensor, rows: Tensor) -> None:
+        """Take over a split's features, the labels int64 [n] of its rows int64 [n] on the CPU."""
+        for name, value in {"_table": table, "_rows": rows, "labels": labels}.items():
             object.__setattr__(self, name, value)  # a split is frozen
 
+    @classmethod
+    def of(cls, split: Split, rows: Tensor) -> Chosen:
+        """Choose rows of a split, int64 [n] on the CPU."""
+        return cls(split.features, split.labels[rows.to(split.labels.device)], rows)
+
     @property
-    def features(self) -> Tensor:
-        """The chosen rows of the table, a new tensor [n, d]."""
-        return _at(self._table, self._rows)
-
-
-def _at(table: Tensor, rows: Tensor) -> Tensor:
-    return table.index_select(0, rows.to(table.device))
+    def features(self) -> Features:
+        """The chosen rows of the table [n, d]; of a tensor they are a new one."""
+        return select(self._table, self._rows)
 
 
 def experts_of(group: Sequence[TaskTensors], config: Config) -> list[TaskTensors]:
@@ -88,8 +89,8 @@ def _cut(task: TaskTensors, config: Config) -> list[TaskTensors]:
     return [
         replace(
             task,
-            train=Chosen(task.train, rows),
-            dev=Chosen(task.dev, judged),
+            train=Chosen.of(task.train, rows),
+            dev=Chosen.of(task.dev, judged),
             part=number,
             sent=sent[rows].nonzero()[:, 0].to(task.train.labels.device),
         )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 
 from autods.streams.synthetic_features import published_shape
-from bmc.train.data import steps_for
 from bmc.train.parts import parts_of
+from bmc.train.sampling import steps_for
 
 
 def count(sizes: list[int], group: int, most: int, epochs: int, batch: int) -> dict[str, float]:

@@ -91,7 +91,8 @@ def by_avalanche(name: str, stream: Stream, config: Any) -> tuple[float, int]:
 def by_bmc(name: str, stream: Stream, config: Any) -> tuple[float, int]:
     from bmc.methods import METHODS
     from bmc.runs.evaluate import evaluate
-    from bmc.train.data import steps_for, to_tensors
+    from bmc.train.data import to_tensors
+    from bmc.train.sampling import steps_for
 
     device = torch.device("cpu")
     tasks = to_tensors(stream, device)

@@ -26,7 +26,8 @@ from torch.utils.data import (
 )
 
 from bmc.config import Config
-from bmc.train.data import TaskTensors, steps_for
+from bmc.train.data import TaskTensors
+from bmc.train.sampling import steps_for
 
 
 class Block(nn.Module):

@@ -2,10 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
+from autods.features.sets import seal_features
+from autods.features.shards import ShardData, ShardInfo, write_shard
+from autods.streams.open import open_stream
 from autods.streams.stream import Stream, Task
 from autods.streams.synthetic import synthetic_stream
 from autods.streams.tasks import Order
@@ -14,6 +20,7 @@ from bmc.methods import METHODS, Method, config_for
 from bmc.train.data import TaskTensors, to_tensors
 
 CPU = torch.device("cpu")
+ROWS_OF_SHARD = 70
 
 
 def small_stream(tasks: int = 6, order: Order = "paper") -> Stream:
@@ -68,3 +75,37 @@ def learned(name: str, stream: Stream, config: Config) -> Method:
         method.learn(tasks[first:stop])
         first = stop
     return method
+
+
+def stored_stream(folder: Path, tasks: int = 4) -> Stream:
+    """Write the tasks of `small_stream` as datasets of several shards a split, and open them.
+
+    Rows have lengths from 1 to 9; every fifth training row is a copy that protocol clean drops.
+    """
+    root, draws = DataRoot.open(folder), np.random.default_rng(5)
+    made = [replace(task, dataset=f"{task.dataset}-rows") for task in small_stream(tasks).tasks]
+    for task in made:
+        sets = {split: getattr(task, split) for split in SPLITS}
+        features = np.concatenate([data.features for data in sets.values()])
+        labels = np.concatenate([data.labels for data in sets.values()]) - task.class_offset
+        n = len(task.train)
+        copies, originals = np.arange(1, n, 5), np.arange(0, n - 1, 5)
+        features = (features * draws.uniform(1, 9, (len(features), 1))).astype(np.float16)
+        features[copies], labels[copies] = features[originals], labels[originals]
+        hashes = np.unique(features, axis=0, return_inverse=True)[1].astype(np.uint64)
+        first = 0
+        for split, data in sets.items():
+            count = -(-len(data) // ROWS_OF_SHARD)
+            for index, start in enumerate(range(0, len(data), ROWS_OF_SHARD)):
+                stop = min(start + ROWS_OF_SHARD, len(data))
+                rows = np.arange(first + start, first + stop)
+                own = {"class": labels[rows].astype(np.int32)}
+                info = ShardInfo(
+                    task.dataset, split, "class", {"class": task.class_names}, {"model": "tiny"},
+                    "0" * 64, "", start, stop, index, count,
+                )  # fmt: skip
+                path = root.shard("tiny.random", task.dataset, split, index, count)
+                write_shard(path, ShardData(features[rows], own, rows, hashes[rows]), info)
+            first += len(data)
+        seal_features(root, "tiny.random", task.dataset)
+    return open_stream(",".join(task.dataset for task in made), root, "tiny.random")

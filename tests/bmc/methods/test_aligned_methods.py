@@ -15,7 +15,7 @@ from bmc.methods.wa import align
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.evaluate import evaluate
 from bmc.train.copies import StackedCopies
-from bmc.train.data import Shuffled, steps_for
+from bmc.train.sampling import Shuffled, steps_for
 from bmc.train.seeds import generator
 
 STREAM = small_stream()

@@ -9,8 +9,9 @@ from bmc.methods import METHODS
 from bmc.methods.net_method import NetMethod
 from bmc.methods.ridge import RIDGES
 from bmc.runs.evaluate import evaluate
-from bmc.train.data import Balanced, TaskTensors, to_tensors
+from bmc.train.data import TaskTensors, to_tensors
 from bmc.train.memory import concatenate
+from bmc.train.sampling import Balanced
 
 STREAM = small_stream()
 

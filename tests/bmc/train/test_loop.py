@@ -12,11 +12,12 @@ from bmc.engines.local import train_experts
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch, StackedCopies
-from bmc.train.data import Shuffled, TaskTensors, take
+from bmc.train.data import TaskTensors, take
 from bmc.train.loop import CHUNK, Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.moments import Moments
 from bmc.train.plateau import judge_by_loss
+from bmc.train.sampling import Shuffled
 from bmc.train.seeds import Noise, generator
 
 STREAM = small_stream()

@@ -1,0 +1,64 @@
+"""What is learned does not depend on whether feature rows are held or stay in their files."""
+
+import pytest
+import torch
+from small import CPU, small_config, stored_stream
+
+from bmc.engines import base_phi
+from bmc.engines.local import train_experts
+from bmc.methods import METHODS
+from bmc.runs.evaluate import evaluate
+from bmc.train import data
+from bmc.train.data import to_tensors
+from bmc.train.rows import StoredRows
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    return stored_stream(tmp_path_factory.mktemp("root"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [*((name, {}) for name in METHODS.names()), ("bmc", {"expert_rows": 40})]
+)
+def test_a_method_learns_the_same_bits_from_files(name, changes, stream, monkeypatch):
+    config = small_config(name, **changes)
+    if METHODS.get(name).unfit(stream, config):
+        pytest.skip("the method cannot learn this stream")
+    results = []
+    for held in (data.HELD, 0):
+        monkeypatch.setattr(data, "HELD", held)
+        tasks = to_tensors(stream, CPU)
+        assert isinstance(tasks[0].train.features, StoredRows) == (held == 0)
+        method = METHODS.get(name)(stream.dim, stream.n_classes, config, CPU)
+        first = 0
+        for stop in method.group_ends(len(tasks)):
+            method.learn(tasks[first:stop])
+            first = stop
+        results.append((method.state(), evaluate(method, tasks)))
+    (one, row), (other, again) = results
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+    assert row.class_il.tolist() == again.class_il.tolist()
+
+
+@pytest.mark.parametrize("kind", ["norm", "squared"])
+def test_experts_do_not_depend_on_which_of_them_hold_the_phi_of_the_base_model(
+    kind, stream, monkeypatch
+):
+    tasks = to_tensors(stream, CPU)
+    config = small_config("bmc", feature_loss=kind)
+    method = METHODS.get("bmc")(stream.dim, stream.n_classes, config, CPU)
+    config = method.config
+    whole = train_experts(method.net, tasks, config)[0]
+    width = method.net.phi_widths[-1] if kind == "squared" else sum(method.net.phi_widths)
+    sizes = sorted(2 * len(task.train) * width for task in tasks)
+    for limit in (0, sizes[1]):  # none is held, the smaller ones are
+        monkeypatch.setattr(base_phi, "HELD", limit)
+        together = train_experts(method.net, tasks, config)[0]
+        alone = train_experts(method.net, tasks, config, stack=1)[0]
+        for first, second, held in zip(together, alone, whole, strict=True):
+            assert torch.equal(first.phi, second.phi)
+            # rounded to float16, phi computed in other blocks differs at most in its last bits
+            assert (first.phi.float() - held.phi.float()).abs().max() < 0.05
