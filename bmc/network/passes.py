@@ -164,26 +164,31 @@ class Train(torch.autograd.Function):
                 10 * i : 10 * i + 10
             ]
             if mask is not None:
-                du = du * mask
+                du.mul_(mask)
             if (extra := d_phi[i + 1]) is not None:
-                du = du + extra
-            du = torch.ops.aten.threshold_backward(du, out, 0)
+                du.add_(extra)
+            _relu_backward(du, out)
             dz = _normalise_backward(du, centred2, scale2, inverse2, own.norm_leave)
             _product_into(own.leave, hidden.transpose(1, 2), dz, precision)
             dh = product(dz, block.leave.transpose(1, 2), precision)
-            dh = torch.ops.aten.threshold_backward(dh, hidden, 0)
-            both = torch.cat([dh, du], dim=-1)
+            both = torch.cat([_relu_backward(dh, hidden), du], dim=-1)
             dz = _normalise_backward(both, centred, scale, inverse, own.norm_enter)
             _product_into(own.enter, u.transpose(1, 2), dz, precision)
             du = product(dz, block.enter.transpose(1, 2), precision)
         if d_phi[0] is not None:
-            du = du + d_phi[0]
+            du.add_(d_phi[0])
         _product_into(grad.project, x.transpose(1, 2), du, precision)
         torch.sum(du, dim=1, keepdim=True, out=grad.project_bias)
         net.weights.grad = flat if first else net.weights.grad + flat
         if not ctx.needs_input_grad[2]:
             return None, None, None, None
         return None, None, product(du, low.project.transpose(1, 2), precision), None
+
+
+def _relu_backward(d: Tensor, out: Tensor) -> Tensor:
+    """Set to zero, in place, the gradients at outputs that relu set to zero."""
+    result: Tensor = torch.ops.aten.threshold_backward.grad_input(d, out, 0, grad_input=d)
+    return result
 
 
 def _normalise(z: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -209,6 +214,7 @@ def _normalise_backward(
     dz = s (dy - (a + centred b i) / B); d weight = b, d bias = a.
     """
     torch.sum(dy, dim=1, keepdim=True, out=grad.bias)
-    torch.mul((dy * centred).sum(dim=1, keepdim=True), inverse, out=grad.weight)
-    rest = torch.addcmul(grad.bias, centred, grad.weight * inverse)
+    rest = dy * centred
+    torch.mul(rest.sum(dim=1, keepdim=True), inverse, out=grad.weight)
+    torch.addcmul(grad.bias, centred, grad.weight * inverse, out=rest)
     return torch.sub(dy, rest, alpha=1 / dy.shape[1], out=rest).mul_(scale)

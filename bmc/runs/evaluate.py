@@ -16,7 +16,8 @@ from torch import Tensor
 from bmc.methods.base import Method
 from bmc.train.data import Split, TaskTensors, joined
 
-CHUNK = {"cpu": 1024}  # rows scored at once: their scores stay in a processor's cache
+CHUNK = {"cpu": 1024}  # rows scored at once, so that memory stays bounded; elsewhere 16,384
+BLOCK, FEW = 64, 8  # classes whose largest score is found at once, blocks that pay; `first_best`
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     for first in range(0, len(labels), size):
         last = min(first + size, len(labels))
         scores = method.scores(features[first:last])
-        torch.argmax(scores, dim=1, out=predicted[first:last])
+        predicted[first:last] = first_best(scores)
         for task, begin, end in zip(seen, [0, *ends], ends, strict=False):
             rows = slice(max(begin, first), min(end, last))
             if rows.start < rows.stop:
@@ -96,6 +97,27 @@ def measure_ahead(method: Method, tasks: Sequence[TaskTensors]) -> npt.NDArray[n
         if len(split):
             accuracies[k] = right / len(split)
     return accuracies
+
+
+def first_best(scores: Tensor) -> Tensor:
+    """Return the arg-max of each row of scores [n, c], int64 [n]; of equal scores the first one.
+
+    `torch.argmax` reads numbers one by one on a CPU, a tenth of the time of scoring thousands of
+    classes. Here it chooses among the largest scores of blocks, then within a block.
+    """
+    c = scores.shape[1]
+    blocks, rest = divmod(c, BLOCK)
+    if blocks < FEW:
+        return scores.argmax(dim=1)
+    whole = scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    best = whole.amax(dim=2)
+    if rest:
+        best = torch.cat([best, scores[:, c - rest :].amax(dim=1, keepdim=True)], dim=1)
+    block = best.argmax(dim=1)
+    # the last block of whole width ends with the last class, and so may begin in the one before
+    start = (block * BLOCK).clamp(max=c - BLOCK)
+    columns = start[:, None] + torch.arange(BLOCK, device=scores.device)
+    return start + scores.gather(1, columns).argmax(dim=1)
 
 
 def _dataset_of_class(tasks: Sequence[TaskTensors]) -> Tensor:

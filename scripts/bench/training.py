@@ -30,7 +30,9 @@ from bmc.engines.local import train_experts
 from bmc.methods import METHODS
 from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate
+from bmc.runs.grid import measured_after
 from bmc.train.data import TaskTensors, to_tensors
+from bmc.train.phases import EVALUATE, LEARN
 
 Result = dict[str, Any]
 
@@ -43,21 +45,22 @@ def timed(body: Callable[[], Result]) -> Result:
 
 
 def ours(name: str, tasks: list[TaskTensors], config: Config) -> Result:
-    """Learn, evaluate after every group, and compute all metrics."""
+    """Learn, evaluate on the grid that all sides share, and compute all metrics."""
     dim, device = tasks[0].train.features.shape[1], tasks[0].train.labels.device
+    every = config.options.experts
     config = config if name == "bmc" else replace(config, options=None)
     method = METHODS.get(name)(dim, tasks[-1].stop, config, device)
-    size = method.group_size(len(tasks))
-    learned, rows = [], []
-    for first in range(0, len(tasks), size):
-        group = tasks[first : first + size]
-        method.learn(group)
-        with method.watch.phase("evaluate", device):
-            rows.append(evaluate(method, tasks).class_il)
-        learned.append(group[-1].index + 1)
-    R = np.array(rows)
-    values = metrics.summary(R, learned, [len(task.test) for task in tasks])
-    phases = dict(method.watch.seconds)
+    ends = method.group_ends(len(tasks))
+    learned = measured_after(every, ends)
+    rows = []
+    for first, stop in zip([0, *ends], ends, strict=False):
+        with method.watch.phase(LEARN, device):
+            method.learn(tasks[first:stop])
+        if stop in learned:
+            with method.watch.phase(EVALUATE, device):
+                rows.append(evaluate(method, tasks).class_il)
+    values = metrics.summary(np.array(rows), learned, [len(task.test) for task in tasks])
+    phases = {name: seconds for name, seconds in method.watch.whole().items() if seconds > 0.005}
     return {"updates": method.steps, "class-il": 100 * values["final_mean"], "phases": phases}
 
 
@@ -68,40 +71,58 @@ def plain(tasks: list[TaskTensors], config: Config) -> Result:
     return {"updates": run.steps, "class-il": 100 * final.mean(), "phases": dict(run.seconds)}
 
 
+def learning(row: Result) -> float:
+    """Return the wall seconds of a side without evaluation."""
+    return row["wall"] - row["phases"]["evaluate"]
+
+
 def bench_run(options: argparse.Namespace) -> Result:
-    """Must show 1 of the engine: the ratio to the plain one, and relative time."""
+    """Must show 1 and 5 of the engine: the ratio to the plain one, relative time, evaluation."""
     tasks, config = problem(options), configuration(options)
-    sides = {
+    bodies = {
         "fine-tuning": lambda: ours("finetune", tasks, config),
         "BMC": lambda: ours("bmc", tasks, config),
         "plain BMC": lambda: plain(tasks, config),
     }
+    sides = {name: bodies[name] for name in bodies if name in options.sides}
     rounds = []
     for _ in range(options.rounds):
         rounds.append({name: timed(body) for name, body in sides.items()})
     result: Result = {"rounds": rounds, "ratios": {}}
+    result["samples"] = [sum(len(getattr(t, s)) for t in tasks) for s in ("train", "test")]
+
+    def ratio(of: str, to: str, value: Callable[[Result], float]) -> float:
+        return median(value(one[of]) / value(one[to]) for one in rounds)
+
     for clock in ("wall", "cpu"):
-        t = {name: median(one[name][clock] for one in rounds) for name in sides}
-        result["ratios"][clock] = {
-            "plain / ours": t["plain BMC"] / t["BMC"],
-            "relative time": t["BMC"] / t["fine-tuning"],
-        }
-        result[clock] = t
+        result[clock] = {name: median(one[name][clock] for one in rounds) for name in sides}
+        if "plain BMC" in sides:
+            key = f"plain / ours, whole, {clock}"
+            result["ratios"][key] = ratio("plain BMC", "BMC", lambda row, c=clock: row[c])
+        key = f"BMC / fine-tuning, whole, {clock}"
+        result["ratios"][key] = ratio("BMC", "fine-tuning", lambda row, c=clock: row[c])
+    if "plain BMC" in sides:
+        result["ratios"]["plain / ours, learning, wall"] = ratio("plain BMC", "BMC", learning)
+    result["ratios"]["BMC / fine-tuning, learning, wall"] = ratio("BMC", "fine-tuning", learning)
+    for name in sides:
+        share = median(one[name]["phases"]["evaluate"] / learning(one[name]) for one in rounds)
+        result["ratios"][f"evaluation / learning, {name}"] = share
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return result | {"peak_host_bytes": peak, "ours": rounds[-1]["BMC"]["phases"]}
+    return result | {"peak_host_bytes": peak}
 
 
 def show_run(result: Result) -> None:
-    last = result["rounds"][-1]
+    train, test = result["samples"]
+    print(f"{train} training samples, {test} test samples")
     print(f"{'':<14}{'wall s':>9}{'CPU s':>9}{'updates':>9}{'class-il':>10}  phases, wall s")
-    for name, row in last.items():
+    for name, row in result["rounds"][-1].items():
         phases = ", ".join(f"{phase} {s:.1f}" for phase, s in row["phases"].items())
         wall, cpu = result["wall"][name], result["cpu"][name]
         print(
             f"{name:<14}{wall:>9.1f}{cpu:>9.1f}{row['updates']:>9}{row['class-il']:>10.1f}", phases
         )
-    for clock, ratios in result["ratios"].items():
-        print(f"{clock}: " + ", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+    for name, value in result["ratios"].items():
+        print(f"{value:>8.3f}  {name}")
 
 
 def bench_experts(options: argparse.Namespace) -> Result:
@@ -140,12 +161,13 @@ def bench_groups(options: argparse.Namespace) -> Result:
     rows = []
     for first in range(0, len(tasks), config.options.experts):
         group = tasks[first : first + config.options.experts]
-        before, made = dict(method.watch.seconds), method.steps
+        before, made = method.watch.whole(), method.steps
         known = len(method.expert_steps)
-        method.learn(group)
-        with method.watch.phase("evaluate", device):
+        with method.watch.phase(LEARN, device):
+            method.learn(group)
+        with method.watch.phase(EVALUATE, device):
             evaluate(method, tasks)
-        seconds = {p: s - before.get(p, 0.0) for p, s in method.watch.seconds.items()}
+        seconds = {p: s - before.get(p, 0.0) for p, s in method.watch.whole().items()}
         experts = sum(method.expert_steps[known:])
         rows.append({
             "tasks": group[-1].index + 1,
@@ -194,7 +216,11 @@ def show_groups(result: Result) -> None:
 
 def problem(options: argparse.Namespace) -> list[TaskTensors]:
     stream = synthetic_stream(
-        classes=options.classes, per_class=options.per_class, tasks=options.tasks, dim=options.dim
+        classes=None if options.scale else options.classes,
+        per_class=None if options.scale else options.per_class,
+        scale=options.scale or 1.0,
+        tasks=options.tasks,
+        dim=options.dim,
     )
     return to_tensors(stream, torch.device("cpu"))
 
@@ -224,6 +250,8 @@ def main() -> None:
     parser.add_argument("bench", choices=BENCHES)
     parser.add_argument("--classes", type=int, default=704)
     parser.add_argument("--per-class", type=int, default=40, help="training samples of a class")
+    parser.add_argument("--scale", type=float, help="share of Stream, all classes, in its own "
+                        "proportions, instead of --classes and --per-class")  # fmt: skip
     parser.add_argument("--tasks", type=int, default=71)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=3)
@@ -233,7 +261,8 @@ def main() -> None:
     parser.add_argument("--consolidation-rate", type=float, default=0.002)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 71])
-    parser.add_argument("--threads", type=int, default=2, help="of torch, for all sides")
+    parser.add_argument("--sides", nargs="+", default=["fine-tuning", "BMC", "plain BMC"])
+    parser.add_argument("--threads", type=int, default=1, help="of torch, for all sides")
     parser.add_argument("--figure", type=Path, help="of groups: where to draw it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

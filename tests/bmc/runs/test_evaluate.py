@@ -13,7 +13,7 @@ from bmc.config import Config
 from bmc.methods import METHODS
 from bmc.methods.base import Method
 from bmc.runs import metrics
-from bmc.runs.evaluate import evaluate, measure_ahead
+from bmc.runs.evaluate import evaluate, first_best, measure_ahead
 from bmc.runs.run import run
 from bmc.train.data import Split, TaskTensors
 
@@ -79,6 +79,18 @@ def test_the_classes_of_the_task_alone_are_never_harder_than_all(case):
     assert (row.dataset_id >= row.class_il).all()
     for part in (row.class_il, row.task_il, row.dataset_id):
         assert ((part >= 0) & (part <= 1)).all()
+
+
+@given(st.integers(1, 900), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_the_best_class_is_the_first_of_equal_scores_whatever_their_number(classes, values, seed):
+    draws = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, values, (9, classes), generator=draws).float()
+    scores[3, torch.randint(classes, (1,), generator=draws)] = torch.nan
+    scores[4] = -torch.inf
+    scores[5, -1] = values
+    assert torch.equal(first_best(scores), scores.argmax(dim=1))
+    wider = torch.nn.functional.pad(scores, (2, 3))  # rows that do not lie side by side
+    assert torch.equal(first_best(wider[:, 2:-3]), scores.argmax(dim=1))
 
 
 @given(streams())
