@@ -109,7 +109,7 @@ def first_best(scores: Tensor) -> Tensor:
     blocks, rest = divmod(c, BLOCK)
     if blocks < FEW:
         return scores.argmax(dim=1)
-    whole = scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    whole = scores[:, : blocks * BLOCK].view(len(scores), blocks, BLOCK)
     best = whole.amax(dim=2)
     if rest:
         best = torch.cat([best, scores[:, c - rest :].amax(dim=1, keepdim=True)], dim=1)
@@ -117,7 +117,8 @@ def first_best(scores: Tensor) -> Tensor:
     # the last block of whole width ends with the last class, and so may begin in the one before
     start = (block * BLOCK).clamp(max=c - BLOCK)
     columns = start[:, None] + torch.arange(BLOCK, device=scores.device)
-    return start + scores.gather(1, columns).argmax(dim=1)
+    found: Tensor = start + scores.gather(1, columns).argmax(dim=1)
+    return found
 
 
 def _dataset_of_class(tasks: Sequence[TaskTensors]) -> Tensor:
