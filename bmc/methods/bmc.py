@@ -68,9 +68,11 @@ class BatchModelConsolidation(NetMethod):
         first_alone: bool = option(
             False, "The first task is a group of its own; groups of k follow."
         )
-        buffer: int = option(250, "Samples that each expert sends to the centre.", at_least=1)
+        buffer: int = option(
+            250, "Samples of each task that its experts send to the centre.", at_least=1
+        )
         expert_rows: int = option(
-            50_000,
+            100_000,
             "Training samples from which on a task is cut into experts of at most so many each; "
             "0: never.",
             at_least=0,
