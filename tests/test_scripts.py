@@ -109,3 +109,14 @@ def test_the_benchmark_of_threads_measures_every_side_alone_and_beside_a_loop(wh
     for row in printed.values():
         assert set(row) == {"0", "1"}
         assert all(seconds > 0 for one in row.values() for seconds in one.values())
+
+
+def test_the_benchmark_of_the_full_size_trains_every_kind_of_method_on_the_files_it_made(tmp_path):
+    size = ["--scale", "1e-4", "--dim", "8", "--groups", "1", "--experts", "2", "--updates", "2"]
+    printed = json.loads(
+        run_script("bench/full_size.py", str(tmp_path), *size, "--methods", "bmc uncut", "--json")
+    )
+    (row,) = printed["methods"]
+    assert row["tasks"] == 2 and row["updates"] == 4
+    assert 0 < row["seconds"]["stream opened"] < row["seconds"]["first update"]
+    assert row["peak_own_bytes"] > 50e6

@@ -62,8 +62,10 @@ class TaskDataset(Dataset[tuple[Any, ...]]):
         if self._images is not None:
             raise TypeError("images are given one at a time; use a DataLoader with a batch_size")
         rows = np.arange(len(self))[index] if isinstance(index, slice) else np.asarray(index)
-        x = torch.from_numpy(np.take(self._set.features, rows, axis=0)).to(self.dtype)
-        y = self.targets[torch.from_numpy(rows)]
+        y = self.targets[torch.from_numpy(rows)]  # an `IndexError` where there is no such row
+        gathered = np.empty((len(rows), self._set.dim), self._set.dtype)
+        self._set.gather(np.where(rows < 0, rows + len(self), rows), gathered)
+        x = torch.from_numpy(gathered).to(self.dtype)
         return (x, y, *(torch.full_like(y, number) for number in self._more))
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Any, ...]]:
@@ -76,7 +78,9 @@ class TaskDataset(Dataset[tuple[Any, ...]]):
     def _input(self, index: int) -> Any:
         if self._images is not None:
             return self._images[index][0]
-        return torch.from_numpy(self._set.features[index].astype(np.float32)).to(self.dtype)
+        row = np.empty((1, self._set.dim), self._set.dtype)
+        self._set.gather(np.array([range(len(self))[index]]), row)
+        return torch.from_numpy(row[0].astype(np.float32)).to(self.dtype)
 
 
 def task_datasets(stream: Stream, split: str = "train", **options: Any) -> list[TaskDataset]:

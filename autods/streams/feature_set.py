@@ -73,11 +73,16 @@ class FeatureSet:
         return np.take(self.features, index, axis=0)
 
     @property
-    def _dtype(self) -> npt.DTypeLike:
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the features."""
         return self.features.dtype
 
-    def _gather(self, index: Rows, out: npt.NDArray[Any]) -> None:
-        """Write rows of ``features``, int64 [m] in any order, to ``out`` [m, d]."""
+    def gather(self, index: Rows, out: npt.NDArray[Any]) -> None:
+        """Write rows of ``features``, int64 [m] in any order, to ``out`` [m, d].
+
+        For passes over all rows: a stored set of at most `KEPT` bytes is read at the first call and
+        kept, of a larger one only these rows are read.
+        """
         np.take(self.features, index, axis=0, out=out, mode="clip")  # "raise" would buffer
 
     def batches(
@@ -104,11 +109,11 @@ class FeatureSet:
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(self))
         rows = batch_size * max(1, GATHERED // batch_size)
         # One buffer for all: fresh memory for every gather would be paged in again and again.
-        buffer = np.empty((min(rows, len(order)), self.dim), self._dtype)
+        buffer = np.empty((min(rows, len(order)), self.dim), self.dtype)
         for start in range(0, len(order), rows):
             chosen = order[start : start + rows]
             gathered = buffer[: len(chosen)]
-            self._gather(chosen, gathered)
+            self.gather(chosen, gathered)
             x = torch.empty(gathered.shape, dtype=dtype or torch.float32)  # [rows, d]
             # One thread outruns the memory; waiting for a second one that is busy elsewhere
             # (another run, a worker) was measured to cost a factor of 50.
@@ -166,14 +171,16 @@ class StoredFeatureSet(FeatureSet):
         return super().rows(index) if self._stored is None else self.table[self.table_rows[index]]
 
     @property
-    def _dtype(self) -> npt.DTypeLike:
-        return np.float16
+    def dtype(self) -> np.dtype[Any]:
+        """float16."""
+        return np.dtype(np.float16)
 
-    def _gather(self, index: Rows, out: npt.NDArray[Any]) -> None:
+    def gather(self, index: Rows, out: npt.NDArray[Any]) -> None:
+        """Write rows to ``out``; see `FeatureSet.gather`."""
         if self._stored is not None and 2 * len(self) * self._dim > KEPT:
             out[:] = self.rows(index)
         else:
-            super()._gather(index, out)
+            super().gather(index, out)
 
 
 def l2_normalize(features: npt.NDArray[Any], block: int | None = None) -> npt.NDArray[np.float16]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,10 @@ class StoredRows:
     def into(self, out: Tensor, rows: Tensor) -> None:
         """Write rows, int64 [m], to ``out`` [m, d] on the host, which may be pinned."""
         self._read(self.index[rows.cpu().numpy()], out)
+
+    def to(self, *target: Any, **options: Any) -> Tensor:
+        """Read all rows, as `torch.Tensor.to` takes them: for methods that need them at once."""
+        return self[:].to(*target, **options)
 
     def select(self, rows: Tensor) -> StoredRows:
         """Return some of the rows, by numbers int64 [m] or a mask bool [n]; none is read."""

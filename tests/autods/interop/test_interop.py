@@ -79,6 +79,16 @@ def test_datasets_of_torch_have_the_rows_of_the_stream(stream, split):
         assert all((extra == task.index).all() for extra in whole[2:])
 
 
+def test_a_dataset_of_torch_counts_from_the_end_and_refuses_rows_that_are_not_there(stream):
+    dataset = TaskDataset(stream.tasks[0])
+    n, x = len(dataset), dataset[:][0]
+    assert torch.equal(dataset[-1][0], x[-1])
+    assert torch.equal(dataset[[2, -2]][0], x[[2, n - 2]])
+    for wrong in (n, -n - 1, [0, n]):
+        with pytest.raises(IndexError):
+            dataset[wrong]
+
+
 def test_a_loader_gives_the_batches_of_the_stream_itself(stream):
     task = stream.tasks[1]
     batches = loader(TaskDataset(task), 7, seed=5)

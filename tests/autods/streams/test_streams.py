@@ -1,5 +1,7 @@
 """Streams over stored features: numbering, order, protocol, normalisation, batches."""
 
+import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from autods.features.shards import CODES, ShardData, write_shard
 from autods.interop.imports.from_files import import_files
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import StreamItem, StreamSpec
+from autods.streams import feature_set
 from autods.streams.feature_set import FeatureSet, l2_normalize
 from autods.streams.open import open_stream
 from autods.streams.resolve import resolve
@@ -371,6 +374,31 @@ def test_l2_gives_unit_rows_and_keeps_zero_rows():
     exact = features.astype(np.float64)
     cosine = (exact * scaled).sum(1)[:3] / np.linalg.norm(exact, axis=1)[:3]
     assert np.abs(cosine / lengths[:3] - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize("dim", [1, 33, 768])
+def test_l2_gives_the_same_bits_with_and_without_torch_and_in_blocks_of_any_size(dim, monkeypatch):
+    rows = np.random.default_rng(dim).normal(size=(150, dim)) * np.logspace(-6, 3, 150)[:, None]
+    features = rows.astype(np.float16)
+    features[7] = 0
+    scaled = [l2_normalize(features), l2_normalize(features, block=1), l2_normalize(features[::-1])]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    scaled += [l2_normalize(features), l2_normalize(features, block=49)]
+    scaled[2] = scaled[2][::-1]
+    assert len({one.tobytes() for one in scaled}) == 1
+
+
+def test_rows_and_batches_of_a_large_set_come_from_its_files_to_the_same_bits(root, monkeypatch):
+    kept = open_stream("frog", root, ENCODER).tasks[0].train
+    expected = [(x.tolist(), y.tolist()) for x, y in kept.batches(3, 7)]
+    monkeypatch.setattr(feature_set, "KEPT", 0)
+    part = open_stream("frog", root, ENCODER).tasks[0].train
+    assert [(x.tolist(), y.tolist()) for x, y in part.batches(3, 7)] == expected
+    order = np.array([4, 0, 4, 2])
+    assert np.array_equal(part.rows(order), kept.features[order])
+    assert "features" not in vars(part)
+    again = pickle.loads(pickle.dumps(part))  # paths and row numbers
+    assert np.array_equal(again.rows(order), kept.features[order])
 
 
 def test_unnormalised_neighbouring_rows_are_the_mapped_file_itself(root):
