@@ -8,26 +8,22 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from small import CPU, small_config, small_stream, tensors
 
-from autods.core import cores
 from autods.errors import ClusterError
 from bmc.config import Config
 from bmc.engines import LocalEngine, worker_devices
 from bmc.engines.base import Trained
-from bmc.engines.local_worker import _slim
-from bmc.engines.shared import FileRange, Shared, opened
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
 from bmc.runs.choice import StreamChoice
 from bmc.runs.run import run
 from bmc.studies.compare import compare_study
 from bmc.studies.options import StudyOptions
-from bmc.train.data import Split, joined
+from bmc.train.data import Split
 from bmc.train.parts import experts_of
 
 pytestmark = pytest.mark.skipif(
@@ -233,96 +229,3 @@ def test_each_run_of_a_study_has_its_share_of_the_cores(
     job.execute()
     machine = json.loads((job.folder / "timing.json").read_text())["machine"]
     assert (machine["threads"], machine["workers"]) == (threads, workers)
-
-
-# Shared memory
-
-
-def test_tensors_of_a_mapped_file_are_mapped_and_others_copied_once(tmp_path):
-    path = tmp_path / "table"
-    np.arange(1000, dtype=np.float16).tofile(path)
-    mapped = torch.from_numpy(np.memmap(path, np.float16, "c", 200, (90, 10)))
-    own = torch.arange(50)
-    things = {"rows": mapped[3:9], "again": mapped[20:], "own": own, "slice": own[10:20]}
-    shared = Shared(things, "text")
-    assert [type(block) for block in shared._blocks].count(FileRange) == 1
-    got, text = opened(shared.message(things, "text"))
-    assert text == "text"
-    for name, tensor in things.items():
-        assert torch.equal(got[name], tensor), name
-        assert got[name].dtype == tensor.dtype
-    assert len(shared.message(things["rows"])) < 2000
-
-
-def test_a_file_that_was_replaced_meanwhile_is_refused(tmp_path):
-    path = tmp_path / "table"
-    np.arange(1000, dtype=np.float16).tofile(path)
-    rows = torch.from_numpy(np.memmap(path, np.float16, "c"))
-    shared = Shared(rows)
-    message = shared.message(rows)
-    other = tmp_path / "other"
-    np.zeros(1000, np.float16).tofile(other)
-    other.replace(path)
-    with pytest.raises(FileNotFoundError, match="was replaced"):
-        opened(message)
-    assert torch.equal(opened(Shared(rows).message(rows))[0], rows)  # copied: its file is gone
-
-
-def test_tasks_side_by_side_stay_so_in_shared_memory():
-    tasks = tensors(STREAM)
-    shared = Shared(tasks)
-    (got,) = opened(shared.message(tasks))
-    parts = [task.train.features for task in got]
-    assert joined(parts).data_ptr() == parts[0].data_ptr()
-    assert torch.equal(joined(parts), joined([task.train.features for task in tasks]))
-
-
-def test_empty_and_scattered_tensors_survive():
-    things = [torch.empty(0, 5), torch.eye(4)[:, ::2], torch.tensor(3.0), torch.ones(3).bool()]
-    got = opened(Shared(things).message(things))[0]
-    for one, other in zip(got, things, strict=True):
-        assert one.shape == other.shape and one.dtype == other.dtype
-        assert torch.equal(one, other)
-
-
-def test_a_message_is_small_whatever_the_samples():
-    tasks = [_slim(task) for task in tensors(STREAM)]
-    many = [
-        replace(task, train=Split(task.train.features.repeat(50, 1), task.train.labels.repeat(50)))
-        for task in tasks
-    ]
-    few, more = (len(Shared(group).message(group)) for group in (tasks, many))
-    assert few < 10_000
-    assert abs(more - few) < 200
-
-
-# Cores
-
-
-@pytest.mark.parametrize(
-    ("files", "lines", "expected"),
-    [
-        ({"cpu.max": "max 100000"}, "0::/", 64),
-        ({"cpu.max": "150000 100000"}, "0::/", 2),
-        ({"cpu.max": "50000 100000"}, "0::/job", 1),
-        ({"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b", 3),
-        ({"a/cpu.max": "300000 100000", "a/b/cpu.max": "200000 100000"}, "0::/a/b", 2),
-        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/", 4),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/", 64),
-        ({"cpu,cpuacct/cpu.cfs_quota_us": "400000",
-          "cpu,cpuacct/cpu.cfs_period_us": "100000"}, "3:pids:/\n1:cpu,cpuacct:/host", 4),
-        ({"cpu.max": "nonsense"}, "0::/", 64),
-        ({}, "7:memory:/x\n0::/", 64),
-    ],
-)  # fmt: skip
-def test_usable_cores_are_those_of_the_affinity_within_the_quota_of_all_groups(
-    tmp_path, monkeypatch, files, lines, expected
-):
-    (tmp_path / "cgroup").write_text(lines + "\n")
-    for name, text in files.items():
-        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "fs" / name).write_text(text + "\n")
-    monkeypatch.setattr(cores, "PROC", tmp_path / "cgroup")
-    monkeypatch.setattr(cores, "CGROUPS", tmp_path / "fs")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert cores.usable_cores() == expected
