@@ -26,6 +26,7 @@ from bmc.cli.options import (
 )
 from bmc.cli.reproduce import reproduce
 from bmc.cli.runs import runs
+from bmc.cli.sites import base, consolidate, evaluate, expert
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
 from bmc.config import Config, Overrides
@@ -173,9 +174,16 @@ def _show(folders: list[Path], page: Path, as_json: bool) -> None:
 
 app.command()(methods)
 app.command()(runs)
+app.command()(expert)
+app.command()(consolidate)
+app.command()(evaluate)
 register(app, run, """
     bmc-stream run --scenario class-il --method bmc,er --stream synthetic
     bmc-stream run --scenario class-il --method er -o er.memory=500 --order 0,1
+""")  # fmt: skip
+register(app, base, """
+    bmc-stream base --stream three.yaml --dim 768 --out base-0.safetensors
+    bmc-stream base --stream three.yaml --method bmc-analytic --dim 768 --out a0
 """)  # fmt: skip
 register(app, compare, """
     bmc-stream compare --scenario class-il --method bmc,er,slda --jobs 4

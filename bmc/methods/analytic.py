@@ -15,23 +15,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autods.errors import UsageError
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
 from bmc.methods.closed_form import ClosedForm, shrunk_covariance
 from bmc.methods.gaussian_message import (
     Table,
+    covariance_form,
     degrees_of_freedom,
     packed_covariance,
     packed_rows,
+    rows_form,
     shrunk_means,
     unpacked_covariance,
     unpacked_rows,
 )
-from bmc.methods.task_head import Expert, Gaussian, Head, network_of
+from bmc.methods.message import COUNTS, Entry, Form, Message, Variant
+from bmc.methods.task_head import Expert, Gaussian, Head, head_form, network_of
 from bmc.methods.task_record import TaskRecord, packed_records, unpacked_records
 from bmc.network.mlp import ResidualMLP
 from bmc.train.data import TaskTensors, withheld_rows
-from bmc.train.packed import COVARIANCE, from_message, to_message
+from bmc.train.packed import COVARIANCE, to_message
 from bmc.train.seeds import generator
 
 GRID = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the shrinkage that the stream chooses
@@ -52,6 +56,7 @@ class AnalyticConsolidation(ClosedForm):
     name = "bmc-analytic"
     title = "BMC-Analytic"
     distributed = True
+    across_sites = True
     source = (
         "This project, in BMC's setting; shared covariance as in Deep SLDA, means and predictive "
         "variance as in probabilistic LDA (Ioffe, ECCV 2006)"
@@ -120,16 +125,26 @@ class AnalyticConsolidation(ClosedForm):
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Let each task's expert summarise its data, and take in what they send."""
         with self.watch.phase("experts", self.device):
-            sent = [self._message(task) for task in group]
-        self.communication_bytes += sum(map(len, sent))
+            sent = [self.message(task, group) for task in group]
+        self.take_in(group, sent)
+
+    def take_in(self, group: Sequence[TaskTensors], messages: Sequence[Message]) -> None:
+        """Take in what the experts of a group sent."""
+        self.communication_bytes += sum(message.nbytes for message in messages)
         with self.watch.phase("consolidation", self.device):
-            for task, message in zip(group, sent, strict=True):
-                self._receive(task.start, message)
+            for task, message in zip(group, messages, strict=True):
+                self._receive(task.start, message.tensors)
         self.seen = group[-1].stop
         self.settle()
 
-    def _message(self, task: TaskTensors) -> bytes:
-        """Return what the expert of a task sends, as one safetensors file."""
+    def message(self, task: TaskTensors, group: Sequence[TaskTensors], part: int = 0) -> Message:
+        """Return what the expert of a task sends; its size is that of a safetensors file."""
+        if part:
+            raise UsageError(
+                f"--part {part}: {self.title} does not cut tasks: its expert makes one pass over "
+                "all samples; nothing was trained. Leave --part out."
+            )
+
         o, k = self.options, task.n_classes
         table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
         draws = generator(self.config.seed, "withheld", task.name)
@@ -145,11 +160,27 @@ class AnalyticConsolidation(ClosedForm):
         if not o.shrinkage:
             message |= packed_rows(table.rows(withheld))
             message |= {"row_labels": table.labels[withheld].short()}
-        return to_message(message)
+        return Message(message, nbytes=len(to_message(message)))
 
-    def _receive(self, start: int, message: bytes) -> None:
+    def message_form(self, classes: int, rows: int) -> Form:
+        """Return the form of a message; only tasks of many samples may have a trained head."""
+        o, d = self.options, self.dim
+        statistics = {
+            "counts": Entry(torch.int32, ("k",), COUNTS),
+            "means": Entry(torch.float16, ("k", d)),
+        }
+        groups: list[list[Variant]] = [
+            [statistics], covariance_form(d, o.rank),
+            *head_form(d, classes, self.config, rows >= o.trained_from * classes),
+        ]  # fmt: skip
+        if not o.shrinkage:
+            groups.append([rows_form(d)])
+        most = {"k": classes, "r": d, "m": o.withheld_per_class * classes}
+        return Form(groups, most, {"k": classes, "r": 0, "m": 0})
+
+    def _receive(self, start: int, message: dict[str, Tensor]) -> None:
         """Add the covariance of a message and keep the rest of it."""
-        tensors = from_message(message, self.device)
+        tensors = {name: tensor.to(self.device) for name, tensor in message.items()}
         covariance = unpacked_covariance(tensors)
         task = TaskRecord.of(start, tensors)
         self.covariance += task.share_without_rows() * covariance

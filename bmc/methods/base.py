@@ -14,6 +14,7 @@ from autods.streams.stream import Stream
 from bmc.config import Config, OptionSet
 from bmc.engines.base import Engine
 from bmc.engines.local_engine import LocalEngine
+from bmc.methods.message import Form, Message
 from bmc.methods.plugins import PluginRegistry
 from bmc.train.costs import samples_bytes
 from bmc.train.data import TaskTensors
@@ -62,6 +63,7 @@ class Method:
     # messages carry what is learned, so that training data stay where they are
     distributed: ClassVar[bool] = False
     uncounted: ClassVar[frozenset[str]] = frozenset()  # tensors of `state` that are no memory
+    across_sites: ClassVar[bool] = False  # whether `message`, `message_form`, `take_in` work
     # the fields of `Config` that a method reads; every run reads these
     shared: ClassVar[frozenset[str]] = frozenset(
         {"evaluate_every", "evaluate_on", "measure_ahead", "precision"}
@@ -133,6 +135,26 @@ class Method:
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Learn the next group of tasks."""
+        raise NotImplementedError
+
+    def message(self, task: TaskTensors, group: Sequence[TaskTensors], part: int = 0) -> Message:
+        """Return what the expert of a task sends, where the data of this task alone are.
+
+        If the method cuts large tasks, that of one ``part``, counted from 1; with 0 of all.
+        ``group`` are the tasks learned at once; the others need no samples. If experts begin with
+        the base model (``has_experts``), it must be the centre's.
+        """
+        raise NotImplementedError
+
+    def message_form(self, classes: int, rows: int) -> Form:
+        """Return the form of the message about a task of so many classes and training samples."""
+        raise NotImplementedError
+
+    def take_in(self, group: Sequence[TaskTensors], messages: Sequence[Message]) -> None:
+        """Learn the next group from one message about each of its tasks, which need no samples.
+
+        The messages have the form of `message_form`; the result is that of `learn`, bit for bit.
+        """
         raise NotImplementedError
 
     def scores(self, features: Tensor) -> Tensor:

@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from bmc.config import Config, option
+from bmc.engines.base import Trained
 from bmc.methods.base import METHODS
+from bmc.methods.buffer_message import as_trained, buffer_form, trained_buffer
+from bmc.methods.message import Form, Message
 from bmc.methods.net_method import NetMethod
 from bmc.train.copies import Batch
 from bmc.train.data import Split, TaskTensors
@@ -60,6 +63,7 @@ class BatchModelConsolidation(NetMethod):
     """
     shared = NetMethod.shared | {"memory"}
     has_experts = True
+    across_sites = True
     uncounted = frozenset({"expert_steps"})  # for the record only
 
     @dataclass(frozen=True)
@@ -157,6 +161,22 @@ class BatchModelConsolidation(NetMethod):
         """Regularisation phase, consolidation phase, memory update."""
         with self.watch.phase("experts", self.device):
             trained = self.engine.train(self.net, experts_of(group, self.config), self.config)
+        self._learn_from(group, trained)
+
+    def message(self, task: TaskTensors, group: Sequence[TaskTensors], part: int = 0) -> Message:
+        """Train the expert of a task from the base model; return its buffer."""
+        return trained_buffer(self.net, task, group, self.config, part)
+
+    def message_form(self, classes: int, rows: int) -> Form:
+        """Return the form of a buffer."""
+        return buffer_form(self.net, self.config, rows)
+
+    def take_in(self, group: Sequence[TaskTensors], messages: Sequence[Message]) -> None:
+        """Consolidate the buffers that experts sent."""
+        self._learn_from(group, as_trained(group, messages, self.device))
+
+    def _learn_from(self, group: Sequence[TaskTensors], trained: Trained) -> None:
+        """Consolidation phase and memory update with the buffers of a group's experts."""
         self.steps += sum(trained.steps)
         self.expert_steps += trained.steps
         self.communication_bytes += trained.communication_bytes

@@ -16,7 +16,7 @@ after the other; here the whole base model is consolidated from the messages of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,12 +28,14 @@ from bmc.methods.bmc import BatchModelConsolidation
 from bmc.methods.gaussian_message import (
     Statistics,
     Table,
+    covariance_form,
     packed_covariance,
     unpacked_covariance,
 )
+from bmc.methods.message import Entry, Form, Message
 from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples, concatenate
-from bmc.train.packed import from_message, to_message
+from bmc.train.packed import to_message
 from bmc.train.seeds import generator
 
 BLOCK = 2048  # drawn rows whose phi is computed at once
@@ -88,28 +90,51 @@ class GaussianReplay(BatchModelConsolidation):
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Take in the statistics of the group's tasks, then learn them as BMC does."""
         with self.watch.phase("experts", self.device):
-            sent = [self._message(task) for task in group]
-        self.communication_bytes += sum(map(len, sent))
+            own = [self._statistics(task) for task in group]
+        self.communication_bytes += sum(len(to_message(statistics)) for statistics in own)
         with self.watch.phase("consolidation", self.device):
-            self._receive(group, sent)
+            self._add(group, own)
         super().learn(group)
 
-    def _message(self, task: TaskTensors) -> bytes:
-        """Return what the expert of a task sends beside its buffer, as one safetensors file."""
+    def _statistics(self, task: TaskTensors) -> dict[str, Tensor]:
+        """Return what the expert of a task sends beside its buffer, one file if by itself."""
         table = Table(task.train.features, task.train.labels.to(self.device) - task.start)
         rows = torch.arange(len(table.labels), device=self.device)
         known = Statistics.of(table, rows, task.n_classes)
         covariance = packed_covariance(known.values, known.vectors, self.options.rank)
-        return to_message({"means": known.means.half(), **covariance})
+        return {"means": known.means.half(), **covariance}
 
-    def _receive(self, group: Sequence[TaskTensors], sent: Sequence[bytes]) -> None:
+    def message(self, task: TaskTensors, group: Sequence[TaskTensors], part: int = 0) -> Message:
+        """Train the expert of a task; return its buffer and its Gaussian statistics."""
+        own = {PREFIX + name: tensor for name, tensor in self._statistics(task).items()}
+        buffer = super().message(task, group, part)
+        return replace(buffer, tensors=buffer.tensors | own)
+
+    def message_form(self, classes: int, rows: int) -> Form:
+        """Return the form of a buffer and Gaussian statistics."""
+        form = super().message_form(classes, rows)
+        means = {PREFIX + "means": Entry(torch.float16, ("k", self.dim))}
+        covariance = covariance_form(self.dim, self.options.rank, PREFIX)
+        most = {**form.most, "k": classes, "r": self.dim}
+        return Form([*form.groups, [means], covariance], most, {"k": classes, "r": 0})
+
+    def take_in(self, group: Sequence[TaskTensors], messages: Sequence[Message]) -> None:
+        """Take in the statistics, then the buffers."""
+        own = [
+            {n.removeprefix(PREFIX): t.to(self.device) for n, t in message.tensors.items()}
+            for message in messages
+        ]
+        with self.watch.phase("consolidation", self.device):
+            self._add(group, own)
+        super().take_in(group, messages)
+
+    def _add(self, group: Sequence[TaskTensors], messages: Sequence[dict[str, Tensor]]) -> None:
         """Keep the means of a group's tasks, and add their covariances to the sum."""
         whole = torch.zeros(self.dim, self.dim, dtype=torch.float64, device=self.device)
         if self.covariance:
             whole += unpacked_covariance(self.covariance)
-        for task, data in zip(group, sent, strict=True):
-            message = from_message(data, self.device)
-            self.means[task.start : task.stop] = message.pop("means")
+        for task, message in zip(group, messages, strict=True):
+            self.means[task.start : task.stop] = message["means"]
             self.task_of[task.start : task.stop] = task.index
             whole += unpacked_covariance(message)
         values, vectors = torch.linalg.eigh(whole)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bmc.methods.closed_form import BLOCK
-from bmc.train.packed import Packing
+from bmc.methods.message import LABELS, NOT_NEGATIVE, Entry, Variant
+from bmc.train.packed import SCALE, Packing
 from bmc.train.rows import Features
 
 TINY = 1e-12  # share of the largest eigenvalue below which a direction counts as without any
@@ -128,11 +129,34 @@ def unpacked_covariance(sent: dict[str, Tensor]) -> Tensor:
     return whole
 
 
+def covariance_form(dim: int, rank: int, prefix: str = "") -> list[Variant]:
+    """Return the forms that `packed_covariance` has; of ``r`` directions, if not whole."""
+    whole = {
+        "covariance": Entry(torch.float16, (dim * (dim + 1) // 2,)),
+        "covariance" + SCALE: Entry(torch.float32, (), NOT_NEGATIVE),
+    }
+    some = {
+        "vectors": Entry(torch.float16, ("r", dim)),
+        "values": Entry(torch.float32, ("r",), NOT_NEGATIVE),
+        "rest": Entry(torch.float32, (), NOT_NEGATIVE),
+    }
+    return [{prefix + n: e for n, e in form.items()} for form in (whole, some)[: 2 if rank else 1]]
+
+
 def packed_rows(rows: Tensor) -> dict[str, Tensor]:
     """Return rows [n, d] in 8 bits: ``rows`` int8 and ``row_scale`` float16 [n, 1]."""
     scale = (rows.abs().amax(dim=1, keepdim=True) / LEVELS).half()
     levels = (rows / scale.clamp(min=1e-6)).round().clamp(-LEVELS, LEVELS)
     return {"rows": levels.char(), "row_scale": scale}
+
+
+def rows_form(dim: int) -> Variant:
+    """Return the form of ``m`` withheld rows, with the number of each one's class."""
+    return {
+        "rows": Entry(torch.int8, ("m", dim)),
+        "row_scale": Entry(torch.float16, ("m", 1), NOT_NEGATIVE),
+        "row_labels": Entry(torch.int16, ("m",), LABELS),
+    }
 
 
 def unpacked_rows(sent: dict[str, Tensor]) -> Tensor:

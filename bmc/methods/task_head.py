@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from bmc.config import Config
 from bmc.methods.gaussian_message import Statistics, Table, degrees_of_freedom, shrunk_means
+from bmc.methods.message import INSIDE, Entry, Variant
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import Batch
 from bmc.train.data import network_input, take
@@ -75,6 +76,23 @@ class Head:
         if net is not None:
             scores = scores + self.tensors["scale"] * logits(net, rows, norm)
         return scores.log_softmax(dim=1)
+
+
+def head_form(dim: int, k: int, config: Config, trained: bool) -> list[list[Variant]]:
+    """Return the form of a head of k classes, ``trained``: perhaps with a network."""
+    linear = {
+        "weight": Entry(torch.float16, ("k", dim)),
+        "bias": Entry(torch.float32, ("k",)),
+    }
+    if not trained:
+        return [[linear]]
+    net = ResidualMLP(dim, k, **config.network())
+    network = {
+        "network": Entry(torch.float16, (net.size(k),), INSIDE),
+        "statistics": Entry(torch.float32, tuple(net.statistics[0].shape)),
+        "scale": Entry(torch.float32, ()),
+    }
+    return [[linear], [network, {}]]
 
 
 def logits(net: ResidualMLP, rows: Tensor, norm: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Learning across sites: each trains an expert where its data are and sends one file."""
