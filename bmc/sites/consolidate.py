@@ -72,10 +72,7 @@ def consolidate(
         raise UsageError(f"expected the messages of sites, got none; {NOTHING}.")
     taken = list(kept.header.taken) if kept is not None else []
     files = [open_file(path, MessageHeader) for path in messages]
-    for file in files:
-        _check_origin(base, file)
-        _check_time(base, file, taken)
-    opened = _by_task(base, files)
+    opened = _by_task(base, files, taken)
     encoder = _one_encoder(base.file.header.encoder, files)
     read = {number: _read(base, parts, number) for number, parts in opened.items()}
     groups = _groups(base, opened)
@@ -102,10 +99,17 @@ def _number(base: Base, message: Opened) -> int:
     return [task.name for task in base.plan.tasks].index(message.header.task)
 
 
-def _by_task(base: Base, messages: Sequence[Opened]) -> dict[int, list[Opened]]:
-    """Return the messages about each task, by its number, in the order of its parts."""
+def _by_task(
+    base: Base, messages: Sequence[Opened], taken: Sequence[Taken]
+) -> dict[int, list[Opened]]:
+    """Return the messages about each task, by its number, in the order of its parts.
+
+    Those that do not belong here, and all but one of several, are refused.
+    """
     found: dict[int, list[Opened]] = {}
     for message in messages:
+        _check_origin(base, message)
+        _check_time(base, message, taken)
         header = message.header
         for first in found.setdefault(_number(base, message), []):
             other = first.header

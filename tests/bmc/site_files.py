@@ -25,17 +25,16 @@ def first_base(path: Path, method: str = "bmc", **changes: object) -> Path:
     choice = StreamChoice(
         "class-il", "synthetic", max_tasks=options["tasks"], scale=options["scale"]
     )
-    config = config_for(
-        method, Config(epochs=1, memory=40, seed=options["seed"]), {method: OWN[method]}
-    )
+    own = OWN[method] | {name: changes[name] for name in ("expert_rows",) if name in changes}
+    config = config_for(method, Config(epochs=1, memory=40, seed=options["seed"]), {method: own})
     write_first(path, choice, options["order"], method, config, None)
     return path
 
 
-def message(base: Path, task: str, folder: Path | None = None) -> Path:
-    """Write the message about a task beside its base, or elsewhere."""
-    path = (folder or base.parent) / f"{base.name}-{task}"
-    train_expert(base, task, path)
+def message(base: Path, task: str, folder: Path | None = None, part: int = 0) -> Path:
+    """Write the message about a task, or a part of it, beside its base or elsewhere."""
+    path = (folder or base.parent) / f"{base.name}-{task}{part or ''}"
+    train_expert(base, task, path, part=part)
     return path
 
 

@@ -202,6 +202,7 @@ def test_statistics_of_another_form_are_refused(analytic, tensors, text):
         ({"plan": "0" * 63}, "'plan'"),
         ({"encoder": None}, "'encoder'"),
         ({"part": 0}, "'part'"),
+        ({"part": 2}, "expected a part of 1"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -313,6 +314,37 @@ def test_doubled_and_missing_messages_are_told_by_name(bmc, second, tmp_path):
     consolidate(second[0], [second[1]], done)
     with pytest.raises(UsageError, match="has learned all 3 tasks"):
         consolidate(done, [second[1]], base.with_name("never"))
+
+
+def test_parts_of_a_task_give_what_one_message_about_it_gives(tmp_path):
+    base = first_base(tmp_path / "base", expert_rows=40)
+    parts = [message(base, "apparel", part=number) for number in (1, 2, 3)]  # of 90 samples
+    aircraft, whole = message(base, "aircraft"), message(base, "apparel")
+    assert [opened(part).header.parts for part in parts] == [3, 3, 3]
+    assert len(opened(whole).header.steps) == 3
+    one, two = tmp_path / "one", tmp_path / "two"
+    consolidate(base, [aircraft, whole], one)
+    consolidate(base, [parts[2], aircraft, parts[0], parts[1]], two)
+    for path in (lambda base: base, centre_path):
+        ours, theirs = load_file(path(one)), load_file(path(two))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+    said = refused(MessagesMissing, base, aircraft, parts[0], parts[2])
+    assert "part 2 of 3 of 'apparel'" in said
+    said = refused(DoubledMessage, base, aircraft, *parts, changed(parts[1], steps=[99]))
+    assert "are different messages about task 'apparel'" in said
+    said = refused(DoubledMessage, base, aircraft, *parts, whole)
+    assert "are of 3 and of 1 messages" in said
+    counts = [c + 1 for c in opened(parts[1]).header.counts]
+    said = refused(DoubledMessage, base, aircraft, parts[0], changed(parts[1], counts=counts))
+    assert "parts of different data" in said
+    with pytest.raises(UsageError, match="one of the 3 parts into which expert_rows cuts the 90"):
+        message(base, "apparel", part=4)
+
+
+def test_a_method_that_cuts_no_task_has_no_parts(analytic):
+    with pytest.raises(UsageError, match="does not cut tasks"):
+        message(analytic[0], "apparel", part=1)
 
 
 def test_messages_of_a_method_without_a_base_model_may_come_for_several_groups(analytic, tmp_path):

@@ -23,7 +23,16 @@ CLASSES = {
     "cakes": ["pie", "bun", "tart"],
 }
 OPTIONS = {
-    "bmc": ["-o", "bmc.experts=2", "-o", "bmc.buffer=30", "-o", "bmc.patience=1"],
+    "bmc": [
+        "-o",
+        "bmc.experts=2",
+        "-o",
+        "bmc.buffer=30",
+        "-o",
+        "bmc.patience=1",
+        "-o",
+        "bmc.expert_rows=60",
+    ],
     "bmc-gaussian": ["-o", "bmc-gaussian.experts=3", "-o", "bmc-gaussian.buffer=30"],
     "bmc-analytic": ["-o", "bmc-analytic.rank=4"],
 }
