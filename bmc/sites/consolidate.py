@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autods.core.cores import intra_op_threads
 from autods.errors import UsageError
 from bmc.methods.message import Form, Message
 from bmc.sites.data import differing
@@ -45,6 +46,7 @@ class Consolidated:
     notes: list[str]
 
 
+@intra_op_threads(1)  # as a run: the last bits of sums depend on it
 def consolidate(
     base_path: Path, messages: Sequence[Path], out: Path, device: torch.device | None = None
 ) -> Consolidated:

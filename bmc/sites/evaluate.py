@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from autods.core.cores import intra_op_threads
 from autods.errors import FeatureMismatch, UsageError
 from bmc.methods.net_method import NetMethod
 from bmc.runs import evaluate as runs_evaluate
@@ -37,6 +38,7 @@ class Measured:
     notes: list[str]
 
 
+@intra_op_threads(1)  # as a run: the last bits of sums depend on it
 def measure(
     base_path: Path,
     stream: str | None = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from autods.core.cores import intra_op_threads
 from autods.errors import FeatureMismatch, UsageError
 from bmc.engines.base import use_precision
 from bmc.sites.data import differing, encoder_of, left_out, open_tasks, tensors_of
@@ -40,6 +41,7 @@ class Sent:
     notes: list[str]
 
 
+@intra_op_threads(1)  # as a run: the last bits of sums depend on it
 def train_expert(
     base_path: Path,
     dataset: str,
