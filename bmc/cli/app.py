@@ -11,7 +11,7 @@ import typer
 from autods.core.console import add_version, print_json, run_app
 from autods.core.cores import one_thread_by_default
 from bmc.cli import complete
-from bmc.cli.command import register, write_config
+from bmc.cli.command import register, watch, write_config
 from bmc.cli.compare import compare
 from bmc.cli.methods import methods
 from bmc.cli.options import (
@@ -86,9 +86,6 @@ def run(
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
-    from bmc.train.phases import START, Stopwatch
-
-    watch: Stopwatch | None = Stopwatch(START)
     from autods.core.progress import console_progress
     from bmc.runs.trackers import trackers_of
 
@@ -125,9 +122,9 @@ def run(
                 path = folder / run_name(label, identity_of(opened, name, own, chosen), threads)
                 made = run_one(
                     opened, name, own, path, device=chosen, engine=where, threads=threads,
-                    resume=resume, report=console_progress(), tracker=trackers, watch=watch,
+                    resume=resume, report=console_progress(), tracker=trackers,
+                    watch=None if finished else watch(),  # its first run has what came before it
                 )  # fmt: skip
-                watch = None  # what the command did before belongs to its first run
                 finished.append(made)
                 shared = {f: getattr(own, f) for f in own.names()}
                 given = {name: own.options.as_dict()}

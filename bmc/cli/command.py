@@ -18,9 +18,11 @@ from autods.core.registry import unknown
 from autods.errors import UsageError
 from bmc.config import Overrides
 from bmc.studies.presets import config_file, preset_names
+from bmc.train.phases import START, Stopwatch
 
 SECTIONS = f"{__name__}.sections"  # of the context: what --config gives to single methods
 OVERRIDES = f"{__name__}.overrides"
+WATCH = f"{__name__}.watch"
 HELP_ALL = "help_all"
 # Any: of click's classes typer has its own copy or not, depending on its version
 _running: ContextVar[Any] = ContextVar("_running", default=None)
@@ -35,7 +37,8 @@ class StudyCommand(TyperCommand):
     """A command whose help is grouped by panel, and which `write_config` can repeat."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; `write_config` and `sections_for` look at its context."""
+        """Run the command; `write_config`, `sections_for` and `watch` look at its context."""
+        ctx.meta[WATCH] = Stopwatch(START)
         token = _running.set(ctx)
         try:
             return super().invoke(ctx)
@@ -59,6 +62,13 @@ class StudyCommand(TyperCommand):
         for title in sorted(panels, key=lambda title: title == "Options"):
             with formatter.section(title):
                 formatter.write_dl(panels[title], col_max=28)
+
+
+def watch() -> Stopwatch:
+    """Return the stopwatch that started with the command, before its heavy imports."""
+    context = _running.get()
+    found: Stopwatch = Stopwatch(START) if context is None else context.meta[WATCH]
+    return found
 
 
 def register(app: typer.Typer, command: Callable[..., None], examples: str) -> None:

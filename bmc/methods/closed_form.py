@@ -84,9 +84,13 @@ class ClosedForm(Method):
         return functional.normalize(features.to(self.device).float(), dim=1)
 
     def head(self) -> tuple[Tensor, ...]:
-        """Return what `solve` makes of the statistics; it is computed once after they change."""
+        """Return what `solve` makes of the statistics; it is computed once after they change.
+
+        That is learning, whenever it happens: mostly when an evaluation first asks for scores.
+        """
         if self._head is None:
-            self._head = self.solve()
+            with self.watch.phase("head", self.device):
+                self._head = self.solve()
         return self._head
 
     def solve(self) -> tuple[Tensor, ...]:
