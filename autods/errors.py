@@ -11,7 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Self
 
-FETCH_AGAIN = "Delete the file and fetch the dataset again."
+FETCH_AGAIN = (
+    "'autods verify' tells whether it is the published file: if not, delete it and fetch the "
+    "dataset again; if so, correct the manifest or repack the file."
+)
 
 
 class AutodsError(Exception):

@@ -131,7 +131,7 @@ def _packages() -> Check:
 
 def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
     """Yield whether there is a tool for git and for each kind of archive that needs one."""
-    from autods.containers.kinds import kind_of
+    from autods.containers.kinds import kind_by_name
     from autods.containers.system_tools import TOOLS
 
     files = [(manifest.name, entry) for manifest in manifests for entry in manifest.files]
@@ -151,7 +151,9 @@ def _tools(manifests: Sequence[Manifest]) -> Iterator[Check]:
             text = f"{tool_path} unpacks zips with deflate64" if tool_path else "none for deflate64"
             yield Check("zip", "ok" if tool_path else "warn", text, "" if tool_path else cure)
         else:
-            needing = {name: None for name, entry in files if kind_of(entry.name).archive == kind}
+            needing = {
+                name: None for name, entry in files if kind_by_name(entry.name).archive == kind
+            }
             unfit = f"{installed[0]} cannot read {kind}" if installed else ""
             yield _tool(kind, tool_path, list(needing), cure, unfit)
 

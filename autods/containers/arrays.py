@@ -64,7 +64,7 @@ def array_members(
 
     described = json.dumps([spec.model_dump(mode="json") for spec in unique], sort_keys=True)
     made_once(target, f"{checksum}\n{described}", make)
-    return list_tar(target, location=Location.ARRAYS)
+    return list_tar(target, location=Location.ARRAYS).members
 
 
 def _images(spec: ImageSource, container: Container) -> Iterator[tuple[str, bytes]]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
+from autods.core.files import hash_file
 from autods.core.root import inside
-from autods.errors import ContainerError, UnsafePath
+from autods.errors import FETCH_AGAIN, ContainerError, LayoutError, UnsafePath
 
 NESTED = "!/"  # separates the name of an inner archive from the path inside it
+AS_PUBLISHED = (
+    "It has the checksum of the manifest, so fetching it again would not help: repack it as a "
+    "zip or tar, correct name and checksum in the manifest, or tell its publisher."
+)
+CHANGED = "It no longer has the checksum of the manifest: delete it and fetch the dataset again."
 
 
 @dataclass(frozen=True, slots=True)  # there are millions
@@ -31,6 +40,37 @@ class Member:
     name: str
     offset: int
     size: int
+
+
+class Why(StrEnum):
+    """Why an entry of a container is no member, or a member is no sample."""
+
+    READ = "read"  # a table, a label file, an array file, an inner archive that was opened
+    LEFT_OUT = "left out"  # by a rule of the manifest, such as `exclude`
+    HIDDEN = "hidden"  # what operating systems leave behind
+    REPLACED = "replaced"  # a later entry has the same name, as after unpacking
+    LINK = "link not followed"  # to nothing, out of the container, or in a circle
+    UNMATCHED = "unmatched"  # an image that the layout does not ask for
+    UNSUPPORTED = "unsupported"  # no image by its name, or no file at all
+
+
+@dataclass
+class Listing:
+    """All entries of a container but folders: what can be read, and what cannot.
+
+    ``links`` are the names of those members that are links, followed to their targets.
+    """
+
+    members: list[Member] = field(default_factory=list)
+    links: set[str] = field(default_factory=set)
+    left: list[tuple[str, Why]] = field(default_factory=list)
+
+
+class NeedsConversion(Exception):
+    """An archive holds members that cannot be read in place, but from a converted copy.
+
+    They are deflate64 data of a zip, or sparse members of a tar.
+    """
 
 
 def plain_name(archive: Path, name: str) -> str | None:
@@ -66,8 +106,26 @@ def damaged(archive: Path, cause: object) -> ContainerError:
     """Build the error for an archive that cannot be read to its end."""
     return ContainerError(
         f"{archive} is damaged or incomplete: {cause}; it was left as it is and nothing was "
-        "indexed from it. Delete it and fetch the dataset again."
+        f"indexed from it. {FETCH_AGAIN}"
     )
+
+
+@contextmanager
+def cured(source: Path, checksum: str) -> Iterator[None]:
+    """Let an error of a file that cannot be read say whether another fetch would help.
+
+    The file is hashed for it: one that has the ``checksum`` of the manifest comes again as it is.
+    """
+    try:
+        yield
+    except (ContainerError, LayoutError) as error:
+        algorithm, _, digits = checksum.partition(":")
+        if FETCH_AGAIN not in str(error) or not digits or not source.is_file():
+            raise
+        step = CHANGED
+        if hash_file(source, algorithm) == digits:
+            step = AS_PUBLISHED
+        raise type(error)(str(error).replace(FETCH_AGAIN, step)) from None
 
 
 def unwritable(target: Path, error: OSError) -> ContainerError:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 from unicodedata import normalize
 
-from autods.containers.base import Member, damaged
-from autods.containers.kinds import kind_of, unpacked_name
+from autods.containers.base import Listing, Member, damaged
+from autods.containers.compressed import ERRORS, MAGIC, unpacked
+from autods.containers.kinds import Kind, unpacked_name
 from autods.containers.reader import MemberReader
-from autods.core.files import BLOCK
 from autods.errors import ContainerError
 
 
 class Container:
     """A folder, archive or single file whose listed members are read in place."""
 
-    def __init__(self, reader: MemberReader, file: str, members: list[Member]) -> None:
+    def __init__(self, reader: MemberReader, file: str, kind: Kind, listing: Listing) -> None:
         self._reader = reader
         self._file = file
-        # Of several entries with one name the last counts, as it would after unpacking.
-        self._by_name = {member.name: member for member in sorted(members, key=attrgetter("name"))}
+        self._kind = kind
+        self.links = listing.links  # names of the members that are links, followed
+        self.left = listing.left  # names of the entries that are no members, and why
+        members = sorted(listing.members, key=attrgetter("name"))
+        self._by_name = {member.name: member for member in members}
 
     @cached_property
     def _by_form(self) -> dict[str, str]:
@@ -32,7 +33,7 @@ class Container:
         return {normalize("NFC", name): name for name in self._by_name}
 
     def members(self) -> list[Member]:
-        """Return all files, sorted by name; no folders, no links."""
+        """Return all files, sorted by name; links are what they lead to. No folders."""
         return list(self._by_name.values())
 
     def find(self, name: str) -> Member:
@@ -40,7 +41,7 @@ class Container:
 
         A single compressed file is found by its own name too: ``x.csv.gz`` is ``x.csv``.
         """
-        if name not in self._by_name and name == self._file and kind_of(name).is_single:
+        if name not in self._by_name and name == self._file and not self._kind.archive:
             name = unpacked_name(name)
         if name not in self._by_name:  # macOS packs names in another form than lists have
             name = self._by_form.get(normalize("NFC", name), name)
@@ -57,15 +58,17 @@ class Container:
         return self._reader.read(self._file, member.name, member.offset, member.size)
 
     def open(self, name: str) -> BinaryIO:
-        """Return one member as a seekable file, of any size; what ends in ``.gz`` unpacked."""
+        """Return one member as a seekable file, of any size; a gzip file unpacked."""
         member = self.find(name)
         handle = self._reader.open(self._file, member.name, member.offset, member.size)
-        if not member.name.lower().endswith(".gz"):
+        is_gzip = handle.read(3).startswith(MAGIC["gzip"])
+        handle.seek(0)
+        if not is_gzip:
             return handle
-        with handle, gzip.open(handle, "rb") as packed:
+        with handle:
             try:
-                return self._reader.unpacked(iter(lambda: packed.read(BLOCK), b""))
-            except (EOFError, OSError, zlib.error) as error:
+                return self._reader.unpacked(unpacked(handle, "gzip"))
+            except ERRORS as error:
                 raise damaged(Path(self._file, member.name), error) from None
 
     def close(self) -> None:

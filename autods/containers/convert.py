@@ -6,23 +6,23 @@ manifest makes it again. Both are written after the copy is whole.
 
 from __future__ import annotations
 
-import importlib
-import lzma
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from autods.containers.base import damaged, plain_name, unwritable
+from autods.containers.base import Listing, NeedsConversion, damaged, plain_name, unwritable
+from autods.containers.compressed import ERRORS, unpacked
 from autods.containers.kinds import Kind
+from autods.containers.locations import Location
 from autods.containers.rars import check_rar
 from autods.containers.system_tools import TOOLS, ToolFailed, Unpacked
-from autods.containers.tars import TarWriter, list_tar
+from autods.containers.tars import TarWriter, expand_tar, list_tar
 from autods.core.files import BLOCK, atomic
 from autods.core.progress import Progress
-from autods.errors import ContainerError, ToolMissing
+from autods.errors import ToolMissing
 
 
 def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
@@ -31,7 +31,7 @@ def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
     ``source`` tells what it is made from and how; the stamp keeps it. After an error
     ``target`` is as before or absent.
     """
-    stamp = target.with_name(target.name + ".source")
+    stamp = _stamp(target)
     if target.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == source:
         return
     try:
@@ -44,24 +44,65 @@ def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
         raise unwritable(target, error) from None
 
 
+def converted(
+    copy: Path,
+    checksum: str,
+    make: Callable[[Path], None],
+    *,
+    shown: Path,
+    location: Location,
+) -> Listing:
+    """List a converted copy, which is made first unless there is one of this ``checksum``."""
+    made_once(copy, checksum, make)
+    try:
+        return list_tar(copy, shown=shown, location=location)
+    except NeedsConversion:  # a copy of an earlier version, which left sparse members as they are
+        _stamp(copy).unlink()
+    made_once(copy, checksum, make)
+    return list_tar(copy, shown=shown, location=location)
+
+
 def decompress(
     source: BinaryIO, shown: Path, kind: Kind, name: str, target: Path, progress: Progress
 ) -> None:
     """Write what a compressed file holds as an uncompressed tar.
 
-    A compressed tar gives its own bytes, a single file a tar with the member ``name``.
-    `ContainerError`, which names ``shown``, if the source is damaged.
+    A compressed tar gives its own bytes, unless it has sparse members; a single file a tar with
+    the member ``name``. `ContainerError`, which names ``shown``, if the source is damaged.
     """
-    opener = importlib.import_module(kind.module).open
-    with opener(source, "rb") as packed, target.open("wb") as plain:
-        blocks = _blocks(packed, shown, progress)
+    with target.open("wb") as plain:
+        blocks = _blocks(source, kind.module, shown, progress)
         if kind.is_single:
             writer = TarWriter(plain)
             writer.stream(name, blocks)
             writer.close()
         else:
             plain.writelines(blocks)
-    list_tar(target, shown=shown)  # a damaged archive leaves nothing behind
+    try:
+        list_tar(target, shown=shown)  # a damaged archive leaves nothing behind
+    except NeedsConversion:
+        packed = target.with_name(target.name + ".sparse")
+        target.replace(packed)
+        try:
+            expand(packed, shown, target, progress)
+        finally:
+            packed.unlink()
+
+
+def expand(source: Path, shown: Path, target: Path, progress: Progress) -> None:
+    """Write a tar with sparse members again, without holes."""
+    with source.open("rb") as handle:
+        expand_tar(handle, source.stat().st_size, shown, target, progress)
+
+
+def copy_stamp(checksum: str, kind: Kind) -> str:
+    """Return what a converted copy is made from and how, for `converted`."""
+    # Copies that system tools made before had no links.
+    return checksum if kind.module or kind.archive == "tar" else f"{checksum}\nwith links"
+
+
+def _stamp(target: Path) -> Path:
+    return target.with_name(target.name + ".source")
 
 
 def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Progress) -> None:
@@ -77,40 +118,54 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     complaints = []
     for tool, executable in tools:
         try:
-            with closing(tool.unpack(executable, source)) as members:
+            with closing(tool.unpack(executable, source, archive)) as members:
                 _write_sorted(members, crcs, shown, target, progress)
             return
         except ToolFailed as error:
             complaints.append(f"{Path(executable).name}: {error}")
     others = [tool.executables[0] for tool in TOOLS[archive] if not tool.find()]
-    advice = f" If it is whole, install {' or '.join(others)}." if others else ""
-    cause = f"no tool can unpack it ({'; '.join(complaints)})"
-    raise ContainerError(f"{damaged(shown, cause)}{advice}")
+    advice = f"; install {' or '.join(others)}, which may read it" if others else ""
+    raise damaged(shown, f"no tool can unpack it ({'; '.join(complaints)}){advice}")
 
 
 def _write_sorted(
-    members: Unpacked, crcs: Mapping[str, int], shown: Path, target: Path, progress: Progress
+    members: Iterable[Unpacked],
+    crcs: Mapping[str, int],
+    shown: Path,
+    target: Path,
+    progress: Progress,
 ) -> None:
     """Write members as a tar: first into one nameless file in their order, then sorted."""
     byte_ranges: dict[str, tuple[int, int]] = {}
+    others: dict[str, Unpacked] = {}  # links and special files
     with tempfile.TemporaryFile(dir=target.parent) as bag:
-        for raw, size, stream in members:
-            name = plain_name(shown, raw)
-            if name is None:
+        for member in members:
+            name = plain_name(shown, member.name)
+            if name is None:  # without its content, which nobody reads
+                others[member.name] = Unpacked(member.name)
                 continue
-            byte_ranges[name] = start, _ = bag.tell(), size
+            byte_ranges.pop(name, None)  # of several with one name the last counts
+            others.pop(name, None)
+            if member.stream is None:
+                others[name] = member
+                continue
+            byte_ranges[name] = start, size = bag.tell(), member.size
             crc = 0
-            while block := stream.read(min(BLOCK, start + size - bag.tell())):
+            while block := member.stream.read(min(BLOCK, start + size - bag.tell())):
                 bag.write(block)
                 crc = zlib.crc32(block, crc)
                 progress.advance(len(block))
-            if bag.tell() != start + size or crcs.get(raw, crc) != crc:
+            if bag.tell() != start + size or crcs.get(member.name, crc) != crc:
                 raise ToolFailed(f"'{name}' came out incomplete or with a wrong CRC")
-        if not byte_ranges:
+        if not byte_ranges and not others:
             raise ToolFailed("it holds no files")
         with target.open("wb") as handle:
             writer = TarWriter(handle)
-            for name, (start, size) in sorted(byte_ranges.items()):
+            for name in sorted([*byte_ranges, *others]):
+                if name in others:
+                    writer.other(name, others[name].kind, others[name].target)
+                    continue
+                start, size = byte_ranges[name]
                 bag.seek(start)
                 writer.copy(name, bag, size)
             writer.close()
@@ -126,14 +181,17 @@ def converting(title: str, progress: Progress) -> Iterator[None]:
         progress.finish()
 
 
-def _blocks(packed: BinaryIO, shown: Path, progress: Progress) -> Iterator[bytes]:
+def _blocks(source: BinaryIO, module: str, shown: Path, progress: Progress) -> Iterator[bytes]:
+    blocks = unpacked(source, module)
     while True:
         try:
-            block = packed.read(BLOCK)
-        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-            raise damaged(shown, error) from None
-        if not block:
+            block = next(blocks)
+        except StopIteration as end:
+            if end.value:
+                progress.note(f"{shown}: the last {end.value:,} bytes are no part of it: ignored")
             return
+        except ERRORS as error:
+            raise damaged(shown, error) from None
         progress.advance(len(block))
         yield block
 

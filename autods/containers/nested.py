@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from autods.containers.base import NESTED, Member
-from autods.containers.convert import converting, decompress, made_once, unpack
+from autods.containers.base import NESTED, Listing, Member, NeedsConversion, Why
+from autods.containers.convert import (
+    converted,
+    converting,
+    copy_stamp,
+    decompress,
+    expand,
+    made_once,
+    unpack,
+)
 from autods.containers.kinds import Kind, kind_of
 from autods.containers.locations import Location, location_path, split_offset
 from autods.containers.tars import list_tar
-from autods.containers.zips import NeedsConversion, list_zip
+from autods.containers.zips import list_zip
 from autods.core.files import BLOCK
 from autods.core.progress import Progress
 
@@ -30,22 +39,48 @@ class InnerArchives:
         self._checksum = checksum
         self._progress = progress
 
-    def members(self, archive: Member) -> Iterator[Member]:
-        """Yield the members of an inner archive, by their names in the container.
+    def opened(self, listing: Listing, patterns: Sequence[re.Pattern[str]]) -> Listing:
+        """Put what inner archives hold in their place, of those whose names match a pattern.
+
+        Their members are named ``inner.zip!/path``.
+        """
+        found = Listing(links=set(listing.links), left=list(listing.left))
+        inner: list[tuple[Member, Kind]] = []
+        for member in {member.name: member for member in listing.members}.values():
+            matches = any(pattern.fullmatch(member.name) for pattern in patterns)
+            kind = self._kind(member) if matches else Kind()
+            if kind.archive:
+                inner.append((member, kind))
+            else:
+                found.members.append(member)
+        for archive, kind in sorted(inner, key=lambda pair: pair[0].name):
+            below = self._listing(archive, kind)
+            found.left.append((archive.name, Why.READ))
+            prefix = f"{archive.name}{NESTED}"
+            found.links |= {prefix + name for name in below.links}
+            found.left += [(prefix + name, why) for name, why in below.left]
+            found.members += [Member(prefix + m.name, m.offset, m.size) for m in below.members]
+        return found
+
+    def _kind(self, archive: Member) -> Kind:
+        head = self._reader.begin(self._file, archive.name, archive.offset, archive.size)
+        return kind_of(head, archive.name)
+
+    def _listing(self, archive: Member, kind: Kind) -> Listing:
+        """List an inner archive.
 
         Stored zips and tars are read in place, deflated ones are taken out once, others
         are converted once.
         """
-        kind = kind_of(archive.name)
         try:
-            found = self._converted(archive, kind) if kind.is_converted else self._plain(archive)
+            if not kind.is_converted:
+                return self._plain(archive, kind)
         except NeedsConversion:
-            found = self._converted(archive, kind)
-        for member in found:
-            yield Member(f"{archive.name}{NESTED}{member.name}", member.offset, member.size)
+            pass
+        return self._converted(archive, kind)
 
-    def _plain(self, archive: Member) -> list[Member]:
-        listing = list_zip if kind_of(archive.name).archive == "zip" else list_tar
+    def _plain(self, archive: Member, kind: Kind) -> Listing:
+        listing = list_zip if kind.archive == "zip" else list_tar
         shown = self._path(Location.FOLDER, archive)
         if archive.offset == -1:
             return listing(shown, location=Location.FOLDER)
@@ -57,7 +92,7 @@ class InnerArchives:
         made_once(path, self._checksum, lambda temporary: self._take_out(archive, temporary))
         return listing(path, shown=shown, location=Location.INNER)
 
-    def _converted(self, archive: Member, kind: Kind) -> list[Member]:
+    def _converted(self, archive: Member, kind: Kind) -> Listing:
         target = self._path(Location.INNER_COPY, archive)
         shown = self._path(Location.FOLDER, archive)
 
@@ -66,20 +101,23 @@ class InnerArchives:
                 if kind.module:
                     with self._open(archive) as source:
                         decompress(source, shown, kind, "", temporary, self._progress)
-                else:
-                    with self._file_of(archive, temporary) as path:
+                    return
+                with self._file_of(archive, kind, temporary) as path:
+                    if kind.archive == "tar":
+                        expand(path, shown, temporary, self._progress)
+                    else:
                         unpack(path, shown, kind.archive, temporary, self._progress)
 
-        made_once(target, self._checksum, make)
-        return list_tar(target, shown=shown, location=Location.INNER_COPY)
+        stamp = copy_stamp(self._checksum, kind)
+        return converted(target, stamp, make, shown=shown, location=Location.INNER_COPY)
 
     @contextmanager
-    def _file_of(self, archive: Member, beside: Path) -> Iterator[Path]:
+    def _file_of(self, archive: Member, kind: Kind, beside: Path) -> Iterator[Path]:
         """Give the inner archive as a file with its own suffix, because tools rely on it."""
         if archive.offset == -1:
             yield self._path(Location.FOLDER, archive)
             return
-        path = beside.with_name(f"{beside.name}.{kind_of(archive.name).archive}")
+        path = beside.with_name(f"{beside.name}.{kind.archive}")
         try:
             self._take_out(archive, path)
             yield path

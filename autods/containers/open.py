@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from autods.containers.array_specs import ImageSource
-from autods.containers.base import Member, damaged, plain_name
+from autods.containers.base import (
+    Listing,
+    Member,
+    NeedsConversion,
+    Why,
+    cured,
+    damaged,
+    plain_name,
+    printable,
+)
 from autods.containers.container import Container
-from autods.containers.convert import converting, decompress, made_once, unpack
-from autods.containers.kinds import Kind, kind_of, unpacked_name
+from autods.containers.convert import (
+    converted,
+    converting,
+    copy_stamp,
+    decompress,
+    expand,
+    unpack,
+)
+from autods.containers.kinds import Kind, kind_of_file, unpacked_name
 from autods.containers.locations import Location, location_path
 from autods.containers.nested import InnerArchives
 from autods.containers.reader import MemberReader
 from autods.containers.tars import list_tar
-from autods.containers.zips import NeedsConversion, list_zip
+from autods.containers.zips import list_zip
 from autods.core.patterns import compile_pattern
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
+from autods.core.trees import list_tree
 from autods.errors import ContainerError
-
-UNREADABLE = (".zst", ".lzma", ".z", ".lz")  # compressed files that would pass for plain ones
 
 
 def open_container(
@@ -36,9 +50,11 @@ def open_container(
 ) -> Container:
     """Open one file of a dataset and list its members.
 
-    What cannot be read in place (compressed tars, rar, 7z, deflate64, single compressed
-    files, arrays) is first converted into an uncompressed tar beside the archives; that is
-    done once, and again only when the checksum has changed. Call this under the dataset's lock.
+    Its content says what it is; its name does where the content tells nothing. What cannot be
+    read in place (compressed tars, tars with sparse members, rar, 7z, deflate64, single
+    compressed files, arrays) is first converted into an uncompressed tar beside the archives;
+    that is done once, and again only when the checksum has changed. Call this under the
+    dataset's lock.
 
     Members that match a pattern of ``nested`` are archives and are opened too: what they hold
     are members ``inner.zip!/path`` in their stead. The images of ``arrays`` are members too.
@@ -59,44 +75,53 @@ def open_container(
         )
     progress = progress or Silent()
     reader = MemberReader(root, dataset)
-    # An array file that is compressed by itself is unpacked while its images are converted.
-    kind = Kind() if arrays and kind_of(file).is_single else kind_of(file)
-    members = _members(reader, source, file, kind, checksum, progress)
-    if nested:
-        inner = InnerArchives(reader, file, checksum, progress)
-        patterns = [compile_pattern(pattern) for pattern in nested]
-        outer = {
-            member.name: member
-            for member in members
-            if kind_of(member.name).archive and any(p.fullmatch(member.name) for p in patterns)
-        }
-        members = [member for member in members if member.name not in outer]
-        for name in sorted(outer):
-            members += inner.members(outer[name])
-    if arrays:
-        from autods.containers.arrays import array_members
+    with cured(source, checksum):
+        kind = _kind(source)
+        if arrays and kind.is_single:  # it is unpacked while its images are converted
+            kind = Kind()
+        listing = _listing(reader, source, file, kind, checksum, progress)
+        if nested:
+            inner = InnerArchives(reader, file, checksum, progress)
+            listing = inner.opened(listing, [compile_pattern(pattern) for pattern in nested])
+        if arrays:
+            from autods.containers.arrays import array_members
 
-        container = Container(reader, file, members)
-        members += array_members(root, dataset, file, container, arrays, checksum, progress)
-    return Container(reader, file, members)
+            container = Container(reader, file, kind, listing)
+            listing.members += array_members(
+                root, dataset, file, container, arrays, checksum, progress
+            )
+        return Container(reader, file, kind, listing)
 
 
-def _members(
-    reader: MemberReader, source: Path, file: str, kind: Kind, checksum: str, progress: Progress
-) -> list[Member]:
-    """List the members of a manifest file, from a converted copy if it needs one."""
+def _kind(source: Path) -> Kind:
+    """Return what a manifest file is, by its content."""
     if source.is_dir():
-        return list(_list_folder(source))
-    if source.name.lower().endswith(UNREADABLE):
+        return Kind()
+    try:
+        with source.open("rb") as handle:
+            kind = kind_of_file(handle, source.name)
+    except OSError as error:
+        raise damaged(source, error.strerror) from None
+    if kind.unreadable:
         raise ContainerError(
             f"{source}: expected a folder, zip, tar, compressed tar, rar, 7z, gz, bz2, xz or "
-            f"plain file, got '{source.suffix}'; the file was left as it is. Repack it as a zip "
+            f"plain file, got '{kind.unreadable}'; the file was left as it is. Repack it as a zip "
             "or tar."
         )
+    return kind
+
+
+def _listing(
+    reader: MemberReader, source: Path, file: str, kind: Kind, checksum: str, progress: Progress
+) -> Listing:
+    """List a manifest file, from a converted copy if it needs one."""
+    if source.is_dir():
+        return _list_folder(source)
     try:
         if not kind.is_converted:
             listing = {"zip": list_zip, "tar": list_tar}.get(kind.archive)
-            return listing(source) if listing else [Member(file, 0, source.stat().st_size)]
+            name = unpacked_name(file)  # of one that came unpacked, though its name says .gz
+            return listing(source) if listing else Listing([Member(name, 0, source.stat().st_size)])
     except NeedsConversion:
         pass
     copy = location_path(reader.root, reader.dataset, file, Location.COPY)
@@ -107,22 +132,30 @@ def _members(
                 with source.open("rb") as packed:
                     name = unpacked_name(source.name)
                     decompress(packed, source, kind, name, temporary, progress)
+            elif kind.archive == "tar":
+                expand(source, source, temporary, progress)
             else:
                 unpack(source, source, kind.archive, temporary, progress)
 
-    made_once(copy, checksum, make)
-    return list_tar(copy, shown=source, location=Location.COPY)
+    stamp = copy_stamp(checksum, kind)
+    return converted(copy, stamp, make, shown=source, location=Location.COPY)
 
 
-def _list_folder(folder: Path) -> Iterator[Member]:
-    for folder_path, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not (Path(folder_path) / name).is_symlink()]
-        for name in names:
-            path = Path(folder_path) / name
-            relative = plain_name(folder, path.relative_to(folder).as_posix())
-            if relative is not None and path.is_file() and not path.is_symlink():
-                yield Member(relative, -1, path.stat().st_size)
-
-
-def _refuse(error: OSError) -> None:
-    raise damaged(Path(error.filename), error.strerror)
+def _list_folder(folder: Path) -> Listing:
+    try:
+        tree = list_tree(folder)
+    except OSError as error:
+        raise damaged(Path(error.filename or folder), error.strerror) from None
+    listing = Listing()
+    for raw, size, linked in tree.files:
+        name = plain_name(folder, raw)
+        if name is None:
+            listing.left.append((raw, Why.HIDDEN))
+            continue
+        listing.members.append(Member(name, -1, size))
+        if linked:
+            listing.links.add(name)
+    for name, told in tree.left:
+        why = Why.LINK if told.startswith("link") else Why.UNSUPPORTED
+        listing.left.append((printable(name), why))
+    return listing

@@ -18,19 +18,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, NamedTuple
 
-from autods.containers.kinds import kind_of
-from autods.containers.zips import check_encryption, is_link, member_name
+from autods.containers.tars import UNKNOWN
+from autods.containers.zips import LINK_BYTES, check_encryption, is_link, member_name
 from autods.core.files import BLOCK
 
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # member names are UTF-8
 WORDS = 300  # characters of a tool's complaint that are shown
 
-Entry = tuple[str | None, int, int | None]  # name (None: not a file), size, CRC if known
+Entry = tuple[str, int, int | None, bool]  # name, size, CRC if known, whether it is a link
 
 
-Unpacked = Generator[tuple[str, int, "IO[bytes] | _Content"], None, None]  # name, size, content
+class Unpacked(NamedTuple):
+    """An entry that a tool gave: a file with its content, a link, or another one."""
+
+    name: str
+    size: int = 0
+    stream: IO[bytes] | _Content | None = None  # the content of a file
+    kind: bytes = UNKNOWN  # of an entry without one, as in a tar
+    target: str = ""  # of a link, as in a tar
 
 
 class ToolFailed(Exception):
@@ -42,8 +49,8 @@ class Tool:
     """A system tool; the first of its ``executables`` that is installed is used."""
 
     executables: tuple[str, ...]
-    # executable, archive to its members in any order; raises ToolFailed
-    unpack: Callable[[str, Path], Unpacked]
+    # executable, archive, its kind, to its entries in any order; raises ToolFailed
+    unpack: Callable[[str, Path, str], Generator[Unpacked, None, None]]
     debian: str  # package of Debian and Ubuntu; then of conda-forge and of macOS
     conda: str
     brew: str
@@ -53,29 +60,30 @@ class Tool:
         return next((path for name in self.executables if (path := shutil.which(name))), None)
 
 
-def _bsdtar(executable: str, archive: Path) -> Unpacked:
+def _bsdtar(executable: str, archive: Path, kind: str) -> Generator[Unpacked, None, None]:
     # It turns the archive into a tar on its output; -P leaves names as they are, for our check.
     # A rar comes through a pipe: where bsdtar can look at the end of the file it takes a rar
     # whose last member is a zip for that zip. A 7z it can only read from its end.
-    is_rar = kind_of(archive.name).archive == "rar"
+    is_rar = kind == "rar"
     command = [executable, "-cPf", "-", "--format=pax", "@-" if is_rar else f"@{archive}"]
     with _running(command, archive if is_rar else None) as output:
         try:
             with tarfile.open(fileobj=output, mode="r|", encoding="utf-8") as tar:
                 while (info := tar.next()) is not None:
                     tar.members.clear()  # type: ignore[attr-defined]  # untyped; it keeps 1 kB of each
-                    if info.islnk():
-                        raise ToolFailed(f"'{info.name}' is a hard link, which it cannot follow")
-                    if info.isreg() and (stream := tar.extractfile(info)) is not None:
-                        yield info.name, info.size, stream
+                    if info.isreg():
+                        yield Unpacked(info.name, info.size, tar.extractfile(info))
+                    elif info.issym() or info.islnk():
+                        yield Unpacked(info.name, kind=info.type, target=info.linkname)
+                    elif not info.isdir():
+                        yield Unpacked(info.name)
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ToolFailed(f"{error}") from None
 
 
-def _seven_zip(executable: str, archive: Path) -> Unpacked:
+def _seven_zip(executable: str, archive: Path, kind: str) -> Generator[Unpacked, None, None]:
     # All contents come on its output without a boundary, in the order of the archive's list.
-    is_zip = kind_of(archive.name).archive == "zip"
-    listed = _zip_list(archive) if is_zip else _seven_list(executable, archive)
+    listed = _zip_list(archive) if kind == "zip" else _seven_list(executable, archive)
     with _running([executable, "x", "-so", "-bd", "-p", "--", str(archive)]) as output:
         yield from _cut(output, listed)
 
@@ -97,7 +105,7 @@ def _zip_list(archive: Path) -> list[Entry]:
         for info in file.infolist():
             check_encryption(archive, info)
             if not (name := member_name(info)).endswith("/"):
-                listed.append((None if is_link(info) else name, info.file_size, info.CRC))
+                listed.append((name, info.file_size, info.CRC, is_link(info)))
     return listed
 
 
@@ -115,18 +123,24 @@ def _seven_list(executable: str, archive: Path) -> list[Entry]:
         attributes = entry.get("Attributes", "")
         if entry.get("Folder") == "+" or attributes.startswith("D"):
             continue
-        is_file = " l" not in attributes and not entry.get("Symbolic Link")
+        links = " l" in attributes or bool(entry.get("Symbolic Link"))
         crc = int(entry["CRC"], 16) if entry.get("CRC") else None
-        listed.append((entry["Path"] if is_file else None, int(entry.get("Size") or 0), crc))
+        listed.append((entry["Path"], int(entry.get("Size") or 0), crc, links))
     return listed
 
 
-def _cut(output: IO[bytes], listed: list[Entry]) -> Unpacked:
-    """Cut a stream of contents at the listed sizes, and check each by its CRC."""
-    for name, size, crc in listed:
+def _cut(output: IO[bytes], listed: list[Entry]) -> Generator[Unpacked, None, None]:
+    """Cut a stream of contents at the listed sizes, and check each by its CRC.
+
+    The content of a link is its target.
+    """
+    for name, size, crc, links in listed:
         content = _Content(output, size)
-        if name is not None:
-            yield name, size, content
+        if links:
+            target = content.read(LINK_BYTES).decode(errors="surrogateescape")
+            yield Unpacked(name, kind=tarfile.SYMTYPE, target=target)
+        else:
+            yield Unpacked(name, size, content)
         while content.read(BLOCK):
             pass
         if content.left or (crc is not None and content.crc != crc):

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autods.containers.base import Member, damaged, plain_name
-from autods.containers.locations import Location, open_slice
+from autods.containers.base import Listing, NeedsConversion, damaged
+from autods.containers.entries import Entries
+from autods.containers.locations import Location, Slice, open_slice
 from autods.core.files import BLOCK
 
+if TYPE_CHECKING:
+    from autods.core.progress import Progress
+
 END = bytes(2 * tarfile.BLOCKSIZE)
+# Bytes that sparse members may claim: so many, or so many times the bytes of their tar.
+SPARSE_BYTES, SPARSE_TIMES = 1 << 30, 20
+UNKNOWN = b"?"  # type of an entry that is neither file nor link
 
 
 def list_tar(
@@ -22,10 +29,12 @@ def list_tar(
     *,
     shown: Path | None = None,
     location: Location = Location.ARCHIVE,
-) -> list[Member]:
-    """List the regular files of an uncompressed tar, or of one stored in ``path`` at ``start``.
+) -> Listing:
+    """List the entries of an uncompressed tar, or of one stored in ``path`` at ``start``.
 
-    Offsets count from the start of ``path``; ``shown`` is the file that errors name.
+    Offsets count from the start of ``path``; ``shown`` is the file that errors name. Several
+    tars one after the other, as ``cat`` joins them, are one. `NeedsConversion` if it has
+    sparse members.
 
     Raises
     ------
@@ -37,26 +46,132 @@ def list_tar(
     shown = shown or path
     size = path.stat().st_size - start if size is None else size
     base = location.base + start
-    members, reached = [], 0
+    entries = Entries(shown)
     with open_slice(path, start, size) as handle:
-        try:
-            with tarfile.open(fileobj=handle, mode="r:") as archive:
-                while (info := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]  # untyped; it keeps 1 kB of each
-                    reached = info.offset_data + (info.size if info.isreg() else 0)
-                    name = plain_name(shown, _unicode(info.name))
-                    if info.isreg() and not info.issparse() and name is not None:
-                        members.append(Member(name, base + info.offset_data, info.size))
-                end = archive.offset
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            if members and reached == size:  # not even padding after the last member
-                return members
-            raise damaged(shown, error) from None
-        handle.seek(end)
-        last = handle.read(tarfile.BLOCKSIZE)
+        for info, at in read_headers(handle, size, shown):
+            if info is None:
+                entries.special(_rest(size - at))
+                continue
+            if info.issparse():
+                raise NeedsConversion
+            name, target = decoded_name(info.name), decoded_name(info.linkname)
+            if info.isreg():
+                entries.file(name, base + at + info.offset_data, info.size)
+            elif info.issym():
+                entries.symlink(name, target)
+            elif info.islnk():
+                entries.hard_link(name, target)
+            elif not info.isdir():
+                entries.special(name)
+    return entries.listing()
+
+
+def read_headers(
+    handle: BinaryIO, size: int, shown: Path
+) -> Iterator[tuple[tarfile.TarInfo | None, int]]:
+    """Yield each entry of the tars in a file of ``size`` bytes, and the start of its tar.
+
+    At the end ``None`` with the start of bytes that are no tar, if there are any: tar(1) ignores
+    them. `ContainerError`, which names ``shown``, as `list_tar` raises it.
+    """
+    at = 0
+    while at < size or not size:
+        end = yield from _one_tar(Slice(handle, at, size - at), at, size - at, shown)
+        at = _filled(handle, at + end, size)
+        handle.seek(at)
+        if at < size and not is_tar(handle.read(tarfile.BLOCKSIZE)):
+            yield None, at
+            return
+
+
+def _one_tar(
+    window: Slice, at: int, size: int, shown: Path
+) -> Generator[tuple[tarfile.TarInfo, int], None, int]:
+    """Yield the entries of the tar at the start of a window; return where it ends there."""
+    reached, entries = 0, 0
+    handle = io.BufferedReader(window)
+    try:
+        with tarfile.open(fileobj=handle, mode="r:") as archive:
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # untyped; it keeps 1 kB of each
+                reached, entries = (
+                    info.offset_data + (info.size if info.isreg() else 0),
+                    entries + 1,
+                )
+                yield info, at
+            end = int(archive.offset)
+    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
+        if entries and reached == size:  # not even padding after the last member
+            return size
+        raise damaged(shown, error) from None
+    handle.seek(end)
+    last = handle.read(tarfile.BLOCKSIZE)
     if last != bytes(tarfile.BLOCKSIZE) and end != size:
-        raise damaged(shown, f"no member and no end of archive at byte {end}")
-    return members
+        raise damaged(shown, f"no member and no end of archive at byte {at + end}")
+    return min(end + tarfile.BLOCKSIZE, size)
+
+
+def _filled(handle: BinaryIO, start: int, size: int) -> int:
+    """Return the start of the first block from ``start`` on that is not zeros; else ``size``."""
+    handle.seek(start)
+    while block := handle.read(min(BLOCK, size - start)):
+        if (zeros := len(block) - len(block.lstrip(b"\0"))) < len(block):
+            return start + zeros - zeros % tarfile.BLOCKSIZE
+        start += len(block)
+    return size
+
+
+def is_tar(block: bytes) -> bool:
+    """Tell whether 512 bytes are the header of an entry of a tar, by its checksum."""
+    try:
+        tarfile.TarInfo.frombuf(block[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return False
+    return True
+
+
+def expand_tar(handle: BinaryIO, size: int, shown: Path, target: Path, progress: Progress) -> None:
+    """Write a tar again with the holes of sparse members filled, so that it is read in place.
+
+    `ContainerError` if they claim far more bytes than the tar has.
+    """
+    allowed = max(SPARSE_BYTES, SPARSE_TIMES * size)
+    with target.open("wb") as out:
+        writer = TarWriter(out)
+        for info, at in read_headers(handle, size, shown):
+            if info is None:
+                writer.other(_rest(size - at), UNKNOWN)
+                continue
+            name = decoded_name(info.name)
+            if info.isreg():
+                allowed -= info.size if info.issparse() else 0
+                if allowed < 0:
+                    raise damaged(shown, f"sparse member '{name}' claims {info.size:,} bytes")
+                writer.stream(name, _content(handle, info, at, shown))
+                progress.advance(info.size)
+            elif not info.isdir():
+                writer.other(name, info.type, decoded_name(info.linkname))
+        writer.close()
+
+
+def _content(handle: BinaryIO, info: tarfile.TarInfo, at: int, shown: Path) -> Iterator[bytes]:
+    """Yield the bytes of a member whose tar begins at byte ``at``; holes are zeros."""
+    holes: Any = info.sparse  # typed as bytes in typeshed; it is a list of (start, length)
+    segments: list[tuple[int, int]] = [(0, info.size)] if holes is None else holes
+    position, stored = 0, at + info.offset_data
+    for start, length in [*segments, (info.size, 0)]:
+        if start < position or length < 0 or start + length > info.size:
+            raise damaged(shown, f"the map of sparse member '{info.name}' is wrong")
+        while position < start:
+            yield bytes(count := min(BLOCK, start - position))
+            position += count
+        handle.seek(stored)
+        while position < start + length:
+            block = handle.read(min(BLOCK, start + length - position))
+            if not block:
+                raise damaged(shown, f"it ends inside member '{info.name}'")
+            yield block
+            position, stored = position + len(block), stored + len(block)
 
 
 class TarWriter:
@@ -88,6 +203,10 @@ class TarWriter:
         self._handle.seek(data + size)
         self._pad(size)
 
+    def other(self, name: str, kind: bytes, target: str = "") -> None:
+        """Write an entry without content: a link to ``target``, or a special file."""
+        self._handle.write(_header(name, 0, kind, target))
+
     def close(self) -> None:
         """Write the end of the archive; the file itself stays open."""
         self._handle.write(END)
@@ -96,13 +215,17 @@ class TarWriter:
         self._handle.write(bytes(-size % tarfile.BLOCKSIZE))
 
 
-def _header(name: str, size: int) -> bytes:
+def _header(name: str, size: int, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
     info = tarfile.TarInfo(name)
-    info.size = size
+    info.size, info.type, info.linkname = size, kind, target
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-def _unicode(name: str) -> str:
+def _rest(size: int) -> str:
+    return f"({size:,} bytes after the end of the archive)"
+
+
+def decoded_name(name: str) -> str:
     """Decode a name that is not UTF-8 as Latin-1, which most old archives use."""
     data = name.encode(errors="surrogateescape")
     try:

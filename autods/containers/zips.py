@@ -6,10 +6,13 @@ import io
 import os
 import struct
 import zipfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from autods.containers.base import Member, damaged, plain_name
+from autods.containers.base import Listing, NeedsConversion, damaged
+from autods.containers.entries import Entries
 from autods.containers.locations import Location, Slice
 from autods.errors import ContainerError
 
@@ -17,10 +20,12 @@ ENCRYPTED = 0x1  # general purpose flag, bit 0
 FAT = 0  # the system of an entry's writer, APPNOTE 4.4.2
 DEFLATE64 = 9  # APPNOTE 4.4.5; zlib cannot read it
 READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-
-
-class NeedsConversion(Exception):
-    """A zip holds deflate64 data; its members are read from a converted copy."""
+LOCAL = b"PK\x03\x04"  # the header before the content of an entry, APPNOTE 4.3.7
+LINK_BYTES = 4096  # as long as a path may be
+ZIP_ERRORS = (
+    zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError, zlib.error,
+    RecursionError,
+)  # fmt: skip
 
 
 def list_zip(
@@ -30,29 +35,67 @@ def list_zip(
     *,
     shown: Path | None = None,
     location: Location = Location.ARCHIVE,
-) -> list[Member]:
-    """List the members of a zip file, or of one stored in ``path`` at ``start``.
+) -> Listing:
+    """List the entries of a zip file, or of one stored in ``path`` at ``start``.
 
-    Offsets count from the start of ``path``; ``shown`` is the file that errors name. A name
-    that occurs twice stands for its last entry, as unpacking would leave it. `ContainerError`
-    if the zip is damaged, encrypted, or compressed by a rare method.
+    Offsets count from the start of ``path``; ``shown`` is the file that errors name. Several
+    zips one after the other are one. `ContainerError` if the zip is damaged, encrypted, or
+    compressed by a rare method; `NeedsConversion` if it has deflate64 data.
     """
     shown = shown or path
+    entries = Entries(shown)
     with path.open("rb") as handle:
         size = path.stat().st_size - start if size is None else size
         try:
-            infos = sorted(_infos(handle, start, size), key=lambda info: -info.header_offset)
-            members = []
-            while infos:  # they are large: 0.5 kB each
-                info = infos.pop()
-                raw = member_name(info)
-                name = None if raw.endswith("/") or is_link(info) else plain_name(shown, raw)
-                if name is not None:
-                    at = _offset(shown, info, handle, start, location.base)
-                    members.append(Member(name, at, info.file_size))
-            return members
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as error:
+            _enter(entries, handle, start, size, location.base, shown)
+        except ZIP_ERRORS as error:
             raise damaged(shown, error) from None
+    return entries.listing()
+
+
+def _enter(
+    entries: Entries, handle: BinaryIO, start: int, size: int, base: int, shown: Path
+) -> None:
+    """Add the entries of a zip in the order of their contents."""
+    with zipfile.ZipFile(io.BufferedReader(Slice(handle, start, size))) as archive:
+        infos = sorted(archive.infolist(), key=lambda info: -info.header_offset)
+        links = {
+            info.header_offset: link_target(shown, archive, info) for info in infos if is_link(info)
+        }
+    if infos:
+        _enter_first(entries, handle, start, infos[-1].header_offset, base, shown)
+    while infos:  # they are large: 0.5 kB each
+        info = infos.pop()
+        name = member_name(info)
+        if info.header_offset in links:
+            entries.symlink(name, links[info.header_offset])
+        elif not name.endswith("/"):
+            at = _offset(shown, info, handle, start, base)
+            entries.file(name, at, info.file_size)
+
+
+def _enter_first(
+    entries: Entries, handle: BinaryIO, start: int, size: int, base: int, shown: Path
+) -> None:
+    """Add what lies before the first entry of a zip: another zip, or other bytes."""
+    handle.seek(start)
+    if not size:
+        return
+    if handle.read(4) == LOCAL:
+        with suppress(*ZIP_ERRORS):
+            _enter(entries, handle, start, size, base, shown)
+            return
+    entries.special(f"({size:,} bytes before the archive)")
+
+
+def link_target(shown: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    """Return the target of a symbolic link, which is its content."""
+    check_encryption(shown, info)
+    if info.compress_type == DEFLATE64:
+        raise NeedsConversion
+    if info.file_size > LINK_BYTES:
+        raise zipfile.BadZipFile(f"link '{info.filename}' has {info.file_size:,} bytes")
+    return archive.read(info).decode(errors="surrogateescape")
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
@@ -73,11 +116,6 @@ def check_encryption(path: Path, info: zipfile.ZipInfo) -> None:
         raise _refused(path, info, "encrypted")
 
 
-def _infos(handle: BinaryIO, start: int, size: int) -> list[zipfile.ZipInfo]:
-    with zipfile.ZipFile(io.BufferedReader(Slice(handle, start, size))) as archive:
-        return archive.infolist()
-
-
 def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, base: int) -> int:
     check_encryption(path, info)
     if info.compress_type == DEFLATE64:
@@ -87,7 +125,7 @@ def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, bas
     header = start + info.header_offset
     handle.seek(header)
     local = handle.read(30)
-    if local[:4] != b"PK\x03\x04" or len(local) < 30:
+    if local[:4] != LOCAL or len(local) < 30:
         raise EOFError(f"no member starts at byte {header}, where '{info.filename}' should be")
     name, extra = struct.unpack("<HH", local[26:30])
     data = header + 30 + name + extra

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from autods.core.trees import list_tree
 from autods.errors import Busy
 
 LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of Finder and Explorer
@@ -60,13 +61,17 @@ def hash_tree(folder: Path) -> str:
     Files that file browsers leave behind are ignored: opening a folder does not change it.
     """
     digest = hashlib.sha256()
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    for name in sorted(files):
-        litter = files[name].name in LITTER or files[name].name.startswith("._")
-        if files[name].is_file() and not litter:
-            line = f"{name}\0{hash_file(files[name], 'sha256')}\n"
+    for name, _, _ in list_tree(folder).files:
+        if not is_litter(name):
+            line = f"{name}\0{hash_file(folder / name, 'sha256')}\n"
             digest.update(line.encode(errors="surrogateescape"))  # a name's bytes as they are
     return digest.hexdigest()
+
+
+def is_litter(name: str) -> bool:
+    """Tell whether a file is one that file browsers leave behind, by its path."""
+    file = name.rpartition("/")[2]
+    return file in LITTER or file.startswith("._")
 
 
 @contextmanager

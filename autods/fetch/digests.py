@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from autods.core.files import hash_file, hash_tree
+from autods.core.trees import list_tree
 
 
 def is_folder(checksum: str) -> bool:
@@ -40,17 +41,13 @@ def digest_of(content: bytes, checksum: str) -> str:
 def size_of(path: Path) -> int:
     """Return the bytes of a file or of all files below a folder; 0 when absent."""
     if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return sum(size for _, size, _ in list_tree(path).files)
     return path.stat().st_size if path.exists() else 0
 
 
 def listing(folder: Path) -> str:
     """Return the sha256 over the names and sizes of all files below a folder."""
-    lines = sorted(
-        f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\n"
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+    lines = (f"{name}\0{size}\n" for name, size, _ in list_tree(folder).files)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 

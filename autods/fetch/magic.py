@@ -8,34 +8,13 @@ from __future__ import annotations
 import html
 import re
 
-ENOUGH = 512  # bytes that show every kind: a tar is known at byte 257
+from autods.containers.kinds import ENOUGH, SIGNATURES
+from autods.containers.kinds import signature_of as kind_of
 
-# Kind of file, the suffixes of its names, and the bytes that it begins with (a tar: byte 257).
-# The order matters: MATLAB 7.3 files are HDF5 too.
-SIGNATURES = (
-    ("zip archive", (".zip", ".npz"), (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")),
-    ("gzip file", (".gz", ".tgz"), (b"\x1f\x8b",)),
-    ("bzip2 file", (".bz2", ".tbz2"), (b"BZh",)),
-    ("xz file", (".xz", ".txz"), (b"\xfd7zXZ\x00",)),
-    ("zstd file", (".zst",), (b"\x28\xb5\x2f\xfd",)),
-    ("rar archive", (".rar",), (b"Rar!\x1a\x07",)),
-    ("7z archive", (".7z",), (b"7z\xbc\xaf\x27\x1c",)),
-    ("MATLAB file", (".mat",), (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")),
-    ("HDF5 file", (".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",)),
-    ("NumPy file", (".npy",), (b"\x93NUMPY",)),
-    ("tar archive", (".tar",), (b"ustar",)),
-)
+__all__ = ["ENOUGH", "expected_kind", "kind_of", "refusal", "title_of", "told_apart"]
 
 PAGES = (".html", ".htm", ".xhtml", ".xml", ".svg")  # files that may well begin like a page
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-
-
-def kind_of(head: bytes) -> str | None:
-    """Return the kind that the first bytes of a file show, ``None`` if no known one."""
-    for kind, _, signs in SIGNATURES:
-        if head.startswith(signs, 257 if kind == "tar archive" else 0):
-            return kind
-    return None
 
 
 def expected_kind(name: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autods.core.files import BLOCK
 from autods.core.progress import Progress
+from autods.core.trees import list_tree
 from autods.errors import LinkGone
 from autods.fetch.digests import is_folder, size_of
 from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, receive
@@ -44,15 +45,21 @@ def _read(origin: Path, offset: int) -> Iterator[bytes]:
 
 
 def _copy_folder(origin: Path, part: Path, entry: FileEntry, progress: Progress) -> None:
-    """Copy contents only: what `autods.core.files.hash_tree` covers, without modes and times."""
-    files = [path for path in sorted(origin.rglob("*")) if path.is_file()]
-    part.mkdir(parents=True)
-    progress.start(entry.name, len(files), "files")
+    """Copy contents only: what `autods.core.files.hash_tree` covers, without modes and times.
+
+    What links lead to is copied in their place, so no link is left in the copy.
+    """
     try:
-        for file in files:
-            copy = part / file.relative_to(origin)
+        names = [name for name, _, _ in list_tree(origin).files]
+    except OSError as error:
+        raise MirrorFailed(f"{error.filename} cannot be read: {error.strerror}") from None
+    part.mkdir(parents=True)
+    progress.start(entry.name, len(names), "files")
+    try:
+        for name in names:
+            copy = part / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+            shutil.copyfile(origin / name, copy)
             progress.advance(1)
     except PermissionError as error:
         raise MirrorFailed(f"{error.filename} cannot be read: {error.strerror}") from None

@@ -11,13 +11,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from autods.containers.base import Member
+from autods.containers.base import Member, NeedsConversion
 from autods.containers.locations import open_slice
 from autods.containers.tars import END, list_tar
 from autods.core.files import BLOCK
+from autods.core.trees import list_tree
 from autods.errors import ContainerError, UsageError
 
 SPLITS = ("train", "val")  # as published
@@ -73,7 +74,7 @@ class PublishedDataset:
 def is_published(source: Path) -> bool:
     """Tell whether a path looks like a published archive: a file, or a folder with databases."""
     if source.is_dir():
-        return next(source.glob("**/feats/*/*/data.mdb"), None) is not None
+        return any(FEATURES.fullmatch(name) for name, _, _ in list_tree(source).files)
     return source.is_file()
 
 
@@ -94,9 +95,8 @@ def open_published(source: Path) -> dict[str, PublishedDataset]:
             dataset.metadata = file
     if not any(dataset.features for dataset in found.values()):
         raise UsageError(
-            f"{source}: expected <dataset>/feats/<extractor>/train/data.mdb and so on, found none "
-            "(sparse members of a tar are not read: unpack it and name the folder); nothing was "
-            "imported."
+            f"{source}: expected <dataset>/feats/<extractor>/train/data.mdb and so on, found none; "
+            "nothing was imported."
         )
     return dict(sorted(found.items()))
 
@@ -107,11 +107,16 @@ def whole_tar(source: Path) -> list[Member]:
     A tar that was cut off between two members has none: its datasets would be missing silently.
     """
     try:
-        members = list_tar(source)
+        members = list_tar(source).members
         with source.open("rb") as handle:
             handle.seek(-len(END), os.SEEK_END)
             if handle.read() == END:
                 return members
+    except NeedsConversion:
+        raise ContainerError(
+            f"{source}: it has sparse members, which are not read in place; nothing was imported. "
+            "Unpack it and name the folder."
+        ) from None
     except (ContainerError, OSError):
         pass
     raise ContainerError(
@@ -123,10 +128,9 @@ def whole_tar(source: Path) -> list[Member]:
 
 def _files(source: Path) -> Iterator[tuple[str, Stored]]:
     if source.is_dir():
-        for name in ("metadata.pickle", "data.mdb"):
-            for path in sorted(source.rglob(name)):
-                relative = path.relative_to(source).as_posix()
-                yield relative, Stored(path, 0, path.stat().st_size, str(path))
+        for name, size, _ in list_tree(source).files:
+            if PurePosixPath(name).name in ("metadata.pickle", "data.mdb"):
+                yield name, Stored(source / name, 0, size, str(source / name))
         return
     for member in whole_tar(source):
         shown = f"{source.name}/{member.name}"

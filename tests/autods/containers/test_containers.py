@@ -52,15 +52,19 @@ def test_a_plain_file_is_a_container_with_one_member(tmp_path):
     assert container.read("list.txt") == b"1\n2\n"
 
 
-def test_links_are_not_members(tmp_path):
+def test_links_are_members_with_the_content_that_they_lead_to(tmp_path):
     folder = build(tmp_path, "folder")
-    (folder / "link.jpg").symlink_to(folder / "notes.txt")
+    (folder / "link.jpg").symlink_to("notes.txt")
     (folder / "linked").symlink_to(folder / "a")
     tar = tmp_path / "l.tar"
     with tarfile.open(tar, "w") as archive:
         archive.add(folder / "notes.txt", "notes.txt")
         archive.add(folder / "link.jpg", "link.jpg")
-    for source, names in [(folder, KEPT), (tar, ["notes.txt"])]:
+    linked = ["link.jpg", "linked/empty.jpg", "linked/one.jpg"]
+    for source, names in [
+        (folder, sorted([*KEPT, *linked])),
+        (tar, ["link.jpg", "notes.txt"]),
+    ]:
         root = DataRoot(tmp_path / f"root-{source.name}")
         target = root.archive("things", source.name)
         target.parent.mkdir(parents=True)
@@ -68,6 +72,8 @@ def test_links_are_not_members(tmp_path):
         manifest = manifest_of({source.name: source}, folders_layout(source.name))
         container = open_file(root, manifest, source.name)
         assert [member.name for member in container.members()] == names
+        assert container.read("link.jpg") == FILES["notes.txt"]
+        assert container.links <= set(linked)
 
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg", "..\\e.jpg"])

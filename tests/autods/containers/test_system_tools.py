@@ -168,5 +168,5 @@ def test_a_tool_that_gives_other_bytes_than_it_lists_is_not_trusted(tmp_path):
     (seven_zip,) = TOOLS["zip"]
     source = make_deflate64(tmp_path / "x.zip", {"a.jpg": b"first"})
     with pytest.raises(ToolFailed, match="wrong CRC"):
-        for _, _, stream in seven_zip.unpack(str(liar), source):
+        for _, _, stream, _, _ in seven_zip.unpack(str(liar), source, "zip"):
             assert stream.read(10) == bytes(5)
