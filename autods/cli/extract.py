@@ -60,6 +60,7 @@ def index(
         if json:
             print_json([_index_facts(*pair, catalogue, data_root) for pair in done])
         elif done:
+            _tell_unused([summary for _, summary in done])
             print_table("Index (protocol clean)", [_index_row(*pair) for pair in done])
             _warn([manifest for manifest, _ in done], data_root)
 
@@ -127,13 +128,14 @@ def extract(
         encoder, makers = local_engine(factory, choose_devices(device), count, progress)
     if decoding == "gpu" and encoder.provenance["device"] != "cuda":
         raise UsageError("--gpu-decode needs a GPU (--device cuda); nothing was done.")
-    indexed: list[Manifest] = []
+    indexed: list[tuple[Manifest, IndexSummary]] = []
     outcomes: list[ExtractOutcome] = []
 
     def one(name: str) -> None:
         manifest = catalogue.dataset(name)
-        if index_dataset(manifest, data_root, progress).action == "indexed":
-            indexed.append(manifest)
+        summary = index_dataset(manifest, data_root, progress)
+        if summary.action == "indexed":
+            indexed.append((manifest, summary))
         outcome = extract_dataset(
             manifest,
             data_root,
@@ -152,7 +154,8 @@ def extract(
         if json:
             print_json([outcome.record() for outcome in outcomes])
         else:
-            _warn(indexed, data_root)
+            _tell_unused([summary for _, summary in indexed])
+            _warn([manifest for manifest, _ in indexed], data_root)
             print(f"Encoder: {encoder.name}")
 
     with closing(makers):
@@ -228,8 +231,18 @@ def _index_facts(
         "samples": summary.samples,
         "classes": summary.classes[manifest.default_task],
         "counts": summary.counts,
+        "members": summary.members,
         "differences": [asdict(found) for found in count_differences(manifest, root)],
     }
+
+
+def _tell_unused(summaries: Sequence[IndexSummary]) -> None:
+    """Print what of the archives is no sample, and why."""
+    from autods.index.accounting import not_used
+
+    lines = [line for summary in summaries for line in not_used(summary.dataset, summary.members)]
+    if lines:
+        print(*lines, sep="\n", end="\n\n")
 
 
 def _warn(manifests: Sequence[Manifest], root: DataRoot) -> None:

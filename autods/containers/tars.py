@@ -159,7 +159,7 @@ def _content(handle: BinaryIO, info: tarfile.TarInfo, at: int, shown: Path) -> I
     holes: Any = info.sparse  # typed as bytes in typeshed; it is a list of (start, length)
     segments: list[tuple[int, int]] = [(0, info.size)] if holes is None else holes
     position, stored = 0, at + info.offset_data
-    for start, length in [*segments, (info.size, 0)]:
+    for start, length in [*(one for one in segments if one[1]), (info.size, 0)]:
         if start < position or length < 0 or start + length > info.size:
             raise damaged(shown, f"the map of sparse member '{info.name}' is wrong")
         while position < start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers import Member, MemberReader
+from autods.containers import Container, Member, MemberReader
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
@@ -18,6 +19,7 @@ from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
+from autods.index.accounting import Account, account, differences
 from autods.index.build import FORMAT, KEY, opened, read_samples, sample_table
 from autods.manifest.schema import Manifest
 
@@ -87,6 +89,7 @@ class IndexSummary:
     samples: int
     classes: dict[str, int]  # task to number of classes
     counts: dict[str, dict[str, int]]  # protocol, split (or `unused`): samples
+    members: dict[str, Account]  # file of the manifest: what its entries are
 
 
 def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> IndexSummary:
@@ -113,7 +116,14 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
             record["index"] = _build(manifest, root, progress)
             write_json(root.record(manifest.name), record)
     entry = record["index"]
-    return IndexSummary(manifest.name, action, entry["samples"], entry["classes"], entry["counts"])
+    return IndexSummary(
+        manifest.name,
+        action,
+        entry["samples"],
+        entry["classes"],
+        entry["counts"],
+        entry["members"],
+    )
 
 
 def load_samples(
@@ -156,22 +166,45 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
     try:
         with locked(root.record(manifest.name)):
             index = load_samples(root, manifest.name, manifest)
-            recorded = read_record(root, manifest.name).get("index", {}).get("sha256")
+            recorded = read_record(root, manifest.name).get("index", {})
             with opened(manifest, root, Silent()) as containers:
                 members = {
                     file: {member.name: member for member in container.members()}
                     for file, container in containers.items()
                 }
+                accounts = _accounts(manifest, containers, index.table, recorded)
     except AutodsError as error:
         return [str(error)]
     problems = []
-    if recorded != hash_file(root.samples(manifest.name), "sha256"):
+    if recorded.get("sha256") != hash_file(root.samples(manifest.name), "sha256"):
         problems.append(f"{root.samples(manifest.name)}: its sha256 is not the recorded one")
     for sample in range(len(index)):
         file, name, offset, size = index.locate(sample)
         if members.get(file, {}).get(name) != Member(name, offset, size):
             problems.append(f"{file}/{name}: does not lie where the index says")
-    return problems
+    return [*problems, *differences(recorded.get("members", {}), accounts)]
+
+
+def _accounts(
+    manifest: Manifest,
+    containers: Mapping[str, Container],
+    table: pa.Table,
+    recorded: Mapping[str, Any] | None = None,
+) -> dict[str, Account]:
+    """Account for all entries, given the table of samples.
+
+    The tables that were read are those of the ``recorded`` entry, else what was read just now.
+    """
+    used: dict[str, set[str]] = {}
+    for batch in table.select(["container", "member"]).to_batches(BATCH):
+        for file, member in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            used.setdefault(file, set()).add(member)
+    if recorded is None:
+        read = {file: container.was_read for file, container in containers.items()}
+    else:
+        known = recorded.get("members", {})
+        read = {file: set(of_file.get("tables", ())) for file, of_file in known.items()}
+    return account(manifest, containers, used, read)
 
 
 def _build(manifest: Manifest, root: DataRoot, progress: Progress) -> dict[str, Any]:
@@ -180,6 +213,7 @@ def _build(manifest: Manifest, root: DataRoot, progress: Progress) -> dict[str, 
 
     with opened(manifest, root, progress) as containers:
         table = sample_table(manifest, read_samples(manifest, containers, progress), containers)
+        members = _accounts(manifest, containers, table)
     target = root.samples(manifest.name)
     with atomic(target) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -190,6 +224,7 @@ def _build(manifest: Manifest, root: DataRoot, progress: Progress) -> dict[str, 
         "manifest": manifest.fingerprint(),
         "sha256": hash_file(target, "sha256"),
         "samples": table.num_rows,
+        "members": members,
         "containers": _containers(manifest, root, table),
         "classes": {task: len(names) for task, names in classes.items()},
         "counts": {protocol: _counts(table, protocol) for protocol in manifest.splits},
@@ -218,6 +253,7 @@ def _is_current(manifest: Manifest, root: DataRoot, entry: dict[str, Any]) -> bo
     target = root.samples(manifest.name)
     return (
         entry.get("format") == FORMAT
+        and "members" in entry  # an earlier version did not account for them
         and entry.get("manifest") == manifest.fingerprint()
         and all((root.dataset(manifest.name) / path).exists() for path in entry["containers"])
         and target.is_file()

@@ -5,12 +5,13 @@ Splits per protocol, label numbers and sample ids are derived later, in `autods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 
 from autods.containers import Container
 from autods.containers.array_specs import ImageSource
+from autods.containers.base import Why
 from autods.core.strict import Strict
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -59,6 +60,10 @@ class Layout(Strict):
     def arrays(self) -> Mapping[str, Sequence[ImageSource]]:
         """Return the arrays of images to read, for those of `files` that hold some."""
         return {}
+
+    def judge(self, file: str) -> Callable[[str], Why]:
+        """Return a function that tells why a member of ``file`` is no sample, by its name."""
+        return lambda name: Why.UNMATCHED if is_image(name) else Why.UNSUPPORTED
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every sample, in any order.

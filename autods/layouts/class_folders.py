@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from sys import intern
 from typing import Literal
 
@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from autods.containers import Container
+from autods.containers.base import Why
 from autods.core.patterns import Pattern, check_fields, filler
 from autods.errors import LayoutError
 from autods.layouts.base import Layout, RawSample, Shared, is_image
@@ -61,6 +62,19 @@ class PathLabels(Layout):
     @override
     def labelled(self) -> list[str]:
         return list(self.labels)
+
+    @override
+    def judge(self, file: str) -> Callable[[str], Why]:
+        unwanted = [Pattern(text) for text in self.exclude]
+
+        def why(name: str) -> Why:
+            if any(pattern.match(name) is not None for pattern in unwanted):
+                return Why.LEFT_OUT
+            if self._kept(name):
+                return Why.UNMATCHED
+            return Why.LEFT_OUT if is_image(name) else Why.UNSUPPORTED
+
+        return why
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every image whose path matches."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ImageSource
+from autods.containers.base import Why
 from autods.layouts.arrays import Arrays
 from autods.layouts.base import Layout, RawSample
 from autods.layouts.class_folders import ClassFolders
@@ -46,6 +47,12 @@ class Combined(Layout):
     @override
     def arrays(self) -> dict[str, list[ImageSource]]:
         return _merged(part.arrays() for part in self.parts)
+
+    @override
+    def judge(self, file: str) -> Callable[[str], Why]:
+        judges = [part.judge(file) for part in self.parts if file in part.files()]
+        order = (Why.LEFT_OUT, Why.UNMATCHED, Why.UNSUPPORTED)  # the first that a part says
+        return lambda name: min((judge(name) for judge in judges), key=order.index)
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield the samples of one part after the other."""

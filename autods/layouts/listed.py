@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from autods.containers import Container
+from autods.containers.base import Why
 from autods.core.patterns import (
     FIELD,
     Pattern,
@@ -67,6 +68,17 @@ class ListedSamples(Layout):
     @override
     def nested_files(self) -> dict[str, list[str]]:
         return {self.file: self.nested} if self.nested else {}
+
+    @override
+    def judge(self, file: str) -> Callable[[str], Why]:
+        unwanted, usual = [Pattern(text) for text in self.exclude], super().judge(file)
+
+        def why(name: str) -> Why:
+            if any(pattern.match(name) is not None for pattern in unwanted):
+                return Why.LEFT_OUT
+            return usual(name)
+
+        return why
 
     def samples(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
+from autods.containers.base import Why
 from autods.core.strict import Strict, repeated
 from autods.errors import FETCH_AGAIN, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
@@ -52,6 +53,10 @@ class ParquetTable(Layout):
         return {
             part.file: [ParquetImages(file=part.file, column=self.image)] for part in self.parts
         }
+
+    @override
+    def judge(self, file: str) -> Callable[[str], Why]:
+        return lambda name: Why.LEFT_OUT  # a row without a label
 
     def read(self, containers: Mapping[str, Container]) -> Iterator[RawSample]:
         """Yield every row that has a label."""

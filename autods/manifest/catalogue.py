@@ -6,19 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from autods.core.registry import unknown
+from autods.core.yaml_files import YamlFault, parse_yaml
 from autods.errors import ManifestError
 from autods.manifest.explain import explain
 from autods.manifest.files import dataset_files, manifest_folders, stream_files
 from autods.manifest.schema import FileEntry, Manifest, StreamItem, StreamSpec
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-# libyaml where PyYAML was built with it: ten times as fast, and there are dozens of manifests.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Catalogue:
@@ -103,7 +100,7 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return model.model_validate(yaml.load(text, Loader=LOADER))
+        return model.model_validate(parse_yaml(text))
     except OSError as error:
         raise ManifestError(
             f"{path}: cannot be read: {error.strerror}; nothing was used."
@@ -113,13 +110,11 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
             f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at position "
             f"{error.start}; nothing was used. Save the file as UTF-8."
         ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or error
+    except YamlFault as error:
+        place = "" if error.line is None else f":{error.line}"
         raise ManifestError(
-            f"{path}{place}: not valid YAML: {problem}; nothing was used. Look at this line and "
-            "the one before: indentation, quotes, a blank after each ':'."
+            f"{path}{place}: not valid YAML: {error}; nothing was used. Look at this line and "
+            "the one before: indentation, quotes, a blank after each ':', each key once."
         ) from None
     except ValidationError as error:
         lines = explain(path, text, model, error)

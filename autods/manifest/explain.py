@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from autods.core.registry import unknown
+from autods.core.yaml_files import compose_yaml
 
 Location = tuple[int | str, ...]
 Schema = dict[str, Any]
@@ -44,7 +45,7 @@ class _Place:
 def explain(path: Path, text: str, model: type[BaseModel], error: ValidationError) -> list[str]:
     """Return one line for each problem of a YAML file that was checked against ``model``."""
     root = model.model_json_schema(by_alias=True)
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = compose_yaml(text)
     problems = error.errors()
     found = [(problem, _place(root, problem["loc"])) for problem in problems]
     return [

@@ -15,6 +15,7 @@ import yaml
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from autods.core.registry import unknown
+from autods.core.yaml_files import parse_yaml
 from autods.errors import UsageError
 from bmc.config import Overrides
 from bmc.studies.presets import config_file, preset_names
@@ -171,10 +172,10 @@ def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], O
         f"({', '.join(preset_names())}), {{}}; nothing was run."
     )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(wrong.format(f"got none ({error.strerror})")) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:  # not UTF-8, or not YAML
         cause = " ".join(str(error).split())
         raise UsageError(wrong.format(f"but it cannot be read: {cause}")) from None
     if not isinstance(content, dict):

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, get_type_hints
 
-import yaml
-
 from autods.core.registry import unknown
+from autods.core.yaml_files import YamlFault, parse_yaml
 from autods.errors import UsageError
 from bmc.config import ALIASES, Config, Overrides
 from bmc.methods.base import METHODS
@@ -44,8 +43,8 @@ def typed(kind: type, text: str) -> Any:
         except ValueError:
             return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except YamlFault:
         return text
 
 

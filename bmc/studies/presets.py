@@ -43,13 +43,12 @@ class Preset:
 
 def read_preset(name: str) -> Preset:
     """Read a preset; raise `UnknownName` with the nearest names if there is none of this name."""
-    import yaml
-
     from autods.core.registry import unknown
+    from autods.core.yaml_files import parse_yaml
     from bmc.config import Config
 
     if name not in preset_names():
         raise unknown("preset", name, preset_names())
-    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = parse_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     shared = {key: value for key, value in content.items() if key in Config.names()}
     return Preset(name, shared, {k: v for k, v in content.items() if k not in shared})

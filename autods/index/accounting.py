@@ -1,0 +1,115 @@
+"""Account for every entry of every container: a sample, or why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from autods.containers import Container
+from autods.containers.base import Why
+from autods.core.files import is_litter
+from autods.manifest.schema import Manifest
+
+USED = "used"
+COLUMNS = (USED, *Why)  # what the entries of a container are; their sum is `members`
+EXAMPLES = 3  # names that are recorded for each reason
+
+Account = dict[str, Any]
+
+
+def account(
+    manifest: Manifest,
+    containers: Mapping[str, Container],
+    used: Mapping[str, Collection[str]],
+    read: Mapping[str, Collection[str]],
+) -> dict[str, Account]:
+    """Return file of the manifest to what its entries are, as ``record.json`` keeps it.
+
+    ``used`` and ``read`` are the names of the members that are samples, and of those whose
+    content was read for labels, by file. A file that indexing does not open is ``unmatched``.
+    """
+    accounts = {}
+    for entry in manifest.files:
+        if (container := containers.get(entry.name)) is None:
+            names = {Why.UNMATCHED: [entry.name]}
+            accounts[entry.name] = {"members": 1, Why.UNMATCHED: 1, "examples": names}
+        else:
+            judge = manifest.layout.judge(entry.name)
+            of_file = set(used.get(entry.name, ())), set(read.get(entry.name, ()))
+            accounts[entry.name] = _of_container(container, judge, *of_file)
+    return accounts
+
+
+def _of_container(
+    container: Container, judge: Callable[[str], Why], used: set[str], read: set[str]
+) -> Account:
+    counts = dict.fromkeys(COLUMNS, 0)
+    examples: dict[str, list[str]] = {}
+    for name, why in _reasons(container, judge, used, read):
+        counts[why] += 1
+        if why != USED and len(of_reason := examples.setdefault(why, [])) < EXAMPLES:
+            of_reason.append(name)
+    return {
+        "members": sum(counts.values()),
+        **{why: count for why, count in counts.items() if count},
+        "links followed": len(container.links),
+        "tables": sorted(read),
+        "examples": examples,
+    }
+
+
+def _reasons(
+    container: Container, judge: Callable[[str], Why], used: set[str], read: set[str]
+) -> Iterator[tuple[str, str]]:
+    yield from container.left
+    for member in container.members():
+        name = member.name
+        if name in used:
+            yield name, USED
+        elif name in read:
+            yield name, Why.READ
+        elif name.rpartition("/")[2].startswith(".") or is_litter(name):
+            yield name, Why.HIDDEN
+        else:
+            yield name, judge(name)
+
+
+def differences(recorded: Mapping[str, Account], found: Mapping[str, Account]) -> Iterator[str]:
+    """Yield a sentence for each file whose recorded sums are wrong, or are no longer found."""
+    for file, account in found.items():
+        known = recorded.get(file)
+        if known is None:
+            yield f"{file}: what its members are is not recorded; run 'autods index' again"
+            continue
+        total = sum(int(known.get(why, 0)) for why in COLUMNS)
+        if total != known.get("members"):
+            yield f"{file}: {known.get('members')} members are recorded, of which {total} are named"
+        for what in ("members", *COLUMNS, "links followed"):
+            if known.get(what, 0) != account.get(what, 0):
+                yield (
+                    f"{file}: {known.get(what, 0):,} {what} are recorded, it has "
+                    f"{account.get(what, 0):,}"
+                )
+
+
+def not_used(dataset: str, accounts: Mapping[str, Account]) -> list[str]:
+    """Return a line for each file with entries that are neither samples nor tables, for people."""
+    lines = []
+    for file, account in accounts.items():
+        reasons = [why for why in Why if why != Why.READ and account.get(why)]
+        followed = account.get("links followed", 0)
+        if not reasons and not followed:
+            continue
+        line = f"{dataset}: {file}: {account.get(USED, 0):,} of {account['members']:,} members used"
+        line += f", links followed: {followed:,}" if followed else ""
+        told = (f"{account[why]:,} {why} ({_named(account, why)})" for why in reasons)
+        lines.append(f"{line}{'; not used: ' if reasons else ''}{', '.join(told)}.")
+    if any(account.get(Why.UNSUPPORTED) for account in accounts.values()):
+        lines.append("Images with other endings: list the endings in 'suffixes' of the layout.")
+    return lines
+
+
+def _named(account: Account, why: Why) -> str:
+    names = account["examples"][why]
+    shown = ", ".join(map(repr, names))  # repr: no control characters reach a terminal
+    return shown + (", ..." if account[why] > len(names) else "")
