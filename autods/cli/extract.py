@@ -173,6 +173,14 @@ def new(
     hf: Annotated[
         str | None, typer.Option(help="owner/dataset of the Hugging Face Hub, perhaps :config.")
     ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(help="Folders that are splits: train=A,test=B; none: all are classes."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="What names the class in deep folders: first, last or path."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the manifest.")] = Path(),
 ) -> None:
     """Write a manifest for images of a folder, a CSV file, or the Hugging Face Hub."""
@@ -180,10 +188,12 @@ def new(
         raise UsageError(
             "expected one of --folder, --csv and --hf; nothing was written. See autods new --help."
         )
+    if folder is None and (splits, classes) != (None, None):
+        raise UsageError("--splits and --classes go with --folder; nothing was written.")
     if folder is not None:
         from autods.manifest.new.folder import manifest_from_folder
 
-        target, remarks = manifest_from_folder(name, folder, out)
+        target, remarks = manifest_from_folder(name, folder, out, splits=splits, classes=classes)
     elif csv is not None:
         from autods.manifest.new.csv_file import manifest_from_csv
 
@@ -238,9 +248,12 @@ def _index_facts(
 
 def _tell_unused(summaries: Sequence[IndexSummary]) -> None:
     """Print what of the archives is no sample, and why."""
-    from autods.index.accounting import not_used
+    from autods.containers.base import Why
+    from autods.layouts.accounting import not_used
 
     lines = [line for summary in summaries for line in not_used(summary.dataset, summary.members)]
+    if any(Why.UNSUPPORTED in line for line in lines):
+        lines.append("Images with other endings: list the endings in 'suffixes' of the layout.")
     if lines:
         print(*lines, sep="\n", end="\n\n")
 

@@ -49,7 +49,7 @@ class Why(StrEnum):
     LEFT_OUT = "left out"  # by a rule of the manifest, such as `exclude`
     HIDDEN = "hidden"  # what operating systems leave behind
     REPLACED = "replaced"  # a later entry has the same name, as after unpacking
-    LINK = "link not followed"  # to nothing, out of the container, or in a circle
+    LINK = "links not followed"  # to nothing, out of the container, or in a circle
     UNMATCHED = "unmatched"  # an image that the layout does not ask for
     UNSUPPORTED = "unsupported"  # no image by its name, or no file at all
 

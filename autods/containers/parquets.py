@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from autods.containers.array_specs import ParquetImages
+from autods.core.image_signs import image_suffix
 from autods.errors import FETCH_AGAIN, LayoutError
 
 if TYPE_CHECKING:
     from autods.containers.container import Container
 
 BATCH = 64  # images in memory at once
-SUFFIXES = {
-    b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"RIFF": "webp",
-    b"II*\0": "tif", b"MM\0*": "tif",
-}  # fmt: skip
 
 
 def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[str, bytes]]:
@@ -37,7 +34,7 @@ def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[
                     if not data:
                         where, expected = f"{spec.shown}: row {row}", "the bytes of an image"
                         raise LayoutError.at(where, expected, "none", "image")
-                    yield f"{spec.file}/{row:07d}.{_suffix(data)}", data
+                    yield f"{spec.file}/{row:07d}.{image_suffix(data) or 'img'}", data
                     row += 1
         except pa.ArrowException as error:
             raise LayoutError.at(spec.shown, "a Parquet file", error, step=FETCH_AGAIN) from None
@@ -60,7 +57,3 @@ def holds_bytes(kind: Any) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _suffix(data: bytes) -> str:
-    return next((suffix for magic, suffix in SUFFIXES.items() if data.startswith(magic)), "img")

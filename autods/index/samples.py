@@ -19,8 +19,8 @@ from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.fetch.records import missing_files, read_record
-from autods.index.accounting import Account, account, differences
 from autods.index.build import FORMAT, KEY, opened, read_samples, sample_table
+from autods.layouts.accounting import Account, account, differences
 from autods.manifest.schema import Manifest
 
 if TYPE_CHECKING:
@@ -204,7 +204,8 @@ def _accounts(
     else:
         known = recorded.get("members", {})
         read = {file: set(of_file.get("tables", ())) for file, of_file in known.items()}
-    return account(manifest, containers, used, read)
+    files = [entry.name for entry in manifest.files]
+    return account(manifest.layout, files, containers, used, read)
 
 
 def _build(manifest: Manifest, root: DataRoot, progress: Progress) -> dict[str, Any]:

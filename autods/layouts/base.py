@@ -124,8 +124,12 @@ class Shared:
 def is_image(member: str, suffixes: tuple[str, ...] | None = None) -> bool:
     """Tell whether a member has one of these suffixes (in any case; default: those of images).
 
-    Hidden files never are.
+    The suffix ``""`` stands for names without a dot. Hidden files never are images.
     """
     name = member.rsplit("/", 1)[-1]
-    endings = IMAGE_SUFFIXES if suffixes is None else tuple(text.lower() for text in suffixes)
-    return not name.startswith(".") and name.lower().endswith(endings)
+    if name.startswith("."):
+        return False
+    if suffixes is None:
+        return name.lower().endswith(IMAGE_SUFFIXES)
+    endings = tuple(text.lower() for text in suffixes if text)
+    return name.lower().endswith(endings) or ("" in suffixes and "." not in name)

@@ -11,6 +11,7 @@ from typing_extensions import override
 from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
 from autods.containers.base import Why
+from autods.core.label_texts import label_text
 from autods.core.strict import Strict, repeated
 from autods.errors import FETCH_AGAIN, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
@@ -26,7 +27,8 @@ class ParquetPart(Strict):
 class ParquetTable(Layout):
     """Images in a column of Parquet files, each a sample ``<file>/<7-digit row>.jpg``.
 
-    The label key is the label as text. Rows without a label, or with -1, are no samples.
+    The label key is the label as text, of a whole number without a fraction. Rows without a
+    label, or with -1, are no samples.
     """
 
     family: Literal["parquet"]
@@ -84,4 +86,4 @@ class ParquetTable(Layout):
                 values = opened.read(columns=[column]).column(0).to_pylist()
             except pa.ArrowException as error:
                 raise LayoutError.at(file, "a Parquet file", error, step=FETCH_AGAIN) from None
-        return ["" if value is None else str(value) for value in values]
+        return [label_text(value) for value in values]

@@ -12,7 +12,7 @@ from autods.core.registry import unknown
 from autods.core.yaml_files import YamlFault, parse_yaml
 from autods.errors import ManifestError
 from autods.manifest.explain import explain
-from autods.manifest.files import dataset_files, manifest_folders, stream_files
+from autods.manifest.files import by_name, checked_folders, dataset_files, stream_files
 from autods.manifest.schema import FileEntry, Manifest, StreamItem, StreamSpec
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -26,27 +26,16 @@ class Catalogue:
     folders
         Further folders, searched after the shipped ones; a name found later wins, so
         that a user can correct a shipped manifest. Each holds ``*.yaml`` manifests
-        directly or in ``datasets/``, and streams in ``streams/``.
+        directly or in ``datasets/``, and streams in ``streams/``. `ManifestError` for a
+        folder that is missing or holds none, and for two files of one name in a folder.
     """
 
     def __init__(self, folders: Iterable[Path | str] = ()) -> None:
         self._datasets: dict[str, Path] = {}
         self._streams: dict[str, Path] = {}
-        for folder in manifest_folders(map(Path, folders)):
-            if not folder.is_dir():
-                got = (
-                    "is a file; expected the folder it lies in"
-                    if folder.exists()
-                    else ("does not exist")
-                )
-                raise ManifestError(
-                    f"manifest folder {folder} {got}; nothing was read. "
-                    "Correct --manifests or AUTODS_MANIFESTS."
-                )
-            for path in dataset_files(folder):
-                self._datasets[path.stem] = path
-            for path in stream_files(folder):
-                self._streams[path.stem] = path
+        for folder in checked_folders(map(Path, folders)):
+            self._datasets |= by_name(dataset_files(folder))
+            self._streams |= by_name(stream_files(folder))
 
     def __repr__(self) -> str:
         return f"Catalogue({len(self._datasets)} datasets, {len(self._streams)} streams)"

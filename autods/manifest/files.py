@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+
+from autods.errors import ManifestError
+
+ENDINGS = (".yaml", ".yml")
 
 
 def shipped_manifests() -> Path:
@@ -19,11 +23,51 @@ def manifest_folders(extra: Iterable[Path] = ()) -> list[Path]:
     return [shipped_manifests(), *named, *extra]
 
 
-def dataset_files(folder: Path) -> Iterator[Path]:
-    """Yield the manifests of a folder, by name."""
-    yield from sorted([*folder.glob("*.yaml"), *folder.glob("datasets/*.yaml")])
+def checked_folders(extra: Iterable[Path] = ()) -> list[Path]:
+    """Return `manifest_folders`; `ManifestError` for one that is missing or holds no manifest."""
+    folders = manifest_folders(extra)
+    for folder in folders:
+        if not folder.is_dir():
+            missing = not folder.exists()
+            got = "does not exist" if missing else "is a file; expected the folder it lies in"
+        elif not any(_in(folder, kind) for kind in ("", "datasets", "streams", "features")):
+            got = (
+                "holds no manifest (NAME.yaml, in it or in its folders datasets, streams, features)"
+            )
+        else:
+            continue
+        raise ManifestError(
+            f"manifest folder {folder} {got}; nothing was read. Correct --manifests or "
+            "AUTODS_MANIFESTS."
+        )
+    return folders
 
 
-def stream_files(folder: Path) -> Iterator[Path]:
-    """Yield the definitions of streams of a folder, by name."""
-    yield from sorted(folder.glob("streams/*.yaml"))
+def dataset_files(folder: Path) -> list[Path]:
+    """Return the manifests of a folder, by name."""
+    return sorted([*_in(folder), *_in(folder, "datasets")])
+
+
+def stream_files(folder: Path) -> list[Path]:
+    """Return the definitions of streams of a folder, by name."""
+    return _in(folder, "streams")
+
+
+def feature_files(folder: Path) -> list[Path]:
+    """Return the descriptions of published features of a folder, by name."""
+    return _in(folder, "features")
+
+
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
+    """Return the name of each file of a folder to the file; `ManifestError` if two have one."""
+    found: dict[str, Path] = {}
+    for file in files:
+        if (first := found.setdefault(file.stem, file)) != file:
+            raise ManifestError(
+                f"{first} and {file} are of one name; nothing was read. Rename or delete one."
+            )
+    return found
+
+
+def _in(folder: Path, below: str = "") -> list[Path]:
+    return sorted(path for end in ENDINGS for path in (folder / below).glob(f"*{end}"))

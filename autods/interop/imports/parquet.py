@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autods.core.label_texts import label_text
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
     ROWS,
@@ -70,7 +71,7 @@ def open_parquet(path: Path) -> Table:
     labels = [value for table in tables for value in _values(path, table, columns.label, where)]
     kind = schema.field(columns.label).type
     if not pa.types.is_integer(kind):
-        labels = [str(value) for value in labels]
+        labels = [label_text(value) for value in labels]
     numbers, names, notes = numbered(path, labels, _class_names(schema, columns.label), where)
     splits = None
     if columns.split:

@@ -15,7 +15,7 @@ from autods.errors import ContainerError, ManifestError
 from autods.fetch.magic import ENOUGH, kind_of
 from autods.interop.published.archive import whole_tar
 from autods.manifest.catalogue import load
-from autods.manifest.files import manifest_folders
+from autods.manifest.files import by_name, checked_folders, feature_files
 from autods.manifest.sources import FileEntry, Release
 
 STREAM = "stream-clip"  # the published archive of the Stream datasets
@@ -78,11 +78,9 @@ class FeatureArchive(Release):
 
 def load_archive(name: str, folders: Iterable[Path] = ()) -> FeatureArchive:
     """Load the description of a feature archive by its name; in later ``folders``, one wins."""
-    found = {
-        path.stem: path
-        for folder in manifest_folders(folders)
-        for path in sorted(folder.glob("features/*.yaml"))
-    }
+    found: dict[str, Path] = {}
+    for folder in checked_folders(folders):
+        found |= by_name(feature_files(folder))
     if name not in found:
         raise unknown("feature archive", name, found)
     archive = load(found[name], FeatureArchive)

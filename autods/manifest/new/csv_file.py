@@ -17,18 +17,18 @@ from autods.core.csv_files import NOTHING, CsvFile, read_csv
 from autods.core.files import atomic, hash_file
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
-from autods.manifest.new.folder import (
+from autods.manifest.new.common import (
     TEST_FRACTION,
-    USUAL,
-    check_names,
     check_target,
     counted,
     folder_entry,
+    listed_tree,
     mirror_to,
     next_steps,
     single_images,
     write_manifest,
 )
+from autods.manifest.new.split_names import USUAL, splits_of
 
 IMAGES, LABELS = ("path", "image", "file", "filename"), ("label", "class")
 SHOWN = 3  # wrong rows that a message names
@@ -61,7 +61,7 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
         )
     images = _images(table, read_csv(table, wanted=[IMAGES, LABELS]))
     folder = _common(table, images)
-    check_names(folder)
+    tree = listed_tree(folder)
     present = {image.split for image in images}
     if "" not in present and "train" not in present:
         raise LayoutError(f"{table}: expected rows with split 'train', got none; {NOTHING}.")
@@ -90,14 +90,14 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
         layout=layout,
         splits={"clean": rule},
     )
-    return target, _remarks(target, folder, images, official)
+    return target, _remarks(target, folder, len(tree.files), images, official)
 
 
 def _images(table: Path, found: CsvFile) -> list[_Image]:
     """Check every row; missing images are reported together."""
     image = next(name for name in IMAGES if name in found.columns)
     label = next(name for name in LABELS if name in found.columns)
-    usual = {name: split for split, names in USUAL.items() for name in names}
+    usual = splits_of({cells.get("split", "") for _, cells in found.rows})
     images: list[_Image] = []
     lines: dict[Path, int] = {}
     missing: list[str] = []
@@ -113,9 +113,10 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
             )
         if not path.is_file():
             missing.append(f"line {line}: '{cells[image]}'")
-        split = cells.get("split", "").lower()
+        split = cells.get("split", "")
         if "split" in cells and split not in usual:
-            raise LayoutError(f"{table}: line {line}: {unknown('split', split, usual)}; {NOTHING}.")
+            known = [name for names in USUAL.values() for name in names]
+            raise LayoutError(f"{table}: line {line}: {unknown('split', split, known)}; {NOTHING}.")
         images.append(_Image(line, path, cells[label], usual.get(split, "")))
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
@@ -151,9 +152,10 @@ def _write_table(target: Path, folder: Path, images: list[_Image]) -> None:
             writer.writerow([relative, image.label, image.split])
 
 
-def _remarks(target: Path, folder: Path, images: list[_Image], official: bool) -> list[str]:
+def _remarks(
+    target: Path, folder: Path, files: int, images: list[_Image], official: bool
+) -> list[str]:
     classes = Counter(image.label for image in images)
-    files = sum(path.is_file() for path in folder.rglob("*"))
     text = f"{counted(len(images), 'image')} in {counted(len(classes), 'class', 'classes')}"
     if files > len(images):
         other = counted(files - len(images), "other file")

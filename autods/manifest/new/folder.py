@@ -2,197 +2,224 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections import Counter
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import yaml
+from pydantic import TypeAdapter
 
-from autods.containers.base import printable
-from autods.core.files import atomic, hash_tree
-from autods.errors import LayoutError, UsageError
-from autods.layouts.base import is_image
-from autods.manifest.catalogue import Catalogue, load
-from autods.manifest.schema import NAME, Manifest
+from autods.containers import Container, Member, MemberReader
+from autods.containers.base import Listing, Why
+from autods.containers.kinds import Kind
+from autods.core.files import is_litter
+from autods.core.image_signs import ENOUGH, image_suffix
+from autods.core.registry import unknown
+from autods.core.root import DataRoot
+from autods.core.splits import SPLITS
+from autods.core.trees import Tree
+from autods.errors import UsageError
+from autods.layouts import AnyLayout, Layout, RawSample
+from autods.layouts.accounting import account, not_used
+from autods.layouts.base import IMAGE_SUFFIXES, is_image
+from autods.manifest.new.class_tree import (
+    NOTHING,
+    Classes,
+    Folders,
+    Reading,
+    read_folders,
+)
+from autods.manifest.new.common import (
+    TEST_FRACTION,
+    check_target,
+    folder_entry,
+    listed_tree,
+    next_steps,
+    write_manifest,
+)
+from autods.manifest.new.remarks import class_table, empty_folders, followed_links
 
-USUAL = {  # split to its names in folders and tables
-    "train": ("train", "training"),
-    "dev": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-TEST_FRACTION = 0.2  # drawn, stratified, where the folder has no test part
+FILE = "images"  # name of the folder in the manifest
+ENDINGS = 12  # unusual endings of images that are listed in a manifest
+SPECIAL = re.compile(r"[*{}]+")  # of patterns
 
 
-def manifest_from_folder(name: str, folder: Path, out_dir: Path) -> tuple[Path, list[str]]:
+def manifest_from_folder(
+    name: str,
+    folder: Path,
+    out_dir: Path,
+    *,
+    splits: str | None = None,
+    classes: str | None = None,
+) -> tuple[Path, list[str]]:
     """Write ``<out_dir>/<name>.yaml`` for images in ``folder/<class>/``.
 
-    One more level of folders, ``train``, ``test`` and perhaps ``val`` (or their usual
-    other names), is taken for official splits. Without a test folder a stratified fifth
-    of each class becomes the test split. Deeper folders belong to their class. The folder is
-    fetched from where it is and checked by its tree checksum. The lines returned are for the user.
+    One more level of folders, called ``train``, ``test`` and perhaps ``val`` (or their usual other
+    names), is taken for official splits; folders that wrap all the others do not count. Without
+    test images a stratified fifth of each class becomes the test split. Links are followed. The
+    folder is fetched from where it is and checked by its tree checksum. The lines returned are
+    for the user: the classes with counts, and what is left out.
+
+    Parameters
+    ----------
+    splits
+        Folders that are splits, ``train=FOLDER,test=FOLDER``; the others are left out. ``none``:
+        all are classes.
+    classes
+        What names the class where folders are deeper: ``first``, the first folder; ``last``, the
+        folder that holds the image; ``path``, all folders.
+
+    Raises
+    ------
+    LayoutError
+        When it is not clear which folders are splits or classes, or there are no images in
+        class folders.
+    UsageError
+        When the name is taken, the folder is missing, or an option is wrong.
     """
     target = out_dir / f"{name}.yaml"
     check_target(name, target)
     if not folder.is_dir():
         raise UsageError(f"{folder}: expected a folder of images; nothing was written.")
-    check_names(folder)
-    splits = _official_splits(folder)
-    pattern = "{split}/{class}/**" if splits else "{class}/**"
-    layout = {
-        "family": "class-folders",
-        "files": ["images"],
-        "pattern": pattern,
-        "labels": {"class": "{class}"},
-        **({"split": "{split}"} if splits else {}),
-    }
-    _check_classes(folder, splits)
+    given, mode = _given_splits(splits), _given_classes(classes)
+    tree = listed_tree(folder)
+    suffixes, images = _images(folder, tree)
+    folders = Folders.of(images, tree.folders)
+    reading = read_folders(folder, folders, given, mode)
+    layout = _layout(reading, folders, suffixes, tree)
+    samples, told = _read(folder, tree, layout)
+    rule = _rule(reading, samples)
     write_manifest(
         target,
         title=f"Images of {folder.resolve().name}",
         files=[folder_entry(folder, out_dir)],
         layout=layout,
-        splits={"clean": _rule(splits)},
+        splits={"clean": rule},
     )
-    return target, _remarks(target, folder, splits)
+    remarks = [*class_table(reading, samples, rule), *told, *empty_folders(folders)]
+    return target, [*remarks, *followed_links(folder, tree), *next_steps(target)]
 
 
-def write_manifest(target: Path, **content: Any) -> None:
-    """Write a manifest of one task ``class``, and check it.
-
-    ``content`` are the keys that differ from those of somebody's own open data.
-    """
-    whole = {
-        "name": target.stem,
-        "title": None,
-        "homepage": None,
-        "citation": None,
-        "licence": None,
-        "access": "open",
-        "files": None,
-        "layout": None,
-        "tasks": {"class": {"classes": None}},
-        "default_task": "class",
-        "splits": None,
-        **content,
-    }
-    with atomic(target) as temporary:
-        text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100)
-        temporary.write_text(text, encoding="utf-8")
-    load(target, Manifest)
-
-
-def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
-    """Return a folder of images as the file ``images`` of a manifest in ``out_dir``."""
-    return {
-        "name": "images",
-        "checksum": f"tree:{hash_tree(folder)}",
-        "mirrors": [{"kind": "file", "url": mirror_to(folder, out_dir)}],
-    }
-
-
-def _remarks(target: Path, folder: Path, splits: dict[str, list[str]]) -> list[str]:
-    depth = 2 if splits else 1  # folders above an image: split and class, or class
-    files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    used = [path for path in files if len(path.parts) > depth and is_image(path.name)]
-    other = sorted(path for path in {*files} - {*used} if not path.name.startswith("."))
-    classes = Counter(path.parts[depth - 1] for path in used)
-    text = f"{counted(len(used), 'image')} in {counted(len(classes), 'class', 'classes')}"
-    if other:
-        text += f"; left out: {counted(len(other), 'file')}, for example '{other[0].as_posix()}'"
-    singles = [] if splits.get("test") else single_images(classes)
-    return [f"{text}.", *singles, *next_steps(target)]
-
-
-def single_images(classes: Counter[str]) -> list[str]:
-    """List the classes with one image, if the test split is drawn."""
-    single = sorted(name for name, count in classes.items() if count == 1)
-    shown = ", ".join(f"'{name}'" for name in single[:5]) + (", ..." if single[5:] else "")
-    told = f"{shown}: one image only, which is for training; nothing is left to test."
-    return [told] if single else []
-
-
-def next_steps(target: Path) -> list[str]:
-    """Return the next steps after a manifest was written."""
-    where = f" --manifests {shlex.quote(str(target.parent))}"
-    found = []
-    if target.stem in Catalogue().datasets():
-        found.append(
-            f"autods has a dataset '{target.stem}', too: yours takes its place with{where}. "
-            "Choose another name if you want both."
-        )
-    return [*found, f"Next: autods fetch {target.stem}{where}"]
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def check_target(name: str, target: Path) -> None:
-    """Raise `UsageError` unless a manifest of this name can be written there."""
-    if not NAME.fullmatch(name):
-        raise UsageError(
-            f"name '{name}': expected lower-case letters, digits, '_' and '-'; nothing was "
-            "written. Choose another name."
-        )
-    if target.parent.exists() and not target.parent.is_dir():
-        raise UsageError(
-            f"{target.parent}: expected a folder for the manifest, got a file; nothing was "
-            "written. Correct --out."
-        )
-    if target.exists():
-        raise UsageError(
-            f"{target} exists already and was left as it is. Delete it or choose another name."
-        )
-
-
-def check_names(folder: Path) -> None:
-    """Raise `LayoutError` for a name below a folder that is not UTF-8."""
-    for path in [folder.resolve(), *folder.rglob("*")]:
-        if (readable := printable(str(path))) != str(path):
-            raise LayoutError(
-                f"'{readable}': expected names in UTF-8; nothing was written. Rename it."
+def _given_splits(text: str | None) -> dict[str, str] | None:
+    """Return folder to split as ``train=a,test=b`` says; none for ``none``."""
+    if text is None or text == "none":
+        return None if text is None else {}
+    pairs = [part.partition("=") for part in text.split(",")]
+    for split, equals, folder in pairs:
+        if not (equals and folder):
+            raise UsageError(
+                f"--splits {text}: expected train=FOLDER,test=FOLDER or none; {NOTHING}."
             )
+        if split not in SPLITS:
+            raise UsageError(f"--splits {text}: {unknown('split', split, SPLITS)}; {NOTHING}.")
+    if "train" not in (split for split, _, _ in pairs):
+        raise UsageError(f"--splits {text}: expected a folder for train; {NOTHING}.")
+    return {folder: split for split, _, folder in pairs}
 
 
-def _official_splits(folder: Path) -> dict[str, list[str]]:
-    """Return split to folder names if every folder at the top belongs to a split."""
-    names = _folders(folder)
-    splits = {s: [n for n in names if n.lower() in usual] for s, usual in USUAL.items()}
-    others = [name for name in names if not any(name in found for found in splits.values())]
-    if splits["train"] and splits["test"] and others:
-        raise LayoutError(
-            f"{folder}: expected train and test folders only, or class folders only; found "
-            f"{', '.join(others[:5])} beside them; nothing was written. Move them elsewhere."
-        )
-    return splits if splits["train"] and not others else {}
+def _given_classes(text: str | None) -> Classes | None:
+    for known in get_args(Classes):
+        if text == known:
+            return known  # type: ignore[no-any-return]  # one of the literals
+    if text is not None:
+        raise UsageError(f"--classes: {unknown('choice', text, get_args(Classes))}; {NOTHING}.")
+    return None
 
 
-def _check_classes(folder: Path, splits: dict[str, list[str]]) -> None:
-    parents = [folder / name for names in splits.values() for name in names] or [folder]
-    for parent in parents:
-        for name in _folders(parent):
-            if any(is_image(path.name) for path in (parent / name).rglob("*")):
-                return
-    raise LayoutError(
-        f"{folder}: expected images in class folders (<class>/image.jpg or "
-        "train/<class>/image.jpg), got none; nothing was written."
-    )
+def _images(folder: Path, tree: Tree) -> tuple[list[str] | None, list[str]]:
+    """Return the endings to keep (``None``: the usual ones), and the names of all images.
+
+    A file with an unusual ending, or none, is an image if it begins like one.
+    """
+    names = [file.name for file in tree.files if not _is_hidden(file.name)]
+    strange: dict[str, list[str]] = {}
+    for name in names:
+        if not is_image(name) and _begins_like_an_image(folder / name):
+            strange.setdefault(Path(name).suffix.lower(), []).append(name)
+    if not strange or len(strange) > ENDINGS:
+        return None, [name for name in names if is_image(name)]
+    suffixes = [*IMAGE_SUFFIXES, *sorted(strange)]
+    return suffixes, [name for name in names if is_image(name, tuple(suffixes))]
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _begins_like_an_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            return image_suffix(handle.read(ENOUGH)) is not None
+    except OSError:
+        return False  # told when the folder is hashed
 
 
-def _rule(splits: dict[str, list[str]]) -> dict[str, Any]:
-    if splits.get("test"):
-        return {"rule": "official", **splits}
+def _is_hidden(name: str) -> bool:
+    return is_litter(name) or any(part.startswith(".") for part in name.split("/"))
+
+
+def _layout(
+    reading: Reading, folders: Folders, suffixes: Sequence[str] | None, tree: Tree
+) -> dict[str, Any]:
+    """Return the layout as the manifest has it."""
+    above = f"{_pattern(reading.top)}/" if reading.top else ""
+    split = "{split}/" if reading.splits else ""
+    exclude = [
+        f"{above}{_pattern(name)}/**"
+        for name in folders.children[reading.top]
+        if reading.splits and not reading.split_below_class and name not in reading.splits
+    ]
+    if any(name.startswith(".") or "/." in name for name in tree.folders):
+        exclude.append("**/.*/**")
+    shared = {
+        "files": [FILE],
+        **({"split": "{split}"} if split else {}),
+        **({"exclude": exclude} if exclude else {}),
+        **({"suffixes": list(suffixes)} if suffixes else {}),
+    }
+
+    def layout(pattern: str, label: str = "{class}") -> dict[str, Any]:
+        of = {"pattern": above + pattern, "labels": {"class": label}}
+        return {"family": "class-folders", **of, **shared}
+
+    if reading.split_below_class:
+        return layout("{class}/{split}/**")
+    if reading.classes == "first":
+        return layout(split + "{class}/**")
+    if reading.classes == "last":
+        return layout(split + "**/{class}/*")
+    depths = {
+        len(leaf[len(root) :].strip("/").split("/"))
+        for root in reading.roots()
+        for leaf in folders.leaves(root)
+        if leaf != root
+    }
+    fields = {depth: [f"{{folder{n}}}" for n in range(1, depth + 1)] for depth in sorted(depths)}
+    parts = [layout(f"{split}{'/'.join(of)}/*", "/".join(of)) for of in fields.values()]
+    return parts[0] if len(parts) == 1 else {"family": "combined", "parts": parts}
+
+
+def _pattern(folder: str) -> str:
+    """Return a folder as a pattern, in which some characters have a meaning."""
+    return SPECIAL.sub("*", folder)
+
+
+def _read(folder: Path, tree: Tree, layout: Mapping[str, Any]) -> tuple[list[RawSample], list[str]]:
+    """Return the samples that indexing will find, and lines about what they leave out."""
+    listing = Listing([Member(file.name, -1, file.size) for file in tree.files])
+    listing.left = [
+        (name, Why.LINK if told.startswith("link") else Why.UNSUPPORTED) for name, told in tree.left
+    ]
+    container = Container(MemberReader(DataRoot(folder), FILE), FILE, Kind(), listing)
+    read: Layout = TypeAdapter(AnyLayout).validate_python(dict(layout))
+    samples = list(read.read({FILE: container}))
+    used = {FILE: {sample.member for sample in samples}}
+    accounts = account(read, [FILE], {FILE: container}, used, {})
+    return samples, not_used(folder.resolve().name, accounts)
+
+
+def _rule(reading: Reading, samples: Sequence[RawSample]) -> dict[str, Any]:
+    names: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for folder, split in reading.splits.items():
+        names[split].append(folder)
+    present = {reading.splits.get(sample.split or "") for sample in samples}
+    if {"train", "test"} <= present:
+        return {"rule": "official", **{split: of for split, of in names.items() if of}}
     # Without a test part all images are divided anew, those of a val folder too.
     return {"rule": "random", "test_fraction": TEST_FRACTION}
-
-
-def mirror_to(place: Path, out_dir: Path) -> str:
-    """Return a path as the manifest writes it: relative to the manifest's folder."""
-    return Path(os.path.relpath(place.resolve(), out_dir.resolve())).as_posix()

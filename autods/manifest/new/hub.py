@@ -11,8 +11,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,21 +22,22 @@ from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
 from autods.core.csv_files import NOTHING
 from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
-from autods.manifest.new.folder import (
+from autods.manifest.new.common import (
     TEST_FRACTION,
     check_target,
     counted,
     next_steps,
     write_manifest,
 )
+from autods.manifest.new.split_names import splits_of
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
 CONVERTED = "refs/convert/parquet"
 TAIL = 1 << 20  # bytes from the end of a Parquet file, which says what is in it
-SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test)(?:[-./_][^/]*|/[^/]*)?\.parquet$")
-DEV = ("validation", "valid", "val", "dev")
+SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")  # the number at the end of a file's name
+ORDER = ("train", "dev", "test")
 LABELS = ("label", "labels", "class", "fine_label")  # taken first, of several
 
 
@@ -65,8 +66,10 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
         raise UsageError(
             f"--hf {identifier}: expected owner/dataset or owner/dataset:configuration; {NOTHING}."
         )
-    revision, parquets, licence = _listed(repository)
+    revision, parquets, others, licence = _listed(repository)
     parquets = _of_config(repository, parquets, wanted)
+    meaning = splits_of({parquet.split for parquet in parquets})
+    parquets.sort(key=lambda file: (ORDER.index(meaning[file.split]), file.path))
     image, label, names = _columns(repository, revision, parquets[0])
     splits = list(dict.fromkeys(parquet.split for parquet in parquets))
     files = [
@@ -95,12 +98,13 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
             "labels": {"class": label},
         },
         tasks={"class": {"classes": names, **keys}},
-        splits={"clean": _rule(splits)},
+        splits={"clean": _rule(meaning)},
     )
     classes = "" if names is None else f", {counted(len(names), 'class', 'classes')}"
     size = sum(parquet.size for parquet in parquets)
     found = f"{counted(len(parquets), 'file')} of {', '.join(splits)}{classes}, {size:,} bytes."
-    return target, [found, *next_steps(target)]
+    left = f"Not used: {counted(len(others), 'Parquet file')} of no split: {', '.join(others[:3])}."
+    return target, [found, *([left] if others else []), *next_steps(target)]
 
 
 @contextmanager
@@ -133,41 +137,49 @@ def _asking(repository: str) -> Iterator[None]:
         ) from None
 
 
-def _listed(repository: str) -> tuple[str, list[_Parquet], str | None]:
-    """Return revision, Parquet files and licence, of the dataset or the Hub's Parquet copy."""
+def _listed(repository: str) -> tuple[str, list[_Parquet], list[str], str | None]:
+    """Return revision, Parquet files, others of no split, and licence.
+
+    They are those of the dataset or of the Hub's Parquet copy.
+    """
     from huggingface_hub import HfApi, errors
 
     api = HfApi(endpoint=_endpoint())
     with _asking(repository):
         info = api.dataset_info(repository, files_metadata=True)
         licence = getattr(info.card_data, "license", None)
-        parquets = _parquet_files(info.siblings or [])
+        parquets, others = _parquet_files(info.siblings or [])
         if not parquets:
-            try:
+            with suppress(errors.RevisionNotFoundError):
                 info = api.dataset_info(repository, revision=CONVERTED, files_metadata=True)
-                parquets = _parquet_files(info.siblings or [])
-            except errors.RevisionNotFoundError:
-                parquets = []
+                parquets, others = _parquet_files(info.siblings or [])
     if not parquets:
         raise LayoutError(
             f"--hf {repository}: expected Parquet files called train..., test..., or a copy of the "
             f"Hub's own in Parquet, found none; {NOTHING}. Download its files and use --folder or "
             "--csv."
         )
-    return str(info.sha), parquets, licence if isinstance(licence, str) else None
+    return str(info.sha), parquets, others, licence if isinstance(licence, str) else None
 
 
-def _parquet_files(siblings: list[RepoSibling]) -> list[_Parquet]:
-    found = []
+def _parquet_files(siblings: list[RepoSibling]) -> tuple[list[_Parquet], list[str]]:
+    """Return the Parquet files of splits, and the names of others."""
+    found, others = [], []
     for sibling in siblings:
-        match = SPLIT.search(sibling.rfilename)
-        if match and sibling.lfs is not None:
-            folder = sibling.rfilename[: match.start()]
-            config = "" if folder in ("", "data") else folder.split("/")[0]
-            size = int(sibling.lfs.size)
-            found.append(_Parquet(sibling.rfilename, config, match[1], sibling.lfs.sha256, size))
-    order = ("train", *DEV, "test")
-    return sorted(found, key=lambda file: (file.config, order.index(file.split), file.path))
+        folder, _, name = sibling.rfilename.rpartition("/")
+        if not name.endswith(".parquet"):
+            continue
+        words = SHARD.sub("", name.removesuffix(".parquet"))
+        if not words:  # default/train/0000.parquet
+            folder, _, words = folder.rpartition("/")
+        split = next((w for w in (words, re.split("[-._]", words)[0]) if splits_of([w])), None)
+        if split is None or sibling.lfs is None:
+            others.append(sibling.rfilename)
+            continue
+        config = "" if folder in ("", "data") else folder.split("/")[0]
+        size = int(sibling.lfs.size)
+        found.append(_Parquet(sibling.rfilename, config, split, sibling.lfs.sha256, size))
+    return found, others
 
 
 def _of_config(repository: str, parquets: list[_Parquet], wanted: str) -> list[_Parquet]:
@@ -238,14 +250,14 @@ def _kind(feature: Any) -> str:
     return str(feature.get("_type", "")) if isinstance(feature, dict) else ""
 
 
-def _rule(splits: list[str]) -> dict[str, Any]:
+def _rule(meaning: Mapping[str, str]) -> dict[str, Any]:
     """Return the split rule; validation becomes the test split if there is no other."""
-    dev = [split for split in splits if split in DEV]
-    if "train" not in splits or len(splits) == 1:
+    names = {split: [n for n in sorted(meaning) if meaning[n] == split] for split in ORDER}
+    if not names["train"] or len(meaning) == 1:
         return {"rule": "random", "test_fraction": TEST_FRACTION}
-    if "test" not in splits:
-        return {"rule": "official", "test": dev}
-    return {"rule": "official", **({"dev": dev} if dev else {})}
+    if not names["test"]:
+        return {"rule": "official", "train": names["train"], "test": names["dev"]}
+    return {"rule": "official", **{split: of for split, of in names.items() if of}}
 
 
 def _endpoint() -> str:

@@ -106,8 +106,14 @@ def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
     )
     _, remarks = manifest_from_folder("mine", folder, tmp_path / "out of here")
     assert remarks == [
-        "21 images in 3 classes; left out: 2 files, for example 'cat/notes.txt'.",
+        "21 images in 3 classes; 20% of each class is drawn for test.",
+        "class  images",
+        "cat        10",
+        "dog        10",
+        "eel         1",
         "'eel': one image only, which is for training; nothing is left to test.",
+        "pictures: images: 21 of 24 members used; not used: 1 hidden ('.hidden'), "
+        "1 unmatched ('top.png'), 1 unsupported ('cat/notes.txt').",
         f"Next: autods fetch mine --manifests '{tmp_path}/out of here'",
     ]
 
@@ -115,11 +121,12 @@ def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
 def test_classes_are_counted_below_official_splits_and_may_have_one_image_there(tmp_path):
     folder = images(tmp_path, "train/cat", "test/cat", each=1)
     _, remarks = manifest_from_folder("mine", folder, tmp_path / "out")
-    assert remarks[0] == "2 images in 1 class."
-    assert len(remarks) == 2
+    assert remarks[0] == "2 images in 1 class; splits: train, test."
+    assert remarks[1:3] == ["class   train    test", "cat         1       1"]
+    assert len(remarks) == 4
 
 
 def test_a_name_that_a_shipped_dataset_has_is_told(tmp_path):
     folder = images(tmp_path, "cat", "dog")
     _, remarks = manifest_from_folder("flowers", folder, tmp_path / "out")
-    assert remarks[1].startswith("autods has a dataset 'flowers', too: yours takes")
+    assert remarks[-2].startswith("autods has a dataset 'flowers', too: yours takes")

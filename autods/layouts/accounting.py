@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from autods.containers import Container
 from autods.containers.base import Why
 from autods.core.files import is_litter
-from autods.manifest.schema import Manifest
+from autods.layouts.base import Layout
 
 USED = "used"
 COLUMNS = (USED, *Why)  # what the entries of a container are; their sum is `members`
@@ -18,25 +18,25 @@ Account = dict[str, Any]
 
 
 def account(
-    manifest: Manifest,
+    layout: Layout,
+    files: Iterable[str],
     containers: Mapping[str, Container],
     used: Mapping[str, Collection[str]],
     read: Mapping[str, Collection[str]],
 ) -> dict[str, Account]:
-    """Return file of the manifest to what its entries are, as ``record.json`` keeps it.
+    """Return each of the manifest's ``files`` to what its entries are, for ``record.json``.
 
     ``used`` and ``read`` are the names of the members that are samples, and of those whose
     content was read for labels, by file. A file that indexing does not open is ``unmatched``.
     """
     accounts = {}
-    for entry in manifest.files:
-        if (container := containers.get(entry.name)) is None:
-            names = {Why.UNMATCHED: [entry.name]}
-            accounts[entry.name] = {"members": 1, Why.UNMATCHED: 1, "examples": names}
+    for file in files:
+        if (container := containers.get(file)) is None:
+            names = {Why.UNMATCHED: [file]}
+            accounts[file] = {"members": 1, Why.UNMATCHED: 1, "examples": names}
         else:
-            judge = manifest.layout.judge(entry.name)
-            of_file = set(used.get(entry.name, ())), set(read.get(entry.name, ()))
-            accounts[entry.name] = _of_container(container, judge, *of_file)
+            of_file = set(used.get(file, ())), set(read.get(file, ()))
+            accounts[file] = _of_container(container, layout.judge(file), *of_file)
     return accounts
 
 
@@ -104,8 +104,6 @@ def not_used(dataset: str, accounts: Mapping[str, Account]) -> list[str]:
         line += f", links followed: {followed:,}" if followed else ""
         told = (f"{account[why]:,} {why} ({_named(account, why)})" for why in reasons)
         lines.append(f"{line}{'; not used: ' if reasons else ''}{', '.join(told)}.")
-    if any(account.get(Why.UNSUPPORTED) for account in accounts.values()):
-        lines.append("Images with other endings: list the endings in 'suffixes' of the layout.")
     return lines
 
 
