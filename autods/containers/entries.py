@@ -13,7 +13,8 @@ from pathlib import Path
 from autods.containers.base import Listing, Member, Why, damaged, plain_name
 
 HOPS = 40  # links on the way to one target, as in Linux
-LINKED = 5_000_000  # members that links to folders may add
+# Members that links to folders may add: so many, or so many times the entries of the archive.
+LINKED, LINKED_TIMES = 20_000, 20
 
 Entry = Member | str  # a file, or the target of a link as a path in the archive ("" outside)
 
@@ -83,7 +84,7 @@ class _Follower:
         self._shown = shown
         self._files, self._links = files, links
         self._file_names, self._link_names = sorted(files), sorted(links)
-        self._added = 0
+        self._allowed = max(LINKED, LINKED_TIMES * (len(files) + len(links)))
 
     def follow(self, listing: Listing) -> None:
         """Add what the links lead to; those that lead to nothing are left out and told."""
@@ -105,8 +106,8 @@ class _Follower:
 
         ``above`` are the folders that were entered on the way to it.
         """
-        self._added += 1
-        if self._added > LINKED:
+        self._allowed -= 1
+        if self._allowed < 0:
             raise damaged(self._shown, "its links lead into each other without end")
         place = self._resolved(link)
         if place in self._files:
@@ -118,7 +119,7 @@ class _Follower:
         if not (below or links) or round_trip:
             yield name, None
             return
-        self._added += len(below)
+        self._allowed -= len(below)
         for file in below:
             yield name + file[len(place) :], self._files[file]
         for inner in links:
