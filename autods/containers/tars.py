@@ -54,6 +54,8 @@ def list_tar(
                 continue
             if info.issparse():
                 raise NeedsConversion
+            if info.size < 0:
+                raise damaged(shown, f"member '{info.name}' has {info.size:,} bytes")
             name, target = decoded_name(info.name), decoded_name(info.linkname)
             if info.isreg():
                 entries.file(name, base + at + info.offset_data, info.size)

@@ -112,8 +112,9 @@ def test_a_damaged_archive_and_record_are_problems_of_the_archives(capsys, pets)
 
 def test_a_dataset_without_a_manifest_is_not_passed_over(capsys, pets, tmp_path):
     root, _ = pets
-    (tmp_path / "none").mkdir()
-    assert verified(root, tmp_path / "none", capsys)["pets"] == ("?", "?", "-", "-")
+    (tmp_path / "other" / "streams").mkdir(parents=True)
+    (tmp_path / "other" / "streams" / "none.yaml").write_text("")
+    assert verified(root, tmp_path / "other", capsys)["pets"] == ("?", "?", "-", "-")
 
 
 def test_verify_takes_names_and_an_encoder(capsys, pets):

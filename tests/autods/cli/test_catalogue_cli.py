@@ -241,6 +241,15 @@ def test_index_prints_rows_for_programs(capsys, pets):
             "clean": {"train": 25, "dev": 0, "test": 10, "unused": 0},
             "paper": {"train": 23, "dev": 2, "test": 10, "unused": 0},
         },
+        "members": {
+            "pets.zip": {
+                "members": 35,
+                "used": 35,
+                "links followed": 0,
+                "tables": [],
+                "examples": {},
+            }
+        },
         "differences": [
             {"what": "test images", "expected": 11, "found": 10, "source": "their page"},
             {"what": "images of class 'dog'", "expected": 17, "found": 18, "source": ""},

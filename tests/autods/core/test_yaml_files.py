@@ -4,7 +4,7 @@ import string
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autods.core.yaml_files import YamlFault, compose_yaml, parse_yaml
@@ -49,12 +49,14 @@ values = st.recursive(
 
 
 @given(value=values)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_is_read_back(value):
     text = yaml.safe_dump(value)
     assert parse_yaml(text) == value
     assert compose_yaml(text) is not None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(keys=st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=6))
 def test_a_mapping_is_read_if_and_only_if_its_keys_differ(keys):
     text = "".join(f"{key}: {number}\n" for number, key in enumerate(keys))
