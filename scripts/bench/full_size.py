@@ -185,9 +185,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the published numbers of rows")
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:3])
-    parser.add_argument("--experts", type=int, default=8, help="tasks of a group of BMC")
+    parser.add_argument("--experts", type=int, default=2, help="tasks of a group of BMC")
     parser.add_argument("--groups", type=int, default=2, help="groups that each method learns")
-    parser.add_argument("--updates", type=int, default=100, help="of each training, at most")
+    parser.add_argument("--updates", type=int, default=50, help="of each training, at most")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--one", choices=METHODS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -197,24 +197,28 @@ def main() -> None:
     root = DataRoot.open(options.folder)
     make(root, shapes(options.scale), options.dim)
     size = sum(path.stat().st_size for path in root.path.rglob("*.h5"))
+    if not options.json:
+        print(f"{size / 1e9:.1f} GB on disk; seconds from the start of the process")
+        heads = ["imports", "opened", "first update", "updates", "per s", "own GB", "mapped GB"]
+        print(f"{'method':<11}{'tasks':>6}{'rows':>11}" + "".join(f"{h:>13}" for h in heads))
     results = []
     for name in options.methods:
         evict(root)
         command = [sys.executable, *sys.argv, "--one", name]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         results.append(json.loads(done.stdout))
+        if not options.json:
+            print(_line(results[-1]), flush=True)
     if options.json:
         print(json.dumps({"bytes_on_disk": size, "methods": results}, indent=2))
-        return
-    print(f"{size / 1e9:.1f} GB on disk; seconds from the start of the process")
-    heads = ["imports", "opened", "first update", "updates", "per s", "own GB", "mapped GB"]
-    print(f"{'method':<11}{'tasks':>6}{'rows':>11}" + "".join(f"{h:>13}" for h in heads))
-    for row in results:
-        at = [row["seconds"][name] for name in ("imports", "stream opened", "first update")]
-        peaks = [row[f"peak_{kind}_bytes"] / 1e9 for kind in ("own", "mapped")]
-        cells = [*at, row["updates"], row["updates_per_s"], *(f"{peak:.2f}" for peak in peaks)]
-        print(f"{row['method']:<11}{row['tasks']:>6}{row['rows']:>11,}", end="")
-        print("".join(f"{cell:>13}" for cell in cells))
+
+
+def _line(row: dict[str, Any]) -> str:
+    at = [row["seconds"][name] for name in ("imports", "stream opened", "first update")]
+    peaks = [f"{row[f'peak_{kind}_bytes'] / 1e9:.2f}" for kind in ("own", "mapped")]
+    cells = [*at, row["updates"], row["updates_per_s"], *peaks]
+    named = f"{row['method']:<11}{row['tasks']:>6}{row['rows']:>11,}"
+    return named + "".join(f"{cell:>13}" for cell in cells)
 
 
 if __name__ == "__main__":
