@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-from bmc.train.data import TaskTensors, network_input, place_for, take
+from bmc.train.data import TaskTensors, is_on, network_input, place_for, take
 from bmc.train.losses import stored_phi
 
 BLOCK = 2048  # rows whose phi is computed at once; fixed, so that the bits do not depend on it
@@ -55,15 +55,30 @@ class BasePhi:
 
         ``features`` [n, m, B, d] are those of ``rows`` [n, m, B] of the experts' tasks, on the CPU.
         """
-        device = self._base.weights.device
         if all(self._held[copy] for copy in copies):
-            first = torch.tensor([self._first[copy] for copy in copies])
-            return take(self._table, rows + first[:, None], device)
+            return self.held(self.rows(rows, copies))
+        device = self._base.weights.device
         phi = torch.empty(*rows.shape, self.width, dtype=torch.float16, device=device)
         for k, copy in enumerate(copies):
             if self._held[copy]:
                 phi[:, k] = take(self._table, rows[:, k] + self._first[copy], device)
-                continue
-            for batch, out in zip(features[:, k], phi[:, k], strict=True):
-                out.copy_(self._of(batch))
+            elif device.type == "cuda":  # few large passes; its bits depend on the stack anyway
+                phi[:, k] = self._of(features[:, k].flatten(0, 1)).view_as(phi[:, k])
+            else:
+                for batch, out in zip(features[:, k], phi[:, k], strict=True):
+                    out.copy_(self._of(batch))
         return phi
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether phi of all tasks is held where the base model is."""
+        return all(self._held) and is_on(self._table, self._base.weights.device)
+
+    def rows(self, rows: Tensor, copies: Sequence[int]) -> Tensor:
+        """Return where phi of rows [n, m, B] of experts whose tasks are held is held."""
+        first = torch.tensor([self._first[copy] for copy in copies])
+        return rows + first[:, None]
+
+    def held(self, rows: Tensor) -> Tensor:
+        """Return what is held at such rows, float16 [n, m, B, width]."""
+        return take(self._table, rows, self._base.weights.device)

@@ -10,8 +10,8 @@ from torch import Tensor
 from bmc.config import Config
 from bmc.engines.base_phi import BasePhi
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch
-from bmc.train.data import Split, TaskTensors, joined, network_input, take
+from bmc.train.batch import Batch
+from bmc.train.data import Split, TaskTensors, is_on, joined, network_input, take
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import distillation_loss, expert_loss, stored_phi, task_loss
 from bmc.train.memory import Samples
@@ -75,9 +75,16 @@ def _train(
     sizes = torch.tensor([len(task.train) for task in tasks])
     first_row = (torch.cumsum(sizes, 0) - sizes)[:, None]  # [K, 1]
     base_phi = BasePhi(base, tasks, config) if options.lam else None
+    here = is_on(features, device) and (base_phi is None or base_phi.is_whole)
+
+    def gather(placed: Tensor, *of_phi: Tensor) -> tuple[Tensor, ...]:
+        x, y = take(features, placed, device), take(labels, placed, device)
+        return (x, y) if base_phi is None else (x, y, base_phi.held(of_phi[0]))
 
     def fetch(rows: Tensor, copies: Sequence[int]) -> tuple[Tensor, ...]:
         placed = rows + first_row[list(copies)]  # [n, m, B]
+        if here:
+            return (placed,) if base_phi is None else (placed, base_phi.rows(rows, copies))
         x, y = take(features, placed, device), take(labels, placed, device)
         return (x, y) if base_phi is None else (x, y, base_phi(x, rows, copies))
 
@@ -98,7 +105,7 @@ def _train(
         judge = judge_by_loss(bank, held_out, config)
     return train_stacked(
         bank, [_course(task, config) for task in tasks], fetch, by_loss(loss), config,
-        judge=judge, patience=options.patience, plateau=plateau,
+        gather=gather if here else None, judge=judge, patience=options.patience, plateau=plateau,
     )  # fmt: skip
 
 

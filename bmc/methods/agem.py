@@ -31,7 +31,9 @@ class AveragedGEM(ExperienceReplay):
         g ← g − (g·g_ref / g_ref·g_ref) g_ref     where g·g_ref < 0
     """
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make one update along the projected gradient."""
 
         def gradient_of(rows: slice) -> Tensor:

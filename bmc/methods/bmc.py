@@ -21,7 +21,7 @@ from bmc.methods.base import METHODS
 from bmc.methods.buffer_message import as_trained, buffer_form, trained_buffer
 from bmc.methods.message import Form, Message
 from bmc.methods.net_method import NetMethod
-from bmc.train.copies import Batch
+from bmc.train.batch import Batch
 from bmc.train.data import Split, TaskTensors
 from bmc.train.loop import Course
 from bmc.train.losses import among, base_loss, distillation_loss, task_loss
@@ -224,13 +224,12 @@ class BatchModelConsolidation(NetMethod):
         def prepare(
             features: Tensor, labels: Tensor, phi: Tensor, bounds: Tensor
         ) -> tuple[Tensor, ...]:
-            if options.mixup == 1:
-                return features, labels, phi, bounds
             features, *others = mixed(features, labels, options.mixup, partners)
             return features, labels, phi, bounds, *others
 
         self.fit(
-            self.net, (data.features, data.labels, data.phi, bounds), course, self._loss, prepare,
+            self.net, (data.features, data.labels, data.phi, bounds), course, self._loss,
+            None if options.mixup == 1 else prepare,
             classes=self.outputs, batch_size=size, rate=options.consolidation_rate, **judged,
             moments=self.moments,
         )  # fmt: skip

@@ -65,15 +65,18 @@ class DarkExperienceReplay(OnlineReplay):
         predicted = self.n_classes if self.config.outputs == "all" else self.seen
         return super().scores(features)[:, :predicted]
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
-        """Make one update, then offer the batch with the logits of this moment."""
-        logits, old, rows = self.replay(x, keep)
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
+        """Make one update, then store what the memory keeps of the batch, with these logits."""
+        rows, places = drawn
+        logits, old = self.replay(x, keep, rows)
         loss = task_loss(logits, labels)
-        if len(rows):
-            loss = loss + self.penalty(old, rows)
+        if rows.shape[1]:
+            loss = loss + self.penalty(old, rows[0])
         update.descend(loss)
         known = self.n_classes if self.options.matched == "all" else self.seen
-        self.offer(x, labels, logits[..., :known])
+        self.offer(x, labels, places, logits[..., :known])
 
     def penalty(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return what replayed samples add to the loss, [1], from their logits [1, R, C]."""

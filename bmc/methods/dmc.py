@@ -22,7 +22,7 @@ from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Balancing
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch
+from bmc.train.batch import Batch
 from bmc.train.data import Split, TaskTensors, dev_data, joined, training_data
 from bmc.train.moments import Moments
 from bmc.train.rows import together

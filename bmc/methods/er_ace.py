@@ -27,18 +27,21 @@ class AsymmetricReplay(OnlineReplay):
         L = L_T(batch; only classes present in the batch compete) + L_T(samples of M; all compete)
     """
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make one update, then offer the batch to the reservoir."""
-        logits, old, rows = self.replay(x, keep)
+        rows, places = drawn
+        logits, old = self.replay(x, keep, rows)
         loss = task_loss(among_present(logits, labels), labels)
-        if len(rows):
-            loss = loss + task_loss(old, self.memory.labels[rows][None])
+        if rows.shape[1]:
+            loss = loss + task_loss(old, self.memory.labels[rows])
         update.descend(loss)
-        self.offer(x, labels)
+        self.offer(x, labels, places)
 
 
 def among_present(logits: Tensor, labels: Tensor) -> Tensor:
     """Take the classes that no label [1, B] names out of the competition: [1, B, C]."""
     present = torch.zeros(logits.shape[2], dtype=torch.bool, device=logits.device)
-    present[labels[0]] = True
+    present.index_fill_(0, labels[0], True)
     return logits.masked_fill(~present, -torch.inf)

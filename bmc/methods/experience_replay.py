@@ -5,7 +5,6 @@ Also what other replay methods share: a memory, renewed when a task ends or whil
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,11 @@ from autods.errors import UsageError
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.net_method import NetMethod
-from bmc.train.data import Split, TaskTensors, take
-from bmc.train.memory import BalancedMemory, Reservoir, Rows
-from bmc.train.rows import InOrder
+from bmc.train.data import Split, TaskTensors, take, training_data
+from bmc.train.replay import BalancedMemory, Reservoir, Rows
 from bmc.train.sampling import rows_per_pass
 from bmc.train.seeds import generator
+from bmc.train.transfer import queued
 
 
 def balance_of_memory(default: str) -> str:
@@ -59,10 +58,15 @@ class Remembering(NetMethod):
         """Offer every sample of the tasks once, in shuffled order."""
         for task in group:
             draws = generator(self.config.seed, "reservoir", task.index)
-            order = torch.randperm(len(task.train), generator=draws)
-            labels = task.train.labels[order.to(task.train.labels.device)]
-            offered = InOrder(task.train.features, order)
-            self.memory.add(offered, labels, draws, task=task.index)
+            rows = torch.randperm(len(task.train), generator=draws)
+            labels = task.train.labels.cpu()[rows]
+            places = self.memory.place(labels, draws, task.index)
+            kept = torch.nonzero(places < self.memory.capacity)[:, 0]
+            self.memory.write(
+                queued(places[kept], self.device),
+                take(task.train.features, rows[kept], self.device),
+                queued(labels[kept], self.device),
+            )
 
     def shuffled(
         self, task: TaskTensors, draws: torch.Generator, size: int
@@ -133,28 +137,33 @@ class Replaying(Remembering):
         """Start the replay draws of this task."""
         self.draws = generator(self.config.seed, "replay", group[0].index)
 
-    def replay(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw samples and pass them through the network together with a batch.
+    def draw(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add the rows of the memory that each update replays, [n, 1, R], or [n, 1, 0]."""
+        return rows, self.replayed(len(rows), self.extra_rows)
 
-        Takes ``x`` and ``keep`` as of `observe`. Returns logits of the batch [1, B, C] and of
-        the replayed samples [1, extra_rows, C], and their row numbers in the memory, int64
-        [extra_rows]; no rows while the memory is empty.
+    def replayed(self, n: int, count: int) -> Tensor:
+        """Draw rows of the memory for each of n updates, [n, 1, count], or [n, 1, 0]."""
+        if not len(self.memory):
+            return torch.empty(n, 1, 0, dtype=torch.int64)
+        return self.memory.draw(n * count, self.draws).view(n, 1, count)
+
+    def replay(self, x: Tensor, keep: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Pass drawn samples of the memory through the network together with a batch.
+
+        Takes ``x`` and ``keep`` as of `observe`, and int64 [1, R]. Returns logits of the batch
+        [1, B, C] and of the replayed samples [1, R, C].
         """
-        rows = torch.empty(0, dtype=torch.int64, device=self.device)
-        if len(self.memory):
-            rows = self.memory.draw(self.extra_rows, self.draws)
-        both = torch.cat([x, self.inputs(self.memory.features[rows])[None]], dim=1)
+        old = take(self.memory.features, rows, self.device)
+        both = torch.cat([x, self.inputs(old)], dim=1)
         logits, _ = self.net(both, keep[:, : both.shape[1]])
-        own, old = logits.split([x.shape[1], len(rows)], dim=1)
-        return own, old, rows
+        own, again = logits.split([x.shape[1], rows.shape[1]], dim=1)
+        return own, again
 
     def beside(self, features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
         """Join batches [n, 1, B, d], [n, 1, B] with rows [n, 1, R] of the memory."""
-        old = self.memory.features[rows].to(features.dtype)
-        return (
-            torch.cat([features, old], dim=2),
-            torch.cat([labels, self.memory.labels[rows]], dim=2),
-        )
+        old = take(self.memory.features, rows, self.device).to(features.dtype)
+        again = take(self.memory.labels, rows, self.device)
+        return torch.cat([features, old], dim=2), torch.cat([labels, again], dim=2)
 
 
 @METHODS.register("er")
@@ -172,14 +181,10 @@ class ExperienceReplay(Replaying, Balancing):
         L = L_T(batch ∪ samples of M),   M a sample of all former samples
     """
 
-    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Add as many replayed samples as configured to each batch of the task's own."""
-        features, labels = super().fetch(data, rows)
-        if len(self.memory) == 0:
-            return features, labels
-        shape = (len(rows), 1, self.config.replay_batch)
-        old = self.memory.draw(math.prod(shape), self.draws)
-        return self.beside(features, labels, old.view(shape))
+    def gather(self, data: Split, rows: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """Join each batch of the task's own with the replayed samples."""
+        features, labels = super().gather(data, rows)
+        return self.beside(features, labels, drawn[0])
 
 
 class OnlineReplay(Replaying, Balancing):
@@ -190,12 +195,12 @@ class OnlineReplay(Replaying, Balancing):
     """
 
     # samples are offered in the last pass, so every training has one
-    shared = Replaying.shared - {"capture", "early_stopping"}
-    capturable = False  # an update draws what it replays, from what the one before it stored
+    shared = Replaying.shared - {"early_stopping"}
 
     def __init__(self, dim: int, n_classes: int, config: Config, device: torch.device) -> None:
         super().__init__(dim, n_classes, config, device)
         self.offers = torch.Generator()
+        self._labels = torch.empty(0, dtype=torch.int64)  # of the task, on the host
         self._offered = range(0)  # numbers of the draws of this task that are offered
         self._drawn = self._task = 0
 
@@ -204,6 +209,7 @@ class OnlineReplay(Replaying, Balancing):
         super().begin_group(group)
         self.offers = generator(self.config.seed, "reservoir", group[0].index)
         self._task = group[0].index
+        self._labels = training_data(group).labels.cpu()
         n = sum(len(task.train) for task in group)
         n = rows_per_pass(n, self.config.batch_size, self.config.drop_last)
         self._offered = range(n * (self.config.epochs - 1), n * self.config.epochs)
@@ -212,15 +218,47 @@ class OnlineReplay(Replaying, Balancing):
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Do nothing: the samples were offered while they were learned."""
 
-    def offer(self, x: Tensor, labels: Tensor, outputs: Tensor | None = None) -> None:
-        """Offer the samples of a batch to the memory, where it is their turn.
+    def draw(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add replayed rows [k, 1, R], and where the samples of each batch are stored, [k, 1, B].
 
-        ``x`` [1, B, d] and ``labels`` [1, B] as of `observe`; outputs [1, B, C].
+        The latter is [k, 1, 0] before the last pass. Of the batches to come, those are returned
+        in which replay and offers are as in the first one.
         """
+        replays, places = [], []
+        replaying, offering = bool(len(self.memory)), bool(len(self._turns(rows)))
+        for batch in rows:
+            if bool(len(self.memory)) != replaying or bool(len(self._turns(rows))) != offering:
+                break
+            replays.append(self.replayed(1, self.extra_rows))
+            places.append(self._places(batch[0]))
+            self._drawn += batch.shape[1]
+        return rows[: len(replays)], torch.cat(replays), torch.stack(places)
+
+    def _turns(self, rows: Tensor) -> range:
+        """Return which samples of the next batch are offered."""
         first, last = self._offered.start - self._drawn, self._offered.stop - self._drawn
-        own = slice(max(first, 0), max(last, 0))
-        self._drawn += x.shape[1]
-        if len(kept := labels[0, own]):
-            features = x[0, own] / self.config.feature_norm  # as they are stored; see `inputs`
-            given = None if outputs is None else outputs[0, own].detach()
-            self.memory.add(features, kept, self.offers, task=self._task, outputs=given)
+        return range(max(first, 0), min(max(last, 0), rows.shape[2]))
+
+    def _places(self, batch: Tensor) -> Tensor:
+        """Return where the memory stores the samples of a batch [B]: int64 [1, B], or [1, 0]."""
+        turns = self._turns(batch[None, None])
+        if not turns:
+            return torch.empty(1, 0, dtype=torch.int64)
+        own = slice(turns.start, turns.stop)
+        places = torch.full_like(batch, self.memory.capacity)
+        places[own] = self.memory.place(self._labels[batch[own]], self.offers, self._task)
+        return places[None]
+
+    def offer(
+        self, x: Tensor, labels: Tensor, places: Tensor, outputs: Tensor | None = None
+    ) -> None:
+        """Store the samples of a batch that the memory keeps.
+
+        ``x`` [1, B, d] and ``labels`` [1, B] as of `observe`, ``places`` as of `draw`, [1, B];
+        outputs [1, B, C].
+        """
+        if not places.shape[1]:
+            return
+        features = x[0] / self.config.feature_norm  # as they are stored; see `inputs`
+        given = None if outputs is None else outputs[0].detach()
+        self.memory.write(places[0], features, labels[0], given)

@@ -35,8 +35,6 @@ class FunctionDistance(Replaying, Balancing):
     equation = """
         L = L_T + α sqrt( mean_{(x, p) in M} ‖ softmax f(x) − p ‖² )
     """
-    shared = Replaying.shared - {"capture"}
-    capturable = False  # the loss draws stored samples
     stores_outputs = True
 
     @dataclass(frozen=True)
@@ -45,12 +43,12 @@ class FunctionDistance(Replaying, Balancing):
 
     options: Options
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """Return L_T + alpha |f - f_stored|, [1]."""
-        own, old, rows = self.replay(x, keep)
-        if not len(rows):
+        own, old = self.replay(x, keep, drawn[0])
+        if not drawn[0].shape[1]:
             return task_loss(own, labels)
-        stored = self.memory.outputs[rows, : old.shape[2]]
+        stored = self.memory.outputs[drawn[0][0], : old.shape[2]]
         return task_loss(own, labels) + self.options.alpha * function_distance(old[0], stored)
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:

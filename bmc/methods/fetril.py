@@ -66,7 +66,7 @@ class FeTrIL(LinearHead):
         with self.watch.phase("train", self.device):
             data = training_data(group)
             order = data.labels.argsort(stable=True)
-            x = self.inputs(take(data.features, order, self.device))
+            x = self.inputs(take(data.features, order.to(data.features.device), self.device))
             sizes = torch.bincount(data.labels - first, minlength=self.seen - first).tolist()
             parts = torch.split(x[:, :-1], sizes)
             means = torch.stack([part.sum(dim=0) / max(len(part), 1) for part in parts])
@@ -87,7 +87,8 @@ class FeTrIL(LinearHead):
 
     def _fit(self, x: Tensor, sizes: list[int], first: int) -> None:
         """Train the head on new rows x [n, d + 1], class by class, and on pseudo-features."""
-        lender = torch.cat([self.lenders(first), torch.arange(first, self.seen)])
+        new = torch.arange(first, self.seen, device=self.device)
+        lender = torch.cat([self.lenders(first), new])
         means = self.means[: self.seen].float()
         away = functional.pad(means - means[lender], (0, 1))  # [C, d + 1]; of new classes 0
         borrowers = [(lender == c).nonzero()[:, 0] for c in range(first, self.seen)]

@@ -37,12 +37,14 @@ class ClassGaussians:
         self.means = torch.zeros(0, width, dtype=torch.float16, device=device)
         self.spreads = torch.zeros(0, size, dtype=torch.float16, device=device)
         self.freedom = torch.zeros(1, dtype=torch.int32, device=device)
+        self._known: Tensor | None = None
 
     def add(self, features: Sequence[Tensor]) -> None:
         """Add a Gaussian of each next class, from its features, float32 [n, w]."""
         means = torch.stack([x.sum(dim=0) / max(len(x), 1) for x in features])
         centred = [x - mean for x, mean in zip(features, means, strict=True)]
         self.means = torch.cat([self.means, means.half()])
+        self._known = None
         if self.covariance == "shared":
             self._share(torch.cat(centred), sum(len(x) - 1 for x in centred if len(x)))
             return
@@ -62,12 +64,19 @@ class ClassGaussians:
         scale = max(int(self.freedom), 1) ** 0.5
         self.spreads = upper_triangle(_triangular(centred) / scale)[None].half()
 
+    @property
+    def known(self) -> Tensor:
+        """The classes with samples, int64 [c]; found again after each task."""
+        if self._known is None:
+            self._known = self.means.any(dim=1).nonzero()[:, 0]
+        return self._known
+
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw ``count`` features of each class: float32 [n, w], and labels int64 [n].
 
         The generator is one of the device. Of a class without samples nothing is drawn.
         """
-        classes = self.means.any(dim=1).nonzero()[:, 0]
+        classes = self.known
         device, size = self.means.device, (len(classes), count, self.width)
         noise = torch.randn(size, generator=generator, device=device)
         parts = []
@@ -91,6 +100,7 @@ class ClassGaussians:
         """Take over what `state` returned."""
         for name in self.state():
             setattr(self, name.removeprefix("gaussians."), state[name].to(self.means.device))
+        self._known = None
 
 
 def _triangular(rows: Tensor) -> Tensor:

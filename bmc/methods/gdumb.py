@@ -40,7 +40,7 @@ class GDumb(NetMethod):
     """
     shared = NetMethod.shared | {"memory"}
     shared -= {
-        "epochs", "learning_rate", "capture", "moments", "plateau", "plateau_threshold",
+        "epochs", "learning_rate", "moments", "plateau", "plateau_threshold",
         "early_stopping",
     }  # fmt: skip
 
@@ -86,7 +86,8 @@ class GDumb(NetMethod):
         labels = torch.cat([self.memory.labels, task.train.labels])
         rows = balanced_choice(self.config.memory, draws, labels)
         n = len(self.memory)
-        new = take(task.train.features, rows[rows >= n] - n, self.device)
+        offered = (rows[rows >= n] - n).to(task.train.features.device)
+        new = take(task.train.features, offered, self.device)
         features = [self.memory.features[rows[rows < n]], new.to(torch.float16)]
         self.memory = Split(torch.cat(features), labels[rows])
 

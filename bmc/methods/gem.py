@@ -15,22 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Replaying
-from bmc.methods.net_method import NetMethod
+from bmc.methods.gem_program import project
 from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors
 from bmc.train.losses import task_loss
-from bmc.train.memory import BalancedMemory
-
-RIDGE = 1e-6  # share of the mean squared length that is added to the diagonal of the Gram matrix
-TINY = 1e-30  # a squared length below which gradients count as zero
+from bmc.train.replay import BalancedMemory
 
 
 @METHODS.register("gem")
@@ -45,8 +41,6 @@ class GradientEpisodicMemory(Replaying):
         where some (G g)_k < 0:   g ← g + Gᵀ v
         v = argmin_v  ½ vᵀ G Gᵀ v + (G g)ᵀ v   subject to v ≥ γ
     """
-    shared = Replaying.shared - {"capture"}
-    capturable = False  # the quadratic program is solved on the host
     replays_alone = True
     memory: BalancedMemory
 
@@ -90,20 +84,25 @@ class GradientEpisodicMemory(Replaying):
             self._bank = ResidualMLP(self.dim, self.n_classes, self._drawn, **self.config.network())
             self._bank.to(self.device).train()
 
-    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Add ``replay_batch`` samples of each drawn task to each batch, task by task."""
-        features, labels = NetMethod.fetch(self, data, rows)
+    def draw(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Draw ``replay_batch`` samples of each drawn task for each batch, task by task."""
         if not self._drawn:
-            return features, labels
+            return rows, torch.empty(len(rows), 1, 0, dtype=torch.int64)
         order, starts, counts = self._places
         n = len(rows)
         tasks = torch.rand(n, len(starts), generator=self.draws).argsort(dim=1)[:, : self._drawn]
         chance = torch.rand(n, self._drawn, self.config.replay_batch, generator=self.draws)
         within = (chance * counts[tasks][..., None]).long()
-        old = order[starts[tasks][..., None] + within].view(n, 1, self.extra_rows)
-        return self.beside(features, labels, old.to(self.device, non_blocking=True))
+        return rows, order[starts[tasks][..., None] + within].view(n, 1, self.extra_rows)
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def gather(self, data: Split, rows: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """Join each batch of the task's own with the drawn samples."""
+        features, labels = super().gather(data, rows)
+        return self.beside(features, labels, drawn[0])
+
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make one update along the projected gradient."""
         b = self.config.batch_size
         logits, _ = self.net(x[:, :b], keep[:, :b])
@@ -128,34 +127,3 @@ class GradientEpisodicMemory(Replaying):
         net.statistics.copy_(bank.statistics.mean(dim=0, keepdim=True))
         assert bank.weights.grad is not None
         return bank.weights.grad
-
-
-def project(gradient: Tensor, constraints: Tensor, margin: float) -> None:
-    """Make a gradient g [1, P] agree with all rows of G [k, P], in place.
-
-    Unless G g >= 0 already, g becomes g + G^T v with the v of `multipliers`.
-    """
-    dots = constraints @ gradient[0]
-    if bool((dots >= 0).all()):
-        return
-    gram = constraints @ constraints.T
-    v = multipliers(gram.double().cpu().numpy(), dots.double().cpu().numpy(), margin)
-    gradient.add_(torch.from_numpy(v).to(gradient) @ constraints)
-
-
-def multipliers(gram: np.ndarray, dots: np.ndarray, margin: float) -> np.ndarray:
-    """Solve the dual quadratic program of GEM (arXiv 1706.08840): v, float64 [k].
-
-    min_v v^T G G^T v / 2 + (G g)^T v subject to v >= gamma, of float64 G G^T [k, k] and G g [k].
-    With gamma = 0, g + G^T v is the vector nearest to g that no row of G speaks against.
-    """
-    from scipy.optimize import nnls
-
-    k = len(dots)
-    # with v = gamma + u the bound is u >= 0, and the linear term that of g + gamma sum_k g_k
-    linear = dots + margin * gram.sum(axis=1)
-    # u^T L L^T u / 2 + linear^T u is |L^T u + L^-1 linear|^2 / 2 up to a constant
-    size = max(float(np.trace(gram)) / k, TINY)
-    factor = np.linalg.cholesky(gram + RIDGE * size * np.eye(k))
-    u: np.ndarray = nnls(factor.T, -np.linalg.solve(factor, linear))[0]
-    return margin + u

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,8 +24,8 @@ from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
 from bmc.network.gradients import cross_entropy, sample_gradients
 from bmc.train.copies import StackedCopies
-from bmc.train.data import TaskTensors
-from bmc.train.memory import Rows
+from bmc.train.data import TaskTensors, take
+from bmc.train.replay import Rows
 from bmc.train.sampling import rows_per_pass
 from bmc.train.seeds import generator
 
@@ -36,49 +35,60 @@ ALONE = 1.0  # score where nothing is stored to compare with: that of a cosine o
 class GreedyMemory(Rows):
     """Samples with a score each; one of a lesser score may replace another.
 
-    ``scores``, float32 [capacity] from 0 to 2, are on the host, where the draws are made.
+    ``scores``, float32 [capacity] from 0 to 2, are on the device, as all that is decided by them.
     """
 
     prefix = "memory"
 
     def __init__(self, capacity: int, dim: int, device: torch.device, n_outputs: int = 0) -> None:
         super().__init__(capacity, dim, device, n_outputs)
-        self.scores = torch.zeros(capacity)
+        self._whole["scores"] = torch.zeros(capacity + 1, device=device)
+        self.scores = self._whole["scores"][:capacity]
 
     def _columns(self) -> dict[str, Tensor]:
         return super()._columns() | {"scores": self.scores}
 
-    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features [n, d] and labels [n] at ``index``, int64 [n] on the host."""
-        index = index.to(self.labels.device)
-        return self.features[index], self.labels[index]
+    def reserve(self, n: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Make room for n samples, and draw what decides over those for which there is none.
+
+        Returns the places of the first, int64 [free], and uniform numbers for the others, float64
+        [2, n - free]; both on the host.
+        """
+        free = min(n, self.capacity - len(self))
+        places = len(self) + torch.arange(free)
+        self._stored += free
+        return places, torch.rand(2, n - free, dtype=torch.float64, generator=draws)
 
     def offer(
-        self, features: Tensor, labels: Tensor, scores: Tensor, draws: torch.Generator
+        self, features: Tensor, labels: Tensor, scores: Tensor, places: Tensor, uniform: Tensor
     ) -> None:
-        """Offer samples [n, d], [n] with their scores, float32 [n] on the host, in their order.
+        """Offer samples [n, d], [n] with their scores, float32 [n], in their order.
 
-        While there is room all are taken. Then the place i is drawn with probability
-        C_i / sum C, and a sample of score c < 1 takes it with probability C_i / (C_i + c).
+        The first go to their places [free]. Then the place i is drawn with probability
+        C_i / sum C, and a sample of score c < 1 takes it with probability C_i / (C_i + c), by
+        uniform numbers [2, n - free]. All are on the device.
         """
-        n = len(labels)
-        given = {"features": features, "labels": labels, "scores": scores}
-        free = min(n, self.capacity - len(self))
-        self._put(len(self) + torch.arange(free), given, torch.arange(free))
-        self._stored += free
-        if free == n:
+        free = len(places)
+        self._write(places, features[:free], labels[:free], scores[:free])
+        if free == len(labels):
             return
         c = scores[free:].double()
         stored = self.scores.double()
         edges = stored.cumsum(dim=0)
-        uniform = torch.rand(2, len(c), dtype=torch.float64, generator=draws)
         place = torch.searchsorted(edges, uniform[0] * edges[-1], right=True)
         place.clamp_(max=self.capacity - 1)
         takes = (c < 1) & (uniform[1] * (stored[place] + c) < stored[place])
-        taken, rows = place[takes].numpy(), free + torch.nonzero(takes)[:, 0].numpy()
+        place = torch.where(takes, place, self.capacity)
         # of several samples for one place the last stays, as if offered one by one
-        places, last = np.unique(taken[::-1], return_index=True)
-        self._put(torch.from_numpy(places), given, torch.from_numpy(rows[::-1][last]))
+        number = torch.arange(len(c), device=place.device)
+        last = place.new_full((self.capacity + 1,), -1)
+        last.scatter_reduce_(0, place, number, "amax")
+        place = torch.where(last[place] == number, place, self.capacity)
+        self._write(place, features[free:], labels[free:], scores[free:])
+
+    def _write(self, places: Tensor, features: Tensor, labels: Tensor, scores: Tensor) -> None:
+        self.write(places, features, labels)
+        self._whole["scores"].index_copy_(0, places, scores)
 
 
 @METHODS.register("gss")
@@ -92,8 +102,7 @@ class GradientSampleSelection(Remembering):
         L = L_T(batch ∪ samples of M);  score of a sample: c = 1 + max_i cos(g, G_i)
         M is full and c < 1: place i is drawn by C_i / Σ C, and taken with C_i / (C_i + c)
     """
-    shared = Remembering.shared - {"capture"} | {"replay_batch"}
-    capturable = False
+    shared = Remembering.shared | {"replay_batch"}
     memory: GreedyMemory
 
     @dataclass(frozen=True)
@@ -127,33 +136,66 @@ class GradientSampleSelection(Remembering):
         n = sum(len(task.train) for task in group)
         self._left = rows_per_pass(n, self.config.batch_size, self.config.drop_last)
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def draw(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Add what an update replays, compares and stores.
+
+        Rows of the memory [k, 1, R] and [k, 1, c], and what `GreedyMemory.reserve` returns for
+        the samples that are offered. Of the batches to come, those are returned in which all of
+        them are as many as in the first one.
+        """
+        drawn: list[tuple[Tensor, ...]] = []
+        for batch in rows:
+            before = self._left, len(self.memory), self._draws.get_state()
+            one = self._draw_one(batch.shape[1])
+            if drawn and [t.shape for t in one] != [t.shape for t in drawn[0]]:
+                self._left, self.memory._stored, _ = before
+                self._draws.set_state(before[2])
+                break
+            drawn.append(one)
+        columns = (torch.stack(column)[:, None] for column in zip(*drawn, strict=True))
+        return rows[: len(drawn)], *columns
+
+    def _draw_one(self, size: int) -> tuple[Tensor, ...]:
+        """Draw for one batch of so many samples; they count as offered."""
+        nothing, stored = torch.empty(0, dtype=torch.int64), len(self.memory)
+        n = min(size, self._left)
+        replayed = compared = nothing
+        if stored:
+            replayed = torch.randint(stored, (self.extra_rows,), generator=self._draws)
+        if stored and n:
+            compared = torch.randperm(stored, generator=self._draws)[: self.options.samples]
+        self._left -= n
+        return replayed, compared, *self.memory.reserve(n, self._draws)
+
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make an update with replayed samples beside the batch; then offer the batch."""
-        new, new_labels = x[0, : self._left], labels[0, : self._left]
-        if len(self.memory):
-            rows = torch.randint(len(self.memory), (self.extra_rows,), generator=self._draws)
-            old, old_labels = self.memory.rows(rows)
-            x = torch.cat([x, self.inputs(old)[None]], dim=1)
-            labels = torch.cat([labels, old_labels[None]], dim=1)
+        replayed, compared, places, uniform = (tensor[0] for tensor in drawn)
+        n = len(places) + uniform.shape[1]
+        new, new_labels = x[0, :n], labels[0, :n]
+        if len(replayed):
+            old = self.inputs(take(self.memory.features, replayed, self.device))
+            x = torch.cat([x, old[None]], dim=1)
+            labels = torch.cat([labels, self.memory.labels[replayed][None]], dim=1)
         update.descend(self.loss(x, labels, keep))
-        if self._left:
+        if n:
             features = new / self.config.feature_norm
-            self.memory.offer(features, new_labels, self.compare(new, new_labels), self._draws)
-            self._left -= len(new)
+            scores = self.compare(new, new_labels, compared)
+            self.memory.offer(features, new_labels, scores, places, uniform)
 
     def end_group(self, group: Sequence[TaskTensors]) -> None:
         """Do nothing: the samples were offered while they were learned."""
 
-    def compare(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Score samples [n, d], [n]: float32 [n] on the host.
+    def compare(self, x: Tensor, labels: Tensor, stored: Tensor) -> Tensor:
+        """Score samples [n, d], [n] against rows of the memory [c]: float32 [n].
 
         c = max_i <g, G_i> / (|g| |G_i|) + 1 over the gradients G_i of stored samples.
         """
-        if not len(self.memory):
-            return torch.full((len(x),), ALONE)
-        drawn = torch.randperm(len(self.memory), generator=self._draws)
-        old, old_labels = self.memory.rows(drawn[: self.options.samples])
-        both = torch.cat([x, self.inputs(old)]), torch.cat([labels, old_labels])
+        if not len(stored):
+            return torch.full((len(x),), ALONE, device=x.device)
+        old = self.inputs(take(self.memory.features, stored, self.device))
+        both = torch.cat([x, old]), torch.cat([labels, self.memory.labels[stored]])
         gradients = sample_gradients(self.net.parts(), *both, cross_entropy)
-        own, stored = gradients.split(len(x))
-        return (own.cosines(stored).amax(dim=1) + 1).clamp(0, 2).cpu()
+        own, others = gradients.split(len(x))
+        return (own.cosines(others).amax(dim=1) + 1).clamp(0, 2)

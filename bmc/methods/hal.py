@@ -28,6 +28,7 @@ from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors, take
 from bmc.train.losses import task_loss
 from bmc.train.seeds import generator
+from bmc.train.transfer import queued
 
 
 @METHODS.register("hal")
@@ -76,20 +77,25 @@ class HindsightAnchors(ExperienceReplay):
         self._means = torch.zeros(c, self.net.width, device=self.device)
         self._met = torch.zeros(c, dtype=torch.bool, device=self.device)
 
-    def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Add replayed samples, then anchors, to each batch of the task's own."""
-        features, labels = super().fetch(data, rows)
-        if not self._made:
-            return features, labels
-        shape = (len(rows), 1, self.config.replay_batch)
-        own = torch.randint(self._made, shape, generator=self.draws)
-        own = own.to(self.device, non_blocking=True)
-        return (
-            torch.cat([features, self.anchors[own].to(features.dtype)], dim=2),
-            torch.cat([labels, own], dim=2),  # an anchor's number is its class
-        )
+    def draw(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Draw replayed samples [n, 1, R] and anchors [n, 1, R]; none of either where none are."""
+        n, count = len(rows), self.config.replay_batch
+        replayed = self.replayed(n, count)
+        shape = (n, 1, count if self._made else 0)
+        return rows, replayed, torch.randint(max(self._made, 1), shape, generator=self.draws)
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def gather(self, data: Split, rows: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """Add replayed samples, then anchors, to each batch of the task's own."""
+        replayed, own = drawn
+        features, labels = super().gather(data, rows, replayed)
+        anchors = take(self.anchors, own, self.device).to(features.dtype)
+        # an anchor's number is its class
+        numbers = torch.cat([labels, queued(own, self.device)], dim=2)
+        return torch.cat([features, anchors], dim=2), numbers
+
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make one update that also lowers what a tentative update changes at the anchors."""
         b, n = self.config.batch_size, x.shape[1]
         n -= self.config.replay_batch if self._made else 0  # rows before the anchors

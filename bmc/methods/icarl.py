@@ -18,9 +18,10 @@ from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
 from bmc.train.data import Split, TaskTensors
-from bmc.train.memory import Rows
+from bmc.train.replay import Rows
 from bmc.train.rows import together
 from bmc.train.seeds import generator
+from bmc.train.transfer import queued
 
 BLOCK = 8192  # rows whose phi is computed at once
 NEVER = -2.0  # below every cosine
@@ -34,8 +35,7 @@ class Exemplars(Rows):
     def renew(self, features: Tensor, labels: Tensor) -> None:
         """Hold these samples [n, d], [n] and no others."""
         self._stored = len(labels)
-        rows = torch.arange(len(labels))
-        self._put(rows, {"features": features, "labels": labels}, rows)
+        self.write(torch.arange(len(labels), device=labels.device), features, labels)
 
 
 @METHODS.register("icarl")
@@ -89,7 +89,7 @@ class ICaRL(Remembering):
             torch.cat([data.labels, labels]),
         )
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """Return the binary cross-entropy of Algorithm 3, summed over classes, [1].
 
         Targets are the sigmoid outputs of the former network for classes known before (of
@@ -113,7 +113,7 @@ class ICaRL(Remembering):
         stored, former = self._exemplars()
         first = torch.searchsorted(former, former)  # where the class of each exemplar begins
         rank = torch.arange(len(former), device=self.device) - first
-        kept = rank < m.to(self.device)[former]
+        kept = rank < queued(m, self.device)[former]
         features, labels = [stored[kept]], [former[kept]]
         for task in group:
             own = task.train.labels.to(task.train.features.device)
@@ -168,7 +168,8 @@ def herding(phi: Tensor, m: int) -> Tensor:
     own = phi.square().sum(dim=1)
     chosen = torch.empty(min(m, len(phi)), dtype=torch.int64, device=phi.device)
     for k in range(len(chosen)):
-        chosen[k] = best = torch.argmin(own + 2 * (phi @ (total - (k + 1) * mean)))
-        total = total + phi[best]
-        own[best] = torch.inf
+        best = torch.argmin(own + 2 * (phi @ (total - (k + 1) * mean)), dim=0, keepdim=True)
+        chosen[k : k + 1] = best
+        total = total + phi.index_select(0, best)[0]
+        own.index_fill_(0, best, torch.inf)
     return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,11 @@ from torch.optim.adamw import adamw
 
 from bmc.config import Config, option
 from bmc.methods.base import METHODS, Method
-from bmc.train.data import TaskTensors, network_input, take, training_data
+from bmc.train.copies import CHUNK
+from bmc.train.data import Split, TaskTensors, network_input, take, training_data
 from bmc.train.sampling import Shuffled, steps_for
 from bmc.train.seeds import generator
+from bmc.train.transfer import Lead
 
 
 class LinearHead(Method):
@@ -86,10 +88,8 @@ class SequentialLinear(LinearHead):
         moments = torch.zeros_like(head), torch.zeros_like(head)
         step = torch.zeros((), device=self.device)
         with self.watch.phase("train", self.device):
-            for _ in range(steps):
-                rows = draws.take(config.batch_size)
-                x = self.inputs(take(data.features, rows, self.device))
-                gradient = self.gradient(head, x, take(data.labels, rows, self.device) - first)
+            for features, labels in self._batches(data, draws, steps):
+                gradient = self.gradient(head, self.inputs(features), labels - first)
                 adamw(
                     [head], [gradient], [moments[0]], [moments[1]], [], [step], amsgrad=False,
                     beta1=0.9, beta2=0.999, lr=config.learning_rate, eps=1e-8,
@@ -97,6 +97,15 @@ class SequentialLinear(LinearHead):
                 )  # fmt: skip
             self.head[first : self.seen] = head
         self.steps += steps
+
+    def _batches(self, data: Split, draws: Shuffled, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features [B, d] and labels [B] of so many updates, drawn `CHUNK` at a time."""
+        size, lead = self.config.batch_size, Lead(self.device)
+        for t in range(0, steps, CHUNK):
+            rows = draws.take(min(CHUNK, steps - t) * size).view(-1, size)
+            tables = (data.features, data.labels)
+            yield from zip(*(take(table, rows, self.device) for table in tables), strict=True)
+            lead.next()
 
     @staticmethod
     def gradient(head: Tensor, x: Tensor, labels: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class LearningWithoutForgetting(NetMethod):
         weights = self.net.weights.data[:, : self.net.size(self._known)].clone()
         self._teacher = self.net.views(weights, self.net.statistics.clone())
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """L_new + alpha L_old; there is no L_old at the first task."""
         logits, _ = self.net(x, keep[:, : x.shape[1]])
         apart = self.options.competition == "task"

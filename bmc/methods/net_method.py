@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,17 @@ from autods.streams.stream import Stream
 from bmc.config import Config
 from bmc.methods.base import Method
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch, StackedCopies
-from bmc.train.data import Split, TaskTensors, dev_data, network_input, take, training_data
+from bmc.train.batch import Batch
+from bmc.train.copies import StackedCopies
+from bmc.train.data import (
+    Split,
+    TaskTensors,
+    dev_data,
+    is_on,
+    network_input,
+    take,
+    training_data,
+)  # fmt: skip
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.moments import Moments
@@ -26,8 +36,8 @@ from bmc.train.seeds import Noise, generator
 class NetMethod(Method):
     """A method that trains one residual MLP on the current task; plain fine-tuning.
 
-    Subclasses change what they need to: `begin_group`, `fetch` (what a batch consists of),
-    `loss` or, where one loss will not do, `observe`, then `end_group` and the state.
+    Subclasses change what they need to: `begin_group`, `draw` and `gather` (what a batch consists
+    of), `loss` or, where one loss will not do, `observe`, then `end_group` and the state.
     """
 
     shared = Method.shared | {
@@ -81,18 +91,21 @@ class NetMethod(Method):
         course = self.course(data, ("batches", first), ("dropout", first))
         self.begin_group(group)
 
+        gather = partial(self.gather, data)
+
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
-            return self.fetch(data, rows)
+            return self.draw(rows) if here else self.fetch(data, rows)
 
         def step(update: StackedCopies, batch: Batch) -> None:
-            features, labels = batch.data
-            self.observe(update, self.inputs(features), labels, batch.keep)
+            features, labels, *drawn = batch.data
+            self.observe(update, self.inputs(features), labels, batch.keep, *drawn)
 
+        here = is_on(data.features, self.device)
         with self.watch.phase("train", self.device):
             made = train_stacked(
-                self.net, [course], fetch, step, self.config, classes=self.outputs,
-                extra_rows=self.extra_rows, capture=self.capturable, moments=self.moments,
-                **self.judged(self.net, dev_data(group)),
+                self.net, [course], fetch, step, self.config, gather=gather if here else None,
+                classes=self.outputs, extra_rows=self.extra_rows, capture=self.capturable,
+                moments=self.moments, **self.judged(self.net, dev_data(group)),
             )  # fmt: skip
         self.steps += sum(made)
         self.keep_moments()
@@ -149,16 +162,24 @@ class NetMethod(Method):
         makes of the rows of several batches what the loss takes.
         """
 
+        def gather(rows: Tensor) -> tuple[Tensor, ...]:
+            return tuple(take(table, rows, self.device) for table in tables)
+
         def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
-            taken = tuple(take(table, rows, self.device) for table in tables)
-            return taken if prepare is None else prepare(*taken)
+            if prepare is not None:
+                return prepare(*gather(rows))
+            return (rows,) if here else gather(rows)
 
         def of_task(batch: Batch) -> Tensor:
             features, labels = batch.data
             return task_loss(net(self.inputs(features), batch.keep)[0], labels)
 
-        step = by_loss(loss or of_task)
-        self.steps += sum(train_stacked(net, [course], fetch, step, self.config, **options))
+        here = prepare is None and is_on(tables[0], self.device)
+        made = train_stacked(
+            net, [course], fetch, by_loss(loss or of_task), self.config,
+            gather=gather if here else None, **options,
+        )  # fmt: skip
+        self.steps += sum(made)
 
     def begin_group(self, group: Sequence[TaskTensors]) -> None:
         """Prepare for a group; nothing by default."""
@@ -167,17 +188,35 @@ class NetMethod(Method):
         """Remember what the method needs of a group; nothing by default."""
 
     def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Return features [n, 1, B, d] and labels [n, 1, B] of n batches, for `loss`."""
-        return tuple(take(table, rows, self.device) for table in (data.features, data.labels))
+        """Return what n batches consist of, from the task's rows [n, 1, B] of each."""
+        return self.gather(data, *self.draw(rows))
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
-        """Make one update with a batch: x [1, B, d], labels [1, B].
+    def draw(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return all that the host decides of n batches, from the task's rows [n, 1, B] of each.
+
+        Tensors [k, 1, ...] on the host, first these rows, of the first k <= n batches: those
+        whose tensors have the same shapes, at least one. An update draws nothing itself.
+        """
+        return (rows,)
+
+    def gather(self, data: Split, rows: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """Return features [n, 1, B, d], labels [n, 1, B] and what else `observe` takes.
+
+        Of what `draw` returned; it runs within the captured update and asks the host nothing.
+        """
+        own = tuple(take(table, rows, self.device) for table in (data.features, data.labels))
+        return (*own, *drawn)
+
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
+        """Make one update with a batch: x [1, B, d], labels [1, B], and what else was drawn.
 
         ``keep`` is bool [1, B + extra_rows, dropout_width], the activations that survive.
         """
-        update.descend(self.loss(x, labels, keep))
+        update.descend(self.loss(x, labels, keep, *drawn))
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """Return the loss [1] of one batch; arguments as of `observe`."""
         logits, _ = self.net(x, keep[:, : x.shape[1]])
         return task_loss(logits, labels)

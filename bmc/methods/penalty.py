@@ -46,9 +46,11 @@ class PenaltyMethod(NetMethod):
         self._anchor = self.net.weights.data[:, :size].clone()
         self._pull = self.strength * self.importance[:, :size]
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make an update along the gradients of the task's loss and of the penalty."""
-        self.add_penalty(update.gradient(self.loss(x, labels, keep)))
+        self.add_penalty(update.gradient(self.loss(x, labels, keep, *drawn)))
         update.apply()
 
     def add_penalty(self, gradient: Tensor) -> None:

@@ -53,9 +53,11 @@ class SynapticIntelligence(PenaltyMethod):
         super().begin_group(group)
         self._path = torch.zeros_like(self._anchor)
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make an update; omega -= gradient of the task's loss alone * the parameters' change."""
-        gradient = update.gradient(self.loss(x, labels, keep))
+        gradient = update.gradient(self.loss(x, labels, keep, *drawn))
         of_task, before = gradient.clone(), self.net.weights.data.clone()
         self.add_penalty(gradient)
         update.apply()

@@ -80,12 +80,14 @@ class SlowLearner(NetMethod):
         self._start = group[0].start
         self._slow = self.options.slow if self._start else 1.0
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """Return the cross-entropy among the task's classes alone, [1]."""
         logits, _ = self.net(x, keep)
         return task_loss(logits[..., self._start : self.seen], labels - self._start)
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make one update in which the trunk goes a share of its way.
 
         AdamW's step, weight decay included, is proportional to its rate, so this equals an
@@ -93,7 +95,7 @@ class SlowLearner(NetMethod):
         """
         slow = self.net.weights.data[:, : self.net.trunk], self.net.statistics
         before = [tensor.clone() for tensor in slow]
-        super().observe(update, x, labels, keep)
+        super().observe(update, x, labels, keep, *drawn)
         for tensor, home in zip(slow, before, strict=True):
             tensor.lerp_(home, 1 - self._slow)
 

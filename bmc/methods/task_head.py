@@ -13,8 +13,8 @@ from bmc.config import Config
 from bmc.methods.gaussian_message import Statistics, Table, degrees_of_freedom, shrunk_means
 from bmc.methods.message import INSIDE, Entry, Variant
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch
-from bmc.train.data import network_input, take
+from bmc.train.batch import Batch
+from bmc.train.data import is_on, network_input, take
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.sampling import Shuffled, steps_for
@@ -121,18 +121,24 @@ def trained(table: Table, index: Tensor, k: int, config: Config, key: str) -> Re
     sampler = Shuffled(len(index), generator(config.seed, "head batches", key))
     course = Course(sampler, steps, Noise(config.seed, "head dropout", key))
 
-    def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
-        rows = index.cpu()[rows]
-        device = table.labels.device
+    on_host, device = index.cpu(), table.labels.device
+    here = is_on(table.features, device)
+
+    def gather(rows: Tensor) -> tuple[Tensor, ...]:
         return take(table.features, rows, device), take(table.labels, rows, device)
+
+    def fetch(rows: Tensor, _: Sequence[int]) -> tuple[Tensor, ...]:
+        rows = on_host[rows]
+        return (rows,) if here else gather(rows)
 
     def loss(batch: Batch) -> Tensor:
         x, labels = batch.data
         return task_loss(net(network_input(x, config.feature_norm), batch.keep)[0], labels)
 
     train_stacked(
-        net.eval(), [course], fetch, by_loss(loss), config, schedule=lambda done: 1 - done
-    )
+        net.eval(), [course], fetch, by_loss(loss), config,
+        gather=gather if here else None, schedule=lambda done: 1 - done,
+    )  # fmt: skip
     with torch.no_grad():  # what is judged is what is sent
         net.weights.copy_(net.weights.half())
     return net.eval()

@@ -61,13 +61,15 @@ class WeightAligning(ExperienceReplay):
         weights = self.net.weights.data[:, : self.net.size(self._known)].clone()
         self._teacher = self.net.views(weights, self.net.statistics.clone())
 
-    def observe(self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor) -> None:
+    def observe(
+        self, update: StackedCopies, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor
+    ) -> None:
         """Make one update, and clip the head where that is asked for."""
-        super().observe(update, x, labels, keep)
+        super().observe(update, x, labels, keep, *drawn)
         if self.options.clip:
             self.net.parts().head.clamp_(min=0)
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """Return (1 - lambda) L_T + lambda L_KD, [1], of current and replayed samples alike."""
         logits, _ = self.net(x, keep[:, : x.shape[1]])
         loss = task_loss(logits, labels)

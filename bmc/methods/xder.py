@@ -46,8 +46,7 @@ class ExtendedDER(Replaying, Balancing):
         after the task, in the logits z of former samples: z_c ← f_c of the task's classes c and
         those to come, times γ z_y / max f_c where that maximum exceeds z_y
     """
-    shared = Replaying.shared - {"capture", "moments"}
-    capturable = False  # the loss draws stored samples
+    shared = Replaying.shared - {"moments"}
     stores_outputs = True
 
     @dataclass(frozen=True)
@@ -84,9 +83,10 @@ class ExtendedDER(Replaying, Balancing):
         stops = torch.tensor([task.stop for task in group], device=self.device)
         self.ends = torch.cat([self.ends, stops])
 
-    def loss(self, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    def loss(self, x: Tensor, labels: Tensor, keep: Tensor, *drawn: Tensor) -> Tensor:
         """Return the sum of all losses of one batch, [1]."""
-        own, old, rows = self.replay(x, keep)
+        own, old = self.replay(x, keep, drawn[0])
+        rows = drawn[0][0]
         options, half = self.options, self.config.replay_batch
         loss = task_loss(own[..., self._start : self.seen], labels - self._start)
         if len(rows):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,26 +12,13 @@ from torch.optim.adamw import adamw
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
+from bmc.train.batch import Batch, Gather
+from bmc.train.graph import Captured
 from bmc.train.moments import Moments
 from bmc.train.plateau import FACTOR, Judge, Plateau, Record
 
+CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
 WARM = 3  # updates of an arrangement before it is captured: libraries allocate in the first
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of each of the m stacked copies.
-
-    Attributes
-    ----------
-    data
-        What the fetch function returned for these rows: tensors [m, B, ...].
-    keep
-        bool [m, B + extra rows, dropout_width], the activations that survive dropout.
-    """
-
-    data: tuple[Tensor, ...]
-    keep: Tensor
 
 
 class _Best(NamedTuple):
@@ -49,7 +36,7 @@ class StackedCopies:
     Attributes
     ----------
     rate
-        The learning rate; changes reach the next step, but not one that is captured.
+        The learning rate of the next update.
     copies
         Numbers of the copies in the order in which the net holds them.
 
@@ -77,9 +64,13 @@ class StackedCopies:
         net.weights.data = self._home[0][:, :size].clone()
         net.statistics = self._home[1].clone()
         self._capture = capture and config.capture and net.weights.device.type == "cuda"
-        self._captured: _Captured | None = None
+        self._captured: Captured | None = None
         self.rate = rate
-        self._updates = 0  # since the arrangement of the copies changed
+        # a graph reads the rate from memory, where it may change
+        place = net.weights.device
+        self._rate = torch.full((), rate, device=place) if self._capture else None
+        self._updates = 0  # since the arrangement of the copies, or the shapes of batches, changed
+        self._shapes: list[torch.Size] = []
         self._kept = moments
         begun = Moments.new(net) if moments is None else moments
         self._moments = begun.first[:, :size].clone(), begun.second[:, :size].clone()
@@ -102,15 +93,62 @@ class StackedCopies:
         self.net.weights.data, self.net.statistics = self._home
         self.net.eval()
 
-    def update(self, step: Step, batch: Batch) -> None:
-        """Make one update of every copy."""
-        if self._capture and self._updates >= WARM:
-            if self._captured is None:
-                self._captured = _Captured(self, step, batch)
-            self._captured.replay(batch)
+    def updates(
+        self,
+        step: Step,
+        chunk: Batch,
+        gather: Gather | None = None,
+        rates: Sequence[float] | None = None,
+    ) -> None:
+        """Make an update of every copy with each of n batches, [n, m, ...], one after the other.
+
+        ``gather`` makes of the draws in ``chunk`` what the step takes; captured, it is part of
+        the update. ``rates`` are the learning rates of the updates; default: `rate`.
+        """
+        shapes = [tensor.shape[1:] for tensor in (*chunk.data, chunk.keep)]
+        if shapes != self._shapes:
+            self._captured, self._updates, self._shapes = None, 0, shapes
+        rates = [self.rate] * len(chunk) if rates is None else rates
+        eager = min(len(chunk), max(0, WARM - self._updates)) if self._capture else len(chunk)
+        self._one_by_one(step, chunk.part(slice(eager)), gather, rates[:eager])
+        rest = chunk.part(slice(eager, None))
+        if len(rest) and self._has_captured(step, rest, gather):
+            assert self._captured is not None
+            self._captured.replay(rest, rates[eager:])
         else:
-            step(self, batch)
-        self._updates += 1
+            self._one_by_one(step, rest, gather, rates[eager:])
+        self._updates += len(chunk)
+
+    def _one_by_one(
+        self, step: Step, chunk: Batch, gather: Gather | None, rates: Sequence[float]
+    ) -> None:
+        if not len(chunk):
+            return
+        batches = chunk.gathered(gather)
+        for number, rate in enumerate(rates):
+            self.rate = rate
+            if self._rate is not None:
+                self._rate.fill_(rate)
+            self.update(step, batches.at(number))
+
+    def update(self, step: Step, batch: Batch) -> None:
+        """Make one update of every copy, of which nothing is recorded."""
+        step(self, batch)
+
+    def _has_captured(self, step: Step, chunk: Batch, gather: Gather | None) -> bool:
+        """Record the update unless it is; where that fails, go on without, and say so."""
+        if self._captured is not None or self._rate is None:
+            return self._captured is not None
+        try:
+            self._captured = Captured(self, step, chunk, gather, CHUNK, self._rate)
+        except RuntimeError as error:  # of CUDA, whatever it does not capture
+            self._capture, self._rate = False, None
+            warnings.warn(
+                f"an update could not be captured as a CUDA graph: {f'{error}'.splitlines()[0]}; "
+                "training goes on without, and takes longer. --no-capture avoids this message.",
+                stacklevel=2,
+            )
+        return self._captured is not None
 
     def descend(self, loss: Tensor) -> None:
         """Make a step along the gradient of the copies' losses [m]."""
@@ -145,11 +183,11 @@ class StackedCopies:
         gradient = self.net.weights.grad
         assert gradient is not None
         before = None if self._factors is None else weights.detach().clone()
+        rate = self.rate if self._rate is None else self._rate
         if self._plain:
-            weights.add_(gradient, alpha=-self.rate)
+            weights.sub_(gradient * rate)
         else:  # the function: the class spends as much time again around it
-            adamw([weights], [gradient], [first], [second], [], [step], lr=self.rate,
-                  **self._options)  # fmt: skip
+            adamw([weights], [gradient], [first], [second], [], [step], lr=rate, **self._options)
         if before is not None and self._factors is not None:  # both steps are linear in the rate
             weights.copy_(torch.lerp(before, weights, self._factors))
 
@@ -218,22 +256,3 @@ class StackedCopies:
 
 # Makes one update of the stacked copies.
 Step = Callable[[StackedCopies, Batch], None]
-
-
-class _Captured:
-    """One update recorded as a CUDA graph: replaying it launches all kernels at once."""
-
-    def __init__(self, stacked: StackedCopies, step: Step, batch: Batch) -> None:
-        self.batch = type(batch)(tuple(t.clone() for t in batch.data), batch.keep.clone())
-        self.graph = torch.cuda.CUDAGraph()
-        device = stacked.net.weights.device
-        torch.cuda.synchronize(device)
-        with torch.cuda.device(device), torch.cuda.graph(self.graph):  # of the current device
-            step(stacked, self.batch)
-
-    def replay(self, batch: Batch) -> None:
-        """Make the update with this batch."""
-        for own, given in zip(self.batch.data, batch.data, strict=True):
-            own.copy_(given)
-        self.batch.keep.copy_(batch.keep)
-        self.graph.replay()

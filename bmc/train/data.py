@@ -19,6 +19,7 @@ from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import ClassEmbeddingSource, Stream, class_embeddings_of
 from bmc.train.rows import Features, StoredRows, together
 from bmc.train.shared import shared_empty
+from bmc.train.transfer import queued, streamed
 
 # Bytes of a host table up to which its rows are normalised once, into memory that processes share.
 # Rows of a larger one stay in their files and are normalised as they are drawn: 0.5 microseconds
@@ -242,6 +243,11 @@ def network_input(features: Tensor, norm: float) -> Tensor:
     return features.float().mul_(norm) if features.dtype != torch.float32 else features * norm
 
 
+def is_on(table: Features, device: torch.device) -> bool:
+    """Tell whether a table is on a device, so that its rows can be taken within an update."""
+    return isinstance(table, Tensor) and table.device == device
+
+
 def take(table: Features, rows: Tensor, device: torch.device) -> Tensor:
     """Return rows [...] of a table [n, ...] on a device.
 
@@ -252,10 +258,9 @@ def take(table: Features, rows: Tensor, device: torch.device) -> Tensor:
     """
     shape = (*rows.shape, *table.shape[1:])
     flat = rows.flatten()
-    if (
-        isinstance(table, Tensor) and table.device == device
-    ):  # index_select: a fifth of the time of indexing
-        return table.index_select(0, flat.to(device, non_blocking=True)).view(shape)
+    if isinstance(table, Tensor) and table.device == device:
+        # index_select: a fifth of the time of indexing
+        return table.index_select(0, queued(flat, device)).view(shape)
     if isinstance(table, StoredRows) and device.type == "cpu":
         return table[flat].view(shape)
     pinned = torch.empty(len(flat), *table.shape[1:], dtype=table.dtype, pin_memory=True)
@@ -263,4 +268,4 @@ def take(table: Features, rows: Tensor, device: torch.device) -> Tensor:
         table.into(pinned, flat)
     else:
         torch.index_select(table, 0, flat.to(table.device), out=pinned)
-    return pinned.to(device, non_blocking=True).view(shape)
+    return streamed(pinned, device).view(shape)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch, StackedCopies, Step
+from bmc.train.batch import Batch, Gather
+from bmc.train.copies import CHUNK, StackedCopies, Step
 from bmc.train.moments import Moments
 from bmc.train.plateau import Judge, Plateau
 from bmc.train.seeds import Noise
-
-CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
+from bmc.train.transfer import Lead, queued
 
 
 class Sampler(Protocol):
@@ -50,7 +50,8 @@ class Course:
         return t % CHUNK == 0 and t // self.judged_every > (t - CHUNK) // self.judged_every
 
 
-# rows int64 [n, m, B] on the CPU and the numbers of the m copies -> tensors [n, m, B, ...]
+# rows int64 [n, m, B] on the CPU and the numbers of the m copies -> tensors [k, m, B, ...] of the
+# first k <= n batches, at least of one; it is asked again for the others
 Fetch = Callable[[Tensor, Sequence[int]], tuple[Tensor, ...]]
 
 
@@ -66,6 +67,7 @@ def train_stacked(
     step: Step,
     config: Config,
     *,
+    gather: Gather | None = None,
     classes: int | None = None,
     batch_size: int | None = None,
     rate: float | None = None,
@@ -87,7 +89,10 @@ def train_stacked(
     courses
         One per copy.
     fetch
-        Returns the samples of n updates at once, where the net is.
+        Returns the samples of n updates at once, where the net is; with ``gather`` what is drawn
+        for them, on the host.
+    gather
+        Makes samples of these draws, on the device of the net; it may be recorded with the step.
     classes
         Outputs of the head that train, by default all; the others are neither computed nor
         changed.
@@ -96,7 +101,8 @@ def train_stacked(
     schedule
         Returns the factor of the learning rate by the share of updates made, from 0 to 1.
     capture
-        Whether ``step`` may be recorded as a CUDA graph: not where it draws on the host.
+        Whether ``step`` and ``gather`` may be recorded as a CUDA graph: not where they need the
+        host.
     extra_rows
         Rows that ``fetch`` adds to each batch (replay) and that need dropout noise too.
     patience
@@ -115,8 +121,8 @@ def train_stacked(
     made = [0] * len(courses)
     rate = rate or config.learning_rate
     longest = max(course.steps for course in courses)
-    capture = capture and schedule is None
     exactly = plateau is not None
+    lead = Lead(net.weights.device)
     with StackedCopies(net, config, rate, classes, capture, optimizer, plateau, moments) as stacked:
         t = 0
         while stacked.copies:
@@ -124,11 +130,14 @@ def train_stacked(
             if exactly:
                 passes = [courses[c].judged_every for c in stacked.copies]
                 count = min(count, *(every - t % every for every in passes if every), CHUNK)
-            for number, batch in enumerate(_batches(draws, stacked.copies, fetch, t, count)):
+            for chunk in _chunks(draws, stacked.copies, fetch, t, count):
+                rates = None
                 if schedule is not None:
-                    stacked.rate = rate * schedule((t + number) / longest)
-                stacked.update(step, batch)
-            t += count
+                    made_of = [(t + number) / longest for number in range(len(chunk))]
+                    rates = [rate * schedule(share) for share in made_of]
+                stacked.updates(step, chunk, gather, rates)
+                t += len(chunk)
+                lead.next()
             for copy in stacked.copies:
                 made[copy] = t
             if judge is not None:
@@ -160,11 +169,16 @@ class _Draws:
         return self.taken[part], self.keep[part]
 
 
-def _batches(
+def _chunks(
     draws: Sequence[_Draws], copies: Sequence[int], fetch: Fetch, t: int, count: int
 ) -> Iterator[Batch]:
+    """Yield the batches of ``count`` updates, as many at once as `fetch` returns."""
     parts = [draws[copy].at(t, count) for copy in copies]
-    data = fetch(torch.stack([rows for rows, _ in parts], dim=1), copies)
+    rows = torch.stack([rows for rows, _ in parts], dim=1)
     keep = torch.stack([masks for _, masks in parts], dim=1)  # [count, m, masks, width]
-    for s in range(count):
-        yield Batch(tuple(tensor[s] for tensor in data), keep[s])
+    first = 0
+    while first < count:
+        data = fetch(rows[first:], copies)
+        last = first + len(data[0])
+        yield Batch(tuple(queued(tensor, keep.device) for tensor in data), keep[first:last])
+        first = last

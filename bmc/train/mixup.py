@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bmc.train.transfer import queued
+
 
 def mixed(
     features: Tensor, labels: Tensor, least: float, draws: torch.Generator
@@ -23,8 +25,8 @@ def mixed(
     """
     n, m, size = labels.shape
     weight = least + (1 - least) * torch.rand(n, m, generator=draws)
-    partner = torch.rand(n, m, size, generator=draws).argsort(dim=-1).to(labels.device)
-    weight = weight.to(features.device)
+    partner = torch.rand(n, m, size, generator=draws).argsort(dim=-1)
+    partner, weight = (queued(drawn, labels.device) for drawn in (partner, weight))
     x = features.float()
     other = torch.gather(x, 2, partner[..., None].expand_as(x))
     w = weight[..., None, None]

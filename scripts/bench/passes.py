@@ -23,7 +23,8 @@ from torch.optim.adamw import adamw
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
 from bmc.network.passes import EPSILON
-from bmc.train.copies import Batch, StackedCopies
+from bmc.train.batch import Batch
+from bmc.train.copies import StackedCopies
 from bmc.train.loop import by_loss
 from bmc.train.losses import expert_loss, feature_distance, task_loss
 from bmc.train.seeds import Noise, generator

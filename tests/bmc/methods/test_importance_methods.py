@@ -214,8 +214,12 @@ def test_distillation_keeps_the_answers_of_the_network_before_the_task():
 def stored(scores: list[float]) -> GreedyMemory:
     memory = GreedyMemory(len(scores), 2, CPU)
     n = len(scores)
-    memory.offer(torch.zeros(n, 2), torch.arange(n), torch.tensor(scores), torch.Generator())
+    offer(memory, torch.zeros(n, 2), torch.arange(n), torch.tensor(scores), torch.Generator())
     return memory
+
+
+def offer(memory: GreedyMemory, features, labels, scores, draws: torch.Generator) -> None:
+    memory.offer(features, labels, scores, *memory.reserve(len(labels), draws))
 
 
 def test_a_full_memory_of_gss_replaces_with_the_probabilities_of_the_algorithm():
@@ -226,7 +230,7 @@ def test_a_full_memory_of_gss_replaces_with_the_probabilities_of_the_algorithm()
     begun = {name: tensor.clone() for name, tensor in memory.state().items()}
     for _ in range(trials):
         memory.load_state(begun)
-        memory.offer(torch.ones(1, 2), torch.tensor([9]), torch.tensor([c]), draws)
+        offer(memory, torch.ones(1, 2), torch.tensor([9]), torch.tensor([c]), draws)
         replaced = memory.labels == 9
         counts += replaced
         assert replaced.sum() <= 1
@@ -242,7 +246,7 @@ def test_a_sample_whose_score_is_not_below_one_replaces_nothing():
     memory = stored([2.0, 2.0])
     draws = torch.Generator().manual_seed(0)
     for _ in range(50):
-        memory.offer(torch.ones(3, 2), torch.full((3,), 9), torch.tensor([1.0, 1.5, 2.0]), draws)
+        offer(memory, torch.ones(3, 2), torch.full((3,), 9), torch.tensor([1.0, 1.5, 2.0]), draws)
     assert memory.labels.tolist() == [0, 1]
 
 
@@ -250,9 +254,9 @@ def test_a_batch_fills_the_room_there_is_and_only_its_rest_competes():
     memory = GreedyMemory(5, 2, CPU)
     draws = torch.Generator().manual_seed(0)
     features = torch.arange(14.0).view(7, 2)
-    memory.offer(features[:3], torch.arange(3), torch.ones(3), draws)
+    offer(memory, features[:3], torch.arange(3), torch.ones(3), draws)
     assert len(memory) == 3
-    memory.offer(features, torch.arange(10, 17), torch.full((7,), 1.0), draws)
+    offer(memory, features, torch.arange(10, 17), torch.full((7,), 1.0), draws)
     assert memory.labels.tolist() == [0, 1, 2, 10, 11]
     assert torch.equal(memory.features.float(), torch.cat([features[:3], features[:2]]))
 
@@ -262,10 +266,10 @@ def test_a_score_of_gss_is_one_more_than_the_largest_cosine_with_stored_gradient
     first, second = tensors(STREAM)[:2]
     method.learn([first])
     x, labels = method.inputs(second.train.features[:8]), second.train.labels[:8]
-    kept = method.memory.rows(torch.arange(20))
+    kept = method.memory.features[:20], method.memory.labels[:20]
     with StackedCopies(method.net, method.config, 0.001, second.stop, False):
         # statistics and weights as they stand in training, running statistics in the gradient
-        scores = method.compare(x, labels)
+        scores = method.compare(x, labels, torch.arange(20))
         stored_rows = method.inputs(kept[0]), kept[1]
         g, old = (
             written_out(method.net, second.stop, *rows, cross_entropy)

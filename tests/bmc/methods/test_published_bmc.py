@@ -12,7 +12,7 @@ from bmc.config import Config
 from bmc.engines.local import train_experts
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch
+from bmc.train.batch import Batch
 from bmc.train.losses import among, distillation_loss, task_loss
 from bmc.train.memory import Samples, share_of_each
 from bmc.train.mixup import mixed

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
-from bmc.methods import METHODS, agem, gem, hal_anchors
+from bmc.methods import METHODS, agem, gem_program, hal_anchors
 from bmc.methods.der import logit_distance
 from bmc.methods.er_ace import among_present
 from bmc.methods.fdr import function_distance
@@ -17,7 +17,7 @@ from bmc.network.mlp import ResidualMLP
 from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors
 from bmc.train.losses import task_loss
-from bmc.train.memory import BalancedMemory, Reservoir
+from bmc.train.replay import BalancedMemory, Reservoir
 from bmc.train.seeds import generator
 
 STREAM = small_stream()
@@ -39,7 +39,7 @@ def one_update(method, task: TaskTensors, labels=None):
     method.seen = task.stop
     method.begin_group([task])
     rows = torch.arange(b)[None, None]
-    features, y = (tensor[0] for tensor in method.fetch(task.train, rows))
+    features, y, *drawn = (tensor[0] for tensor in method.fetch(task.train, rows))
     if labels is not None:
         y = torch.cat([labels[None, :b], y[:, b:]], dim=1)
     keep = torch.ones(1, b + method.extra_rows, method.net.dropout_width, dtype=torch.bool)
@@ -49,7 +49,7 @@ def one_update(method, task: TaskTensors, labels=None):
     twin.weights.data = twin.weights.data[:, : twin.size(method.outputs)].clone()
     x = method.inputs(features)
     with StackedCopies(method.net, method.config, 0.001, method.outputs, capture=False) as update:
-        method.observe(update, x, y, keep)
+        method.observe(update, x, y, keep, *drawn)
         gradient = method.net.weights.grad.clone()
     return (x, y, keep), twin.train(), gradient
 
@@ -248,7 +248,7 @@ def test_a_projected_gradient_satisfies_every_constraint(margin):
         g = torch.randn(1, 40, generator=draws) - 1
         before = g.clone()
         assert (constraints @ g[0] < 0).any()
-        gem.project(g, constraints, margin)
+        gem_program.project(g, constraints, margin)
         assert (constraints @ g[0] > -1e-3).all()
         if margin == 0:
             target = before[0].double().numpy()
@@ -268,7 +268,7 @@ def test_multipliers_are_at_least_the_margin_and_minimise_the_dual():
     draws = np.random.default_rng(0)
     constraints, g = draws.normal(size=(4, 20)), draws.normal(size=20) - 1
     gram, dots = constraints @ constraints.T, constraints @ g
-    v = gem.multipliers(gram, dots, 0.25)
+    v = gem_program.multipliers(gram, dots, 0.25)
     assert (v >= 0.25).all()
     slope = gram @ v + dots
     assert (slope > -1e-3).all()
@@ -276,11 +276,31 @@ def test_multipliers_are_at_least_the_margin_and_minimise_the_dual():
     assert (v > 0.26).any()
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+@pytest.mark.parametrize("k", [1, 4, 10])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+def test_the_program_of_a_device_has_the_solution_of_that_of_the_host(k, margin, scale):
+    draws = torch.Generator().manual_seed(k)
+    for case in range(20):
+        constraints = scale * torch.randn(k, 30, dtype=torch.float64, generator=draws)
+        if case % 4 == 0:
+            constraints[-1] = constraints[0]
+        if case % 5 == 0:
+            constraints[-1] = 0
+        g = torch.randn(30, dtype=torch.float64, generator=draws)
+        gram, dots = constraints @ constraints.T, constraints @ g
+        exact = torch.from_numpy(gem_program.multipliers(gram.numpy(), dots.numpy(), margin))
+        found = gem_program.multipliers_on_device(gram, dots, margin)
+        # where rows are alike v is not unique, but what it adds to the gradient is
+        away = (found - exact) @ constraints
+        assert away.norm() < 1e-6 * (g + exact @ constraints).norm().clamp(min=g.norm())
+
+
 def test_a_gradient_without_a_conflict_stays_as_it_is_whatever_the_margin():
     constraints = torch.rand(3, 10, generator=generator(0))
     g = torch.rand(1, 10, generator=generator(1))
     before = g.clone()
-    gem.project(g, constraints, 0.5)
+    gem_program.project(g, constraints, 0.5)
     assert torch.equal(g, before)
 
 

@@ -65,9 +65,9 @@ def test_the_loss_adds_up_as_in_the_paper():
     method.net.train()
     weights = method.net.weights.data
     method.net.weights.data = weights[:, : method.net.size(width)].clone()
-    draws = method.draws.get_state()
-    own, old, rows = (tensor.detach() for tensor in method.replay(x, keep))
-    method.draws.set_state(draws)
+    drawn = method.replayed(1, method.extra_rows)[0]
+    rows = drawn[0]
+    own, old = (tensor.detach() for tensor in method.replay(x, keep, drawn))
     memory, ends = method.memory, [0, *(t.stop for t in tensors(STREAM)[:3])]
 
     def cross_entropy(logits: torch.Tensor, label: int) -> float:
@@ -96,7 +96,7 @@ def test_the_loss_adds_up_as_in_the_paper():
         future.append(float(row[stop:].max() + 0.5 - row[ends[t] : ends[t + 1]].max()))
     expected += 0.3 * hinge(future)
     expected += 0.2 * float(contrastive(logits[:, stop:], torch.tensor(every), 5.0))
-    assert method.loss(x, labels, keep).item() == pytest.approx(expected, rel=1e-4)
+    assert method.loss(x, labels, keep, drawn).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_after_a_task_stored_logits_know_its_classes_and_those_to_come():

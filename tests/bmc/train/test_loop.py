@@ -11,7 +11,8 @@ from bmc.config import Config
 from bmc.engines.local import train_experts
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch, StackedCopies
+from bmc.train.batch import Batch
+from bmc.train.copies import StackedCopies
 from bmc.train.data import TaskTensors, take
 from bmc.train.loop import CHUNK, Course, by_loss, train_stacked
 from bmc.train.losses import task_loss

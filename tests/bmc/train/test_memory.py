@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmc.train.memory import BalancedMemory, Reservoir, Samples, balanced_choice, concatenate
+from bmc.train.memory import Samples, balanced_choice, concatenate
+from bmc.train.replay import BalancedMemory, Reservoir
 
 
 def one_by_one(capacity, labels, uniform):

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
-from bmc.train.copies import Batch
+from bmc.train.batch import Batch
 from bmc.train.loop import CHUNK, Course, by_loss, train_stacked
 from bmc.train.losses import task_loss
 from bmc.train.plateau import Plateau, Record, judge_by_loss

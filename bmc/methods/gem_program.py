@@ -1,0 +1,91 @@
+"""GEM's quadratic program (arXiv 1706.08840), on the host exactly and on a device without it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RIDGE = 1e-6  # share of the mean squared length that is added to the diagonal of the Gram matrix
+TINY = 1e-30  # a squared length below which gradients count as zero
+STEPS = (
+    15  # of the interior-point method: 12 leave 1e-12 of the largest number, and always the same
+)
+NEAR = 0.995  # share of the way to the nearest bound that a step goes at most
+
+
+def project(gradient: Tensor, constraints: Tensor, margin: float) -> None:
+    """Make a gradient g [1, P] agree with all rows of G [k, P], in place.
+
+    Unless G g >= 0 already, g becomes g + G^T v with the v of `multipliers`; on CUDA with that of
+    `multipliers_on_device`, so that the device does not wait for the host.
+    """
+    dots = constraints @ gradient[0]
+    if gradient.is_cuda:
+        gram = constraints @ constraints.T
+        v = multipliers_on_device(gram.double(), dots.double(), margin)
+        v = torch.where((dots >= 0).all(), 0.0, v)
+        gradient.add_(v.to(gradient.dtype) @ constraints)
+        return
+    if bool((dots >= 0).all()):
+        return
+    gram = constraints @ constraints.T
+    v = torch.from_numpy(multipliers(gram.double().numpy(), dots.double().numpy(), margin))
+    gradient.add_(v.to(gradient) @ constraints)
+
+
+def multipliers(gram: np.ndarray, dots: np.ndarray, margin: float) -> np.ndarray:
+    """Solve the dual quadratic program of GEM (arXiv 1706.08840): v, float64 [k].
+
+    min_v v^T G G^T v / 2 + (G g)^T v subject to v >= gamma, of float64 G G^T [k, k] and G g [k].
+    With gamma = 0, g + G^T v is the vector nearest to g that no row of G speaks against.
+    """
+    from scipy.optimize import nnls
+
+    k = len(dots)
+    # with v = gamma + u the bound is u >= 0, and the linear term that of g + gamma sum_k g_k
+    linear = dots + margin * gram.sum(axis=1)
+    # u^T L L^T u / 2 + linear^T u is |L^T u + L^-1 linear|^2 / 2 up to a constant
+    size = max(float(np.trace(gram)) / k, TINY)
+    factor = np.linalg.cholesky(gram + RIDGE * size * np.eye(k))
+    u: np.ndarray = nnls(factor.T, -np.linalg.solve(factor, linear))[0]
+    return margin + u
+
+
+def multipliers_on_device(gram: Tensor, dots: Tensor, margin: float) -> Tensor:
+    """Solve the program of `multipliers` by a fixed number of operations, float64 [k].
+
+    A primal-dual interior-point method (Mehrotra, SIAM J. Optim. 1992) in u = v - gamma >= 0,
+    with z = H u + c >= 0 and u z -> 0. Nothing in it depends on a value that the host would read.
+    """
+    k = len(dots)
+    size = (gram.diagonal().sum() / k).clamp(min=TINY)
+    H = gram / size + RIDGE * torch.eye(k, dtype=gram.dtype, device=gram.device)
+    c = (dots + margin * gram.sum(dim=1)) / size
+    scale = c.abs().max().clamp(min=TINY)  # of the solution: that of the program for c / scale is 1
+    c = c / scale
+    u, z = torch.ones_like(c), torch.ones_like(c)
+    for _ in range(STEPS):
+        factor = torch.linalg.cholesky_ex(H + torch.diag(z / u))[0]
+        residual = H @ u + c - z
+        mean = (u * z).mean()
+        du, dz = _newton(factor, residual, u, z, -u * z)
+        reached = ((u + _length(u, du) * du) * (z + _length(z, dz) * dz)).mean()
+        centre = (reached / mean).pow(3) * mean
+        du, dz = _newton(factor, residual, u, z, centre - u * z - du * dz)
+        u = (u + NEAR * _length(u, du) * du).clamp(min=TINY)
+        z = (z + NEAR * _length(z, dz) * dz).clamp(min=TINY)
+    return margin + scale * u
+
+
+def _newton(
+    factor: Tensor, residual: Tensor, u: Tensor, z: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Solve z du + u dz = target and H du - dz = -residual; the factor is of H + diag(z / u)."""
+    du = torch.cholesky_solve((target / u - residual)[:, None], factor)[:, 0]
+    return du, (target - z * du) / u
+
+
+def _length(at: Tensor, along: Tensor) -> Tensor:
+    """Return the longest step, at most 1, that leaves all of ``at`` positive or zero."""
+    return torch.where(along < 0, -at / along, 1.0).min().clamp(max=1.0)

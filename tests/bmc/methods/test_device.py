@@ -1,0 +1,102 @@
+"""Every method on a simulated CUDA device: nothing in an update touches the host, captured or not.
+
+What an update of stacked copies may not do raises here. What a method reads of a group, and not
+of an update, is listed in `device_reads.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+import torch
+from device_reads import READS
+from simulated_cuda import CUDA, Device, OnDevice, simulated_cuda
+from small import CPU, METHODS, learned, small_config, small_stream
+
+from bmc.methods import Method
+from bmc.methods.net_method import NetMethod
+from bmc.train import copies, transfer
+from bmc.train.copies import StackedCopies
+from bmc.train.data import to_tensors
+
+NAMES = METHODS.names()
+TRAINED = [name for name in NAMES if issubclass(METHODS.get(name), NetMethod)]
+TINY = {
+    "hidden": 8, "inner": 8, "width": 8, "batch_size": 24, "replay_batch": 8, "memory": 30,
+    "projections": 16, "dropout": 0.0, "memory_epochs": 2, "distillation_epochs": 1,
+    "iterations": 4, "passes": 1, "consolidation_epochs": 2, "draws": 32, "experts": 2,
+    "trained_from": 10**6, "steps": 2, "neighbours": 3,
+}  # fmt: skip
+FAR = {"gem": 0.05}  # its program is solved by another method on a device; others: equal
+STREAM = small_stream(tasks=3)
+
+
+@contextmanager
+def watched(free: int = 1 << 40) -> Iterator[Device]:
+    """Simulate a device on which updates may not wait for the host."""
+    plain = StackedCopies.update
+
+    with simulated_cuda(free) as device, mock.patch.dict(transfer._streams, clear=True):
+
+        def update(self: StackedCopies, *args: object) -> None:
+            device.forbidden = "an update"
+            try:
+                plain(self, *args)  # type: ignore[arg-type]
+            finally:
+                device.forbidden = ""
+
+        with mock.patch.object(StackedCopies, "update", update):
+            yield device
+
+
+def train(name: str, **changes: object) -> Method:
+    config = small_config(name, **(TINY | changes))
+    method = METHODS.get(name)(STREAM.dim, STREAM.n_classes, config, CUDA)
+    tasks, first = to_tensors(STREAM, CUDA), 0
+    for stop in method.group_ends(len(tasks)):
+        method.learn(tasks[first:stop])
+        first = stop
+    return method
+
+
+def scores_of(method: Method) -> torch.Tensor:
+    tasks = to_tensors(STREAM, CUDA if method.device.type == "cuda" else CPU)
+    scores = method.scores(torch.cat([task.test.features for task in tasks]))
+    return scores.inner if isinstance(scores, OnDevice) else scores
+
+
+def check_close(name: str, got: torch.Tensor, expected: torch.Tensor) -> None:
+    close = torch.isclose(got, expected, rtol=1e-5, atol=FAR.get(name, 1e-5))
+    assert close.float().mean() > (0.9 if name in FAR else 0.9999)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_learns_on_a_device_what_it_learns_on_the_cpu_and_no_update_waits(name):
+    expected = scores_of(learned(name, STREAM, small_config(name, **TINY)))
+    with watched() as device:
+        method = train(name, capture=False)
+        assert {function for function, _ in device.waits} <= READS
+        got = scores_of(method)
+    check_close(name, got, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_on_the_host_gives_the_same_as_one_on_the_device(name):
+    with watched(free=0) as device:
+        method = train(name, capture=False)
+        assert {function for function, _ in device.waits} <= READS
+        on_host = scores_of(method)
+    with watched():
+        assert torch.equal(on_host, scores_of(train(name, capture=False)))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_captured_updates_equal_those_that_are_not(name):
+    def trained(warm: int) -> torch.Tensor:
+        with watched(), mock.patch.object(copies, "WARM", warm):
+            return scores_of(train(name, capture=True))
+
+    assert torch.equal(trained(1), trained(10**6))
