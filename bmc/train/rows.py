@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,63 +101,6 @@ class StoredRows:
 # Feature rows [n, d]. Both kinds have a length, ``shape``, ``dtype`` and ``device``, and give
 # tensors by slices, row numbers and masks.
 Features = Tensor | StoredRows
-
-
-def select(self, rows: Tensor) -> StoredRows:
-        """Return some of the rows, by numbers int64 [m] or a mask bool [n]; none is read."""
-        index = self.index[rows.cpu().numpy()]
-        return StoredRows(self.tables, index, self.dim, self.dtype)
-
-    def _read(self, wanted: Index, out: Tensor) -> None:
-        target, table_of = out.numpy(), self._table_of(wanted)
-        for number in np.unique(table_of):
-            own = table_of == number
-            target[own] = self.tables[number][wanted[own] - self._starts[number]]
-
-    def _table_of(self, index: Index) -> Index:
-        return np.searchsorted(self._starts, index, side="right") - 1
-
-    def index_over(self, tables: Sequence[Table]) -> Index:
-        """Return the index of the same rows over other tables, which hold all of them."""
-        starts = np.cumsum([0, *map(len, tables)])
-        start = {id(table): starts[number] for number, table in enumerate(tables)}
-        pairs = zip(self.tables, self._starts, strict=False)
-        moved = np.array([start.get(id(table), 0) - own for table, own in pairs], np.int64)
-        return self.index + moved[self._table_of(self.index)]
-
-    def __reduce__(self) -> tuple[type[StoredRows], tuple[object, ...]]:
-        tables: list[Table] = []
-        table_of, index, start = self._table_of(self.index), self.index.copy(), 0
-        for number in np.unique(table_of):
-            table, own = self.tables[number], table_of == number
-            rows = self.index[own] - self._starts[number]
-            if isinstance(table, np.ndarray):  # it travels itself: its rows alone
-                table, rows = table[rows], np.arange(len(rows))
-            index[own] = start + rows
-            tables.append(table)
-            start += len(table)
-        return StoredRows, (tables, index, self.dim, self.dtype)
-
-
-# Feature rows [n, d]. Both kinds have a length, ``shape``, ``dtype`` and ``device``, and give
-# tensors by slices, row numbers and masks.
-Features = Tensor | StoredRows
-
-
-@dataclass(frozen=True)
-class InOrder:
-    """Feature rows in another order, int64 [n] on the host; read when they are asked for."""
-
-    features: Features
-    order: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        """Where the rows are."""
-        return self.features.device
-
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        return self.features[self.order[rows.cpu()].to(self.device)]
 
 
 def select(features: Features, rows: Tensor) -> Features:
