@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -140,7 +141,7 @@ class StackedCopies:
         if self._captured is not None or self._rate is None:
             return self._captured is not None
         try:
-            self._captured = Captured(self, step, chunk, gather, CHUNK, self._rate)
+            self._captured = Captured(partial(step, self), chunk, gather, CHUNK, self._rate)
         except RuntimeError as error:  # of CUDA, whatever it does not capture
             self._capture, self._rate = False, None
             warnings.warn(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bmc.train.batch import Batch, Gather
-
-if TYPE_CHECKING:
-    from bmc.train.copies import StackedCopies
+from bmc.train.transfer import queued
 
 
 class Captured:
@@ -22,8 +19,8 @@ class Captured:
 
     Parameters
     ----------
-    stacked, step
-        What is recorded: ``step(stacked, batch)``.
+    step
+        What is recorded: one update with a batch.
     chunk
         Batches [n, m, ...] like those to come, at most ``room`` at once.
     gather
@@ -34,8 +31,7 @@ class Captured:
 
     def __init__(
         self,
-        stacked: StackedCopies,
-        step: Callable[[StackedCopies, Batch], None],
+        step: Callable[[Batch], None],
         chunk: Batch,
         gather: Gather | None,
         room: int,
@@ -52,13 +48,11 @@ class Captured:
         with torch.cuda.device(device), torch.cuda.graph(self._graph):  # of the current device
             *data, keep = (table.index_select(0, self._next) for table in self._tables)
             rate.copy_(self._rates.index_select(0, self._next)[0])
-            step(stacked, Batch(tuple(data), keep).gathered(gather).at(0))
+            step(Batch(tuple(data), keep).gathered(gather).at(0))
             self._next.add_(1)
 
     def replay(self, chunk: Batch, rates: Sequence[float]) -> None:
         """Make an update with each of the n batches of a chunk, at these learning rates."""
-        from bmc.train.transfer import queued
-
         n = len(chunk)
         for own, given in zip(self._tables, (*chunk.data, chunk.keep), strict=True):
             own[:n].copy_(given)

@@ -175,6 +175,9 @@ def _placed(
                 module.float()
     elif dtype != torch.float32:
         open_clip.model.convert_weights_to_lp(net, dtype=dtype)
+        for module in net.modules():  # float32 weights on other activations, which CUDA refuses
+            if type(module) is open_clip.transformer.LayerNorm:
+                module.__class__ = open_clip.transformer.LayerNormFp32
     return net.to(device)
 
 
