@@ -37,7 +37,7 @@ from autods.manifest.new.common import (
     next_steps,
     write_manifest,
 )
-from autods.manifest.new.remarks import class_table, empty_folders, followed_links
+from autods.manifest.new.remarks import class_table, empty_folders, followed_links, merged_classes
 
 FILE = "images"  # name of the folder in the manifest
 ENDINGS = 12  # unusual endings of images that are listed in a manifest
@@ -96,7 +96,8 @@ def manifest_from_folder(
         layout=layout,
         splits={"clean": rule},
     )
-    remarks = [*class_table(reading, samples, rule), *told, *empty_folders(folders)]
+    remarks = [*class_table(reading, samples, rule), *merged_classes(reading, folders), *told]
+    remarks += empty_folders(folders)
     return target, [*remarks, *followed_links(folder, tree), *next_steps(target)]
 
 

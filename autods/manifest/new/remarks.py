@@ -63,6 +63,24 @@ def _unequal(counts: Mapping[tuple[str, str], int], totals: Mapping[str, int]) -
     return lines
 
 
+def merged_classes(reading: Reading, folders: Folders) -> list[str]:
+    """Return a line about folders in several places that became one class by their name."""
+    if reading.classes != "last":
+        return []
+    places: dict[str, set[str]] = {}
+    for root in reading.roots():
+        for leaf in folders.leaves(root):
+            place = leaf[len(root) :].strip("/")
+            places.setdefault(place.rpartition("/")[2], set()).add(place)
+    names = [name for name, of_name in sorted(places.items()) if len(of_name) > 1]
+    if not names:
+        return []
+    shown = ", ".join(map(repr, names[:3])) + (", ..." if names[3:] else "")
+    return [
+        f"{counted(len(names), 'class has', 'classes have')} folders in several places: {shown}."
+    ]
+
+
 def empty_folders(folders: Folders) -> list[str]:
     """Return a line about folders without any image, the outermost of them."""
     outer = [f for f in folders.empty if f.rpartition("/")[0] not in folders.empty]

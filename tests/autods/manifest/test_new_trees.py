@@ -97,7 +97,9 @@ def test_depths_below_splits_count_by_the_way_that_is_chosen(tmp_path):
     folder = images(tmp_path / "f", *(f"{s}/{kind}" for s in ("train", "test") for kind in kinds))
     found = {}
     for choice in ("first", "last", "path"):
-        found[choice], counts, _ = learned(tmp_path / choice, folder, classes=choice)
+        found[choice], counts, remarks = learned(tmp_path / choice, folder, classes=choice)
+        told = "1 class has folders in several places: 'red'."
+        assert (told in remarks) == (choice == "last")
         assert counts["test"] == 15
     assert found == {
         "first": ["fruit", "veg"], "last": ["green", "leek", "pear", "red"], "path": sorted(kinds),
