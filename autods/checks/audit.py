@@ -5,7 +5,6 @@ Duplicates are sought among the samples of the index, not elsewhere in the archi
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.checks.audit_scan import Scan, Scanner
-from autods.core.files import hash_file, locked, write_json
+from autods.core.files import hash_file, locked, read_json, write_json
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
@@ -70,7 +69,7 @@ def audit_dataset(
 def read_audit(root: DataRoot, name: str) -> dict[str, Any] | None:
     """Return the findings of an earlier audit, or ``None``."""
     try:
-        findings = json.loads(root.audit(name).read_text(encoding="utf-8"))
+        findings = read_json(root.audit(name))
     except (OSError, ValueError):
         return None
     if not isinstance(findings, dict) or findings.get("format") != FORMAT:

@@ -23,6 +23,7 @@ class Checked:
     # `ok`, `problem`, `-` (not here) or `?` (here, and could not be checked)
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(PARTS, "-"))
     problems: list[str] = field(default_factory=list)  # sentences
+    notes: list[str] = field(default_factory=list)  # what could not be checked
 
     def enter(self, part: str, problems: list[str]) -> None:
         """Record the problems of one checked part."""
@@ -39,7 +40,7 @@ def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str 
 
     Without an ``encoder``, features of all are checked.
     """
-    from autods.checks.features import verify_features
+    from autods.checks.features import unhashed_features, verify_features
 
     checked = Checked(name)
     if name in root.datasets():
@@ -53,6 +54,7 @@ def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str 
     encoders = {one for one, of in root.feature_sets(finished=False) if of == name}
     if encoders if encoder is None else encoder in encoders:
         checked.enter("features", verify_features(root, encoder, [name]))
+        checked.notes += unhashed_features(root, encoder, name)
     return checked
 
 

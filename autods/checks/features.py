@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import numpy as np
 
+from autods.core.files import read_json
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.seals import CHANGED, BrokenSealError, is_whole
 from autods.encode.plan import digest_samples
 from autods.errors import AutodsError
 from autods.features.class_names import check_texts
-from autods.features.sets import StoredFeatures, describe_features, read_all_shards
-from autods.features.shards import CODES, FORMAT, READERS, Shard
+from autods.features.sets import StoredFeatures, describe_features, read_all_shards, trailers
+from autods.features.shards import CODES, FORMAT, READERS, Shard, broken
 from autods.index.samples import load_samples
 
 BLOCK = 65_536  # rows looked at once
@@ -53,10 +55,28 @@ def verify_features(
     ]
 
 
+def unhashed_features(root: DataRoot, encoder: str | None, name: str) -> list[str]:
+    """Return a note for each feature set of a dataset whose shards have no hashes."""
+    notes = []
+    for path in sorted(root.path.glob(f"features/{encoder or '*'}/{name}/record.json")):
+        with suppress(AutodsError):  # `verify_features` tells it
+            stored = read_all_shards(root, path.parent.parent.name, name)
+            if old := len(stored.shards) - len(trailers(stored)):
+                notes.append(
+                    f"{path.parent}: {old} of {len(stored.shards)} shards have no hash: an earlier "
+                    "version wrote them. They are read; a changed bit would not be found."
+                )
+    return notes
+
+
 def _feature_set(root: DataRoot, encoder: str, name: str) -> Iterator[str]:
     folder = root.features(encoder, name)
     if not any(folder.glob("*.h5")) and not root.feature_record(encoder, name).exists():
         return  # class names embedded before anything was extracted
+    changed = [path for path in sorted(folder.glob("*.h5")) if not is_whole(path)]
+    if changed:
+        yield from (broken(path, CHANGED) for path in changed)
+        return
     try:
         stored = read_all_shards(root, encoder, name)
     except AutodsError as error:
@@ -114,13 +134,17 @@ def _ids(stored: StoredFeatures) -> Iterator[str]:
 def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
     path = root.feature_record(stored.encoder, stored.dataset)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         yield f"{path}: missing: the feature set is not finished. Run the same command again."
+        return
+    except BrokenSealError as error:
+        yield broken(path, f"{error}")
         return
     except ValueError as error:
         yield f"{path}: not valid JSON: {error}."
         return
+    seals = record.pop("seals", None)
     actual = describe_features(stored)
     keys = actual.keys() | record.keys()
     if (version := record.get("format")) != FORMAT and version in READERS:
@@ -131,6 +155,8 @@ def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
                 f"{path}: {key}: the shards say {actual.get(key)!s:.80}, the record says "
                 f"{record.get(key)!s:.80}."
             )
+    if seals is not None and seals != trailers(stored):
+        yield f"{path}: its hashes are not those of the shards."
 
 
 def _index(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:

@@ -5,11 +5,11 @@ Looks at records, names and sizes only; hashes and contents are checked by `auto
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from autods.core.files import read_json
 from autods.errors import AutodsError, ManifestError
 from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files, read_record
@@ -122,7 +122,7 @@ def _look(
 def _made_from(manifest: Manifest, root: DataRoot, encoder: str) -> bool:
     """Tell whether features belong to this manifest; imported ones belong to none."""
     try:
-        record = json.loads(root.feature_record(encoder, manifest.name).read_text("utf-8"))
+        record = read_json(root.feature_record(encoder, manifest.name))
     except (OSError, ValueError):
         return True  # `autods verify` says what is wrong with it
     imported = record.get("hashed") != "image"

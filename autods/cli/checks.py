@@ -41,12 +41,14 @@ def verify(
         progress.finish()
     problems = [problem for found in checked for problem in found.problems]
     if json:
-        rows = [{**found.row(), "problems": found.problems} for found in checked]
+        rows = [
+            {**found.row(), "problems": found.problems, "notes": found.notes} for found in checked
+        ]
         print_json({"root": str(data_root.path), "datasets": rows})
     elif checked:
         print_table(f"Under {data_root.path}", [found.row() for found in checked])
-        for problem in problems:
-            print(problem)
+        for sentence in [*problems, *(note for found in checked for note in found.notes)]:
+            print(sentence)
     if problems:
         raise AutodsError(f"{len(problems)} problem(s) found; nothing was changed.")
     if not json:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from autods.core.seals import sealed, unsealed
 from autods.core.trees import list_tree
 from autods.errors import Busy
 
@@ -41,9 +42,22 @@ def atomic(target: Path) -> Iterator[Path]:
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write JSON atomically: sorted keys, two spaces, one final newline."""
+    """Write JSON atomically: sorted keys, two spaces, one final newline.
+
+    An object is sealed with the hash of its content, which `read_json` checks.
+    """
+    if isinstance(value, Mapping):
+        value = sealed(value)
     with atomic(target) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return what `write_json` wrote, without the seal; files of earlier versions have none.
+
+    `ValueError` if it is not JSON, or not what was written (`BrokenSealError`).
+    """
+    return unsealed(json.loads(path.read_text(encoding="utf-8")))[0]
 
 
 def hash_file(path: Path, algorithm: str) -> str:

@@ -30,6 +30,7 @@ from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
 from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
 from autods.encode.timings import Processes, Timings
 from autods.errors import TooManyUnreadable, UsageError
+from autods.features.content import check_content
 from autods.features.sets import seal_features
 from autods.features.shards import Shard, read_shard
 from autods.index.samples import load_samples
@@ -125,7 +126,9 @@ def extract_dataset(
     with held(folder, f"{manifest.name} by {encoder.name}", progress.note):
         samples = load_samples(root, manifest.name, manifest)
         plans = plan_shards(samples, root, encoder.name, shard_size, all_tasks)
-        found = {plan.path: read_shard(plan.path) for plan in plans if plan.path.exists()}
+        there = [plan.path for plan in plans if plan.path.exists()]
+        check_content(there)
+        found = {path: read_shard(path) for path in there}
         todo = [plan for plan in plans if plan.path not in found]
         size = _batch_size(plans, found, batch_size)
         if todo and found and size != (asked := _batch_size(plans, {}, batch_size)):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.seals import CHANGED, BrokenSealError, is_whole
 from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
 from autods.features.shards import (
     SHARD_NAME,
@@ -110,6 +111,8 @@ def check_texts(root: DataRoot, encoder: str, dataset: str) -> Iterator[str]:
 def read_texts(path: Path) -> ClassTexts:
     """Read one file; raise `StoreError` if it is absent, damaged, or of another format version."""
     try:
+        if not is_whole(path):
+            raise BrokenSealError(CHANGED)
         with h5py.File(path, "r", locking=False) as file:
             attrs = file.attrs
             if (version := int(attrs["format"])) != FORMAT:

@@ -6,7 +6,6 @@ finished. Writing single shards is the business of `autods.features.shards`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autods.core.files import write_json
+from autods.core.files import read_json, write_json
 from autods.core.root import DataRoot
+from autods.core.seals import BrokenSealError, trailer_of
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
+from autods.features.content import check_content
 from autods.features.shards import (
     CODES,
     FORMAT,
@@ -126,7 +127,10 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     if not record_path.is_file():
         raise _missing(root, encoder, dataset)
     try:
-        expected = dict(json.loads(record_path.read_text(encoding="utf-8"))["shards"])
+        record = read_json(record_path)
+        expected, seals = dict(record["shards"]), record.get("seals")
+    except BrokenSealError as error:
+        raise StoreError(broken(record_path, f"{error}")) from None
     except (ValueError, KeyError, TypeError):
         raise StoreError(broken(record_path, "is not the record of a feature set")) from None
     stored = read_all_shards(root, encoder, dataset)
@@ -138,6 +142,10 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
             f"differ first at {different}; nothing was changed. Run the same extract or import "
             "command again."
         )
+    if seals is not None and seals != trailers(stored):
+        different = sorted(set(seals.items()) ^ set(trailers(stored).items()))[0][0]
+        path = stored.shards[0].path.with_name(different)
+        raise StoreError(broken(path, "is not the shard that the record states"))
     return stored
 
 
@@ -155,8 +163,17 @@ def list_encoders(root: DataRoot) -> list[str]:
 def seal_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     """Check that all shards are present and fit together; write ``record.json`` last."""
     stored = read_all_shards(root, encoder, dataset)
-    write_json(root.feature_record(encoder, dataset), describe_features(stored))
+    described = describe_features(stored)
+    if seals := trailers(stored):
+        described["seals"] = seals
+    write_json(root.feature_record(encoder, dataset), described)
     return stored
+
+
+def trailers(stored: StoredFeatures) -> dict[str, str]:
+    """Return the sha256 at the end of each shard, by name; earlier versions wrote none."""
+    paths = [shard.path for shard in stored.shards]
+    return {path.name: written for path in paths if (written := trailer_of(path))}
 
 
 def describe_features(stored: StoredFeatures) -> dict[str, Any]:
@@ -183,7 +200,10 @@ def describe_features(stored: StoredFeatures) -> dict[str, Any]:
 
 
 def read_all_shards(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
-    """Open every shard of a feature set, finished or not, and check that they fit together."""
+    """Open every shard of a feature set, finished or not, and check that they fit together.
+
+    Those that were touched since they were last hashed are hashed again.
+    """
     folder = root.features(encoder, dataset)
     found = [m for p in sorted(folder.glob("*.h5")) if (m := SHARD_NAME.fullmatch(p.name))]
     if not found:
@@ -201,7 +221,9 @@ def read_all_shards(root: DataRoot, encoder: str, dataset: str) -> StoredFeature
                 "changed. Run the same extract command again, or move the folder away first."
             )
     ordered = sorted(found, key=lambda m: (SHARD_SPLITS.index(m[1]), int(m[2])))
-    shards = tuple(read_shard(folder / match[0]) for match in ordered)
+    paths = [folder / match[0] for match in ordered]
+    check_content(paths)
+    shards = tuple(map(read_shard, paths))
     for shard in shards[1:]:
         check_same_source(shards[0], shard)
     return StoredFeatures(encoder, dataset, shards)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.files import atomic
+from autods.core.seals import HEX_DIGITS, trailer_of, with_trailer
 from autods.core.splits import SPLITS
 from autods.errors import StoreError
 
@@ -96,6 +97,8 @@ def read_shard(path: Path) -> Shard:
     Raises `StoreError` for a file that is absent, cut off, damaged or of another format version.
     """
     try:
+        if 0 < len(trailer_of(path)) < HEX_DIGITS:
+            raise ValueError("it was cut off")
         with h5py.File(path, "r", locking=False) as file:
             _check_whole(path, file)
             info = READERS[int(file.attrs["format"])](file.attrs)
@@ -159,7 +162,7 @@ def read_values(attrs: Mapping[str, Any], record: type, without: str = "") -> di
 def write_hdf5(
     path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, str | int], **layout: int
 ) -> None:
-    """Write an HDF5 file atomically, with options of ``h5py.File`` for its layout.
+    """Write an HDF5 file and its hash atomically, with options of ``h5py.File`` for its layout.
 
     Made in memory: on a full disk HDF5 can neither write nor close, and takes the process down.
     """
@@ -173,7 +176,7 @@ def write_hdf5(
         file.flush()
         image = bytes(file.id.get_file_image())
     with atomic(path) as temporary:
-        temporary.write_bytes(image)
+        temporary.write_bytes(with_trailer(image))
 
 
 def _check_whole(path: Path, file: h5py.File) -> None:

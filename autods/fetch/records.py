@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from autods.core.files import write_json
+from autods.core.files import read_json, write_json
 from autods.core.root import DataRoot
 from autods.errors import FetchError
 from autods.fetch.digests import digest, listing, size_of
@@ -91,7 +90,7 @@ def read_record(root: DataRoot, dataset: str) -> dict[str, Any]:
     """Return the whole record of a dataset, ``{}`` if there is none; `FetchError` if unreadable."""
     path = root.record(dataset)
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        record = read_json(path) if path.exists() else {}
         if not isinstance(record, dict) or any(
             not isinstance(record.get(key, {}), dict) for key in ("files", "index")
         ):

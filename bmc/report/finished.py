@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from autods.core.files import read_json
 from autods.errors import UsageError
-from bmc.runs.samples import SAMPLES, read_samples
+from bmc.runs.samples import SAMPLES, check_hash, read_samples
 from bmc.train.phases import OUTSIDE_LEARNING
 
 # runs that differ in these only are repeats: in seeds, and in when they were measured
@@ -88,6 +89,8 @@ class Run(BaseModel):
     device: str = ""
     folder: str = ""
     path: Path | None = Field(default=None, exclude=True)  # of the folder, for `samples`
+    # sha256 of the files beside the results; runs of earlier versions have none
+    files: dict[str, str] = Field(default_factory=dict, exclude=True)
     order_free: bool = False
     reference: bool = False
     # tasks learned at the evaluations that it is compared at; `related` sets it, None: all its own
@@ -181,7 +184,10 @@ class Run(BaseModel):
         if self.path is None or scenario not in self.R:
             return None
         path = self.path / SAMPLES
-        return read_samples(path, scenario, self.test_sizes(), self.final(scenario))
+        right = read_samples(path, scenario, self.test_sizes(), self.final(scenario))
+        if right is not None and (written := self.files.get(SAMPLES)):
+            check_hash(path, written)
+        return right
 
     def forgetting(self, scenario: str) -> dict[str, float | None]:
         """Return by task name its best accuracy before the last evaluation minus its last.
@@ -227,7 +233,7 @@ def read_run(folder: Path) -> Run:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
     except ValueError as error:
         reason = str(error)
     else:

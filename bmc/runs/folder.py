@@ -24,7 +24,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autods.core.files import atomic, write_json
+from autods.core.files import atomic, hash_file, read_json, write_json
+from autods.core.seals import CHANGED, BrokenSealError, hash_parts
 from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
 from bmc.runs.samples import SAMPLES, SAMPLES_FORMAT, SCENARIOS
@@ -111,7 +112,7 @@ class RunFolder:
                 "Add --resume to complete or reuse it, or choose another --out."
             )
         try:
-            stored = dict(json.loads(config.read_text(encoding="utf-8")))
+            stored = dict(read_json(config))
         except (TypeError, ValueError):
             raise self._damaged(config) from None
         asked = json.loads(json.dumps(identity))
@@ -127,7 +128,9 @@ class RunFolder:
     def save(self, tensors: dict[str, Tensor], state: RunState) -> None:
         """Replace the checkpoint."""
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        self._write(self.checkpoint, stored, {"state": json.dumps(asdict(state))})
+        described = asdict(state)
+        described["sha256"] = _hash(described, stored)
+        self._write(self.checkpoint, stored, {"state": json.dumps(described)})
 
     def save_samples(self, right: Mapping[str, Tensor]) -> None:
         """Write which samples were right; ``right`` is that of `bmc.runs.evaluate.Row`.
@@ -162,13 +165,17 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         try:
-            with safe_open(self.checkpoint, framework="pt", device=str(device)) as file:
+            with safe_open(self.checkpoint, framework="pt") as file:
                 # the open file is no mapping: it has keys, and cannot be iterated
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                state = RunState(**json.loads(file.metadata()["state"]))
-        except (SafetensorError, TypeError, ValueError, KeyError):
+                described = json.loads(file.metadata()["state"])
+            written = described.pop("sha256", None)  # those of earlier versions have none
+            if written not in (None, _hash(described, tensors)):
+                raise BrokenSealError(CHANGED)
+            state = RunState(**described)
+        except (AttributeError, SafetensorError, TypeError, ValueError, KeyError):
             raise self._damaged(self.checkpoint) from None
-        return tensors, state
+        return {name: tensor.to(device) for name, tensor in tensors.items()}, state
 
     def _damaged(self, path: Path) -> CheckpointError:
         return CheckpointError(
@@ -188,9 +195,21 @@ class RunFolder:
                     writer.writerow([learned, *("" if v is None else f"{v:.6f}" for v in row)])
 
     def finish(self, results: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Write the timing and, last, the results."""
+        """Write the timing and, last, the results, with the hashes of the files beside them."""
         write_json(self.path / "timing.json", timing)
-        write_json(self.results, results)
+        beside = sorted({self.samples, *self.path.glob("R_*.csv")})
+        files = {path.name: hash_file(path, "sha256") for path in beside if path.exists()}
+        write_json(self.results, {**results, "files": files})
+
+
+def _hash(state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return the hash of a checkpoint: its state, and name, dtype, shape, bytes of its tensors."""
+    parts: list[Any] = [json.dumps(state, sort_keys=True)]
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        data = tensor.reshape(-1).view(torch.uint8).numpy()
+        parts += [f"{name} {tensor.dtype} {list(tensor.shape)}", data]
+    return hash_parts(parts)
 
 
 def plain(row: npt.NDArray[np.float64]) -> list[float | None]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from autods.core.files import read_json
 from bmc.runs.folder import RunFolder
 
 NAMED = frozenset({"seed", "format", "method"})  # what the name of a run's folder says already
@@ -47,9 +48,9 @@ def _listed(path: Path, folder: Path) -> ListedRun:
     run = RunFolder(path)
     state, accuracy, settings = run.status, None, {}
     try:
-        settings = _settings(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        settings = _settings(read_json(path / "config.json"))
         if state == "finished":
-            metrics = json.loads(run.results.read_text(encoding="utf-8"))["metrics"]
+            metrics = read_json(run.results)["metrics"]
             accuracy = metrics[settings["scenario"]]["final_mean"]
     except (AttributeError, KeyError, TypeError, ValueError):
         state = "damaged"

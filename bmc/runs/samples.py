@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.files import hash_file
+from autods.core.seals import CHANGED
 from autods.errors import UsageError
 
 SAMPLES = "samples.safetensors"  # the file in a run's folder
@@ -67,6 +69,14 @@ def read_samples(
             f"expected the samples of a finished run in {path}, but: {error}; nothing was "
             "written. Run the method again."
         ) from None
+
+
+def check_hash(path: Path, written: str) -> None:
+    """Raise `UsageError` unless a file of samples has the sha256 that the results state."""
+    if hash_file(path, "sha256") != written:
+        raise UsageError(
+            f"{path}: {CHANGED}; nothing was written. Run the method again in another folder."
+        )
 
 
 def _task(

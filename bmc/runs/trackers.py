@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from autods.core.extras import require
-from autods.core.files import write_json
+from autods.core.files import read_json, write_json
+from autods.errors import UsageError
 
 Status = Literal["finished", "failed", "interrupted"]
 PROJECT = "bmc-stream"  # how runs are filed where a tracker has projects or experiments
@@ -251,7 +252,13 @@ def tracked(
 def _remembered(folder: Path, name: str, make: Callable[[], str]) -> str:
     """Return the identifier of a folder's run, made once and kept in ``trackers.json``."""
     path = folder / "trackers.json"
-    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        known: dict[str, str] = dict(read_json(path)) if path.exists() else {}
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path}: expected the identifiers of a run's trackers, but {error}; nothing was run. "
+            "Delete this file: the run gets new identifiers."
+        ) from None
     if name not in known:
         known[name] = make()
         write_json(path, known)

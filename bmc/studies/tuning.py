@@ -9,7 +9,6 @@ uses the choice must be on other datasets.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from autods.core.files import read_json
+from autods.core.seals import BrokenSealError
 from autods.errors import UsageError
 from bmc.config import Config, Overrides
 from bmc.report.paired import difference_error
@@ -210,13 +211,15 @@ def read_tuned(path: Path) -> Tuned:
         "was run."
     )
     try:
-        tuned = Tuned.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        tuned = Tuned.model_validate(read_json(path))
     except FileNotFoundError:
         raise UsageError(wrong.format("there is none")) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise UsageError(wrong.format(f"in {where}: {first['msg']}")) from None
+    except BrokenSealError as error:
+        raise UsageError(wrong.format(error)) from None
     except ValueError as error:
         raise UsageError(wrong.format(f"it is not JSON: {error}")) from None
     for method, values in tuned.chosen.items():

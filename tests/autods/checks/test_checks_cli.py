@@ -12,6 +12,7 @@ from shard_tools import shard_info
 from warm import program
 
 from autods.cli.checks import audit, doctor, verify
+from autods.core.files import read_json
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, UnknownName, UsageError
@@ -147,7 +148,7 @@ def test_audit_prints_a_row_and_writes_findings_and_report(monkeypatch, capsys, 
         ]
         assert lines[2].split() == ["pets", "35", "2", "4", "1", "2", "1", "13.0"]
     assert report.read_text().startswith("# Audit\n")
-    found = json.loads(root.audit("pets").read_text())
+    found = read_json(root.audit("pets"))
     audit(root=root.path, manifests=[manifests], json=True)
     assert json.loads(capsys.readouterr().out) == [found]
 

@@ -1,21 +1,24 @@
 """Verification of stored features finds each kind of damage."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from archives import folders_layout, make_zip, manifest_of, placed
 from shard_tools import shard_info
 
-from autods.checks.features import verify_features
+from autods.checks.features import unhashed_features, verify_features
+from autods.core.files import read_json, write_json
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode.plan import digest_samples
-from autods.errors import UnknownName
-from autods.features.sets import seal_features
+from autods.errors import AutodsError, UnknownName
+from autods.features.sets import describe_features, open_features, seal_features
 from autods.features.shards import FORMAT, Shard, ShardData, read_shard, write_shard
 from autods.index.samples import SampleIndex, index_dataset, load_samples
 
@@ -112,6 +115,8 @@ def test_a_cut_off_shard_and_a_missing_one_are_found(tmp_path):
     path = root.shard(ENCODER, "pets", "test", 0, 1)
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
+    assert "its content is not what was written" in verify_features(root)[0]
+    path.write_bytes(whole[:-140])
     assert "cannot be read as a feature shard" in verify_features(root)[0]
     path.unlink()
     assert "the shards say" in verify_features(root)[0]
@@ -122,7 +127,7 @@ def test_a_record_that_is_absent_damaged_or_wrong_is_found(tmp_path):
     write_set(root)
     path = root.feature_record(ENCODER, "pets")
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "dim": 5}))
+    write_json(path, {**record, "dim": 5})
     assert [p for p in verify_features(root) if "dim: the shards say 4, the record says 5" in p]
     path.write_text("{")
     assert "not valid JSON" in verify_features(root)[0]
@@ -136,9 +141,9 @@ def test_a_record_of_the_format_before_is_no_problem(tmp_path):
     path = root.feature_record(ENCODER, "pets")
     record = json.loads(path.read_text())
     del record["samples_sha256"]
-    path.write_text(json.dumps({**record, "format": FORMAT - 1}))
+    write_json(path, {**record, "format": FORMAT - 1})
     assert verify_features(root) == []
-    path.write_text(json.dumps({**record, "format": FORMAT - 1, "dim": 5}))
+    write_json(path, {**record, "format": FORMAT - 1, "dim": 5})
     assert len(verify_features(root)) == 1
 
 
@@ -195,7 +200,7 @@ def test_features_are_compared_with_the_sample_index(tmp_path):
     shard = read_shard(path)
     labels = {task: 1 - array for task, array in shard.labels.items()}
     write_shard(path, replace(data_of(shard), labels=labels), shard.info)
-    assert "8 labels of task 'class' differ from the index" in verify_features(root)[0]
+    assert any("8 labels of task 'class' differ from the index" in p for p in verify_features(root))
     fewer = ShardData(
         shard.features[1:],
         {task: array[1:] for task, array in shard.labels.items()},
@@ -210,3 +215,61 @@ def test_features_are_compared_with_the_sample_index(tmp_path):
 
 def data_of(shard: Shard) -> ShardData:
     return ShardData(shard.features, shard.labels, shard.sample, shard.content_hash)
+
+
+def contents(root: DataRoot) -> list[object]:
+    """Return all that a stream takes from the stored features."""
+    stored = open_features(root, ENCODER, "pets")
+    rows = np.arange(stored.starts[-1])
+    arrays = [stored.gather(rows), stored.labels("kind"), stored.content_hash]
+    split = stored.membership("clean")
+    return [*(array.tobytes() for array in (*arrays, split)), describe_features(stored)]
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00001.h5", "record.json", "unchanged.json"])
+def test_a_flipped_bit_in_any_file_is_refused_and_found_or_changes_nothing(tmp_path, name):
+    root = DataRoot.open(tmp_path)
+    write_set(root)
+    truth = contents(root)
+    path = root.features(ENCODER, "pets") / name
+    whole, refused = path.read_bytes(), 0
+    for position in range(0, len(whole), max(1, len(whole) // 150)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        try:
+            assert contents(root) == truth
+        except AutodsError as error:
+            assert "Delete this file" in str(error) or "Run the same" in str(error)
+            assert verify_features(root)
+            refused += 1
+    assert refused > 20 or name == "unchanged.json"
+    path.write_bytes(whole)
+    assert contents(root) == truth and verify_features(root) == []
+
+
+def test_a_bit_that_flips_without_a_trace_in_the_file_system_is_found_by_verify(tmp_path):
+    root = DataRoot.open(tmp_path)
+    write_set(root)
+    path = root.shard(ENCODER, "pets", "train", 0, 1)
+    status, content = path.stat(), bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        content[file["features"].id.get_offset() + 5] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "its content is not what was written" in verify_features(root)[0]
+
+
+def test_shards_of_an_earlier_version_have_no_hash_and_are_read_and_told(tmp_path):
+    root = DataRoot.open(tmp_path)
+    write_set(root)
+    truth = contents(root)
+    for path in root.features(ENCODER, "pets").glob("*.h5"):
+        with h5py.File(path, "r+") as file:
+            file.attrs["complete"] = True  # HDF5 drops what follows its end
+    record = read_json(root.feature_record(ENCODER, "pets"))
+    del record["seals"]
+    root.feature_record(ENCODER, "pets").write_text(json.dumps(record))
+    assert contents(root) == truth and verify_features(root) == []
+    (note,) = unhashed_features(root, None, "pets")
+    assert "3 of 3 shards have no hash" in note

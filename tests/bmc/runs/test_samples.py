@@ -93,7 +93,7 @@ def test_a_run_does_not_say_where_it_lies_when_it_is_written_as_json(finished):
     ids=["missing", "short", "of another type", "of two axes", "no bits", "inverted"],
 )
 def test_samples_that_do_not_agree_with_the_results_are_refused(copied, make, said):
-    loaded = read_run(copied)
+    loaded = read_run(copied).model_copy(update={"files": {}})  # as those without hashes
     stored = load_file(copied / "samples.safetensors")
     first = f"class-il/{loaded.tasks[0].name}"
     stored[first] = make(stored[first])
@@ -140,3 +140,16 @@ def test_a_task_without_samples_has_none_of_them(tmp_path):
     assert {name: value.tolist() for name, value in stored.items()} == {
         "class-il/a": [], "task-il/a": [], "class-il/b": [1, 1], "task-il/b": [1, 1],
     }  # fmt: skip
+
+
+def test_samples_with_a_flipped_bit_are_refused_or_the_same(copied):
+    path, loaded = copied / "samples.safetensors", read_run(copied)
+    whole, truth = path.read_bytes(), loaded.samples("class-il")
+    for position in range(0, len(whole), max(1, len(whole) // 40)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        with pytest.raises(UsageError, match="nothing was written"):
+            loaded.samples("class-il")
+    path.write_bytes(whole)
+    assert loaded.samples("class-il").keys() == truth.keys()
