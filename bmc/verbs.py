@@ -197,10 +197,12 @@ def report(runs: Path | str | Iterable[Path | str], out: Path | str = "report.ht
         When there is no finished run, or runs cannot be compared.
     """
     from bmc.report.page import build_report
-    from bmc.runs.folder import finished_runs
+    from bmc.runs.divergence import ranked
+    from bmc.runs.folder import diverged_runs, finished_runs
 
-    folders = [runs] if isinstance(runs, str | Path) else runs
-    return build_report(finished_runs(map(Path, folders)), Path(out))
+    folders = [Path(one) for one in ([runs] if isinstance(runs, str | Path) else runs)]
+    kept, notes = ranked(finished_runs(folders), diverged_runs(folders))
+    return build_report(kept, Path(out), notes)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -94,6 +94,7 @@ def run(
     from bmc.methods.fit import choose_methods
     from bmc.methods.overrides import config_for
     from bmc.report.load import BASE_OF_TIME
+    from bmc.runs.divergence import RunDiverged
     from bmc.runs.grid import common_step, group_size
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
@@ -112,6 +113,7 @@ def run(
     )
     folder = out or Path("runs") / choice.folder
     finished: list[Path] = []
+    diverged: list[tuple[Path, str]] = []
     with engine_of(engine, names, chosen, ray_address, ray_workers, workers, threads) as where:
         for one_order in list(streams):
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
@@ -120,16 +122,22 @@ def run(
                 own = settings[name]
                 own = replace(own, evaluate_every=own.evaluate_every or step)
                 path = folder / run_name(label, identity_of(opened, name, own, chosen), threads)
-                made = run_one(
-                    opened, name, own, path, device=chosen, engine=where, threads=threads,
-                    resume=resume, report=console_progress(), tracker=trackers,
-                    watch=None if finished else watch(),  # its first run has what came before it
-                )  # fmt: skip
+                try:
+                    made = run_one(
+                        opened, name, own, path, device=chosen, engine=where, threads=threads,
+                        resume=resume, report=console_progress(), tracker=trackers,
+                        watch=None if finished else watch(),  # its first run has what came before
+                    )  # fmt: skip
+                except RunDiverged as error:  # the others go on
+                    diverged.append((path, str(error)))
+                    continue
                 finished.append(made)
                 shared = {f: getattr(own, f) for f in own.names()}
                 given = {name: own.options.as_dict()}
                 write_config(made / "run.yaml", given, method=name, order=one_order, **shared)
-    _show(finished, folder / "report.html", json)
+    _show_ranked(finished, [path for path, _ in diverged], folder / "report.html", json)
+    if diverged:
+        raise RunDiverged("\n".join(f"{path.name}: {why}" for path, why in diverged))
 
 
 @app.command()
@@ -142,11 +150,10 @@ def report(
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
-    from bmc.runs.folder import finished_runs
+    from bmc.runs.folder import diverged_runs, finished_runs
 
-    found = finished_runs(folders)
-    _show(found, out, json)
-    if figures is not None:
+    found = _show_ranked(finished_runs(folders), diverged_runs(folders), out, json)
+    if figures is not None and found:
         from bmc.report import load_runs
         from bmc.report.figures import write_figures
 
@@ -154,11 +161,27 @@ def report(
         typer.echo(f"Figures: {len(written)} files in {figures.resolve()}", err=json)
 
 
-def _show(folders: list[Path], page: Path, as_json: bool) -> None:
+def _show_ranked(
+    finished: list[Path], diverged: list[Path], page: Path, as_json: bool
+) -> list[Path]:
+    """Show the runs that may be ranked, and return them; say which are left out."""
+    from bmc.runs.divergence import ranked
+
+    kept, notes = ranked(finished, diverged)
+    for note in notes:
+        typer.echo(note, err=True)
+    if kept:
+        _show(kept, page, as_json, notes)
+    elif as_json:
+        print_json([])
+    return kept
+
+
+def _show(folders: list[Path], page: Path, as_json: bool, notes: list[str]) -> None:
     from bmc.report import build_report, group, load_runs, results_table, sections
 
     loaded = load_runs(folders)
-    path = build_report(folders, page)
+    path = build_report(folders, page, notes)
     if as_json:
         print_json([run.model_dump() for run in loaded])
         return

@@ -71,6 +71,8 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
         console_progress(),
         lambda path: write_config(path / f"{study.command}.yaml"),
     )
+    for note in executed.notes:
+        typer.echo(note, err=True)
     if findings and options.json:
         print_json(findings.data)
     elif findings:
@@ -78,7 +80,9 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
         formats = ", ".join(FORMATS[suffix] for suffix in (*findings.files, "json"))
         print(f"{formats}: {folder.resolve()}/{study.command}.*")
         print(f"Report: {folder.resolve()}/report.html")
-    executed.check("are finished and in the report")
+    executed.check(
+        "are finished and in the report", but_diverged=study.may_diverge and findings is not None
+    )
     return folder
 
 

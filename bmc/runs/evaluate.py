@@ -36,6 +36,7 @@ class Row:
     task_il: npt.NDArray[np.float64]
     dataset_id: npt.NDArray[np.float64]
     right: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    finite: bool = True  # whether the best score of every sample is a finite number
 
 
 @torch.no_grad()
@@ -53,11 +54,15 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     ends = torch.cumsum(sizes, 0).tolist()
     # predicted classes: of all that are scored, and of those of the sample's task
     predicted, within = torch.empty_like(labels), torch.empty_like(labels)
+    finite = torch.ones((), dtype=torch.bool, device=labels.device)  # read once, at the end
     size = CHUNK.get(labels.device.type, 16_384)
     for first in range(0, len(labels), size):
         last = min(first + size, len(labels))
         scores = method.scores(features[first:last])
-        predicted[first:last] = first_best(scores)
+        best = first_best(scores)
+        predicted[first:last] = best
+        # the maximum is NaN where any score is
+        finite &= scores.gather(1, best[:, None]).isfinite().all().to(finite.device)
         for task, begin, end in zip(seen, [0, *ends], ends, strict=False):
             rows = slice(max(begin, first), min(end, last))
             if rows.start < rows.stop:
@@ -73,7 +78,8 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     index = np.array([task.index for task in seen])[known]
     accuracies[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
     names = [task.name for task in seen]
-    return Row(accuracies[0], accuracies[1], accuracies[2], dict(zip(names, by_task, strict=True)))
+    hits_of = dict(zip(names, by_task, strict=True))
+    return Row(accuracies[0], accuracies[1], accuracies[2], hits_of, bool(finite))
 
 
 @torch.no_grad()

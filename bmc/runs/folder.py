@@ -6,6 +6,7 @@
     RUN/checkpoint.safetensors  tensors and state after the last finished group
     RUN/samples.safetensors     which samples of the last evaluation were right
     RUN/results.json            accuracy matrices, metrics, byte costs: identical on every run
+    RUN/diverged.json           in place of results: why its numbers are none
     RUN/timing.json             seconds and peak memory: different on every run
     RUN/R_class_il.csv, R_task_il.csv, R_dataset_id.csv
 """
@@ -29,6 +30,8 @@ from autods.core.seals import CHANGED, BrokenSealError, hash_parts
 from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
 from bmc.runs.samples import SAMPLES, SAMPLES_FORMAT, SCENARIOS
+
+DIVERGED = "diverged.json"
 
 
 class RunMismatch(AutodsError):
@@ -84,9 +87,11 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """How far the run is: ``finished``, ``begun`` or ``to do``."""
+        """How far the run is: ``finished``, ``diverged``, ``begun`` or ``to do``."""
         if self.results.exists():
             return "finished"
+        if (self.path / DIVERGED).exists():
+            return "diverged"
         return "begun" if (self.path / "config.json").exists() else "to do"
 
     def begin(self, identity: dict[str, Any], resume: bool) -> None:
@@ -177,6 +182,20 @@ class RunFolder:
             raise self._damaged(self.checkpoint) from None
         return {name: tensor.to(device) for name, tensor in tensors.items()}, state
 
+    def mark_diverged(self, message: str, done: int) -> None:
+        """Write that the run diverged; ``done`` tasks were learned before."""
+        write_json(self.path / DIVERGED, {"message": message, "tasks_learned": done})
+
+    def divergence(self) -> str | None:
+        """Return why the run diverged, as it was marked; ``None``: it is not."""
+        path = self.path / DIVERGED
+        if not path.exists():
+            return None
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["message"])
+        except (KeyError, TypeError, ValueError):
+            raise self._damaged(path) from None
+
     def _damaged(self, path: Path) -> CheckpointError:
         return CheckpointError(
             f"{path} is damaged: it is not what this program wrote. Nothing was changed. "
@@ -238,6 +257,11 @@ def finished_runs(folders: Iterable[Path]) -> list[Path]:
     runs: list[Path] = []
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob("results.json"))
+        if not inside and (diverged := diverged_runs([folder])):
+            raise UsageError(
+                f"no finished run in {folder}: {len(diverged)} diverged, {diverged[0].name} first. "
+                f"Its {DIVERGED} says why; run it with other settings."
+            )
         if not inside:
             raise UsageError(
                 f"no finished run in {folder}; expected results.json in it or below it. "
@@ -245,3 +269,8 @@ def finished_runs(folders: Iterable[Path]) -> list[Path]:
             )
         runs += inside
     return runs
+
+
+def diverged_runs(folders: Iterable[Path]) -> list[Path]:
+    """Return the runs in or below folders that diverged."""
+    return [path.parent for folder in folders for path in sorted(folder.rglob(DIVERGED))]

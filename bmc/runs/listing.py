@@ -23,7 +23,7 @@ class ListedRun:
     """
 
     path: Path  # below the folder that was searched
-    state: str  # "finished", "begun", or "damaged": not what this program wrote
+    state: str  # "finished", "diverged", "begun", or "damaged": not what this program wrote
     accuracy: float | None
     date: datetime  # when it was last written
     settings: Mapping[str, Any]

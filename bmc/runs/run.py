@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_right
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bmc.engines.base import use_precision
 from bmc.methods import METHODS, Method
 from bmc.methods.fit import check_fitting
 from bmc.runs import metrics
+from bmc.runs.divergence import RunDiverged, check_finite, guarded, scores_diverged
 from bmc.runs.evaluate import Row, evaluate, measure_ahead
 from bmc.runs.folder import RunFolder, RunState, plain
 from bmc.runs.grid import measured_after
@@ -72,6 +74,8 @@ def run(
         When another process works on this run.
     ClusterError
         When the engine's cluster cannot do the work; the last checkpoint is kept.
+    RunDiverged
+        When weights, statistics or scores are no longer finite; the folder is marked.
     UsageError
         When the method cannot learn this stream, or of `bmc.train.data.check_samples`.
     """
@@ -88,6 +92,8 @@ def run(
         target.begin(identity, resume)
         if target.results.exists():
             return folder
+        if (known := target.divergence()) is not None:
+            raise RunDiverged(known)
         with tracked(tracker, folder, identity) as follower:
             method = method_class(stream.dim, stream.n_classes, config, device)
             state = _restored(target, method, device)
@@ -99,7 +105,11 @@ def run(
             with watch.phase(LOAD, device):
                 tasks = to_tensors(stream, device)
             watch.continue_as(OTHER)
-            _learn_all(method, tasks, state, target, report, follower)
+            try:
+                _learn_all(method, tasks, state, target, report, follower)
+            except RunDiverged as error:
+                target.mark_diverged(str(error), state.done)
+                raise
             with watch.phase(WRITE):
                 results = _results(stream, method, state)
                 target.save_matrices(results)
@@ -141,19 +151,24 @@ def _learn_all(
                 following = next(end for end in ends if end > first)
                 _look_ahead(method, tasks, tasks[first:following], state)
         with watch.phase(LEARN, method.device):
-            method.learn(group)
-        state.done = stop
+            begun = method.steps
+            guarded(method, group, partial(method.learn, group))
         means = {}
-        if state.done in ends:
+        if stop in ends:
             with watch.phase(EVALUATE, method.device):
-                row = evaluate(method, tasks)
+                row = guarded(method, group, partial(evaluate, method, tasks))
+                if not row.finite:
+                    raise scores_diverged(method, tasks[:stop], group, begun)
+                state.done = stop
                 means = _record(row, state)
-            if state.done == len(tasks):
+            if stop == len(tasks):
                 with watch.phase(WRITE):
                     target.save_samples(row.right)
         state.counters = {name: getattr(method, name) for name in COUNTERS}
         with watch.phase(WRITE, method.device):
-            tensors = method.state()
+            tensors = guarded(method, group, method.state)
+            check_finite(method, group, tensors, begun)
+            state.done = stop
             state.seconds = watch.whole()
             target.save(tensors, state)
         report.advance(len(group))

@@ -36,8 +36,10 @@ def compare_study(
         check_disjoint(chosen, streams.values(), tuned)
 
     def collect(executed: Executed) -> Findings:
-        runs, failed = tuple(executed.runs.values()), tuple(executed.failed.items())
-        made = Comparison(runs, tuple(left_out), failed, chosen)
+        failed = [(name, why) for name, why in executed.failed.items()
+                  if name not in executed.diverged]  # fmt: skip
+        left = (*left_out, *executed.notes)
+        made = Comparison(tuple(executed.runs.values()), left, tuple(failed), chosen)
         table = compare_table(made)
         files = {"csv": table.csv(), "tex": compare_tex(made)}
         return Findings(compare_json(made), table.print, files, made.report_notes(), table)

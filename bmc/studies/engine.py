@@ -6,7 +6,7 @@ What a study plans and what its runs say is in the file of its command; here is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bmc.methods.fit import choose_methods
 from bmc.report import Run, build_report, load_runs
 from bmc.report.table import Table
 from bmc.runs.choice import StreamChoice
+from bmc.runs.divergence import ranked
 from bmc.runs.folder import RunExists
 from bmc.runs.identity import identity_of, run_name
 from bmc.runs.orders import Order, open_orders
@@ -41,16 +42,32 @@ class Executed:
 
     jobs: Sequence[Job]
     runs: Mapping[str, Run]  # finished ones, by the label of their plan
-    failed: Mapping[str, str]  # why a run failed, by the name of its folder
+    failed: Mapping[str, str]  # why a run failed or diverged, by the name of its folder
+    notes: Sequence[str] = ()  # a line about each setting that diverged
 
-    def check(self, consequence: str) -> None:
-        """Raise `RunsFailed` that names the runs that failed, if any did."""
-        if not self.failed:
+    @property
+    def diverged(self) -> dict[str, str]:
+        """Why runs diverged, by the names of their folders."""
+        names = [job.name for job in self.jobs if job.status == "diverged"]
+        return {name: self.failed[name] for name in names if name in self.failed}
+
+    def check(self, consequence: str, *, but_diverged: bool = False) -> None:
+        """Raise `RunsFailed` that names the runs that failed or diverged, if any did.
+
+        With ``but_diverged`` those that diverged are an answer and no failure.
+        """
+        diverged = self.diverged
+        failed = {name: why for name, why in self.failed.items() if name not in diverged}
+        named = failed if but_diverged else self.failed
+        if not named:
             return
-        shown = "\n".join(f"  {name}: {message}" for name, message in self.failed.items())
+        shown = "\n".join(f"  {name}: {message}" for name, message in named.items())
+        verb = "failed" if not diverged or but_diverged else (
+            "failed or diverged" if failed else "diverged")  # fmt: skip
+        step = "Mend the cause and run the same command with --resume."
         raise RunsFailed(
-            f"{len(self.failed)} of {len(self.jobs)} runs failed, the others {consequence}:\n"
-            f"{shown}\nMend the cause and run the same command with --resume."
+            f"{len(named)} of {len(self.jobs)} runs {verb}, the others {consequence}:\n"
+            f"{shown}" + (f"\n{step}" if failed else "")
         )
 
 
@@ -80,6 +97,7 @@ class Study:
     runs: Sequence[PlannedRun]
     collect: Callable[[Executed], Findings]  # needs at least one finished run
     notes: Sequence[str] = ()  # about methods and orders that were left out
+    may_diverge: bool = False  # whether a run that diverged is an answer, and no failure
 
     def folder(self, options: StudyOptions) -> Path:
         """Return the folder of its runs."""
@@ -149,13 +167,21 @@ def conduct(
         progress.finish()
         messages = {o.job.name: o.message for o in outcomes if o.message is not None}
         failed = {job.name: messages[job.name] for job in jobs if job.name in messages}
-        finished = [job for job in jobs if job.status == "finished"]
+        done = {job.folder: job for job in jobs if job.status == "finished"}
+        left_out = [job.folder for job in jobs if job.status == "diverged"]
+        kept, notes = ranked(done, left_out)
+        finished = [done[path] for path in kept]
         if not finished:
-            return Executed(jobs, {}, failed), None
+            return Executed(jobs, {}, failed, notes), None
         folders = [job.folder for job in finished]
         labels = [job.run.label for job in finished]
-        executed = Executed(jobs, dict(zip(labels, load_runs(folders), strict=True)), failed)
+        runs = dict(zip(labels, load_runs(folders), strict=True))
+        executed = Executed(jobs, runs, failed, notes)
         findings = study.collect(executed)
+        if notes:
+            data = {**findings.data, "diverged": executed.diverged}
+            known_notes = [note for note in notes if note not in findings.notes]
+            findings = replace(findings, data=data, notes=[*findings.notes, *known_notes])
         for suffix, text in findings.files.items():
             with atomic(folder / f"{study.command}.{suffix}") as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")

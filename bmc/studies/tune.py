@@ -50,13 +50,14 @@ def tune_study(
     candidates = candidates_of(base, grids, range(config.seed, config.seed + seeds))
 
     def collect(executed: Executed) -> Findings:
-        executed.check("are finished; nothing was chosen")
-        tuned = choose(candidates, config, executed.runs, streams)
+        executed.check("are finished; nothing was chosen", but_diverged=True)
+        left = [c for c in candidates if all(run.label in executed.runs for run in c.runs)]
+        tuned = choose(left, config, executed.runs, streams)
         return Findings(tuned.model_dump(mode="json"), partial(print_tuned, tuned))
 
     runs = {run.label: run for candidate in candidates for run in candidate.runs}
     name, notes = f"{choice.folder}-tune", [*skipped, *left_out]
-    return Study("tune", name, choice, streams, list(runs.values()), collect, notes)
+    return Study("tune", name, choice, streams, list(runs.values()), collect, notes, True)
 
 
 def candidates_of(

@@ -79,6 +79,7 @@ class Tuned(BaseModel):
     table: list[Measured]
     config: dict[str, Any]
     versions: dict[str, Any]
+    diverged: dict[str, str] = {}  # why runs of combinations that could not be chosen diverged
 
 
 @dataclass(frozen=True)
