@@ -117,6 +117,6 @@ def test_the_benchmark_of_the_full_size_trains_every_kind_of_method_on_the_files
         run_script("bench/full_size.py", str(tmp_path), *size, "--methods", "bmc uncut", "--json")
     )
     (row,) = printed["methods"]
-    assert row["tasks"] == 2 and row["updates"] == 4
+    assert row["tasks"] == 2 and row["updates"] == 6  # two experts, one consolidation
     assert 0 < row["seconds"]["stream opened"] < row["seconds"]["first update"]
     assert row["peak_own_bytes"] > 50e6

@@ -73,7 +73,7 @@ class AnalyticConsolidation(ClosedForm):
     """
     shared = Method.shared | {
         "epochs", "batch_size", "learning_rate", "weight_decay", "hidden", "inner", "width",
-        "dropout", "feature_norm", "seed",
+        "dropout", "feature_norm", "capture", "seed",
     }  # fmt: skip
 
     @dataclass(frozen=True)

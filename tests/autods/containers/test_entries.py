@@ -65,7 +65,7 @@ def test_a_tar_with_links_has_the_files_that_unpacking_gives(tmp_path_factory, e
             else:
                 os.link(tree / content, place, follow_symlinks=False)
             written.append(name)
-        except OSError:
+        except (OSError, RuntimeError):  # 3.11 raises the latter for a link to itself
             continue
     source = folder / f"x.tar.{packed}".rstrip(".")
     with tarfile.open(source, f"w:{packed}") as archive:
