@@ -112,7 +112,9 @@ def bench_run(options: argparse.Namespace) -> Result:
         result["ratios"]["plain / ours, learning, wall"] = ratio("plain BMC", "BMC", learning)
     result["ratios"]["BMC / fine-tuning, learning, wall"] = ratio("BMC", "fine-tuning", learning)
     for name in sides:
-        share = median(one[name]["phases"].get("evaluate", 0) / learning(one[name]) for one in rounds)
+        share = median(
+            one[name]["phases"].get("evaluate", 0) / learning(one[name]) for one in rounds
+        )
         result["ratios"][f"evaluation / learning, {name}"] = share
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return result | {"peak_host_bytes": peak}
