@@ -23,6 +23,7 @@ from autods.core.root import DataRoot, inside
 from autods.errors import ContainerError, DamagedMember
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
+CRC_FOLLOWS = 0x8  # general purpose flag, bit 3: size and CRC-32 stand after the data
 BLOCK = 1 << 16
 FIRST = 256  # bytes read beyond a member's size: its header and name
 
@@ -187,10 +188,11 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     first = os.pread(descriptor, min(size + FIRST, BLOCK), header)
     if len(first) < ZIP_LOCAL_HEADER:
         raise EOFError(f"the file ends before byte {header + ZIP_LOCAL_HEADER}")
+    flags, written = struct.unpack_from("<H", first, 6)[0], struct.unpack_from("<I", first, 14)[0]
     name, extra = struct.unpack_from("<HH", first, 26)
     position = header + ZIP_LOCAL_HEADER + name + extra
     block = first[position - header :]
-    engine, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    engine, length, crc = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
     while not engine.eof and length <= size:
         block = block or os.pread(descriptor, BLOCK, position)
         if not block:
@@ -198,10 +200,13 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
         position += len(block)
         part = engine.decompress(block, size - length + 1)
         length += len(part)
+        crc = zlib.crc32(part, crc)
         block = b""
         yield part
     if length != size:
         raise zlib.error(f"expected {size} bytes after decompression, got {length} or more")
+    if written and not flags & CRC_FOLLOWS and crc != written:
+        raise zlib.error(f"expected CRC-32 {written:08x}, as the archive states, got {crc:08x}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, placed
 
+from autods.core.files import write_json
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.index.samples import index_dataset, load_samples, verify_index
@@ -127,11 +128,11 @@ def test_verify_finds_sums_that_are_wrong_or_no_longer_true(tmp_path):
     ]:
         content = json.loads(kept)
         content["index"]["members"]["pictures"] |= change
-        record.write_text(json.dumps(content))
+        write_json(record, content)
         assert any(told in problem for problem in verify_index(manifest, root))
     content = json.loads(kept)
     del content["index"]["members"]
-    record.write_text(json.dumps(content))
+    write_json(record, content)
     assert any("is not recorded" in problem for problem in verify_index(manifest, root))
     assert index_dataset(manifest, root, Silent()).action == "indexed"  # and records it
     assert verify_index(manifest, root) == []

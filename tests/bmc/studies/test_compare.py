@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from autods.core.files import read_json, write_json
 from autods.errors import UsageError
 from bmc.config import Config
 from bmc.methods import METHODS, config_for
@@ -341,9 +342,9 @@ def test_a_finished_comparison_is_extended_after_an_upgrade(tmp_path):
     asked = ["compare", *SMALL, "--method", "ncm", "--jobs", 2, "--out", "o"]
     assert bmc_stream(*asked, "--order", 0, cwd=tmp_path)[0] == 0
     for path in tmp_path.glob("o/*/config.json"):
-        identity = json.loads(path.read_text())
+        identity = read_json(path)
         identity["versions"]["torch"] = "2.99.0"
-        path.write_text(json.dumps(identity))
+        write_json(path, identity)
     kept = {path: path.read_bytes() for path in tmp_path.glob("o/*/timing.json")}
     code, _, told = bmc_stream(*asked, "--order", "0,1", "--resume", cwd=tmp_path)
     assert code == 0, told
