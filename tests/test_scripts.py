@@ -120,3 +120,9 @@ def test_the_benchmark_of_the_full_size_trains_every_kind_of_method_on_the_files
     assert row["tasks"] == 2 and row["updates"] == 6  # two experts, one consolidation
     assert 0 < row["seconds"]["stream opened"] < row["seconds"]["first update"]
     assert row["peak_own_bytes"] > 50e6
+
+
+def test_no_flipped_bit_in_features_or_runs_changes_a_number_silently():
+    table = run_script("bench/flips.py", "--flips", "3", "--seed", "7")
+    assert len(table.splitlines()) == 9
+    assert all(line.split()[-1] == "0" for line in table.splitlines()[1:])
