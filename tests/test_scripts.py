@@ -1,12 +1,15 @@
 """The scripts run; what they measure is not judged here."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from gpu.findings import DIED, LATE, Findings, failures
 from warm import program
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -126,3 +129,56 @@ def test_no_flipped_bit_in_features_or_runs_changes_a_number_silently():
     table = run_script("bench/flips.py", "--flips", "3", "--seed", "7")
     assert len(table.splitlines()) == 9
     assert all(line.split()[-1] == "0" for line in table.splitlines()[1:])
+
+
+def test_the_gpu_check_measures_updates_on_a_cpu(tmp_path):
+    command = [SCRIPTS / "gpu_check.sh", tmp_path / "out", "--device", "cpu", "--tiny"]
+    environment = {**os.environ, "PYTHON": str(program("python"))}
+    done = subprocess.run(
+        [*command, "--only", "steps"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "out" / "gpu_check.json").read_text())
+    assert report["machine"]["device"] == "CPU"
+    assert report["failures"] == []
+    assert all(microseconds > 0 for microseconds in report["parts"]["steps"].values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_the_gpu_check_says_that_there_is_no_device(tmp_path):
+    environment = {**os.environ, "PYTHON": str(program("python"))}
+    done = subprocess.run(
+        [SCRIPTS / "gpu_check.sh", tmp_path, "--only", "kernels"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "expected a CUDA device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_gpu_check_keeps_what_was_measured_beside_what_failed(tmp_path):
+    def divide() -> float:
+        return 1 / 0
+
+    findings = Findings(tmp_path / "part.json", 60)
+    assert findings.measure("in bound", lambda: 0.5, most=1)["holds"]
+    findings.measure("out of bound", lambda: 2.0, most=1)
+    findings.measure("no number", lambda: float("nan"), most=1)
+    findings.measure("broken", divide)
+    findings.measure("late", lambda: 1, needs=100)
+    written = json.loads((tmp_path / "part.json").read_text())
+    assert written["broken"].startswith("ERROR ZeroDivisionError at test_scripts.py:")
+    assert written["late"] == LATE
+    names = ["out of bound", "no number", "broken"]
+    assert failures({"part": written}) == [f"part: {name}" for name in names]
+
+
+def test_the_gpu_check_measures_nothing_twice_and_not_again_what_killed_its_process(tmp_path):
+    path = tmp_path / "part.json"
+    path.write_text(json.dumps({"deadly": DIED, "known": 3, "late": LATE}))
+    findings = Findings(path, 60)
+    assert findings.measure("deadly", lambda: 1) == DIED
+    assert findings.measure("known", lambda: 4) == 3
+    assert findings.measure("late", lambda: 5) == 5
+    assert failures({"part": findings.values}) == ["part: deadly"]

@@ -61,6 +61,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["speed", "memory", "decoding"])
     parser.add_argument("--images", type=Path, action="append", help="folder of real images")
+    parser.add_argument(
+        "--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="without --images"
+    )
     parser.add_argument("--count", type=int, default=1024, help="images of each kind")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="ViT-B-32", help="for decoding also: lite0")
@@ -78,7 +81,7 @@ def kinds(options: argparse.Namespace) -> dict[str, list[bytes]]:
     """Return the images of each kind by its name."""
     if options.images:
         return {folder.name: pictures(folder) for folder in options.images}
-    return {name: drawn(*size, count=64) for name, size in DRAWN.items()}
+    return {name: drawn(*DRAWN[name], count=64) for name in options.drawn}
 
 
 def speed(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:

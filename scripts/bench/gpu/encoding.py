@@ -1,0 +1,88 @@
+"""Extraction: the encoder alone, from pixels to features, and from image files to shards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gpu.findings import Findings, synchronise
+
+MODEL = "ViT-B-32"
+PRECISIONS = ("bf16", "fp32", "fp16")
+EXTRACT = Path(__file__).parent.parent / "extract.py"
+
+
+def encode(findings: Findings, device: torch.device, tiny: bool) -> None:
+    """Measure images/s of the encoder alone and from pixels, at three precisions."""
+    for batch in (8,) if tiny else (256, 64, 1024):
+        for precision in PRECISIONS[1:2] if tiny else PRECISIONS:
+            name = f"{precision}, batches of {batch}: images/s"
+            body = partial(rates, precision, batch, device, 0.2 if tiny else 1.0)
+            findings.measure(name, body, needs=8)
+
+
+def rates(precision: str, batch: int, device: torch.device, seconds: float) -> dict[str, float]:
+    """Return images/s of batches on the device, and of pixels on the host."""
+    from autods.encode.encoders.open_clip import load_encoder
+    from autods.encode.inputs import Inputs
+    from autods.encode.loader import Decoded
+    from autods.encode.preprocessing import cut
+
+    encoder = load_encoder(MODEL, None, 0, precision, str(device))
+    halves = cut(encoder.transform)
+    ready = torch.rand(batch, 3, *halves.size, device=device)
+    draws = np.random.default_rng(0)
+    pixels = draws.integers(0, 255, (batch, *halves.size, 3)).astype(np.uint8)
+    none = np.zeros(batch, np.uint64)
+    decoded = Decoded(pixels, np.arange(batch), none, [], [], 0.0, 0.0)
+    inputs = Inputs(encoder, halves, batch)
+    alone = rate(lambda: encoder.encode(ready), batch, device, seconds)
+    whole = rate(lambda: inputs.features(decoded), batch, device, seconds)
+    return {"encoder alone": alone, "from pixels": whole, "share": round(whole / alone, 3)}
+
+
+def rate(body: Callable[[], Any], count: int, device: torch.device, seconds: float) -> float:
+    """Return images/s of a body that handles ``count``; its first call is for warmth."""
+    body()
+    synchronise(device)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        body()
+        done += count
+    synchronise(device)
+    return round(done / (time.perf_counter() - began), 1)
+
+
+def files(findings: Findings, device: torch.device, tiny: bool) -> None:
+    """Extract features of drawn JPEG files; on CUDA also with JPEGs decoded there."""
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    findings.measure(
+        "extract", partial(extracted, precision, device, tiny, findings.left()), needs=8
+    )
+
+
+def extracted(precision: str, device: torch.device, tiny: bool, seconds: float) -> Any:
+    """Return what `extract.py speed` prints, whose progress says most even if it is stopped."""
+    size = ["--count", "16" if tiny else "2048", "--rounds", "1", "--drawn", "medium"]
+    if tiny:
+        size += ["--workers", "1"]
+    command = [sys.executable, EXTRACT, "speed", "--device", str(device), "--precision", precision]
+    with subprocess.Popen(
+        [*command, *size], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            printed, progress = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            printed, progress = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"extract.py ended with {process.returncode}: {progress[-400:]}")
+    return json.loads(printed)

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Check everything on a CUDA device, without a network: right first, then how fast. Under 6 minutes.
+#   scripts/gpu_check.sh OUT [--wheels FOLDER] [OPTIONS of scripts/bench/gpu_check.py]
+# Python (PYTHON=..., default python3) must have torch. Other missing packages are installed from
+# the wheels in FOLDER to OUT/site, and nowhere else. Results: OUT/gpu_check.json.
+set -euo pipefail
+[ $# -ge 1 ] && [ "${1:0:1}" != - ] || { sed -n '2,5s/^# \?//p' "$0" >&2; exit 2; }
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+shift
+wheels=
+if [ "${1:-}" = --wheels ]; then
+    wheels=$(cd "${2:?--wheels: expected a folder}" && pwd)
+    shift 2
+fi
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+export PYTHONPATH="$out/site:$PWD" OMP_NUM_THREADS=1
+
+missing=$("$python" scripts/bench/gpu/missing.py)
+if [ -n "$missing" ] && [ -n "$wheels" ]; then
+    # shellcheck disable=SC2086  # one argument for each package
+    "$python" -m pip install --quiet --no-index --no-deps --find-links "$wheels" \
+        --target "$out/site" $missing
+    missing=$("$python" scripts/bench/gpu/missing.py)
+fi
+if [ -n "$missing" ]; then
+    echo "Packages are missing: ${missing//$'\n'/ }. Nothing was measured. Where there is a network, run" >&2
+    echo "  pip download --no-deps --only-binary=:all: --python-version" \
+        "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" \
+        "-d wheels ${missing//$'\n'/ }" >&2
+    echo "and give the folder: --wheels wheels" >&2
+    exit 2
+fi
+exec "$python" scripts/bench/gpu_check.py "$out" "$@"
