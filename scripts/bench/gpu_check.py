@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,11 @@ def guarded(name: str, seconds: float, options: argparse.Namespace) -> dict[str,
         )
         child.start()
         child.join(max(left, 1) + 10)  # the part sees to its time unless it hangs
-        if child.is_alive():
+        hangs = child.is_alive()
+        with suppress(ProcessLookupError):  # what it started may live on
             os.killpg(child.pid or 0, signal.SIGKILL)
-            child.join()
+        child.join()
+        if hangs:
             status = None
             break
         status = child.exitcode
