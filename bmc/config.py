@@ -164,13 +164,14 @@ class Config(OptionSet):
         hidden=True,
     )
     precision: str = option(
-        "float32",
-        "Of matrix products: float32, tf32 (CUDA), or bf16.",
-        one_of=("float32", "tf32", "bf16"),
+        "auto",
+        "Of matrix products: float32, tf32 (CUDA), or bf16; auto: tf32 on CUDA for methods that "
+        "train a network, else float32.",
+        one_of=("auto", "float32", "tf32", "bf16"),
         hidden=True,
     )
     capture: bool = option(
-        False, "CUDA: record an update once and replay it (a CUDA graph).", hidden=True
+        True, "CUDA: record an update once and replay it (a CUDA graph).", hidden=True
     )
     evaluate_on: str = option(
         "test",

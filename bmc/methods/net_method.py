@@ -100,7 +100,8 @@ class NetMethod(Method):
             features, labels, *drawn = batch.data
             self.observe(update, self.inputs(features), labels, batch.keep, *drawn)
 
-        here = is_on(data.features, self.device)
+        # a `fetch` of the method's own makes the batches, wherever the table is
+        here = is_on(data.features, self.device) and type(self).fetch is NetMethod.fetch
         with self.watch.phase("train", self.device):
             made = train_stacked(
                 self.net, [course], fetch, step, self.config, gather=gather if here else None,
@@ -188,7 +189,11 @@ class NetMethod(Method):
         """Remember what the method needs of a group; nothing by default."""
 
     def fetch(self, data: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        """Return what n batches consist of, from the task's rows [n, 1, B] of each."""
+        """Return what n batches consist of, from the task's rows [n, 1, B] of each.
+
+        Asked where the table is not on the device; of a method that overrides it, everywhere. The
+        result is then copied to the captured update, which `gather` would be part of.
+        """
         return self.gather(data, *self.draw(rows))
 
     def draw(self, rows: Tensor) -> tuple[Tensor, ...]:

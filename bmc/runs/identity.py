@@ -21,10 +21,24 @@ FORMAT = 2
 HASH_DIGITS = 8
 
 
+def on_device(method: str, config: Config, device: torch.device) -> Config:
+    """Return a configuration as it is carried out on a device, which is what a run records.
+
+    TF32 rounds the products of a network in training, not those of closed forms, whose sums
+    cancel; updates are captured on CUDA alone.
+    """
+    precision, cuda = config.precision, device.type == "cuda"
+    if precision == "auto":
+        trains = METHODS.get(method).reads("capture")
+        precision = "tf32" if cuda and trains else "float32"
+    return replace(config, precision=precision, capture=config.capture and cuda)
+
+
 def effective(method: str, config: Config, stream: Stream) -> Config:
     """Return the configuration of a run: all options and the evaluation grid filled in.
 
-    Plain features are not rescaled. A memory given in megabytes is counted in samples.
+    Plain features are not rescaled. A memory given in megabytes is counted in samples. What
+    follows from the device, `on_device` fills in.
     """
     kind = METHODS.get(method)
     config, n_tasks = kind.configured(config), len(stream.tasks)
@@ -40,12 +54,13 @@ def identity_of(
     stream: Stream, method: str, config: Config, device: torch.device
 ) -> dict[str, Any]:
     """Return all that determines a run's numbers, and the versions that computed them."""
+    config = on_device(method, effective(method, config, stream), device)
     return {
         "format": FORMAT,
         "method": method,
         "scenario": stream.scenario,
         "stream": stream.name,
-        "config": effective(method, config, stream).as_dict(),
+        "config": config.as_dict(),
         "provenance": stream.provenance,
         "device": device.type,
         "versions": {"autods": __version__, "bmc": __version__, "torch": torch.__version__},

@@ -25,7 +25,7 @@ from bmc.runs.divergence import RunDiverged, check_finite, guarded, scores_diver
 from bmc.runs.evaluate import Row, evaluate, measure_ahead
 from bmc.runs.folder import RunFolder, RunState, plain
 from bmc.runs.grid import measured_after
-from bmc.runs.identity import effective, identity_of
+from bmc.runs.identity import effective, identity_of, on_device
 from bmc.runs.trackers import Tracker, tracked
 from bmc.train import costs
 from bmc.train.data import TaskTensors, check_samples, to_tensors
@@ -82,7 +82,7 @@ def run(
     watch = watch or Stopwatch(START)
     device = device or torch.device("cpu")
     report = report or Silent()
-    config = effective(method_name, config, stream)
+    config = on_device(method_name, effective(method_name, config, stream), device)
     method_class = METHODS.get(method_name)
     target = RunFolder(folder)
     check_samples(stream, config.evaluate_on)

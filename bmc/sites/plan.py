@@ -14,7 +14,7 @@ from autods.errors import UnknownName, UsageError
 from bmc.config import Config
 from bmc.methods import METHODS, Method
 from bmc.methods.overrides import config_for
-from bmc.runs.identity import effective
+from bmc.runs.identity import effective, on_device
 from bmc.sites.errors import SiteFileDamaged
 from bmc.sites.headers import Plan, PlannedTask
 from bmc.train.data import Split, TaskTensors
@@ -191,7 +191,7 @@ def method_of(plan: Plan, device: torch.device) -> Method:
             f"expected a plan of a method that learns across sites, got {plan.method}; nothing "
             "was done. Make the base with `bmc-stream base`."
         )
-    config = config_of(plan)
+    config = on_device(plan.method, config_of(plan), device)
     use_precision(config)
     return kind(plan.dim, plan.starts()[-1], config, device)
 
