@@ -1,5 +1,8 @@
 """From decoded batches to what the encoder is given: on its device, and always of one size.
 
+A CUDA device never waits for the host: pixels and features travel through pinned memory, and
+features are read while the next batch is encoded.
+
 Features of full batches do not depend on neighbours, on the place within the batch or on
 the number of threads; those of short ones do (other kernels are chosen). So a short batch
 is filled up.
@@ -7,6 +10,8 @@ is filled up.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,12 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from autods.core.transfer import Read, queued, streamed
 from autods.encode.decode import Unreadable
+from autods.encode.encoders.computing import TorchEncoder
 from autods.encode.encoders.interface import Encoder
 from autods.encode.jpegs import decode_jpegs, pixels_by_pil
 from autods.encode.loader import Decoded
 from autods.encode.preprocessing import Preprocessing
 from autods.errors import EncoderError
+
+
+class Encoded:
+    """Features of a batch, which may still be computed: ``result`` waits for them."""
+
+    def __init__(self, inputs: Inputs, read: Read, chosen: npt.NDArray[np.intp]) -> None:
+        self._inputs, self._read, self._chosen = inputs, read, chosen
+
+    def result(self) -> npt.NDArray[np.float16]:
+        """Return the features float16 [k, d]; raises what `Inputs.features` does."""
+        with self._inputs.in_memory():
+            return self._inputs.stored(self._read.result().numpy()[self._chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +56,22 @@ class Inputs:
 
     def features(
         self, batch: Decoded
-    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_], list[tuple[int, str]]]:
+    ) -> tuple[Encoded, npt.NDArray[np.bool_], list[tuple[int, str]]]:
         """Encode one batch of which m images were decoded.
 
-        Return the features float16 [k, d] of k <= m images; which of the m they are, bool [m]; and
+        Return the features [k, d] of k <= m images; which of the m they are, bool [m]; and
         position among the m and reason of the others, which a GPU found unreadable. Raises
-        `EncoderError` when a feature is not finite, or the device has too little memory.
+        `EncoderError` when a feature is not finite, or the device has too little memory, at once
+        or when the features are asked for.
         """
-        try:
+        with self.in_memory():
             return self._features(batch)
+
+    @contextmanager
+    def in_memory(self) -> Iterator[None]:
+        """Say what to do when the device has too little memory."""
+        try:
+            yield
         except torch.OutOfMemoryError as error:
             raise EncoderError(
                 f"encoder {self.encoder.name} found no memory on {self.device}: "
@@ -55,7 +81,7 @@ class Inputs:
 
     def _features(
         self, batch: Decoded
-    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_], list[tuple[int, str]]]:
+    ) -> tuple[Encoded, npt.NDArray[np.bool_], list[tuple[int, str]]]:
         count = len(batch.kept)
         whole = np.ones(count, np.bool_)
         failed: list[tuple[int, str]] = []
@@ -65,30 +91,53 @@ class Inputs:
         else:
             self.preprocessing.fill(self._buffer, batch.pixels)
             numbers = torch.from_numpy(self._buffer)
-        return self._stored(self.encoder.encode(numbers)[:count][whole]), whole, failed
+        return Encoded(self, self._read(numbers), np.flatnonzero(whole)), whole, failed
+
+    def _read(self, numbers: torch.Tensor) -> Read:
+        """Encode an input; on CUDA, features stay there unless the encoder has a way of its own."""
+        encoder = self.encoder
+        stays = isinstance(encoder, TorchEncoder) and type(encoder).encode is TorchEncoder.encode
+        if stays and self.device.type == "cuda":
+            return Read(encoder.encode_on_device(numbers))
+        # a copy: an encoder may give a view of its input, whose memory is used again
+        return Read(torch.from_numpy(np.array(self.encoder.encode(numbers), np.float32)))
 
     def _on_device(self, batch: Decoded) -> tuple[torch.Tensor, list[tuple[int, str]]]:
         """Return the input float32 [b, 3, h, w] on the encoder's device, filled up with zeros."""
-        pixels = torch.from_numpy(batch.pixels).to(self.device)  # [m, ...]
+        pixels = self._moved(torch.from_numpy(batch.pixels))  # [m, ...]
         failed = []
         found = decode_jpegs([data for _, data in batch.files], self.preprocessing, self.device)
         for (place, data), image in zip(batch.files, found, strict=True):
             try:
                 again = pixels_by_pil(data, self.preprocessing) if image is None else image
-                pixels[place] = again.to(self.device)
+                pixels[place] = queued(again, self.device)
             except Unreadable as reason:
                 failed.append((place, str(reason)))
-        numbers = self.preprocessing.numbers(pixels)  # [m, 3, h, w]
+        numbers = self.preprocessing.numbers(pixels, self._table)  # [m, 3, h, w]
         full = numbers.new_zeros((self.batch_size, *numbers.shape[1:]))
         full[: len(numbers)] = numbers
         return full, failed
+
+    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return decoded pixels on the device; the memory that they are in may then change."""
+        if self.device.type != "cuda":
+            return pixels.to(self.device)
+        pinned = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+        return streamed(pinned.copy_(pixels), self.device)
+
+    @cached_property
+    def _table(self) -> torch.Tensor | None:
+        """The numbers of bytes, float32 [3, 256] on the device."""
+        table = self.preprocessing.table
+        return None if table is None else torch.from_numpy(table).to(self.device)
 
     @cached_property
     def _buffer(self) -> npt.NDArray[np.float32]:
         """Memory for one input, the same every time."""
         return np.empty((self.batch_size, 3, *self.preprocessing.size), np.float32)
 
-    def _stored(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    def stored(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+        """Return features as they are stored; raise `EncoderError` if one is not finite."""
         with np.errstate(over="ignore"):
             stored = features.astype(np.float16)
         if not np.isfinite(stored).all():

@@ -41,6 +41,8 @@ def decode_jpegs(
 
     The preprocessing must be one that was cut; its steps for images are applied to tensors.
     """
+    if not files:  # torchvision refuses to decode none
+        return []
     try:
         images: list[torch.Tensor | None] = list(_decoded(files, device))
     except RuntimeError:  # says nothing of which file it was

@@ -72,11 +72,10 @@ class Preprocessing:
             for channel in range(3):
                 np.take(self.table[channel], image[..., channel], out=row[channel], mode="clip")
 
-    def numbers(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the encoder's input float32 [m, 3, h, w], on the device of the pixels."""
-        if self.table is None:
+    def numbers(self, pixels: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+        """Return the encoder's input float32 [m, 3, h, w]; ``table`` is where the pixels are."""
+        if table is None:
             return pixels
-        table = torch.from_numpy(self.table).to(pixels.device)
         return torch.stack([table[c][pixels[..., c].int()] for c in range(3)], dim=1)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autods.core.transfer import queued
 from autods.errors import UsageError
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
@@ -19,7 +20,6 @@ from bmc.train.data import Split, TaskTensors, take, training_data
 from bmc.train.replay import BalancedMemory, Reservoir, Rows
 from bmc.train.sampling import rows_per_pass
 from bmc.train.seeds import generator
-from bmc.train.transfer import queued
 
 
 def balance_of_memory(default: str) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autods.core.transfer import queued
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import ExperienceReplay
@@ -28,7 +29,6 @@ from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, TaskTensors, take
 from bmc.train.losses import task_loss
 from bmc.train.seeds import generator
-from bmc.train.transfer import queued
 
 
 @METHODS.register("hal")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autods.core.transfer import queued
 from bmc.config import Config
 from bmc.methods.base import METHODS
 from bmc.methods.experience_replay import Remembering
@@ -21,7 +22,6 @@ from bmc.train.data import Split, TaskTensors
 from bmc.train.replay import Rows
 from bmc.train.rows import together
 from bmc.train.seeds import generator
-from bmc.train.transfer import queued
 
 BLOCK = 8192  # rows whose phi is computed at once
 NEVER = -2.0  # below every cosine

@@ -24,14 +24,14 @@ HASH_DIGITS = 8
 def on_device(method: str, config: Config, device: torch.device) -> Config:
     """Return a configuration as it is carried out on a device, which is what a run records.
 
-    TF32 rounds the products of a network in training, not those of closed forms, whose sums
-    cancel; updates are captured on CUDA alone.
+    By default TF32 rounds the products of a network in training, not those of closed forms,
+    whose sums cancel. Updates are captured on CUDA alone.
     """
-    precision, cuda = config.precision, device.type == "cuda"
+    trains = device.type == "cuda" and METHODS.get(method).reads("capture")
+    precision = config.precision
     if precision == "auto":
-        trains = METHODS.get(method).reads("capture")
-        precision = "tf32" if cuda and trains else "float32"
-    return replace(config, precision=precision, capture=config.capture and cuda)
+        precision = "tf32" if trains else "float32"
+    return replace(config, precision=precision, capture=config.capture and trains)
 
 
 def effective(method: str, config: Config, stream: Stream) -> Config:

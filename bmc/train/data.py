@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from autods.core.splits import SPLITS
+from autods.core.transfer import queued, streamed
 from autods.errors import FeaturesMissing, UsageError
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import ClassEmbeddingSource, Stream, class_embeddings_of
 from bmc.train.rows import Features, StoredRows, together
 from bmc.train.shared import shared_empty
-from bmc.train.transfer import queued, streamed
 
 # Bytes of a host table up to which its rows are normalised once, into memory that processes share.
 # Rows of a larger one stay in their files and are normalised as they are drawn: 0.5 microseconds

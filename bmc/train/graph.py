@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from autods.core.transfer import queued
 from bmc.train.batch import Batch, Gather
-from bmc.train.transfer import queued
 
 
 class Captured:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from autods.core.transfer import queued
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
 from bmc.train.batch import Batch, Gather
@@ -16,7 +17,7 @@ from bmc.train.copies import CHUNK, StackedCopies, Step
 from bmc.train.moments import Moments
 from bmc.train.plateau import Judge, Plateau
 from bmc.train.seeds import Noise
-from bmc.train.transfer import Lead, queued
+from bmc.train.transfer import Lead
 
 
 class Sampler(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bmc.train.transfer import queued
+from autods.core.transfer import queued
 
 
 def mixed(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autods.core.transfer import queued
 from bmc.train.memory import first_of_each
-from bmc.train.transfer import queued
 
 
 class Rows:

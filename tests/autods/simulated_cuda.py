@@ -381,6 +381,8 @@ def simulated_cuda(free: int = 1 << 40) -> Iterator[Device]:
         nothing = mock.patch.object(Tensor, "record_stream", lambda *_: None, create=True)
         stack.enter_context(nothing)
         stack.enter_context(mock.patch.object(torch, "Generator", _Generators))
+        # views of tensors that wrap others lose what they wrap in inference mode
+        stack.enter_context(mock.patch.object(torch, "inference_mode", torch.no_grad))
         stack.enter_context(device)
         stack.enter_context(_Calls(device))
         yield device

@@ -23,8 +23,10 @@ CPU = torch.device("cpu")
 ROWS_OF_SHARD = 70
 
 
-def small_stream(tasks: int = 6, order: Order = "paper") -> Stream:
-    made = synthetic_stream(tasks=tasks, classes=704, dim=64, scale=1e-4, order=order)
+def small_stream(
+    tasks: int = 6, order: Order = "paper", classes: int = 704, dim: int = 64
+) -> Stream:
+    made = synthetic_stream(tasks=tasks, classes=classes, dim=dim, scale=1e-4, order=order)
     tasks_with_texts = [
         replace(task, class_embedding_source=partial(texts, task)) for task in made.tasks
     ]

@@ -32,9 +32,13 @@ class TorchEncoder:
 
     def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return the features float32 [n, d] of images float32 [n, 3, h, w], not normalised."""
+        return np.asarray(self.encode_on_device(batch).cpu().numpy(), dtype=np.float32)
+
+    def encode_on_device(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return what `encode` does as a tensor that stays on the encoder's device."""
         with exactly():
-            features = self._encode(batch.to(device=self.device, dtype=self.dtype))  # [n, d]
-            return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+            features: torch.Tensor = self._encode(batch.to(self.device, self.dtype))  # [n, d]
+            return features.float()
 
     def _encode(self, images: torch.Tensor) -> Any:
         return self.model(images)

@@ -23,7 +23,7 @@ from autods.containers.reader import Address, MemberReader
 from autods.core.cores import intra_op_threads, usable_cores
 from autods.core.processes import choose_workers
 from autods.encode.encoders.interface import Encoder
-from autods.encode.inputs import Inputs
+from autods.encode.inputs import Encoded, Inputs
 from autods.encode.jobs import (
     BatchReport,
     Jobs,
@@ -181,6 +181,8 @@ class _Shard:
         self._features = np.empty((len(job), inputs.encoder.dim), np.float16)
         self._hashes = np.empty(len(job), np.uint64)
         self._skipped: list[Unreadable] = []
+        # the features of the last batch, and where they belong
+        self._late: tuple[npt.NDArray[np.int64], Encoded] | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -188,7 +190,10 @@ class _Shard:
         return self._seen == len(self._job)
 
     def add(self, batch: Decoded) -> tuple[Unreadable, ...]:
-        """Encode the next batch; return what of it is unreadable."""
+        """Encode the next batch; return what of it is unreadable.
+
+        Features are read one batch late, so that a device has its next batch meanwhile.
+        """
         positions = next(self._batches)  # [b]
         self._seen += len(positions)
         unreadable = list(batch.unreadable)
@@ -196,11 +201,20 @@ class _Shard:
             features, whole, failed = self._inputs.features(batch)
             unreadable += [(int(batch.kept[place]), why) for place, why in failed]
             at = positions[batch.kept]
-            self._features[at[whole]] = features
             self._hashes[at] = batch.content_hash
+            self._read_late()
+            self._late = at[whole], features
+        if self.is_whole:
+            self._read_late()
         skipped = tuple(self._skip(int(positions[at]), why) for at, why in unreadable)
         self._skipped += skipped
         return skipped
+
+    def _read_late(self) -> None:
+        if self._late is not None:
+            positions, features = self._late
+            self._features[positions] = features.result()
+            self._late = None
 
     def _skip(self, position: int, why: str) -> Unreadable:
         return int(self._job.rows[position]), self._job.path_of(position), why

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from unittest import mock
 
 import pytest
@@ -16,11 +17,12 @@ from device_reads import READS
 from simulated_cuda import CUDA, Device, OnDevice, simulated_cuda
 from small import CPU, METHODS, learned, small_config, small_stream
 
+from autods.core import transfer
 from bmc.methods import Method
 from bmc.methods.net_method import NetMethod
-from bmc.train import copies, transfer
+from bmc.train import copies
 from bmc.train.copies import StackedCopies
-from bmc.train.data import to_tensors
+from bmc.train.data import Split, to_tensors
 
 NAMES = METHODS.names()
 TRAINED = [name for name in NAMES if issubclass(METHODS.get(name), NetMethod)]
@@ -31,7 +33,7 @@ TINY = {
     "trained_from": 10**6, "steps": 2, "neighbours": 3,
 }  # fmt: skip
 FAR = {"gem": 0.05}  # its program is solved by another method on a device; others: equal
-STREAM = small_stream(tasks=3)
+STREAM = small_stream(tasks=3, classes=284, dim=16)
 
 
 @contextmanager
@@ -73,14 +75,20 @@ def check_close(name: str, got: torch.Tensor, expected: torch.Tensor) -> None:
     assert close.float().mean() > (0.9 if name in FAR else 0.9999)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_method_learns_on_a_device_what_it_learns_on_the_cpu_and_no_update_waits(name):
-    expected = scores_of(learned(name, STREAM, small_config(name, **TINY)))
+@cache
+def on_device(name: str) -> tuple[torch.Tensor, frozenset[str]]:
+    """Return the scores of a method with its table on the device, and what waited meanwhile."""
     with watched() as device:
         method = train(name, capture=False)
-        assert {function for function, _ in device.waits} <= READS
-        got = scores_of(method)
-    check_close(name, got, expected)
+        waited = frozenset(function for function, _ in device.waits)
+        return scores_of(method), waited
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_learns_on_a_device_what_it_learns_on_the_cpu_and_no_update_waits(name):
+    got, waited = on_device(name)
+    assert waited <= READS
+    check_close(name, got, scores_of(learned(name, STREAM, small_config(name, **TINY))))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,8 +97,7 @@ def test_a_table_on_the_host_gives_the_same_as_one_on_the_device(name):
         method = train(name, capture=False)
         assert {function for function, _ in device.waits} <= READS
         on_host = scores_of(method)
-    with watched():
-        assert torch.equal(on_host, scores_of(train(name, capture=False)))
+    assert torch.equal(on_host, on_device(name)[0])
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -100,3 +107,20 @@ def test_captured_updates_equal_those_that_are_not(name):
             return scores_of(train(name, capture=True))
 
     assert torch.equal(trained(1), trained(10**6))
+
+
+def test_a_method_that_fetches_its_own_batches_is_asked_wherever_the_table_is(monkeypatch):
+    plain = METHODS.get("finetune")
+    asked: list[int] = []
+
+    def fetch(self: NetMethod, data: Split, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        asked.append(rows.numel())
+        features, labels = NetMethod.fetch(self, data, rows)
+        return -features, labels
+
+    expected = on_device("finetune")[0]
+    with watched():
+        monkeypatch.setattr(plain, "fetch", fetch)
+        changed = scores_of(train("finetune", capture=True))
+    assert sum(asked) == 2 * sum(len(task.train) for task in STREAM.tasks)
+    assert not torch.equal(changed, expected)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import CPU, small_config, small_stream
@@ -135,3 +136,17 @@ def test_runs_that_are_measured_at_the_same_points_have_the_same_folder():
     assert name("joint", 0) == name("joint", 1) == name("joint", 4)
     assert name("er", 0) == name("er", 1) != name("er", 4)
     assert effective("er", small_config("er", evaluate_every=50), STREAM).evaluate_every == 6
+
+
+def test_a_run_records_how_its_device_computes():
+    def recorded(method: str, device: str, **changes: object) -> tuple[str, bool]:
+        config = small_config(method, **changes)
+        made = identity_of(STREAM, method, config, torch.device(device))["config"]
+        return made["precision"], made["capture"]
+
+    assert recorded("er", "cpu") == recorded("ncm", "cpu") == ("float32", False)
+    assert recorded("er", "cuda") == ("tf32", True)
+    assert recorded("ncm", "cuda") == ("float32", False)
+    chosen = {"precision": "float32", "capture": False}
+    assert recorded("er", "cuda", **chosen) == ("float32", False)
+    assert recorded("ncm", "cuda", precision="tf32") == ("tf32", False)
