@@ -122,5 +122,5 @@ def test_a_method_that_fetches_its_own_batches_is_asked_wherever_the_table_is(mo
     with watched():
         monkeypatch.setattr(plain, "fetch", fetch)
         changed = scores_of(train("finetune", capture=True))
-    assert sum(asked) == 2 * sum(len(task.train) for task in STREAM.tasks)
+    assert sum(asked) >= 2 * sum(len(task.train) for task in STREAM.tasks)
     assert not torch.equal(changed, expected)
