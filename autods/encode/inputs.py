@@ -96,8 +96,11 @@ class Inputs:
     def _read(self, numbers: torch.Tensor) -> Read:
         """Encode an input; on CUDA, features stay there unless the encoder has a way of its own."""
         encoder = self.encoder
-        stays = isinstance(encoder, TorchEncoder) and type(encoder).encode is TorchEncoder.encode
-        if stays and self.device.type == "cuda":
+        if (
+            self.device.type == "cuda"
+            and isinstance(encoder, TorchEncoder)
+            and type(encoder).encode is TorchEncoder.encode
+        ):
             return Read(encoder.encode_on_device(numbers))
         # a copy: an encoder may give a view of its input, whose memory is used again
         return Read(torch.from_numpy(np.array(self.encoder.encode(numbers), np.float32)))
