@@ -5,6 +5,8 @@ Tukey's transform is left out, as the paper does for features with negative valu
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,32 +41,34 @@ def shrunk_correlation(covariance: Tensor, gamma: float) -> Tensor:
 
 
 def _means_of(variances: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Return V1 and V2 of a covariance with this diagonal [d] and sum of all its numbers."""
-    d = len(variances)
-    V1 = variances.mean().clamp(min=1e-12)  # a class of one sample has no variance
-    return V1, (total - variances.sum()) / max(1, d * (d - 1))
+    """Return V1 and V2 [...] of covariances of this diagonal [..., d] and sum of all numbers."""
+    d = variances.shape[-1]
+    V1 = variances.mean(dim=-1).clamp(min=1e-12)  # a class of one sample has no variance
+    return V1, (total - variances.sum(dim=-1)) / max(1, d * (d - 1))
 
 
 def inverse_factors(roots: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return q [d], H [m + 1, d] and signs [m + 1] of diag(q) - H^T diag(signs) H.
 
-    That is the inverse of `shrunk_correlation` of Sigma = F^T F, given by its ``roots`` F [m, d].
-    S = a I + F^T F + b 1 1^T has at most m + 1 directions that differ, a = gamma (V1 - V2) and
-    b = gamma V2, so its inverse follows from a matrix of that size (Woodbury): m is mostly far
-    smaller than d.
+    That is the inverse of `shrunk_correlation` of Sigma = F^T F, given by its ``roots`` F [m, d];
+    stacks of them [..., m, d] give stacks. S = a I + F^T F + b 1 1^T has at most m + 1 directions
+    that differ, a = gamma (V1 - V2) and b = gamma V2, so its inverse follows from a matrix of that
+    size (Woodbury): m is mostly far smaller than d.
     """
-    variances = roots.square().sum(dim=0)
-    V1, V2 = _means_of(variances, roots.sum(dim=1).square().sum())
-    a, b = gamma * (V1 - V2), gamma * V2
-    G = torch.cat([roots, b.abs().sqrt().expand(1, roots.shape[1])])
-    middle = G @ G.T
-    middle.diagonal().add_(a)
-    if b < 0:
-        middle[-1, -1] -= 2 * a
+    variances = roots.square().sum(dim=-2)  # [..., d]
+    V1, V2 = _means_of(variances, roots.sum(dim=-1).square().sum(dim=-1))
+    a, b = gamma * (V1 - V2), gamma * V2  # [...]
+    ones = roots.new_ones(*roots.shape[:-2], 1, roots.shape[-1])
+    G = torch.cat([roots, b.abs().sqrt()[..., None, None] * ones], dim=-2)
+    middle = G @ G.mT  # [..., m + 1, m + 1]
+    diagonal = middle.diagonal(dim1=-2, dim2=-1)
+    diagonal.add_(a[..., None])
+    diagonal[..., -1].sub_(torch.where(b < 0, 2 * a, torch.zeros_like(a)))
     values, vectors = torch.linalg.eigh(middle)
-    deviation = (variances + gamma * V1).sqrt()
-    H = (vectors.T @ G) * deviation / (a * values.abs()).sqrt()[:, None]
-    return deviation.square() / a, H, values.sign()
+    deviation = (variances + (gamma * V1)[..., None]).sqrt()
+    H = (vectors.mT @ G) * deviation[..., None, :]
+    H /= (a[..., None] * values.abs()).sqrt()[..., None]
+    return deviation.square() / a[..., None], H, values.sign()
 
 
 @METHODS.register("fecam-shared")
@@ -174,21 +178,42 @@ class FeCAM(Regularised):
         return self.options.shrinkage
 
     def solve_for(self, strength: float) -> tuple[Tensor, ...]:
-        """Compute what the distances need of each class, one class after the other.
+        """Compute what the distances need of each class, at once of those with as many roots.
 
         Returns q [C, d], q mu [C, d] and mu q mu [C]; of all classes in one table H [R, d], H mu
         [R] and signs [R]; and the rows of each class in it, int64 [C]. All are float32.
         """
         means = functional.normalize(self.means[: self.seen], dim=1)
-        roots = (self.counts - 1).clamp(min=1).sqrt()
-        linear, tables = [], []
-        for c, mu in enumerate(means):
-            q, H, signs = inverse_factors(self.roots[c].double() / roots[c], strength)
-            linear.append((q.float(), (q * mu).float(), (q * mu * mu).sum().float()))
-            tables.append((H.float(), (H @ mu).float(), signs.float()))
+        degrees = (self.counts - 1).clamp(min=1).sqrt()
+        linear: dict[int, tuple[Tensor, ...]] = {}
+        of_table: dict[int, tuple[Tensor, ...]] = {}
+        for classes in self._alike():
+            roots = torch.stack([self.roots[c].double() / degrees[c] for c in classes])
+            q, H, signs = inverse_factors(roots, strength)
+            mu = torch.stack([means[c] for c in classes])  # [b, d]
+            at_means = (H @ mu[..., None])[..., 0]
+            sums = (q * mu * mu).sum(dim=-1)
+            columns = (q.float(), (q * mu).float(), sums.float())
+            linear |= dict(zip(classes, zip(*columns, strict=True), strict=True))
+            columns = (H.float(), at_means.float(), signs.float())
+            of_table |= dict(zip(classes, zip(*columns, strict=True), strict=True))
+        tables = [of_table[c] for c in range(self.seen)]
         rows = torch.tensor([len(signs) for _, _, signs in tables])
-        of_class = [torch.stack(column) for column in zip(*linear, strict=True)]
+        of_class = [
+            torch.stack(column)
+            for column in zip(*(linear[c] for c in range(self.seen)), strict=True)
+        ]
         return (*of_class, *(torch.cat(column) for column in zip(*tables, strict=True)), rows)
+
+    def _alike(self) -> Iterator[list[int]]:
+        """Yield the seen classes, those with equally many roots together, in blocks."""
+        by_rows: defaultdict[int, list[int]] = defaultdict(list)
+        for c, roots in enumerate(self.roots[: self.seen]):
+            by_rows[len(roots)].append(c)
+        for rows, classes in by_rows.items():
+            size = max(1, TOGETHER // (rows + 1))
+            for first in range(0, len(classes), size):
+                yield classes[first : first + size]
 
     def scores(self, features: Tensor) -> Tensor:
         """Return minus the squared Mahalanobis distance, float32 [n, seen].
