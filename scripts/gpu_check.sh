@@ -19,9 +19,10 @@ export PYTHONPATH="$out/site:$PWD" OMP_NUM_THREADS=1
 
 missing=$("$python" scripts/bench/gpu/missing.py)
 if [ -n "$missing" ] && [ -n "$wheels" ]; then
-    # shellcheck disable=SC2086  # one argument for each package
-    "$python" -m pip install --quiet --no-index --no-deps --find-links "$wheels" \
-        --target "$out/site" $missing
+    for package in $missing; do # one by one: what has no wheel is named below, all at once
+        "$python" -m pip install --quiet --no-index --no-deps --find-links "$wheels" \
+            --target "$out/site" "$package" || true
+    done
     missing=$("$python" scripts/bench/gpu/missing.py)
 fi
 if [ -n "$missing" ]; then

@@ -65,6 +65,7 @@ def arguments() -> argparse.Namespace:
         "--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="without --images"
     )
     parser.add_argument("--count", type=int, default=1024, help="images of each kind")
+    parser.add_argument("--batch-size", type=int, default=BATCH, help="images at once, of speed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="ViT-B-32", help="for decoding also: lite0")
     parser.add_argument("--pretrained", help="tag or file; default: random weights")
@@ -115,17 +116,19 @@ def compare(
     half = cut(encoder.transform)
     whole = Preprocessing(encoder.transform, None, half.size)
     idle = NoOp(encoder.transform)
-    ready = torch.rand((BATCH, 3, *half.size), device=encoder.device)
-    workers = options.workers
+    ready = torch.rand((options.batch_size, 3, *half.size), device=encoder.device)
+    workers, size = options.workers, options.batch_size
     takers: dict[str, Callable[[], Any]] = {
         "encode alone": lambda: bare(encoder, ready, options.count),
-        "extract": lambda: extract(root, manifest, encoder, workers),
-        "decode alone": lambda: decode(root, many, half, workers),
-        "decode alone, whole transform": lambda: decode(root, many, whole, workers),
-        "extract, no-op encoder": lambda: extract(root, many, idle, workers),
+        "extract": lambda: extract(root, manifest, encoder, workers, size=size),
+        "decode alone": lambda: decode(root, many, half, workers, size),
+        "decode alone, whole transform": lambda: decode(root, many, whole, workers, size),
+        "extract, no-op encoder": lambda: extract(root, many, idle, workers, size=size),
     }
     if encoder.device.type == "cuda":
-        takers["extract, GPU decoding"] = lambda: extract(root, manifest, encoder, workers, "gpu")
+        takers["extract, GPU decoding"] = lambda: extract(
+            root, manifest, encoder, workers, "gpu", size
+        )
     counts = {name: options.count * (1 if name in ENCODED else MORE) for name in takers}
     by, told = in_turn(takers, counts, options.rounds)
     return {
@@ -165,27 +168,34 @@ def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
     """Only encode batches that are there already."""
     images = ready.to(encoder.dtype)
     with exactly():
-        for _ in range(-(-count // BATCH)):
+        for _ in range(-(-count // len(ready))):
             # open_clip models have no common typed base with encode_image
             encoder.model.encode_image(images).float().cpu().numpy()  # type: ignore[operator]
 
 
-def decode(root: DataRoot, manifest: Manifest, first: Preprocessing, workers: int) -> None:
+def decode(
+    root: DataRoot, manifest: Manifest, first: Preprocessing, workers: int, size: int
+) -> None:
     """Only read and decode; the pixels are dropped."""
     samples = load_samples(root, manifest.name)
     places = [samples.locate(i) for i in range(len(samples))]
-    batches = [places[i : i + BATCH] for i in range(0, len(places), BATCH)]
+    batches = [places[i : i + size] for i in range(0, len(places), size)]
     decoder = Decoder(MemberReader(root, manifest.name), first)
-    for _ in decoded_batches(decoder, batches, BATCH, workers):
+    for _ in decoded_batches(decoder, batches, size, workers):
         pass
 
 
 def extract(
-    root: DataRoot, manifest: Manifest, encoder: Any, workers: int, how: str = "reference"
+    root: DataRoot,
+    manifest: Manifest,
+    encoder: Any,
+    workers: int,
+    how: str = "reference",
+    size: int = BATCH,
 ) -> ExtractOutcome:
     """Extract everything anew."""
     shutil.rmtree(root.features(encoder.name, manifest.name), ignore_errors=True)
-    return extract_dataset(manifest, root, encoder, batch_size=BATCH, workers=workers, decoding=how)
+    return extract_dataset(manifest, root, encoder, batch_size=size, workers=workers, decoding=how)
 
 
 def decoding(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:

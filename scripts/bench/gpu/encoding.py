@@ -82,9 +82,11 @@ def files(findings: Findings, device: torch.device, tiny: bool) -> None:
 
 def extracted(precision: str, device: torch.device, tiny: bool, seconds: float) -> Any:
     """Return what `extract.py speed` prints, whose progress says most even if it is stopped."""
-    size = ["--count", "16" if tiny else "2048", "--rounds", "1", "--drawn", "medium"]
+    size = ["--rounds", "1", "--drawn", "medium"]
     if tiny:
-        size += ["--workers", "1", "--model", SMALL]
+        size += ["--count", "16", "--batch-size", "8", "--workers", "1", "--model", SMALL]
+    else:
+        size += ["--count", "2048", "--batch-size", "256"]
     command = [
         sys.executable,
         str(EXTRACT),
