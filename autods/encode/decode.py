@@ -21,6 +21,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 DECODINGS = ("reference", "draft", "gpu")
 
 
+BITS_PER_SAMPLE = 258  # of the tags of TIFF
+
+
 class Unreadable(Exception):
     """An image that cannot be decoded; the text is the reason, equal on every run."""
 
@@ -34,10 +37,10 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
     """Decode an image file to its end; return the image and the mode it is stored in.
 
     Orientation tags are not applied and the first frame of an animation is taken, as
-    open_clip does. Sixteen-bit grey values are scaled to eight bits: PIL would cut them off
-    at 255, which turns such images white. With ``draft`` (width, height), JPEG files are decoded
-    at the smallest scale of 1, 1/2, 1/4 or 1/8 that leaves at least this size: faster for large
-    images, and the pixels are others.
+    open_clip does. Grey values of 9 to 16 bits are scaled to eight: PIL would cut them off at 255,
+    which turns such images white. Those of 32 bits, floating point or below 0 are refused.
+    With ``draft`` (width, height), JPEG files are decoded at the smallest scale of 1, 1/2, 1/4 or
+    1/8 that leaves at least this size: faster for large images, and the pixels are others.
 
     Raises `Unreadable` for truncated, damaged, empty or unknown files, and decompression bombs;
     not for want of memory, which is not the image's fault.
@@ -73,8 +76,36 @@ def is_plain_jpeg(data: bytes) -> bool:
     return image.mode in ("L", "RGB")
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of `load_image` as RGB; alpha is dropped, as the reference encoders do."""
+    if image.mode == "RGB":
+        return image
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on palettes with transparency, one per image
+        return image.convert("RGB")
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale grey values of 9 to 16 bits to 8, and refuse those without a known range."""
+    if image.mode == "F" or (image.mode == "I" and _bits(image) > 16):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise Unreadable(
+            f"{kind} grey values (mode {image.mode}) do not say which of them is white; convert "
+            "the image to 8 or 16 bits"
+        )
     if not image.mode.startswith("I"):
         return image
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    values = np.asarray(image).astype(np.int64)
+    if len(values) and values.min() < 0:
+        raise Unreadable(
+            f"grey values below 0 (mode {image.mode}) do not say which of them is black; convert "
+            "the image to 8 or 16 bits"
+        )
+    bits = _bits(image)
+    return Image.fromarray((values.clip(0, 2**bits - 1) >> (bits - 8)).astype(np.uint8))
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits of a deep grey value: those of a TIFF file's tag; PIL scales others to 16."""
+    tags = getattr(image, "tag_v2", None)
+    return 16 if tags is None else int(tags.get(BITS_PER_SAMPLE, (1,))[0])

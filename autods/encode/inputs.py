@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from autods.core.halves import EXPECTED, unfit_rows, worst
 from autods.core.transfer import Read, queued, streamed
 from autods.encode.decode import Unreadable
 from autods.encode.encoders.computing import TorchEncoder
@@ -143,10 +144,11 @@ class Inputs:
         """Return features as they are stored; raise `EncoderError` if one is not finite."""
         with np.errstate(over="ignore"):
             stored = features.astype(np.float16)
-        if not np.isfinite(stored).all():
+        if (unfit := unfit_rows(features)).any():
+            row = int(unfit.argmax())
             raise EncoderError(
-                f"encoder {self.encoder.name} gave features that are not finite in float16 "
-                f"(largest value {np.abs(features).max():.3g}); finished shards are kept, this one "
-                "was not written. Check the weights, or use --precision fp32."
+                f"encoder {self.encoder.name} gave features that are not finite in float16, or "
+                f"vanish there: expected {EXPECTED}, got {worst(features[row])}; finished shards "
+                "are kept, this one was not written. Check the weights, or use --precision fp32."
             )
         return stored

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from torch.utils.data import Dataset, default_collate
 from autods.containers import MemberReader
 from autods.containers.reader import Address
 from autods.core.processes import as_is, worker_answers
-from autods.encode.decode import Unreadable, content_hash, load_image
+from autods.encode.decode import Unreadable, content_hash, load_image, to_rgb
 from autods.errors import DamagedMember, UsageError
 from autods.index.samples import ADDRESS
 
@@ -168,13 +167,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
                 f"{reason}; nothing was changed. Leave it out: open_images(..., leave_out="
                 f"[{number}]); streams leave out what extraction could not decode."
             ) from None
-        if not self.rgb or image.mode == "RGB":
-            return image
-        if image.mode != "P":
-            return image.convert("RGB")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on palettes with transparency, one per image
-            return image.convert("RGB")
+        return to_rgb(image) if self.rgb else image
 
     def unreadable(self) -> list[tuple[int, str]]:
         """Decode everything; return sample and reason of each image that cannot be."""

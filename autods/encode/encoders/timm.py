@@ -20,6 +20,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, list_pretrained
 from autods.core.files import hash_file
 from autods.core.progress import Progress
 from autods.core.registry import unknown
+from autods.encode.decode import to_rgb
 from autods.encode.encoders.checkpoints import (
     cached_file,
     cause_of,
@@ -60,7 +61,7 @@ class TimmTransform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return float32 [3, h, w]."""
-        return self.steps(image.convert("RGB"))
+        return self.steps(to_rgb(image))
 
 
 class TimmEncoder(TorchEncoder):

@@ -97,6 +97,9 @@ def numbered(
         if strange is not None:
             raise wrong(path, where(strange), "one of the class names", f"'{texts[strange]}'")
         values = np.array([place[text] for text in texts])
+    if len(values) and int(values.max()) > np.iinfo(np.int32).max:
+        raise wrong(path, where(int(values.argmax())), "a label below 2^31", int(values.max()))
+    values = values.astype(np.int64)  # so that no sum or comparison overflows
     count = len(names) if names is not None else int(values.max(initial=-1)) + 1
     if len(outside := np.flatnonzero((values < 0) | (values >= count))):
         row = int(outside[0])

@@ -17,7 +17,6 @@ from autods.features.sets import list_features, open_features
 from autods.features.shards import ShardInfo, read_shard
 
 ENCODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-LARGEST = float(np.finfo(np.float16).max)  # what the stored type can hold
 
 
 @dataclass(frozen=True)

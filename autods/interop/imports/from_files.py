@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.files import hash_file, locked
+from autods.core.halves import EXPECTED, SCALE, unfit_rows, worst
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
@@ -24,7 +25,6 @@ from autods.index.splits import hold_out
 from autods.interop.imports import find_sources
 from autods.interop.imports.base import Table, wrong
 from autods.interop.imports.common import (
-    LARGEST,
     ImportOutcome,
     check_request,
     hash_rows,
@@ -154,12 +154,10 @@ def _rounded(path: Path, table: Table, folder: Path) -> Iterator[npt.NDArray[np.
         features = np.memmap(file, np.float16, "w+", shape=(count, table.dim))
         start = 0
         for block in table.blocks():
-            good = np.abs(block) <= LARGEST  # false for NaN as well
-            if not good.all():
-                row, column = (int(k[0]) for k in np.nonzero(~good))
-                got = f"{block[row, column]} in column {column}"
-                expected = f"finite values within +-{LARGEST:.0f}"
-                raise wrong(path, table.where(start + row), expected, got)
+            if (unfit := unfit_rows(block)).any():
+                row = int(unfit.argmax())
+                expected = f"{EXPECTED} ({SCALE})"
+                raise wrong(path, table.where(start + row), expected, worst(block[row]))
             if start + len(block) > count:
                 break
             features[start : start + len(block)] = block

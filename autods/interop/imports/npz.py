@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from autods.core.halves import EXPECTED, SCALE, unfit_rows, worst
 from autods.core.splits import SPLITS
 from autods.errors import ContainerError
 from autods.interop.imports.base import Array, Reader, Table, wrong
-from autods.interop.imports.common import LARGEST
 
 
 def open_npz(path: Path) -> Table:
@@ -71,10 +71,10 @@ def _check_part(path: Path, arrays: dict[str, Array], part: str, classes: int, d
     if len(outside := np.flatnonzero((y < 0) | (y >= classes))):
         got = f"{int(y[outside[0]])} in row {outside[0]}"
         raise wrong(path, f"y_{part}", f"labels from 0 to {classes - 1}", got)
-    if not (np.abs(x) <= LARGEST).all():  # false for NaN as well
-        row, column = (int(k[0]) for k in np.nonzero(~(np.abs(x) <= LARGEST)))
-        got = f"{x[row, column]} in row {row}"
-        raise wrong(path, f"x_{part}", f"finite values within +-{LARGEST:.0f}", got)
+    if (unfit := unfit_rows(x)).any():
+        row = int(unfit.argmax())
+        got = f"{worst(x[row])} in row {row}"
+        raise wrong(path, f"x_{part}", f"{EXPECTED} ({SCALE})", got)
     if x.shape[1] != dim:
         raise wrong(path, f"x_{part}", f"{dim} columns as x_train", x.shape[1])
     if not len(x):

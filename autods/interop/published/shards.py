@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.halves import EXPECTED, unfit_rows, worst
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, LayoutError
 from autods.features.shards import CODES, ShardData, ShardInfo, write_shard
-from autods.interop.imports.common import LARGEST, hash_rows
+from autods.interop.imports.common import hash_rows
 from autods.interop.published.lmdb_file import LmdbFile
 from autods.interop.published.rows import Rows
 from autods.interop.published.vectors import VectorReader
@@ -134,11 +135,10 @@ class _Split:
 
 
 def _rounded(block: npt.NDArray[np.floating], keys: list[bytes], where: str) -> Float16:
-    fits = (np.abs(block) <= LARGEST).all(axis=1)  # false for NaN as well
-    if not fits.all():
-        name = keys[int(np.argmin(fits))].decode(errors="replace")
+    if (unfit := unfit_rows(block)).any():
+        row = int(unfit.argmax())
+        name = keys[row].decode(errors="replace")
         raise LayoutError(
-            f"{where}: the value of '{name}': expected finite numbers within +-{LARGEST:.0f}, "
-            "got others"
+            f"{where}: the value of '{name}': expected {EXPECTED}, got {worst(block[row])}"
         )
     return block.astype(np.float16)
