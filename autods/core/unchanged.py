@@ -1,7 +1,8 @@
 """Remember which files had the hash that is written of them, by size and time of change.
 
-``unchanged.json`` beside them spares hashing large files again and again; it holds nothing that
-cannot be found out anew, so one that is damaged or cannot be written costs time only.
+``.NAME-unchanged.json`` beside their folder NAME spares hashing large files again and again. It is
+not in the folder, whose bytes are the same whenever they are made; it holds nothing that cannot be
+found out anew, so one that is damaged or cannot be written costs time only.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from pathlib import Path
 
 from autods.core.files import read_json, write_json
 
-NAME = "unchanged.json"
 FORMAT = 1
 
 Known = dict[str, list[str | int]]  # path below the folder: hash, size, time in ns
+
+
+def place(folder: Path) -> Path:
+    """Return the file that remembers the files below ``folder``."""
+    return folder.parent / f".{folder.name}-unchanged.json"
 
 
 def touched(folder: Path, hashes: Mapping[Path, str]) -> list[Path]:
@@ -33,12 +38,12 @@ def remember(folder: Path, hashes: Mapping[Path, str]) -> None:
     with suppress(OSError):  # a root that can only be read
         known = _read(folder)
         known |= {_key(folder, path): _entry(path, written) for path, written in hashes.items()}
-        write_json(folder / NAME, {"format": FORMAT, "files": known})
+        write_json(place(folder), {"format": FORMAT, "files": known})
 
 
 def _read(folder: Path) -> Known:
     try:
-        content = read_json(folder / NAME)
+        content = read_json(place(folder))
         return dict(content["files"]) if content["format"] == FORMAT else {}
     except (OSError, KeyError, TypeError, ValueError):
         return {}

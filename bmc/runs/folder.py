@@ -192,8 +192,8 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["message"])
-        except (KeyError, TypeError, ValueError):
+            return str(read_json(path)["message"])
+        except (KeyError, TypeError, ValueError, BrokenSealError):
             raise self._damaged(path) from None
 
     def _damaged(self, path: Path) -> CheckpointError:

@@ -152,7 +152,7 @@ def main() -> int:
         table: list[tuple[Path, Callable[[], Any], Any]] = [
             (features / "train-00000-of-00001.h5", reads, truth),
             (features / "record.json", reads, truth),
-            (features / "unchanged.json", reads, truth),
+            (features.parent / f".{features.name}-unchanged.json", reads, truth),
             (begun / "checkpoint.safetensors", resume, results),
             (begun / "config.json", resume, results),
             (done / "results.json", reports, shown),

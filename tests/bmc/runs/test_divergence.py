@@ -1,12 +1,12 @@
 """Runs whose weights, statistics or scores are no longer finite are marked and have no results."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from small import small_config, small_stream
 
+from autods.core.files import read_json
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import Stream
 from bmc.methods import METHODS
@@ -72,7 +72,7 @@ def test_a_diverged_run_stays_so_when_it_is_resumed(tmp_path):
     with pytest.raises(RunDiverged) as again:
         run.run(stream, "er", config, tmp_path, resume=True)
     assert str(again.value) == str(first.value)
-    marked = json.loads((tmp_path / "diverged.json").read_text())
+    marked = read_json(tmp_path / "diverged.json")
     assert marked == {"message": str(first.value), "tasks_learned": 0}
 
 
