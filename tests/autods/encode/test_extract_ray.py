@@ -122,7 +122,11 @@ def test_workers_on_two_nodes_make_the_local_engines_bytes(root, encoder, engine
     assert run(root, encoder, engine=engine).written == 21
     assert seen and seen <= set(workers_of(*cluster.list_all_nodes()))
     beside = root.features(encoder.name, "drawn").parent
-    assert {path.name for path in beside.iterdir()} == {"drawn", "drawn.lock"}
+    assert {path.name for path in beside.iterdir()} == {
+        "drawn",
+        "drawn.lock",
+        ".drawn-unchanged.json",
+    }
 
 
 def test_unreadable_images_within_the_budget_are_told_as_by_the_local_engine(root, encoder, engine):

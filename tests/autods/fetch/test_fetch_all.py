@@ -13,6 +13,7 @@ import pytest
 from many_tools import autods, begin, content, described, published, until, write_manifests
 
 from autods.cli.fetch import fetch
+from autods.core.files import read_json
 from autods.core.root import DataRoot
 from autods.fetch.report import Report
 from autods.manifest.schema import Manifest
@@ -91,7 +92,7 @@ def test_json_is_the_record_and_nothing_else(host, root, folder):
     write_manifests(folder, values)
     done = autods("fetch", "b", "a", "b", "--json", *options(root, folder))
     printed = json.loads(done.stdout)
-    assert printed == json.loads(root.fetch_record().read_text())
+    assert printed == read_json(root.fetch_record())
     assert list(printed["datasets"]) == ["b", "a"]
     assert (printed["asked"], printed["here"], printed["missing"]) == (2, 1, ["b"])
     assert done.returncode == 1

@@ -41,7 +41,8 @@ def save(folder: Path, name: str, **changes: np.ndarray | None) -> Path:
 
 
 def tree(root: DataRoot) -> dict[str, bytes]:
-    files = [path for path in root.path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    cache = (".lock", "-unchanged.json")  # the latter has times
+    files = [p for p in root.path.rglob("*") if p.is_file() and not p.name.endswith(cache)]
     return {str(path.relative_to(root.path)): path.read_bytes() for path in files}
 
 

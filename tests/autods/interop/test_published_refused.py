@@ -261,9 +261,9 @@ def test_metadata_of_another_shape_is_told_where_and_what(source, tmp_path, valu
 @pytest.mark.parametrize(
     ("value", "kind", "named"),
     [
-        (ONES * np.nan, LayoutError, r"expected finite numbers within \+-65504"),
-        (ONES * np.inf, LayoutError, "expected finite numbers"),
-        (ONES * 70_000, LayoutError, "expected finite numbers"),
+        (ONES * np.nan, LayoutError, r"expected finite values within \+-65504"),
+        (ONES * np.inf, LayoutError, "expected finite values"),
+        (ONES * 70_000, LayoutError, "expected finite values"),
         (np.ones(9, np.float32), LayoutError, "expected 8 numbers as in the values before, got 9"),
         (np.ones((2, 4), np.float32), LayoutError, r"expected one vector, got an array \(2, 4\)"),
         (np.ones(0, np.float32), LayoutError, r"expected one vector, got an array \(0,\)"),

@@ -455,7 +455,7 @@ def test_a_file_that_tune_did_not_write_is_refused(content, said, tmp_path):
 
 
 def test_a_tuned_value_that_no_method_could_take_is_refused(tuned, tmp_path):
-    made = Tuned.model_validate(json.loads(tuned.read_text()))
+    made = Tuned.model_validate(read_json(tuned))
     wrong = made.model_copy(update={"chosen": {"er": {"learning_rate": -1.0}}})
     (tmp_path / "tuned.json").write_text(wrong.model_dump_json())
     with pytest.raises(UsageError, match="learning_rate: expected a finite number above 0"):
