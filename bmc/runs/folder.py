@@ -151,13 +151,12 @@ class RunFolder:
         self._write(self.samples, stored, {"format": SAMPLES_FORMAT})
 
     def _write(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         try:
-            with atomic(path) as temporary:
-                save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:  # so it reports a full disk
+            with atomic(path) as temporary:  # save_file leaves files of its own when it is killed
+                Path(temporary).write_bytes(save(tensors, metadata=metadata))
+        except OSError as error:
             raise CheckpointError(
                 f"{path} could not be written: {error}. The checkpoint before it is "
                 "untouched. Free space, then run the same command with --resume."
