@@ -153,14 +153,14 @@ class RunFolder:
     def _write(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         from safetensors.torch import save
 
-        try:
-            with atomic(path) as temporary:  # save_file leaves files of its own when it is killed
-                Path(temporary).write_bytes(save(tensors, metadata=metadata))
-        except OSError as error:
-            raise CheckpointError(
-                f"{path} could not be written: {error}. The checkpoint before it is "
-                "untouched. Free space, then run the same command with --resume."
-            ) from None
+        with atomic(path) as temporary:
+            try:  # `save_file` writes a file of its own first, which stays when it is killed
+                temporary.write_bytes(save(tensors, metadata=metadata))
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path} could not be written: {error}. The checkpoint before it is "
+                    "untouched. Free space, then run the same command with --resume."
+                ) from None
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], RunState] | None:
         """Return the checkpoint's tensors and state; ``None`` if there is no checkpoint."""

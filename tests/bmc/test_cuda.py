@@ -1,4 +1,4 @@
-"""What a CUDA device computes, beside the CPU and beside itself; skipped where there is none.
+"""A CUDA device computes what the CPU does, in each way it can; skipped where there is none.
 
 `tests/bmc/methods/test_device.py` runs the same on a simulated device.
 """

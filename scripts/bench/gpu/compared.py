@@ -141,9 +141,9 @@ def bank_distance(device: torch.device, **options: object) -> tuple[float, bool]
     own = METHODS.get("bmc").Options.names()
     mine = {key: value for key, value in options.items() if key in own}
     shared = {key: value for key, value in options.items() if key not in own}
-    config = config_for("bmc", replace(config, **shared), {"bmc": mine})  # type: ignore[arg-type]
+    config = config_for("bmc", replace(config, **shared), {"bmc": mine})  # type: ignore[arg-type]  # values of any field
     with _set(Way(device, precision=config.precision)):
-        net = METHODS.get("bmc")(made.dim, made.n_classes, config, device).net  # type: ignore[attr-defined]
+        net = METHODS.get("bmc")(made.dim, made.n_classes, config, device).net  # type: ignore[attr-defined]  # BMC has one
         alone, stacked = (train_experts(net, tasks, config, stack=k) for k in (1, 5))
     pairs = zip(stacked[0], alone[0], strict=True)
     far = [distance(one.phi.double().cpu(), other.phi.double().cpu()) for one, other in pairs]

@@ -1,4 +1,4 @@
-"""Correctness on a device: every method beside the CPU, captured beside eager, and so on.
+"""Correctness on a device: every method against the CPU, captured updates against eager ones.
 
 Bounds are shares of the largest score. Trainings amplify the last bits of a sum, one method more
 than another; so the bound between two devices is a multiple of what a change of the last bits does
@@ -7,6 +7,7 @@ to the same method on the CPU, measured here too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -24,6 +25,7 @@ from gpu.compared import (
 from gpu.findings import Findings
 from torch import Tensor
 
+from autods.streams.stream import Stream
 from bmc.methods import METHODS
 
 LAST_BITS = 1.3e-7  # by which the rows' length is changed: about one unit in the last place
@@ -33,9 +35,9 @@ ROUNDED = {"tf32": 0.9, "bf16": 0.7}  # share of rows predicted as in float32, a
 TINY = ("bmc", "er", "slda")  # methods of a dry run
 
 
-def bound(name: str, expected: Tensor, made: object) -> float:
+def bound(name: str, expected: Tensor, made: Stream) -> float:
     """Return how far scores of another device may be from those of the CPU."""
-    changed = scores(name, Way(CPU, feature_norm=10.0 * (1 + LAST_BITS)), made)  # type: ignore[arg-type]
+    changed = scores(name, Way(CPU, feature_norm=10.0 * (1 + LAST_BITS)), made)
     return max(LEAST, AMPLIFIED * distance(changed, expected))
 
 
@@ -74,13 +76,13 @@ def right(findings: Findings, device: torch.device, tiny: bool) -> None:
             findings.measure(title, body, most=1 - least, needs=5)
 
 
-def _beside_cpu(of: object, name: str, way: Way, made: object) -> float:
+def _beside_cpu(of: Callable[[str, Way], Tensor], name: str, way: Way, made: Stream) -> float:
     """Return the distance from the CPU's scores, in bounds.
 
     Of methods that draw other numbers on CUDA, it is the share of rows predicted otherwise, in
     tenths.
     """
-    expected, given = of(name, Way(CPU)), of(name, way)  # type: ignore[operator]
+    expected, given = of(name, Way(CPU)), of(name, way)
     if name in DRAWN_ON_DEVICE:
         return round((1 - agreement(given, expected)) / 0.1, 4)
     return round(distance(given, expected) / bound(name, expected, made), 4)

@@ -75,7 +75,8 @@ def experts(tasks: Sequence[TaskTensors], device: torch.device, **options: Any) 
     epochs = max(1, options.get("batch_size", 64) // 256)  # of large batches a pass has few
     config = config_for("bmc", Config(epochs=epochs, **options), {})
     use_precision(config)
-    net = METHODS.get("bmc")(tasks[0].train.features.shape[1], tasks[-1].stop, config, device).net  # type: ignore[attr-defined]
+    dim, n_classes = tasks[0].train.features.shape[1], tasks[-1].stop
+    net = METHODS.get("bmc")(dim, n_classes, config, device).net  # type: ignore[attr-defined]  # BMC has one
     halves = tasks_with_rows(tasks, len(tasks[0].train) // 2)
     seconds, made = [], []
     train_experts(net, halves, config, stack=len(tasks))  # for warmth
@@ -129,7 +130,8 @@ def profiled(tasks: Sequence[TaskTensors], device: torch.device, capture: bool) 
     from torch.profiler import ProfilerActivity, profile
 
     config = config_for("bmc", Config(epochs=2, capture=capture, precision="float32"), {})
-    net = METHODS.get("bmc")(tasks[0].train.features.shape[1], tasks[-1].stop, config, device).net  # type: ignore[attr-defined]
+    dim, n_classes = tasks[0].train.features.shape[1], tasks[-1].stop
+    net = METHODS.get("bmc")(dim, n_classes, config, device).net  # type: ignore[attr-defined]  # BMC has one
     train_experts(net, tasks, config, stack=len(tasks))
     synchronise(device)
     on_cuda = device.type == "cuda"
