@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -151,16 +152,25 @@ class RunFolder:
         self._write(self.samples, stored, {"format": SAMPLES_FORMAT})
 
     def _write(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        from safetensors.torch import save
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
 
+        # `save_file` copies no tensor, but writes a file of its own naming first, which stays
+        # when it is killed: in a folder that the next writer removes
+        apart = path.with_name(f"{path.name}.new")
+        shutil.rmtree(apart, ignore_errors=True)
         with atomic(path) as temporary:
-            try:  # `save_file` writes a file of its own first, which stays when it is killed
-                temporary.write_bytes(save(tensors, metadata=metadata))
-            except OSError as error:
+            try:
+                apart.mkdir()
+                save_file(tensors, apart / path.name, metadata=metadata)
+                (apart / path.name).replace(temporary)
+            except (OSError, SafetensorError) as error:
                 raise CheckpointError(
                     f"{path} could not be written: {error}. The checkpoint before it is "
                     "untouched. Free space, then run the same command with --resume."
                 ) from None
+            finally:
+                shutil.rmtree(apart, ignore_errors=True)
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], RunState] | None:
         """Return the checkpoint's tensors and state; ``None`` if there is no checkpoint."""

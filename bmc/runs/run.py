@@ -29,7 +29,7 @@ from bmc.runs.identity import effective, identity_of, on_device
 from bmc.runs.trackers import Tracker, tracked
 from bmc.train import costs
 from bmc.train.data import TaskTensors, check_samples, to_tensors
-from bmc.train.phases import EVALUATE, LEARN, LOAD, OTHER, START, WRITE, Stopwatch
+from bmc.train.phases import EVALUATE, LEARN, LOAD, OTHER, START, WRITE, Stopwatch, writing_is_due
 
 LOCK_SECONDS = 2.0  # a run is long: say at once that it is busy
 AHEAD = (
@@ -170,7 +170,8 @@ def _learn_all(
             check_finite(method, group, tensors, begun)
             state.done = stop
             state.seconds = watch.whole()
-            target.save(tensors, state)
+            if stop == len(tasks) or writing_is_due(state.seconds):
+                target.save(tensors, state)
         report.advance(len(group))
         if means:
             follower.scalars(state.done, means)

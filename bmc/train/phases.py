@@ -20,6 +20,16 @@ EVALUATE = "evaluate"
 WRITE = "write"  # checkpoints, samples, results
 OTHER = "other"  # what is in no other phase: progress, trackers
 OUTSIDE_LEARNING = (START, LOAD, EVALUATE, WRITE, OTHER)
+FREE_WRITING = 5.0  # seconds that a run may write checkpoints, whatever the rest of it took
+WRITING = 0.1  # after those, of its time
+
+
+def writing_is_due(seconds: dict[str, float]) -> bool:
+    """Tell whether the next checkpoint is due, by the wall seconds of each phase so far.
+
+    A method that keeps all samples would otherwise write the square of their number.
+    """
+    return seconds.get(WRITE, 0.0) <= max(FREE_WRITING, WRITING * sum(seconds.values()))
 
 
 class Stopwatch:

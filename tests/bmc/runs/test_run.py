@@ -107,6 +107,44 @@ def test_a_resumed_run_starts_after_its_last_finished_group(tmp_path, monkeypatc
     assert reports == [4, 2]
 
 
+@pytest.mark.parametrize("method", ["knn", "bmc"])
+def test_a_run_whose_checkpoints_take_long_writes_fewer_and_resumes_from_the_last(
+    tmp_path, monkeypatch, method
+):
+    stream, config = small_stream(), small_config(method, experts=2)
+    run.run(stream, method, config, tmp_path / "all")
+    saved, save = [], RunFolder.save
+    monkeypatch.setattr(run, "writing_is_due", lambda seconds: not saved)
+
+    def counted(folder, tensors, state):
+        saved.append(state.done)
+        save(folder, tensors, state)
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(stream, method, config, tmp_path / "few")
+    run.run(stream, method, config, tmp_path / "few", resume=True)
+    groups = METHODS.get(method)(stream.dim, stream.n_classes, config, "cpu").group_ends(6)
+    assert saved == [groups[0], 6]
+    assert len(groups) > 2
+    assert tree(tmp_path / "few") == tree(tmp_path / "all")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "due"),
+    [
+        ({}, True),
+        ({phases.WRITE: 4.0, phases.LEARN: 1.0}, True),
+        ({phases.WRITE: 6.0, phases.LEARN: 40.0}, False),
+        ({phases.WRITE: 6.0, phases.LEARN: 40.0, phases.EVALUATE: 20.0}, True),
+    ],
+)
+def test_checkpoints_take_a_tenth_of_a_run_or_a_few_seconds(seconds, due):
+    assert phases.writing_is_due(seconds) is due
+
+
 def test_a_run_that_is_already_there_is_not_overwritten_by_accident(tmp_path):
     run.run(small_stream(2), "slda", small_config("slda"), tmp_path)
     before = tree(tmp_path)
@@ -293,7 +331,7 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_resumes(tmp_path, monkeyp
     assert "--resume" in done.stderr
     assert "Traceback" not in done.stderr
     assert (checkpoint.read_bytes() if checkpoint.exists() else None) == kept
-    assert not list(checkpoint.parent.glob("*.tmp"))
+    assert not [*checkpoint.parent.glob("*.tmp"), *checkpoint.parent.glob("*.new")]
     run.run(small_stream(2), "finetune", small_config("finetune"), tmp_path / "full", resume=True)
     run.run(small_stream(2), "finetune", small_config("finetune"), tmp_path / "whole")
     assert tree(tmp_path / "full") == tree(tmp_path / "whole")
