@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from autods.core.files import read_json
 from autods.errors import UsageError
-from bmc.runs.samples import SAMPLES, check_hash, read_samples
+from bmc.runs.samples import SAMPLES, Answers, check_hash, read_answers, read_samples
 from bmc.train.phases import OUTSIDE_LEARNING
 
 # runs that differ in these only are repeats: in seeds, and in when they were measured
@@ -20,7 +20,10 @@ SEEDS = frozenset({"seed", "run_seed", "order_seed", "evaluate_every"})
 
 
 class TaskInfo(BaseModel):
-    """One task of the run's stream; ``train``, ``test`` and ``dev`` count samples."""
+    """One task of the run's stream; ``train``, ``test`` and ``dev`` count samples.
+
+    Results of earlier versions know neither ``dev``, ``label_set`` nor ``class_names``.
+    """
 
     name: str
     dataset: str
@@ -28,6 +31,13 @@ class TaskInfo(BaseModel):
     train: int
     test: int
     dev: int | None = None
+    label_set: str = ""
+    class_names: list[str] = []
+
+    @property
+    def counts(self) -> tuple[str, str, int, int, int]:
+        """What two runs of a task agree in, whatever their versions."""
+        return self.name, self.dataset, self.classes, self.train, self.test
 
 
 class Costs(BaseModel):
@@ -188,6 +198,21 @@ class Run(BaseModel):
         if right is not None and (written := self.files.get(SAMPLES)):
             check_hash(path, written)
         return right
+
+    def answers(self) -> dict[str, Answers] | None:
+        """Read what the class-il answers at the last evaluation were, by task name.
+
+        Samples are those of `samples`. ``None`` for a run of a version that did not store them.
+        Raises `UsageError` if the file is damaged, or does not agree with the results.
+        """
+        if self.path is None:
+            return None
+        path = self.path / SAMPLES
+        classes = sum(task.classes for task in self.tasks)
+        found = read_answers(path, self.test_sizes(), self.final("class-il"), classes)
+        if found is not None and (written := self.files.get(SAMPLES)):
+            check_hash(path, written)
+        return found
 
     def forgetting(self, scenario: str) -> dict[str, float | None]:
         """Return by task name its best accuracy before the last evaluation minus its last.

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from autods.errors import UsageError
-from bmc.report.finished import Run, TaskInfo
+from bmc.report.finished import Run
 from bmc.report.load import JOINT
 
 LANDMARKS = ("bmc", "er", "finetune")  # methods that are drawn whatever their rank
@@ -147,7 +147,7 @@ def _check_comparable(runs: Sequence[Run]) -> None:
     must be the same in both.
     """
     first = runs[0]
-    tasks: dict[str, TaskInfo] = {}
+    tasks: dict[str, tuple[str, str, int, int, int]] = {}
     seen: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         for field in ("stream", "scenario", "protocol"):
@@ -157,9 +157,7 @@ def _check_comparable(runs: Sequence[Run]) -> None:
                     f"{getattr(first, field)}, {run.folder} has {getattr(run, field)}; nothing "
                     "was written. Make one report for each."
                 )
-        # earlier versions did not tell the number of development samples
-        plain = [task.model_copy(update={"dev": None}) for task in run.tasks]
-        known = all(tasks.setdefault(task.name, task) == task for task in plain)
+        known = all(tasks.setdefault(t.name, t.counts) == t.counts for t in run.tasks)
         if len(run.tasks) != len(first.tasks) or not known:
             raise UsageError(
                 f"runs in one report must share their tasks: those of {first.folder} and "

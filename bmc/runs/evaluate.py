@@ -29,13 +29,15 @@ class Row:
     prediction belongs to the right dataset.
 
     ``right`` says it of every sample: by name of a task that was measured, bool [3, n], a row for
-    each of the three, the samples in the stored order of their split.
+    each of the three, the samples in the stored order of their split. ``answers`` has the class-il
+    prediction and the label of the same samples: int64 [2, n], global class numbers.
     """
 
     class_il: npt.NDArray[np.float64]
     task_il: npt.NDArray[np.float64]
     dataset_id: npt.NDArray[np.float64]
     right: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    answers: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     finite: bool = True  # whether the best score of every sample is a finite number
 
 
@@ -79,7 +81,9 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     accuracies[:, index] = counts.cpu().numpy()[:, known] / sizes.numpy()[known]
     names = [task.name for task in seen]
     hits_of = dict(zip(names, by_task, strict=True))
-    return Row(accuracies[0], accuracies[1], accuracies[2], hits_of, bool(finite))
+    said = torch.split(torch.stack([predicted, labels]), sizes.tolist(), dim=1)
+    answers = dict(zip(names, said, strict=True))
+    return Row(accuracies[0], accuracies[1], accuracies[2], hits_of, answers, bool(finite))
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@
 
     RUN/config.json             what determines the numbers (method, configuration, stream)
     RUN/checkpoint.safetensors  tensors and state after the last finished group
-    RUN/samples.safetensors     which samples of the last evaluation were right
+    RUN/samples.safetensors     what the answers of the last evaluation were, which were right
     RUN/results.json            accuracy matrices, metrics, byte costs: identical on every run
     RUN/diverged.json           in place of results: why its numbers are none
     RUN/timing.json             seconds and peak memory: different on every run
@@ -30,7 +30,7 @@ from autods.core.files import atomic, hash_file, read_json, write_json
 from autods.core.seals import CHANGED, BrokenSealError, hash_parts
 from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
-from bmc.runs.samples import SAMPLES, SAMPLES_FORMAT, SCENARIOS
+from bmc.runs.samples import ANSWER, LABEL, SAMPLES, SAMPLES_FORMAT, SCENARIOS
 
 DIVERGED = "diverged.json"
 
@@ -83,7 +83,7 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
-        """The file that says which samples of the last evaluation were right."""
+        """The file of the answers to the samples of the last evaluation."""
         return self.path / SAMPLES
 
     @property
@@ -138,8 +138,10 @@ class RunFolder:
         described["sha256"] = _hash(described, stored)
         self._write(self.checkpoint, stored, {"state": json.dumps(described)})
 
-    def save_samples(self, right: Mapping[str, Tensor]) -> None:
-        """Write which samples were right; ``right`` is that of `bmc.runs.evaluate.Row`.
+    def save_samples(
+        self, right: Mapping[str, Tensor], answers: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Write which samples were right, and the answers; as of `bmc.runs.evaluate.Row`.
 
         Stored before the checkpoint that counts the last evaluation, so that a run resumed from
         it has them.
@@ -149,6 +151,9 @@ class RunFolder:
             for name, hits in right.items()
             for k, scenario in enumerate(SCENARIOS)
         }
+        for name, said in (answers or {}).items():
+            for kind, numbers in zip((ANSWER, LABEL), said, strict=True):
+                stored[f"{kind}/{name}"] = numbers.to("cpu", torch.int32)
         self._write(self.samples, stored, {"format": SAMPLES_FORMAT})
 
     def _write(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -163,7 +163,7 @@ def _learn_all(
                 means = _record(row, state)
             if stop == len(tasks):
                 with watch.phase(WRITE):
-                    target.save_samples(row.right)
+                    target.save_samples(row.right, row.answers)
         state.counters = {name: getattr(method, name) for name in COUNTERS}
         with watch.phase(WRITE, method.device):
             tensors = guarded(method, group, method.state)
@@ -255,6 +255,8 @@ def _task(task: Task) -> dict[str, Any]:
     return {
         "name": task.name,
         "dataset": task.dataset,
+        "label_set": task.label_set,
+        "class_names": task.class_names,
         "classes": len(task.class_names),
         "train": len(task.train),
         "test": len(task.test),

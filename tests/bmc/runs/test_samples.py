@@ -153,3 +153,47 @@ def test_samples_with_a_flipped_bit_are_refused_or_the_same(copied):
             loaded.samples("class-il")
     path.write_bytes(whole)
     assert loaded.samples("class-il").keys() == truth.keys()
+
+
+def test_the_answers_are_those_of_the_method_and_classes_are_named(finished):
+    stream, config = small_stream(3), small_config("slda")
+    method, loaded = learned("slda", stream, config), read_run(finished)
+    for task in tensors(stream):
+        answers = loaded.answers()[task.name]
+        said = method.scores(task.test.features).argmax(dim=1)
+        np.testing.assert_array_equal(answers.answer, said.numpy())
+        np.testing.assert_array_equal(answers.label, task.test.labels.numpy())
+    assert [t.class_names for t in loaded.tasks] == [t.class_names for t in stream.tasks]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda said: None, "it has no answer/"),
+        (lambda said: said[1:], r"expected I32 \[\d+\], got I32 \[\d+\]"),
+        (lambda said: said.astype(np.int64), "got I64"),
+        (lambda said: said + 10**6, r"expected numbers of \d+ classes"),
+        (lambda said: said - 10**6, r"expected numbers of \d+ classes"),
+        (lambda said: (said + 1) % 3, "of its samples are right, results.json says"),
+    ],
+    ids=["missing", "short", "of another type", "too large", "negative", "others"],
+)
+def test_answers_that_do_not_agree_with_the_results_are_refused(copied, make, said):
+    loaded = read_run(copied).model_copy(update={"files": {}})
+    stored = load_file(copied / "samples.safetensors")
+    first = f"answer/{loaded.tasks[0].name}"
+    stored[first] = make(stored[first])
+    kept = {name: numbers for name, numbers in stored.items() if numbers is not None}
+    save_file(kept, copied / "samples.safetensors", VERSION)
+    with pytest.raises(UsageError, match=said):
+        loaded.answers()
+    assert loaded.samples("class-il") is not None
+
+
+def test_a_run_that_stored_only_what_was_right_has_no_answers(copied):
+    stored = load_file(copied / "samples.safetensors")
+    old = {name: value for name, value in stored.items() if "-il/" in name}
+    save_file(old, copied / "samples.safetensors", VERSION)
+    loaded = read_run(copied).model_copy(update={"files": {}})
+    assert loaded.answers() is None
+    assert loaded.samples("class-il") is not None
