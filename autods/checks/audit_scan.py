@@ -145,7 +145,7 @@ def scan_chunk(root: DataRoot, dataset: str, addresses: list[Address], decode: b
             try:
                 data = reader.read(*address)
             except DamagedMember:
-                damaged = "its compressed data in the archive is damaged"
+                damaged = "its data in the archive is damaged"
                 scan.unreadable.append((position, damaged))
                 continue
             scan.hashes[position], scan.stored[position] = content_hash(data), True

@@ -24,6 +24,7 @@ class Container:
         self._kind = kind
         self.links = listing.links  # names of the members that are links, followed
         self.left = listing.left  # names of the entries that are no members, and why
+        self.guessed = listing.guessed  # encoding to the names that are in it, not in UTF-8
         self.was_read: set[str] = set()  # names of the members whose content was asked for
         members = sorted(listing.members, key=attrgetter("name"))
         self._by_name = {member.name: member for member in members}
@@ -57,13 +58,13 @@ class Container:
         """Return the content of one member; raise `ContainerError` if absent or damaged."""
         member = self.find(name)
         self.was_read.add(member.name)
-        return self._reader.read(self._file, member.name, member.offset, member.size)
+        return self._reader.read(self._file, *member.address)
 
     def open(self, name: str) -> BinaryIO:
         """Return one member as a seekable file, of any size; a gzip file unpacked."""
         member = self.find(name)
         self.was_read.add(member.name)
-        handle = self._reader.open(self._file, member.name, member.offset, member.size)
+        handle = self._reader.open(self._file, *member.address)
         is_gzip = handle.read(3).startswith(MAGIC["gzip"])
         handle.seek(0)
         if not is_gzip:

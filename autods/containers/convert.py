@@ -20,6 +20,7 @@ from autods.containers.locations import Location
 from autods.containers.rars import check_rar
 from autods.containers.system_tools import TOOLS, ToolFailed, Unpacked
 from autods.containers.tars import TarWriter, expand_tar, list_tar
+from autods.containers.zips import FALLBACK, guessed_names
 from autods.core.files import BLOCK, atomic
 from autods.core.progress import Progress
 from autods.errors import ToolMissing
@@ -115,6 +116,11 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     if not tools:
         raise _missing(shown, archive)
     crcs = check_rar(source, shown) if archive == "rar" else {}
+    if archive == "zip" and (guessed := guessed_names(source)):
+        progress.note(
+            f"{shown}: {len(guessed):,} names are not UTF-8 and were read as {FALLBACK}, for "
+            f"example {guessed[0]!r}"
+        )
     complaints = []
     for tool, executable in tools:
         try:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
-from autods.containers.base import Listing, Member, Why, damaged, plain_name
+from autods.containers.base import Listing, Member, Why, damaged, decode_name, plain_name
 
 HOPS = 40  # links on the way to one target, as in Linux
 # Members that links to folders may add: so many, or so many times the entries of the archive.
@@ -27,11 +27,19 @@ class Entries:
         self._entries: dict[str, Entry] = {}
         self._left: list[tuple[str, Why]] = []
         self._hard: set[str] = set()  # hard links that were resolved at once
+        self._guessed: dict[str, list[str]] = {}
 
-    def file(self, raw: str, offset: int, size: int) -> None:
+    def file(self, raw: str, offset: int, size: int, crc32: int = -1) -> None:
         """Add a file by its name in the archive; the rest is as of `Member`."""
         if (name := self._name(raw)) is not None:
-            self._put(name, Member(name, offset, size))
+            self._put(name, Member(name, offset, size, crc32))
+
+    def decoded(self, raw: bytes, fallback: str) -> str:
+        """Return a name as text, and note it if it is not UTF-8, so that ``fallback`` was taken."""
+        name, guessed = decode_name(raw, fallback)
+        if guessed:
+            self._guessed.setdefault(guessed, []).append(name)
+        return name
 
     def symlink(self, raw: str, target: str) -> None:
         """Add a symbolic link, whose target is relative to its folder."""
@@ -45,7 +53,7 @@ class Entries:
             place = _inside(target.removeprefix("./"))
             known = self._entries.get(place)
             if isinstance(known, Member):  # a later entry of that name does not change this one
-                self._put(name, Member(name, known.offset, known.size))
+                self._put(name, known.named(name))
                 self._hard.add(name)
             else:
                 self._put(name, place)
@@ -59,7 +67,7 @@ class Entries:
         """Follow all links and return what there is."""
         files = {n: entry for n, entry in self._entries.items() if isinstance(entry, Member)}
         links = {n: entry for n, entry in self._entries.items() if isinstance(entry, str)}
-        listing = Listing(list(files.values()), set(self._hard), self._left)
+        listing = Listing(list(files.values()), set(self._hard), self._left, self._guessed)
         if links:
             _Follower(self._shown, files, links).follow(listing)
         return listing
@@ -96,7 +104,7 @@ class _Follower:
                 if found is None:
                     listing.left.append((name, Why.LINK))
                 else:
-                    listing.members.append(Member(name, found.offset, found.size))
+                    listing.members.append(found.named(name))
                     listing.links.add(name)
 
     def _expanded(

@@ -44,7 +44,8 @@ class InnerArchives:
 
         Their members are named ``inner.zip!/path``.
         """
-        found = Listing(links=set(listing.links), left=list(listing.left))
+        guessed = {encoding: list(names) for encoding, names in listing.guessed.items()}
+        found = Listing(links=set(listing.links), left=list(listing.left), guessed=guessed)
         inner: list[tuple[Member, Kind]] = []
         for member in {member.name: member for member in listing.members}.values():
             matches = any(pattern.fullmatch(member.name) for pattern in patterns)
@@ -59,11 +60,13 @@ class InnerArchives:
             prefix = f"{archive.name}{NESTED}"
             found.links |= {prefix + name for name in below.links}
             found.left += [(prefix + name, why) for name, why in below.left]
-            found.members += [Member(prefix + m.name, m.offset, m.size) for m in below.members]
+            found.members += [m.named(prefix + m.name) for m in below.members]
+            for encoding, names in below.guessed.items():
+                found.guessed.setdefault(encoding, []).extend(prefix + name for name in names)
         return found
 
     def _kind(self, archive: Member) -> Kind:
-        head = self._reader.begin(self._file, archive.name, archive.offset, archive.size)
+        head = self._reader.begin(self._file, *archive.address)
         return kind_of(head, archive.name)
 
     def _listing(self, archive: Member, kind: Kind) -> Listing:
@@ -129,7 +132,7 @@ class InnerArchives:
             shutil.copyfileobj(source, handle, BLOCK)
 
     def _open(self, archive: Member) -> BinaryIO:
-        return self._reader.open(self._file, archive.name, archive.offset, archive.size)
+        return self._reader.open(self._file, *archive.address)
 
     def _path(self, location: Location, archive: Member) -> Path:
         return location_path(

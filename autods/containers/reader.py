@@ -23,17 +23,17 @@ from autods.core.root import DataRoot, inside
 from autods.errors import ContainerError, DamagedMember
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
-CRC_FOLLOWS = 0x8  # general purpose flag, bit 3: size and CRC-32 stand after the data
 BLOCK = 1 << 16
+LARGE_BLOCK = 1 << 20
 FIRST = 256  # bytes read beyond a member's size: its header and name
 
-# Container, member, offset and size: columns of the sample index.
-Address = tuple[str, str, int, int]
+# Container, member, offset, size and CRC-32 (-1: none): columns of the sample index.
+Address = tuple[str, str, int, int, int]
 Key = tuple[str, Location, str]  # manifest file, location, inner archive: identifies one file
 
 
 class MemberReader:
-    """Read members of one dataset by container, member, offset and size of the index.
+    """Read members of one dataset by container, member, offset, size and CRC-32 of the index.
 
     Never lists an archive, so a worker process starts at once. Files are opened when
     first needed and read with ``pread``, which keeps no position: one reader may be
@@ -49,15 +49,17 @@ class MemberReader:
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "dataset": self.dataset, "_open": {}, "_folders": {}}
 
-    def read(self, container: str, member: str, offset: int, size: int) -> bytes:
+    def read(self, container: str, member: str, offset: int, size: int, crc32: int = -1) -> bytes:
         """Return the bytes of one member, uncompressed; the arguments are columns of the index.
+
+        They are compared with the CRC-32, if there is one.
 
         Raises
         ------
         ContainerError
             When the file is missing or shorter than the index says.
         DamagedMember
-            When only this member's compressed data is damaged.
+            When only this member's data is damaged.
         """
         if offset == -1:
             try:
@@ -68,14 +70,17 @@ class MemberReader:
         _, byte, deflated = split_offset(offset)
         with _explained(path, member):
             if deflated:
-                return b"".join(_inflated(descriptor, byte, size))
-            return _exactly(descriptor, byte, size)
+                return b"".join(_checked(_inflated(descriptor, byte, size), crc32))
+            return b"".join(_checked([_exactly(descriptor, byte, size)], crc32))
 
-    def open(self, container: str, member: str, offset: int, size: int) -> BinaryIO:
+    def open(
+        self, container: str, member: str, offset: int, size: int, crc32: int = -1
+    ) -> BinaryIO:
         """Open one member as a seekable file; for members too large to read whole.
 
         A deflated one is unpacked into a nameless file on the dataset's disk, which
-        vanishes when it is closed. Parameters and errors as of `read`.
+        vanishes when it is closed; another one with a CRC-32 is read once before. Parameters and
+        errors as of `read`.
         """
         if offset == -1:
             path = self._own_file(container, member)
@@ -85,13 +90,16 @@ class MemberReader:
                 raise _gone(path, error) from None
         descriptor, path = self._descriptor(container, member, offset)
         _, byte, deflated = split_offset(offset)
-        if not deflated:
-            return open_slice(path, byte, size)
         with _explained(path, member):
-            return self.unpacked(_inflated(descriptor, byte, size))
+            if deflated:
+                return self.unpacked(_checked(_inflated(descriptor, byte, size), crc32))
+            if crc32 >= 0:
+                for _ in _checked(_stored(descriptor, byte, size), crc32):
+                    pass
+        return open_slice(path, byte, size)
 
-    def begin(self, container: str, member: str, offset: int, size: int) -> bytes:
-        """Return the first 64 KiB of one member; parameters and errors as of `read`."""
+    def begin(self, container: str, member: str, offset: int, size: int, crc32: int = -1) -> bytes:
+        """Return the first 64 KiB of one member, which no CRC is of; else as of `read`."""
         if offset == -1:
             with self.open(container, member, offset, size) as handle:
                 return handle.read(BLOCK)
@@ -181,6 +189,21 @@ def _exactly(descriptor: int, offset: int, size: int) -> bytes:
     return b"".join(blocks) if len(blocks) != 1 else blocks[0]
 
 
+def _stored(descriptor: int, start: int, size: int) -> Iterator[bytes]:
+    for at in range(start, start + size, LARGE_BLOCK):
+        yield _exactly(descriptor, at, min(LARGE_BLOCK, start + size - at))
+
+
+def _checked(blocks: Iterable[bytes], crc32: int) -> Iterator[bytes]:
+    """Pass blocks on; raise at the end unless they have the CRC-32 that the archive states."""
+    crc = 0
+    for block in blocks:
+        crc = zlib.crc32(block, crc)
+        yield block
+    if crc32 not in (-1, crc):
+        raise zlib.error(f"expected CRC-32 {crc32:08x}, as the archive states, got {crc:08x}")
+
+
 def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     # The compressed size is not needed (and often absent here): deflate marks its own end.
     # Data that deflate cannot shrink is hardly longer than before, so small members and their
@@ -188,11 +211,10 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     first = os.pread(descriptor, min(size + FIRST, BLOCK), header)
     if len(first) < ZIP_LOCAL_HEADER:
         raise EOFError(f"the file ends before byte {header + ZIP_LOCAL_HEADER}")
-    flags, written = struct.unpack_from("<H", first, 6)[0], struct.unpack_from("<I", first, 14)[0]
     name, extra = struct.unpack_from("<HH", first, 26)
     position = header + ZIP_LOCAL_HEADER + name + extra
     block = first[position - header :]
-    engine, length, crc = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
+    engine, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not engine.eof and length <= size:
         block = block or os.pread(descriptor, BLOCK, position)
         if not block:
@@ -200,13 +222,10 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
         position += len(block)
         part = engine.decompress(block, size - length + 1)
         length += len(part)
-        crc = zlib.crc32(part, crc)
         block = b""
         yield part
     if length != size:
         raise zlib.error(f"expected {size} bytes after decompression, got {length} or more")
-    if written and not flags & CRC_FOLLOWS and crc != written:
-        raise zlib.error(f"expected CRC-32 {written:08x}, as the archive states, got {crc:08x}")
 
 
 @contextmanager
@@ -215,10 +234,9 @@ def _explained(path: Path, member: str) -> Iterator[None]:
     try:
         yield
     except (zlib.error, EOFError, OSError) as error:
-        inflating = isinstance(error, zlib.error)
-        kind, done = (DamagedMember, "decompressed") if inflating else (ContainerError, "read")
+        kind = DamagedMember if isinstance(error, zlib.error) else ContainerError
         raise kind(
-            f"{path}: member '{member}' cannot be {done}: {error}; nothing was changed. If this "
+            f"{path}: member '{member}' cannot be read: {error}; nothing was changed. If this "
             "happens to many members, delete the file, then fetch and index again."
         ) from None
 

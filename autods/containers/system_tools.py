@@ -104,7 +104,7 @@ def _zip_list(archive: Path) -> list[Entry]:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             check_encryption(archive, info)
-            if not (name := member_name(info)).endswith("/"):
+            if not (name := member_name(info)[0]).endswith("/"):
                 listed.append((name, info.file_size, info.CRC, is_link(info)))
     return listed
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autods.containers.base import Listing, NeedsConversion, damaged
+from autods.containers.base import Listing, NeedsConversion, damaged, decode_name, printable
 from autods.containers.entries import Entries
 from autods.containers.locations import Location, Slice, open_slice
 from autods.core.files import BLOCK
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 END = bytes(2 * tarfile.BLOCKSIZE)
 # Bytes that sparse members may claim: so many, or so many times the bytes of their tar.
 SPARSE_BYTES, SPARSE_TIMES = 1 << 30, 20
+FALLBACK = "latin-1"  # of names that are not UTF-8: what most old archives use
 UNKNOWN = b"?"  # type of an entry that is neither file nor link
 
 
@@ -55,15 +56,17 @@ def list_tar(
             if info.issparse():
                 raise NeedsConversion
             if info.size < 0:
-                raise damaged(shown, f"member '{info.name}' has {info.size:,} bytes")
-            name, target = decoded_name(info.name), decoded_name(info.linkname)
+                raise damaged(shown, f"member '{printable(info.name)}' has {info.size:,} bytes")
+            if info.isdir():
+                continue
+            name, target = entries.decoded(_raw(info.name), FALLBACK), _target(info)
             if info.isreg():
                 entries.file(name, base + at + info.offset_data, info.size)
             elif info.issym():
                 entries.symlink(name, target)
             elif info.islnk():
                 entries.hard_link(name, target)
-            elif not info.isdir():
+            else:
                 entries.special(name)
     return entries.listing()
 
@@ -144,15 +147,16 @@ def expand_tar(handle: BinaryIO, size: int, shown: Path, target: Path, progress:
             if info is None:
                 writer.other(_rest(size - at), UNKNOWN)
                 continue
-            name = decoded_name(info.name)
+            name = info.name  # its bytes: the copy is listed as the tar would be
             if info.isreg():
                 allowed -= info.size if info.issparse() else 0
                 if allowed < 0:
-                    raise damaged(shown, f"sparse member '{name}' claims {info.size:,} bytes")
+                    what = f"sparse member '{printable(name)}' claims {info.size:,} bytes"
+                    raise damaged(shown, what)
                 writer.stream(name, _content(handle, info, at, shown))
                 progress.advance(info.size)
             elif not info.isdir():
-                writer.other(name, info.type, decoded_name(info.linkname))
+                writer.other(name, info.type, info.linkname)
         writer.close()
 
 
@@ -163,7 +167,7 @@ def _content(handle: BinaryIO, info: tarfile.TarInfo, at: int, shown: Path) -> I
     position, stored = 0, at + info.offset_data
     for start, length in [*(one for one in segments if one[1]), (info.size, 0)]:
         if start < position or length < 0 or start + length > info.size:
-            raise damaged(shown, f"the map of sparse member '{info.name}' is wrong")
+            raise damaged(shown, f"the map of sparse member '{printable(info.name)}' is wrong")
         while position < start:
             yield bytes(count := min(BLOCK, start - position))
             position += count
@@ -171,7 +175,7 @@ def _content(handle: BinaryIO, info: tarfile.TarInfo, at: int, shown: Path) -> I
         while position < start + length:
             block = handle.read(min(BLOCK, start + length - position))
             if not block:
-                raise damaged(shown, f"it ends inside member '{info.name}'")
+                raise damaged(shown, f"it ends inside member '{printable(info.name)}'")
             yield block
             position, stored = position + len(block), stored + len(block)
 
@@ -227,10 +231,10 @@ def _rest(size: int) -> str:
     return f"({size:,} bytes after the end of the archive)"
 
 
-def decoded_name(name: str) -> str:
-    """Decode a name that is not UTF-8 as Latin-1, which most old archives use."""
-    data = name.encode(errors="surrogateescape")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+def _raw(name: str) -> bytes:
+    """Return the bytes of a name as the standard library decodes it."""
+    return name.encode(errors="surrogateescape")
+
+
+def _target(info: tarfile.TarInfo) -> str:
+    return decode_name(_raw(info.linkname), FALLBACK)[0]

@@ -11,12 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from autods.containers.base import Listing, NeedsConversion, damaged
+from autods.containers.base import Listing, NeedsConversion, damaged, decode_name
 from autods.containers.entries import Entries
 from autods.containers.locations import Location, Slice
 from autods.errors import ContainerError
 
 ENCRYPTED = 0x1  # general purpose flag, bit 0
+UTF8 = 0x800  # flag, bit 11: the name is in UTF-8
+FALLBACK = "cp437"  # what names without that flag are in, APPNOTE D.1
+UNICODE_PATH = 0x7075  # extra field with the name in UTF-8
 FAT = 0  # the system of an entry's writer, APPNOTE 4.4.2
 DEFLATE64 = 9  # APPNOTE 4.4.5; zlib cannot read it
 READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -48,6 +51,8 @@ def list_zip(
         size = path.stat().st_size - start if size is None else size
         try:
             _enter(entries, handle, start, size, location.base, shown)
+        except UnicodeDecodeError as error:
+            raise damaged(shown, f"a name that should be UTF-8 is not: {error.object!r}") from None
         except ZIP_ERRORS as error:
             raise damaged(shown, error) from None
     return entries.listing()
@@ -66,12 +71,12 @@ def _enter(
         _enter_first(entries, handle, start, infos[-1].header_offset, base, shown)
     while infos:  # they are large: 0.5 kB each
         info = infos.pop()
-        name = member_name(info)
         if info.header_offset in links:
-            entries.symlink(name, links[info.header_offset])
-        elif not name.endswith("/"):
+            entries.symlink(_path(info, entries.decoded(*_name(info))), links[info.header_offset])
+        elif not _path(info, info.filename).endswith("/"):
             at = _offset(shown, info, handle, start, base)
-            entries.file(name, at, info.file_size)
+            name = _path(info, entries.decoded(*_name(info)))
+            entries.file(name, at, info.file_size, info.CRC)
 
 
 def _enter_first(
@@ -95,14 +100,47 @@ def link_target(shown: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         raise NeedsConversion
     if info.file_size > LINK_BYTES:
         raise zipfile.BadZipFile(f"link '{info.filename}' has {info.file_size:,} bytes")
-    return archive.read(info).decode(errors="surrogateescape")
+    return decode_name(archive.read(info), FALLBACK)[0]
 
 
-def member_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of an entry; old writers on Windows separate folders by backslashes."""
-    if info.create_system == FAT and "/" not in info.filename:
-        return info.filename.replace("\\", "/")
-    return info.filename
+def member_name(info: zipfile.ZipInfo) -> tuple[str, str]:
+    """Return the name of an entry, and the encoding if it was guessed, as `decode_name` does."""
+    name, guessed = decode_name(*_name(info))
+    return _path(info, name), guessed
+
+
+def guessed_names(path: Path) -> list[str]:
+    """Return the names in a zip whose encoding was guessed."""
+    with zipfile.ZipFile(path) as archive:
+        return [name for name, guessed in map(member_name, archive.infolist()) if guessed]
+
+
+def _name(info: zipfile.ZipInfo) -> tuple[bytes, str]:
+    """Return the bytes of an entry's name, and in what they are if not in UTF-8.
+
+    Many writers leave out the flag that says UTF-8, above all that of macOS.
+    """
+    if info.flag_bits & UTF8:
+        return info.filename.encode(), FALLBACK
+    raw = info.filename.encode(FALLBACK)  # as zipfile has decoded it
+    return _unicode_path(info) or raw, FALLBACK
+
+
+def _unicode_path(info: zipfile.ZipInfo) -> bytes:
+    """Return the name in UTF-8 of an entry that has it in addition, APPNOTE 4.6.9."""
+    extra, name = info.extra, info.orig_filename.encode(FALLBACK)
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == UNICODE_PATH and field[:1] == b"\1" and len(field) == size > 5:
+            # one of another name was left behind when the entry was renamed
+            return field[5:] if field[1:5] == struct.pack("<I", zlib.crc32(name)) else b""
+    return b""
+
+
+def _path(info: zipfile.ZipInfo, name: str) -> str:
+    """Return a name with slashes; old writers on Windows separate folders by backslashes."""
+    return name.replace("\\", "/") if info.create_system == FAT and "/" not in name else name
 
 
 def is_link(info: zipfile.ZipInfo) -> bool:

@@ -68,9 +68,7 @@ class Decoder:
             try:
                 data = self.reader.read(*address)
             except DamagedMember:
-                report.unreadable.append(
-                    (position, "its compressed data in the archive is damaged")
-                )
+                report.unreadable.append((position, "its data in the archive is damaged"))
                 continue
             read = time.perf_counter()
             try:

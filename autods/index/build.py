@@ -28,7 +28,7 @@ from autods.manifest.schema import Manifest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 4  # of samples.parquet; a change means that datasets are indexed again
+FORMAT = 5  # of samples.parquet; a change means that datasets are indexed again
 KEY = "autods"  # of the table's metadata
 STEP = 1000  # images between two reports of progress
 
@@ -103,6 +103,7 @@ def sample_table(
         "member": names,
         "offset": pa.array([member.offset for member in members], pa.int64()),
         "size": pa.array([member.size for member in members], pa.int64()),
+        "crc32": pa.array([member.crc32 for member in members], pa.int64()),
     }
     official = [sample.split for sample in samples]
     (numbers, owners), groups = strata(manifest.default_task, tasks), group_numbers(samples)

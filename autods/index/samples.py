@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers import Container, Member, MemberReader
+from autods.containers import Container, MemberReader
+from autods.containers.reader import Address
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
@@ -26,7 +27,7 @@ from autods.manifest.schema import Manifest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ADDRESS = ("container", "member", "offset", "size")
+ADDRESS = ("container", "member", "offset", "size", "crc32")
 BATCH = 10_000  # rows made into Python objects at once
 
 
@@ -35,7 +36,8 @@ class SampleIndex:
     """The samples of one dataset in the order of their ids; arrays are of length n.
 
     Columns of ``table``: ``sample`` int64, ``path``, ``container``, ``member`` string,
-    ``offset``, ``size`` int64, ``split_<protocol>`` string, ``label_<task>`` int32 (-1 = none).
+    ``offset``, ``size``, ``crc32`` int64, ``split_<protocol>`` string, ``label_<task>`` int32
+    (-1 = none).
     """
 
     dataset: str
@@ -70,10 +72,11 @@ class SampleIndex:
         """Return the ids of the samples of one split, int64, increasing."""
         return np.flatnonzero(self.splits(protocol) == split).astype(np.int64)
 
-    def locate(self, sample: int) -> tuple[str, str, int, int]:
-        """Return (container, member, offset, size): the arguments of `MemberReader.read`."""
-        container, member, offset, size = self._address_columns
-        return container[sample], member[sample], int(offset[sample]), int(size[sample])
+    def locate(self, sample: int) -> Address:
+        """Return the arguments of `MemberReader.read` for one sample."""
+        container, member, *numbers = self._address_columns
+        offset, size, crc32 = (int(column[sample]) for column in numbers)
+        return container[sample], member[sample], offset, size, crc32
 
     @cached_property
     def _address_columns(self) -> tuple[Any, ...]:
@@ -179,8 +182,9 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
     if recorded.get("sha256") != hash_file(root.samples(manifest.name), "sha256"):
         problems.append(f"{root.samples(manifest.name)}: its sha256 is not the recorded one")
     for sample in range(len(index)):
-        file, name, offset, size = index.locate(sample)
-        if members.get(file, {}).get(name) != Member(name, offset, size):
+        file, *address = index.locate(sample)
+        found = members.get(file, {}).get(name := address[0])
+        if found is None or found.address != tuple(address):
             problems.append(f"{file}/{name}: does not lie where the index says")
     return [*problems, *differences(recorded.get("members", {}), accounts)]
 

@@ -49,10 +49,15 @@ def _of_container(
         counts[why] += 1
         if why != USED and len(of_reason := examples.setdefault(why, [])) < EXAMPLES:
             of_reason.append(name)
+    guessed = {
+        encoding: [len(names), *sorted(names)[:EXAMPLES]]
+        for encoding, names in container.guessed.items()
+    }
     return {
         "members": sum(counts.values()),
         **{why: count for why, count in counts.items() if count},
         "links followed": len(container.links),
+        **({"names guessed": guessed} if guessed else {}),
         "tables": sorted(read),
         "examples": examples,
     }
@@ -93,9 +98,10 @@ def differences(recorded: Mapping[str, Account], found: Mapping[str, Account]) -
 
 
 def not_used(dataset: str, accounts: Mapping[str, Account]) -> list[str]:
-    """Return a line for each file with entries that are neither samples nor tables, for people."""
+    """Return lines for people: entries that are neither samples nor tables, and guessed names."""
     lines = []
     for file, account in accounts.items():
+        lines += _guessed(f"{dataset}: {file}", account.get("names guessed", {}))
         reasons = [why for why in Why if why != Why.READ and account.get(why)]
         followed = account.get("links followed", 0)
         if not reasons and not followed:
@@ -105,6 +111,12 @@ def not_used(dataset: str, accounts: Mapping[str, Account]) -> list[str]:
         told = (f"{account[why]:,} {why} ({_named(account, why)})" for why in reasons)
         lines.append(f"{line}{'; not used: ' if reasons else ''}{', '.join(told)}.")
     return lines
+
+
+def _guessed(where: str, guessed: Mapping[str, list[Any]]) -> Iterator[str]:
+    for encoding, (count, *names) in guessed.items():
+        shown = ", ".join(map(repr, names)) + (", ..." if count > len(names) else "")
+        yield f"{where}: {count:,} names are not UTF-8 and were read as {encoding} ({shown})."
 
 
 def _named(account: Account, why: Why) -> str:

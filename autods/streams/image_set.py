@@ -196,17 +196,17 @@ def _collated(images: ImageSet, collate: Callable[[list[Any]], Any], positions: 
 class ImageFiles:
     """The addresses of the images of one dataset, and their reader; shared by its image sets.
 
-    The table has columns ``container``, ``member``, ``offset``, ``size``, one row for each image.
+    The table has columns `ADDRESS` of `autods.index.samples`, one row for each image.
     """
 
     def __init__(self, reader: MemberReader, table: pa.Table) -> None:
         self.reader = reader
         self._table = table
-        container, member, offset, size = (table[name].combine_chunks() for name in ADDRESS)
+        container, member, *numbers = (table[name].combine_chunks() for name in ADDRESS)
         kinds = container.dictionary_encode()  # containers are few
         self._containers: list[str] = kinds.dictionary.to_pylist()
         self._container, self._member = kinds.indices.to_numpy(), member
-        self._offset, self._size = offset.to_numpy(), size.to_numpy()
+        self._offset, self._size, self._crc32 = (column.to_numpy() for column in numbers)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.reader, self._table
@@ -229,12 +229,13 @@ class ImageFiles:
         return ImageFiles(MemberReader(self.reader.root, self.dataset), self._table.take(rows))
 
     def address(self, row: int) -> Address:
-        """Return container, member, offset and size of a row."""
+        """Return container, member, offset, size and CRC-32 of a row."""
         return (
             self._containers[self._container[row]],
             self._member[row].as_py(),
             int(self._offset[row]),
             int(self._size[row]),
+            int(self._crc32[row]),
         )
 
     def read(self, row: int) -> bytes:

@@ -234,7 +234,7 @@ def test_a_damaged_member_is_a_finding_and_a_missing_archive_an_error(tmp_path):
     manifest = placed(root, manifest, {"a.zip": archive})
     index_dataset(manifest, root, Silent())
     found = audit(root, manifest)
-    reason = "its compressed data in the archive is damaged"
+    reason = "its data in the archive is damaged"
     assert found["unreadable"]["paths"] == [["a.zip/a/2.png", reason]]
     assert found["protocols"]["clean"]["duplicates"]["copies"] == 0
     root.archive("things", "a.zip").unlink()

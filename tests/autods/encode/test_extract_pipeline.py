@@ -214,9 +214,9 @@ def test_the_order_in_an_archive_is_that_of_reading_only(root, encoder, tmp_path
     seen: list[int] = []
     read = MemberReader.read
 
-    def watched(self, container, member, offset, size):
+    def watched(self, container, member, offset, size, crc32):
         seen.append(offset)
-        return read(self, container, member, offset, size)
+        return read(self, container, member, offset, size, crc32)
 
     monkeypatch.setattr(MemberReader, "read", watched)
     for manifest in manifests:

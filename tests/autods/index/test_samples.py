@@ -68,7 +68,7 @@ def test_the_columns_have_the_types_of_the_contract(tmp_path):
 
     protocols = {"clean": OFFICIAL, "paper": {"rule": "random", "test_fraction": 0.25}}
     _, index = indexed(tmp_path, splits=protocols)
-    names = ["sample", "path", "container", "member", "offset", "size"]
+    names = ["sample", "path", "container", "member", "offset", "size", "crc32"]
     assert index.table.column_names == [*names, "split_clean", "split_paper", "label_class"]
     types = dict(zip(index.table.column_names, index.table.schema.types, strict=True))
     assert {types[name] for name in ("sample", "offset", "size")} == {pa.int64()}
