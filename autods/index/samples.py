@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers import Container, MemberReader
+from autods.containers import Container, Member, MemberReader
 from autods.containers.reader import Address
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
@@ -182,9 +182,8 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
     if recorded.get("sha256") != hash_file(root.samples(manifest.name), "sha256"):
         problems.append(f"{root.samples(manifest.name)}: its sha256 is not the recorded one")
     for sample in range(len(index)):
-        file, *address = index.locate(sample)
-        found = members.get(file, {}).get(name := address[0])
-        if found is None or found.address != tuple(address):
+        file, name, offset, size, crc32 = index.locate(sample)
+        if members.get(file, {}).get(name) != Member(name, offset, size, crc32):
             problems.append(f"{file}/{name}: does not lie where the index says")
     return [*problems, *differences(recorded.get("members", {}), accounts)]
 

@@ -99,7 +99,7 @@ def differences(recorded: Mapping[str, Account], found: Mapping[str, Account]) -
 
 def not_used(dataset: str, accounts: Mapping[str, Account]) -> list[str]:
     """Return lines for people: entries that are neither samples nor tables, and guessed names."""
-    lines = []
+    lines: list[str] = []
     for file, account in accounts.items():
         lines += _guessed(f"{dataset}: {file}", account.get("names guessed", {}))
         reasons = [why for why in Why if why != Why.READ and account.get(why)]
