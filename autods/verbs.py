@@ -21,20 +21,39 @@ if TYPE_CHECKING:
 OutcomeT = TypeVar("OutcomeT")
 
 
-def datasets(stream: str | None = None, *, catalogue: Catalogue | None = None) -> list[str]:
+def datasets(
+    stream: str | None = None,
+    *,
+    exclude: str | Iterable[str] = (),
+    max_size: str | None = None,
+    access: str | None = None,
+    catalogue: Catalogue | None = None,
+) -> list[str]:
     """List the names of all datasets, sorted, or those of a stream in its order.
 
     ``Catalogue().dataset(name)`` has all that is known of one: classes, licence, counts.
 
+    Parameters
+    ----------
+    exclude
+        Names or globs to leave out.
+    max_size
+        Leave out datasets whose files are known to be larger: ``50GB``.
+    access
+        Only datasets of this access: ``open``, ``kaggle``, ``kaggle-competition``, ``form``;
+        several are separated by commas.
+    catalogue
+        Manifests and streams that can be named; default: the shipped ones.
+
     Raises
     ------
-    UnknownName, ManifestError
-        When there is no such stream, or its file is wrong.
+    UnknownName, UsageError, ManifestError
+        When a name does not exist, everything is left out, or the stream's file is wrong.
     """
-    catalogue = catalogue or Catalogue()
-    if stream is None:
-        return catalogue.datasets()
-    return list(dict.fromkeys(item.dataset for item in catalogue.stream(stream).datasets))
+    from autods.manifest.select import Selection, select
+
+    selection = Selection((), stream is None, stream, _listed(exclude), max_size, access)
+    return select(selection, catalogue or Catalogue()).names
 
 
 def fetch(

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autods.cli import complete
-from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
+from autods.cli.common import (
+    Access,
+    Exclude,
+    Json,
+    Manifests,
+    MaxSize,
+    Names,
+    Root,
+    chosen,
+    open_catalogue,
+    open_root,
+)
 from autods.core.console import print_json, print_table
 from autods.errors import ManifestError
 
@@ -18,26 +29,27 @@ if TYPE_CHECKING:
 
 
 def list_datasets(
+    names: Names = None,
     stream: Annotated[
         str | None,
         typer.Option(
             help="Only the datasets of this stream, in its order.", autocompletion=complete.streams
         ),
     ] = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
     root: Root = None,
     manifests: Manifests = None,
     json: Json = False,
 ) -> None:
     """List the datasets that have a manifest: counts, licence, access, and what is here."""
     from autods.checks.inventory import take_inventory
+    from autods.manifest.select import Selection
 
-    catalogue = open_catalogue(manifests)
-    names = catalogue.datasets()
-    if stream is not None:
-        names = list(dict.fromkeys(item.dataset for item in catalogue.stream(stream).datasets))
-        for name in names:
-            catalogue.path(name)
-    holdings = take_inventory(catalogue, open_root(root), names)
+    catalogue, everything = open_catalogue(manifests), not names and stream is None
+    wanted = Selection(names or (), everything, stream, exclude or (), max_size, access)
+    holdings = take_inventory(catalogue, open_root(root), chosen(wanted, catalogue))
     rows = [
         {
             "name": manifest.name,

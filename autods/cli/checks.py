@@ -12,17 +12,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli.common import Json, Manifests, Names, Root, each, open_catalogue, open_root
+from autods.cli.common import (
+    Access,
+    Exclude,
+    Json,
+    Manifests,
+    MaxSize,
+    Names,
+    Root,
+    Stream,
+    chosen,
+    each,
+    open_catalogue,
+    open_root,
+)
 from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
+    from autods.manifest.select import Selection
 
 
 def verify(
     names: Names = None,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
     encoder: Annotated[str | None, typer.Option(help="Check this encoder's features only.")] = None,
     root: Root = None,
     manifests: Manifests = None,
@@ -31,22 +49,28 @@ def verify(
     """Check archives, index, counts and features of what is here; exit 1 on any problem."""
     from autods.checks.dataset import check_dataset
     from autods.core.progress import console_progress
+    from autods.manifest.select import Selection
 
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
-    wanted, checked = _to_verify(names, encoder, catalogue, data_root), []
+    selection = Selection(names or (), False, stream, exclude or (), max_size, access)
+    wanted, absent = _to_verify(selection, encoder, catalogue, data_root)
+    checked = []
     for name in wanted:  # archives are hashed, which takes minutes for large ones
         progress.start(f"verifying {name}", None, "parts")
         checked.append(check_dataset(name, catalogue, data_root, encoder))
         progress.advance(sum(state != "-" for state in checked[-1].states.values()))
         progress.finish()
     problems = [problem for found in checked for problem in found.problems]
+    if absent:
+        problems.append(f"nothing is here of: {', '.join(absent)}; `autods fetch` brings them.")
     if json:
         rows = [
             {**found.row(), "problems": found.problems, "notes": found.notes} for found in checked
         ]
-        print_json({"root": str(data_root.path), "datasets": rows})
-    elif checked:
-        print_table(f"Under {data_root.path}", [found.row() for found in checked])
+        print_json({"root": str(data_root.path), "datasets": rows, "absent": absent})
+    else:
+        if checked:
+            print_table(f"Under {data_root.path}", [found.row() for found in checked])
         for sentence in [*problems, *(note for found in checked for note in found.notes)]:
             print(sentence)
     if problems:
@@ -57,20 +81,25 @@ def verify(
 
 
 def _to_verify(
-    names: list[str] | None, encoder: str | None, catalogue: Catalogue, root: DataRoot
-) -> list[str]:
-    """Return the datasets of which something is here; refuse names of which nothing is."""
+    selection: Selection, encoder: str | None, catalogue: Catalogue, root: DataRoot
+) -> tuple[list[str], list[str]]:
+    """Return the datasets of which something is here, and those of a stream of which nothing is.
+
+    A dataset that is named and of which nothing is here is refused.
+    """
     from autods.core.registry import unknown
 
     stored = root.feature_sets(finished=False)
     if encoder is not None and encoder not in (encoders := {one for one, _ in stored}):
         raise unknown("encoder with features under the root", encoder, encoders)
     here = {*root.datasets(), *(name for _, name in stored)}
-    for name in names or []:
-        if name not in here:
-            catalogue.path(name)
-            raise UsageError(f"nothing of '{name}' is here yet; run `autods fetch {name}` first.")
-    return sorted(here if names is None else set(names))
+    wanted = chosen(selection, catalogue, lambda: here)
+    absent = [name for name in wanted if name not in here]
+    if absent and selection.stream is None:
+        raise UsageError(
+            f"nothing of '{absent[0]}' is here yet; run `autods fetch {absent[0]}` first."
+        )
+    return sorted(name for name in wanted if name in here), absent
 
 
 def audit(
@@ -138,10 +167,10 @@ def _check_report(report: Path) -> None:
 
 
 def _indexed(names: list[str] | None, catalogue: Catalogue, root: DataRoot) -> list[str]:
-    for name in names or []:
-        if not root.samples(name).is_file():
-            catalogue.path(name)
-    found = names or [name for name in root.datasets() if root.samples(name).is_file()]
+    from autods.manifest.select import Selection
+
+    here = [name for name in root.datasets() if root.samples(name).is_file()]
+    found = chosen(Selection(names or ()), catalogue, lambda: here)
     if not found:
         raise UsageError("no dataset is indexed under this root; start with `autods index`.")
     return found
@@ -149,6 +178,10 @@ def _indexed(names: list[str] | None, catalogue: Catalogue, root: DataRoot) -> l
 
 def doctor(
     names: Names = None,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
     offline: Annotated[bool, typer.Option("--offline", help="Leave the network out.")] = False,
     root: Root = None,
     manifests: Manifests = None,
@@ -156,11 +189,13 @@ def doctor(
 ) -> None:
     """Check what fetching, indexing and extracting need on this machine; tell the cures."""
     from autods.checks.doctor import examine, show
+    from autods.manifest.select import Selection
 
     catalogue = open_catalogue(manifests)
-    for name in names or []:
-        catalogue.path(name)
-    checks = examine(catalogue, open_root(root), names or (), offline=offline)
+    selection = Selection(names or (), False, stream, exclude or (), max_size, access)
+    asked = any((names, stream, exclude, max_size, access))
+    wanted = chosen(selection, catalogue) if asked else ()
+    checks = examine(catalogue, open_root(root), wanted, offline=offline)
     if json:
         print_json([asdict(check) for check in checks])
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,30 @@ from autods.errors import AutodsError, UsageError
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
+    from autods.manifest.select import Selection
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Names of datasets.", autocompletion=complete.datasets),
+    typer.Argument(help="Names of datasets, or globs: 'omni*'.", autocompletion=complete.datasets),
+]
+Stream = Annotated[
+    str | None,
+    typer.Option(help="Every dataset of this stream.", autocompletion=complete.streams),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME,..",
+        help="Leave these out; globs; can be repeated.",
+        autocompletion=complete.datasets,
+    ),
+]
+MaxSize = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Leave out datasets with larger files: 50GB.")
+]
+Access = Annotated[
+    str | None,
+    typer.Option(metavar="KIND,..", help="Only open, kaggle, kaggle-competition or form."),
 ]
 Root = Annotated[
     Path | None, typer.Option(help="Data root; default AUTODS_ROOT, else the user's data folder.")
@@ -53,26 +73,28 @@ def open_catalogue(folders: list[Path] | None) -> Catalogue:
 
 
 def chosen(
-    names: list[str] | None, everything: bool, catalogue: Catalogue, command: str
+    selection: Selection, catalogue: Catalogue, here: Callable[[], Collection[str]] | None = None
 ) -> list[str]:
-    """Return the datasets of a command that wants names or ``--all``, never both."""
-    if bool(names) == everything:
-        got = ", got both; nothing was done." if everything else f": autods {command} NAME..."
-        raise UsageError(f"expected names of datasets or --all{got}")
-    for name in names or []:
-        catalogue.path(name)
-    return names or catalogue.datasets()
+    """Return the datasets of a selection; tell on standard error what it leaves out.
+
+    ``here`` as of `autods.manifest.select.select`.
+    """
+    from autods.manifest.select import select
+
+    found = select(selection, catalogue, here)
+    for option, names in found.left_out.items():
+        print(f"Left out by {option}: {', '.join(names)}.", file=sys.stderr)
+    if found.unsized:
+        kept = ", ".join(found.unsized)
+        print(f"Kept, though the size of some files is unknown: {kept}.", file=sys.stderr)
+    return found.names
 
 
-def chosen_here(
-    names: list[str] | None, everything: bool, catalogue: Catalogue, root: DataRoot
-) -> list[str]:
+def chosen_here(selection: Selection, catalogue: Catalogue, root: DataRoot) -> list[str]:
     """Return the datasets of a command that works on what is fetched already."""
     from autods.checks.inventory import fetched
 
-    if names or everything:
-        return chosen(names, everything, catalogue, "")
-    found = fetched(catalogue, root)
+    found = chosen(selection, catalogue, lambda: fetched(catalogue, root))
     if not found:
         raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
     return found

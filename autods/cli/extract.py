@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autods.cli.common import (
+    Access,
     All,
+    Exclude,
     Json,
     Manifests,
+    MaxSize,
     Model,
     Names,
     Precision,
     Pretrained,
     RandomWeights,
     Root,
+    Stream,
     chosen_here,
     each,
     open_catalogue,
@@ -41,6 +45,10 @@ ENGINES = ("local", "ray")
 def index(
     names: Names = None,
     everything: All = False,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
     root: Root = None,
     manifests: Manifests = None,
     json: Json = False,
@@ -48,7 +56,9 @@ def index(
     """Write the sample index of fetched datasets: ids, splits, labels, places."""
     from autods.core.progress import console_progress
     from autods.index.samples import index_dataset
+    from autods.manifest.select import Selection
 
+    selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
     done: list[tuple[Manifest, IndexSummary]] = []
 
@@ -64,12 +74,16 @@ def index(
             print_table("Index (protocol clean)", [_index_row(*pair) for pair in done])
             _warn([manifest for manifest, _ in done], data_root)
 
-    each(chosen_here(names, everything, catalogue, data_root), one, then=finish)
+    each(chosen_here(selection, catalogue, data_root), one, then=finish)
 
 
 def extract(
     names: Names = None,
     everything: All = False,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
     model: Model = "ViT-B-32",
     pretrained: Pretrained = None,
     random_weights: RandomWeights = None,
@@ -109,9 +123,11 @@ def extract(
 
     from autods.core.progress import console_progress
     from autods.index.samples import index_dataset
+    from autods.manifest.select import Selection
 
+    selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
     catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
-    found = chosen_here(names, everything, catalogue, data_root)
+    found = chosen_here(selection, catalogue, data_root)
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
     _check_engine(engine, ray_address)
 

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.cli import complete
-from autods.cli.common import All, Json, Manifests, Names, Root, chosen, open_catalogue, open_root
+from autods.cli.common import (
+    Access,
+    All,
+    Exclude,
+    Json,
+    Manifests,
+    MaxSize,
+    Names,
+    Root,
+    Stream,
+    chosen,
+    open_catalogue,
+    open_root,
+)
 from autods.cli.plan import tell_plan
 from autods.core.console import print_json, print_table, wrapped
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
@@ -40,6 +53,10 @@ Accepted = Annotated[
 def fetch(
     names: Names = None,
     everything: All = False,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
     mirror: Mirrors = None,
     jobs: Annotated[int, typer.Option(min=1, help="Datasets fetched at the same time.")] = 4,
     per_host: Annotated[int, typer.Option(min=1, help="How many of these from one host.")] = 2,
@@ -49,7 +66,7 @@ def fetch(
             min=1,
             max=3,
             help="Tries of datasets whose host is down or over its quota, with pauses of 10 and "
-            "60 minutes; default 3 with --all, else 1.",
+            "60 minutes; default 3 with --all and --stream, else 1.",
         ),
     ] = None,
     accept_licence: Accepted = None,
@@ -66,15 +83,19 @@ def fetch(
 ) -> None:
     """Download the archives of datasets and verify them; resumes what was interrupted."""
     if features is not None:
-        if names or everything:
+        if names or everything or stream:
             raise UsageError("expected names of datasets or --features, got both; nothing was done")
         from autods.cli.features import fetch_features
 
         data_root = open_root(root)
         fetch_features(features, mirror or (), data_root, rounds or 1, dry_run=dry_run, json=json)
         return
+    from autods.manifest.select import Selection
+
     catalogue, data_root = open_catalogue(manifests), open_root(root)
-    asked = list(dict.fromkeys(chosen(names, everything, catalogue, "fetch")))
+    asked = chosen(
+        Selection(names or (), everything, stream, exclude or (), max_size, access), catalogue
+    )
     for name in accept_licence or []:
         if name not in [*asked, "all"]:
             catalogue.path(name)
@@ -98,7 +119,7 @@ def fetch(
             mirror or (),
             jobs=jobs,
             per_host=per_host,
-            pauses=PAUSES[: (rounds or (3 if everything else 1)) - 1],
+            pauses=PAUSES[: (rounds or (3 if everything or stream else 1)) - 1],
             accept=accept_licence or (),
             unread=unread,
         )

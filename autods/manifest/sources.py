@@ -86,6 +86,9 @@ class FileEntry(Strict):
         return None
 
 
+Access = Literal["open", "kaggle", "kaggle-competition", "form"]
+
+
 class Acceptance(Strict):
     """A licence that its owner wants accepted before the download begins."""
 
@@ -101,6 +104,6 @@ class Release(Strict):
     homepage: str | None
     citation: str | None
     licence: str | None
-    access: Literal["open", "kaggle", "kaggle-competition", "form"]
+    access: Access
     files: Sequence[FileEntry] = Field(min_length=1)
     acceptance: Acceptance | None = None

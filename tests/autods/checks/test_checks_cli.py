@@ -203,7 +203,8 @@ def test_doctor_fails_only_where_something_failed(capsys, pets, tmp_path):
         doctor(["pets"], offline=True, root=tmp_path / "file" / "root", manifests=[manifests])
     assert "fail  root" in capsys.readouterr().out
     with pytest.raises(AutodsError):
-        doctor(["pets"], True, tmp_path / "file" / "root", [manifests], json=True)
+        root_in_file = tmp_path / "file" / "root"
+        doctor(["pets"], offline=True, root=root_in_file, manifests=[manifests], json=True)
     checks = json.loads(capsys.readouterr().out)
     assert [check["check"] for check in checks if check["state"] == "fail"] == ["root"]
     assert set(checks[0]) == {"check", "state", "text", "cure"}
@@ -227,3 +228,15 @@ def test_the_commands_end_with_the_exit_code_of_what_they_found(pets, tmp_path, 
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_verify_of_a_stream_names_what_is_not_here_as_a_problem(capsys, pets):
+    root, manifests = pets
+    (manifests / "streams").mkdir()
+    (manifests / "streams" / "mine.yaml").write_text("name: mine\ndatasets: [pets, flowers]\n")
+    with pytest.raises(AutodsError, match=r"1 problem\(s\) found"):
+        verify(stream="mine", root=root.path, manifests=[manifests])
+    shown = capsys.readouterr().out
+    assert "nothing is here of: flowers; `autods fetch` brings them." in shown
+    verify(stream="mine", exclude=["flow*"], root=root.path, manifests=[manifests])
+    assert "Left out by --exclude: flowers." in capsys.readouterr().err
