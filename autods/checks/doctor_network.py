@@ -118,15 +118,25 @@ def ask(address: str) -> Answer:
 def _head(address: str, began: float) -> Answer:
     import httpx
 
-    from autods.fetch.sources.http import HEADERS
+    from autods.fetch.sources.base import MirrorFailed
+    from autods.fetch.sources.http import HEADERS, open_client
     from autods.fetch.sources.http_errors import explained
+    from autods.fetch.sources.limits import Deadline
 
+    deadline = Deadline(SECONDS)
+    followed = {"trace": deadline.trace}
     try:
-        answer = httpx.head(f"{address}/", headers=HEADERS, timeout=SECONDS)
-    except httpx.TimeoutException:
+        with open_client(HEADERS) as client:
+            client.timeout, client.follow_redirects = httpx.Timeout(SECONDS), False
+            answer = client.head(f"{address}/", extensions=followed)
+    except httpx.ReadTimeout:
         return Answer(False, f"no answer within {SECONDS:g} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Answer(False, str(explained(error)))
+        return Answer(False, str(deadline.told() or explained(error)))
+    except MirrorFailed as error:  # the environment names what cannot be used
+        return Answer(False, f"{error}. {error.next_step}".removesuffix(". "))
+    finally:
+        deadline.stop()
     text = f"HTTP {answer.status_code} in {time.monotonic() - began:.1f} s"
     try:
         ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()

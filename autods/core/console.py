@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from autods.core.extras import OPTIONAL, missing
+from autods.core.network import share_certificates
 from autods.core.root import default_root
 from autods.core.tables import Column, print_columns
 from autods.core.version import __version__
@@ -35,6 +36,7 @@ def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
     ``extra`` brings torch for these commands, where it is not installed.
     """
     signal.signal(signal.SIGINT, _interrupt)
+    share_certificates()
     try:
         app()
     except AutodsError as error:

@@ -7,7 +7,9 @@ A source writes ``target_part`` and nothing else. One file per kind registers it
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,7 +18,7 @@ from typing import Protocol
 
 from autods.core.progress import Progress
 from autods.core.registry import Registry
-from autods.errors import ChecksumMismatch, FetchError, QuotaExceeded, Unreachable
+from autods.errors import ChecksumMismatch, DiskFull, FetchError, QuotaExceeded, Unreachable
 from autods.fetch import magic
 from autods.fetch.digests import digest_of, size_of
 from autods.manifest.schema import FileEntry, Mirror
@@ -24,6 +26,15 @@ from autods.manifest.schema import FileEntry, Mirror
 RETRIES = 4  # failures in a row, without one byte gained, before a mirror is given up
 BACKOFF = 1.0  # seconds before the first retry; doubled for each further one
 LONGEST_WAIT = 10.0  # seconds; for more, no thread sleeps: the dataset is tried again later
+WINDOW = 60.0  # seconds of waiting over which the rate of a connection is measured
+SLOWEST = 1024.0  # bytes per second; a connection with less over a window counts as dropped
+RESERVE = 1 << 30  # bytes of the disk that a file of unknown size leaves free, or, if that is less,
+SHARE = 20  # the disk divided by this
+LOOK = 16 << 20  # bytes that are written between two looks at the free space
+TOO_LARGE = (
+    "If the file is that large, free space or choose another --root; else this mirror never ends: "
+    "add a --mirror that has the file."
+)
 
 
 class Source(Protocol):
@@ -75,20 +86,35 @@ class MirrorFailed(Exception):
 
 
 class Interrupted(Exception):
-    """One attempt failed in a way that may pass; ``wait``: seconds that the server asked for."""
+    """One attempt failed in a way that may pass.
+
+    Attributes
+    ----------
+    wait
+        Seconds that the server asked for.
+    kind
+        As in `MirrorFailed`.
+    slow
+        Whether the bytes came too slowly: a few of them are then no progress.
+    """
 
     def __init__(
-        self, text: str, wait: float | None = None, kind: type[FetchError] = Unreachable
+        self,
+        text: str,
+        wait: float | None = None,
+        kind: type[FetchError] = Unreachable,
+        slow: bool = False,
     ) -> None:
         super().__init__(text)
-        self.wait, self.kind = wait, kind
+        self.wait, self.kind, self.slow = wait, kind, slow
 
 
 def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None:
     """Repeat ``attempt`` until it succeeds; `Interrupted` means once more.
 
     An attempt that made the part longer than it ever was does not count as a failure,
-    so a large file over a bad line arrives, and one that starts over and over ends. A host that
+    so a large file over a bad line arrives, and one that starts over and over ends; nor does one
+    that ended as too slow after a window of the rate that is expected. A host that
     cannot be reached is tried again if it has given bytes in this run. `MirrorFailed` follows
     after `RETRIES` failures in a row, or when the server asks for a long wait.
     """
@@ -101,7 +127,9 @@ def persist(attempt: Callable[[], None], part: Path, progress: Progress) -> None
             has_given = error.kind is Unreachable and size_of(part) > began
             if isinstance(error, MirrorFailed) and not has_given:
                 raise
-            failures = 1 if size_of(part) > longest else failures + 1
+            slow = isinstance(error, Interrupted) and error.slow
+            gained = size_of(part) - longest
+            failures = 1 if gained > (SLOWEST * WINDOW if slow else 0) else failures + 1
             longest = max(longest, size_of(part))
             asked = error.wait if isinstance(error, Interrupted) else None
             wait = BACKOFF * 2 ** (failures - 1) if asked is None else asked
@@ -158,11 +186,14 @@ def receive(
 
     ``at`` is the size of the part, or 0: then it begins anew. Raises `Interrupted` if the blocks
     end too early. If the first bytes of a content that begins anew are not those of the file
-    (a web page, say), it raises `MirrorFailed` and leaves the part as it was.
+    (a web page, say), it raises `MirrorFailed` and leaves the part as it was. If the content is
+    longer than it can be, it raises `MirrorFailed`, and the part is again what it was at ``at``.
     """
     total = entry.size if seen.total is None else seen.total
     content = Peekable(blocks)
     if not at:
+        if entry.size is not None and total != entry.size:
+            raise MirrorFailed(f"offers {total:,} bytes, expected {entry.size:,}", ChecksumMismatch)
         head = content.beginning(magic.ENOUGH)
         if isinstance(content.broken, MirrorFailed):
             raise content.broken
@@ -173,13 +204,47 @@ def receive(
     progress.advance(at)
     try:
         with part.open("ab") as handle:
-            for block in content:
+            for block in bounded(content, part.parent, at, total):
                 handle.write(block)
                 progress.advance(len(block))
+    except TooLongError:
+        os.truncate(part, at)
+        if not at:
+            part.unlink()
+            seen_path(part).unlink()
+        raise
     finally:
         progress.finish()
     if total is not None and size_of(part) < total:
         raise Interrupted(f"the connection ended after {size_of(part):,} of {total:,} bytes")
+
+
+class TooLongError(MirrorFailed):
+    """A mirror sends more than the file can have."""
+
+
+def bounded(blocks: Iterable[bytes], folder: Path, at: int, size: int | None) -> Iterator[bytes]:
+    """Yield the blocks of a content from byte ``at`` on, no more than it may have.
+
+    `TooLongError` if it is longer than ``size``, or, where that is unknown, if it would leave
+    less than the reserve free on the disk of ``folder``.
+    """
+    got, room = at, 0
+    for block in blocks:
+        if size is not None and got + len(block) > size:
+            raise TooLongError(f"sends more than the {size:,} bytes of the file", ChecksumMismatch)
+        if size is None and len(block) > room:
+            disk = shutil.disk_usage(folder)
+            room = min(LOOK, disk.free - min(RESERVE, disk.total // SHARE))
+            if len(block) > room:
+                raise TooLongError(
+                    f"sent {got:,} bytes without telling how many there are, and the disk has only "
+                    f"{disk.free:,} left; what it sent was removed",
+                    DiskFull,
+                    TOO_LARGE,
+                )
+        got, room = got + len(block), room - len(block)
+        yield block
 
 
 class Peekable:
@@ -191,13 +256,15 @@ class Peekable:
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
         self._begun: list[bytes] = []  # looked at and not yet given on
+        self._size = 0  # of these together
         self.broken: Interrupted | MirrorFailed | None = None
 
     def beginning(self, size: int) -> bytes:
         """Return the first ``size`` bytes or more, fewer at the end or if they break off."""
-        while self.broken is None and sum(map(len, self._begun)) < size:
+        while self.broken is None and self._size < size:
             try:
                 self._begun.append(next(self._blocks))
+                self._size += len(self._begun[-1])
             except StopIteration:
                 break
             except (Interrupted, MirrorFailed) as error:

@@ -21,6 +21,7 @@ from autods.fetch.sources.base import (
     receive,
     shown,
 )
+from autods.fetch.sources.limits import Deadline, steady
 from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def fetch_ftp(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pro
 def _attempt(url: str, part: Path, entry: FileEntry, progress: Progress) -> None:
     import ftplib
 
-    ftp = ftplib.FTP(timeout=SILENT_SECONDS)
+    ftp, deadline = ftplib.FTP(timeout=SILENT_SECONDS), Deadline(SILENT_SECONDS)
     try:
-        with _in_plain_words():
+        with _in_plain_words(), deadline.running():
             path = unquote(urlsplit(url).path).lstrip("/")
-            total = _connect(ftp, url, path)
+            total = _connect(ftp, url, path, deadline)
             offset = size_of(part)
             if total is not None and offset > total:  # the part began as another file
                 offset = 0
@@ -56,16 +57,17 @@ def _attempt(url: str, part: Path, entry: FileEntry, progress: Progress) -> None
                 return
             data, offset = _open(ftp, path, offset)
         seen = Seen(shown(url), total=total)
-        receive(_blocks(ftp, data), part, entry, progress, seen=seen, at=offset)
+        receive(steady(_blocks(ftp, data, deadline)), part, entry, progress, seen=seen, at=offset)
     finally:
         ftp.close()
 
 
-def _connect(ftp: FTP, url: str, path: str) -> int | None:
+def _connect(ftp: FTP, url: str, path: str, deadline: Deadline) -> int | None:
     """Log in and return the size of the file in bytes, ``None`` if the server does not tell."""
     import ftplib
 
     place = urlsplit(url)
+    deadline.watch(lambda: ftp.sock)  # also while it greets
     ftp.connect(place.hostname or "", place.port or ftplib.FTP_PORT)
     ftp.login(unquote(place.username or ""), unquote(place.password or ""))
     ftp.voidcmd("TYPE I")
@@ -86,11 +88,12 @@ def _open(ftp: FTP, path: str, offset: int) -> tuple[socket.socket, int]:
         return ftp.transfercmd(f"RETR {path}"), 0
 
 
-def _blocks(ftp: FTP, data: socket.socket) -> Iterator[bytes]:
+def _blocks(ftp: FTP, data: socket.socket, deadline: Deadline) -> Iterator[bytes]:
     with _in_plain_words(), data:
         while block := data.recv(BLOCK):
             yield block
-        ftp.voidresp()  # 226: the server, too, thinks that it sent everything
+        with deadline.running():
+            ftp.voidresp()  # 226: the server, too, thinks that it sent everything
 
 
 @contextmanager

@@ -10,18 +10,19 @@ import os
 import subprocess
 from pathlib import Path
 
+from autods.core.network import ca_step, certificates_named, proxy_for, proxy_step
 from autods.core.progress import Progress
 from autods.errors import FetchError, LinkGone, Unreachable
 from autods.fetch.digests import remove
-from autods.fetch.sources.base import SOURCES, Interrupted, MirrorFailed, persist
+from autods.fetch.sources.base import SLOWEST, SOURCES, WINDOW, Interrupted, MirrorFailed, persist
 from autods.manifest.schema import FileEntry, Mirror
 
 SETTINGS = {
     "core.autocrlf": "false",
     "core.hooksPath": os.devnull,
     "core.symlinks": "false",  # a link could point out of the archive folder
-    "http.lowSpeedLimit": "1",  # bytes per second ...
-    "http.lowSpeedTime": "60",  # ... for so many seconds count as a dropped connection
+    "http.lowSpeedLimit": f"{SLOWEST:.0f}",  # bytes per second ...
+    "http.lowSpeedTime": f"{WINDOW:.0f}",  # ... for so many seconds count as dropped
 }
 KEPT = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_EXEC_PATH")
 
@@ -43,6 +44,7 @@ MEANINGS: list[tuple[tuple[str, ...], type[FetchError]]] = [
     (("could not read Username", "not found", "does not exist"), LinkGone),
     (("does not appear to be a git repository", "Authentication failed"), LinkGone),
 ]
+UNTRUSTED = ("certificate problem", "certificate verif")
 # A mirror on a cluster belongs to its administrator, and git refuses to read a stranger's
 # repository. Reading one that the user named runs nothing from it, and the commit is checked.
 READ_FOREIGN = "--upload-pack=git -c 'safe.directory=*' upload-pack"
@@ -92,7 +94,11 @@ def _get(folder: Path, url: str, commit: str) -> None:
     try:
         _git(folder, *fetch, "--depth=1", "--", url, commit)
     except MirrorFailed as error:
-        if error.kind is not FetchError:
+        proxy = proxy_for(url)
+        if error.kind is Unreachable and proxy:
+            text = f"{error} (asked through {proxy})"
+            raise MirrorFailed(text, Unreachable, proxy_step(proxy)) from None
+        if error.kind is not FetchError or error.next_step:
             raise
         everything = ["+refs/heads/*:refs/remotes/all/*", "+refs/tags/*:refs/tags/*"]
         _git(folder, *fetch, "--", url, *everything)
@@ -127,6 +133,8 @@ def _git(folder: Path, *arguments: str) -> str:
 def _meaning(text: str) -> Interrupted | MirrorFailed:
     if any(words in text for words in DROPPED):
         return Interrupted(text)
+    if any(words in text for words in UNTRUSTED):
+        return MirrorFailed(text, next_step=ca_step())
     kinds = (kind for words, kind in MEANINGS if any(word in text for word in words))
     return MirrorFailed(text, next(kinds, FetchError))
 
@@ -134,8 +142,11 @@ def _meaning(text: str) -> Interrupted | MirrorFailed:
 def _environment() -> dict[str, str]:
     """Return the environment without what would point git elsewhere or change its output."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in KEPT}
+    named = certificates_named()
+    trusted = {"GIT_SSL_CAINFO": str(named[1])} if named and named[1].is_file() else {}
     return {
         "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        **trusted,
         **plain,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autods.core.credentials import Credentials
+from autods.core.network import trusted
 from autods.core.progress import Progress
 from autods.core.version import __version__
 from autods.errors import CredentialsMissing, FetchError, LinkGone, QuotaExceeded, Unreachable
@@ -30,7 +31,14 @@ from autods.fetch.sources.base import (
     receive,
     shown,
 )
-from autods.fetch.sources.http_errors import explained, unusable
+from autods.fetch.sources.encodings import decoded, is_encoded
+from autods.fetch.sources.http_errors import (
+    check_environment,
+    explained,
+    proxy_refused,
+    unusable,
+)
+from autods.fetch.sources.limits import Deadline, steady
 from autods.manifest.schema import FileEntry, Mirror
 
 if TYPE_CHECKING:
@@ -92,20 +100,35 @@ def fetch_url(
         if not (value.isascii() and value.isprintable()):  # httpx would refuse and repeat it
             text = "its token is not one line of plain characters"
             raise MirrorFailed(text, CredentialsMissing, BAD_TOKEN)
-    timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
-    try:
-        client = httpx.Client(follow_redirects=True, timeout=timeout, headers=headers)
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-        raise unusable(error) from None
-    with client:
+    with open_client(headers) as client:
 
         def attempt() -> None:
+            deadline = Deadline(SILENT_SECONDS)
             try:
-                _attempt(client, url, mirror, part, entry, progress, explain)
+                _attempt(client, url, mirror, part, entry, progress, explain, deadline)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise explained(error) from None
+                raise deadline.told() or explained(error) from None
+            finally:
+                deadline.stop()
 
         persist(attempt, part, progress)
+
+
+def open_client(headers: Mapping[str, str]) -> httpx.Client:
+    """Return a client that uses the proxies and certificates of the environment.
+
+    `MirrorFailed` names the variable that keeps it from beginning.
+    """
+    import httpx
+
+    check_environment()
+    timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+    try:
+        return httpx.Client(
+            follow_redirects=True, timeout=timeout, headers=headers, verify=trusted()
+        )
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        raise unusable(error) from None
 
 
 def _attempt(
@@ -116,15 +139,16 @@ def _attempt(
     entry: FileEntry,
     progress: Progress,
     explain: Explain,
+    deadline: Deadline,
 ) -> None:
     offset, identity = size_of(part), shown(mirror.url)
     before = Seen.load(part)
     headers = {"Range": f"bytes={offset}-"} if offset else {}
     if offset and before.validator and before.url == identity:
         headers["If-Range"] = before.validator
-    with client.stream("GET", url, headers=headers) as response:
-        body = Peekable(_raw(response))
-        now = Seen(identity, _validator(response), _total(response))
+    followed = {"trace": deadline.trace}
+    with client.stream("GET", url, headers=headers, extensions=followed) as response:
+        body, now = _content(response, identity, entry, part)
         if response.status_code >= 400 and response.status_code != 416:
             explain(response, body.beginning(PAGE))
             raise _refused(response)
@@ -137,6 +161,28 @@ def _attempt(
         start = _start(response, offset, before, now, part)
         if not start or start != now.total:  # else the part is already whole
             receive(body, part, entry, progress, seen=now, at=start)
+
+
+def _content(
+    response: httpx.Response, identity: str, entry: FileEntry, part: Path
+) -> tuple[Peekable, Seen]:
+    """Return the body of an answer, as published, and what the server says about it."""
+    body = Peekable(steady(_raw(response)))
+    now = Seen(identity, _validator(response), _total(response))
+    encoding = response.headers.get("Content-Encoding", "")
+    whole = now.total is not None and now.total == entry.size
+    try:
+        encoded = is_encoded(encoding, body, entry.name, whole)
+    except MirrorFailed:
+        if response.status_code < 400:
+            raise
+        encoded = False  # a page that nobody can read; the status tells enough
+    if not encoded:
+        return body, now
+    if response.status_code == 206:  # a piece of the compressed form: it continues nothing
+        part.unlink(missing_ok=True)
+        raise Interrupted("the server compresses the file, so that it cannot be continued")
+    return Peekable(decoded(body, encoding)), Seen(identity)
 
 
 def _raw(response: httpx.Response) -> Iterator[bytes]:
@@ -188,6 +234,8 @@ def _refused(response: httpx.Response) -> Interrupted | MirrorFailed:
     """Return what an answer without the file means."""
     status = response.status_code
     text = f"{status} {response.reason_phrase}".strip()
+    if status == 407:
+        return proxy_refused(f"{response.url.scheme}://{response.url.host}", text)
     if status in MAY_PASS:
         kind: type[FetchError] = QuotaExceeded if status == 429 else Unreachable
         return Interrupted(text, _retry_after(response), kind)

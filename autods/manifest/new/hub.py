@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from autods.containers.parquets import holds_bytes
 from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
 from autods.core.csv_files import NOTHING
+from autods.core.network import trusted
 from autods.core.registry import unknown
 from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
 from autods.manifest.new.common import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
 CONVERTED = "refs/convert/parquet"
+WHOLE = 64 << 20  # bytes of a whole file that are taken from a host that knows no ranges
 TAIL = 1 << 20  # bytes from the end of a Parquet file, which says what is in it
 SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")  # the number at the end of a file's name
 ORDER = ("train", "dev", "test")
@@ -236,10 +238,18 @@ def _schema(repository: str, revision: str, parquet: _Parquet) -> Any:
     if token:
         headers["Authorization"] = token.authorization  # httpx drops it for another host
     with _asking(repository):
-        answer = httpx.get(url, headers=headers, follow_redirects=True, timeout=30)
-        answer.raise_for_status()
+        last = b""
+        with (
+            httpx.Client(follow_redirects=True, timeout=30, verify=trusted()) as client,
+            client.stream("GET", url, headers=headers) as answer,
+        ):
+            answer.raise_for_status()
+            for block in answer.iter_bytes():
+                last += block
+                if len(last) > WHOLE:
+                    raise ValueError("it sends more than the end of a file that was asked for")
     try:
-        return pq.read_schema(io.BytesIO(answer.content))
+        return pq.read_schema(io.BytesIO(last))
     except pa.ArrowException as error:
         raise LayoutError(
             f"--hf {repository}: {parquet.path}: expected a Parquet file, got {error}; {NOTHING}."

@@ -367,7 +367,7 @@ def test_a_certificate_that_nobody_signed_is_refused(root, server, tmp_path):
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     url = server.url().replace("http://127.0.0.1", "https://localhost")
-    with pytest.raises(FetchError, match="no trusted TLS connection"):
+    with pytest.raises(FetchError, match="no trusted TLS connection: the certificate of localhost"):
         fetch_dataset(toy(url), root, Silent())
     assert server.log == []
 

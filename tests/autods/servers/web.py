@@ -32,6 +32,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         server.answer(self)
 
+    do_CONNECT = do_GET  # of a proxy that refuses
+
     @property
     def route(self) -> str:
         return urlsplit(self.path).path
