@@ -32,7 +32,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         server.answer(self)
 
-    do_CONNECT = do_GET  # of a proxy that refuses
+    def do_CONNECT(self) -> None:  # of a proxy that refuses
+        self.do_GET()
 
     @property
     def route(self) -> str:
