@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,26 +59,28 @@ def _locks(path: Path) -> Check:
 
 
 def _space(root: DataRoot, manifests: Sequence[Manifest]) -> Check:
-    """Compare the free space with the known sizes of the files still to fetch."""
+    """Compare the free space with the sizes of the files still to fetch, and of their copies."""
     from rich.filesize import decimal
 
-    from autods.fetch.plan import free_bytes, known_remaining, plan_dataset
+    from autods.fetch.plan import plan_dataset
+    from autods.fetch.space import copies_to_come, estimated_remaining, free_bytes, known_remaining
 
-    plans, unread = [], 0
+    plans = []
     for manifest in manifests:
-        try:
+        with suppress(AutodsError):  # its record cannot be read; `autods status` tells
             plans.append(plan_dataset(manifest, root))
-        except AutodsError:  # its record cannot be read; `autods status` tells
-            unread += 1
-    needed, free = known_remaining(plans), free_bytes(root)
+    free, known, estimated = free_bytes(root), known_remaining(plans), estimated_remaining(plans)
+    copies = copies_to_come(plans)
     files = [file for plan in plans for file in plan.files if not file.verified]
     unknown = sum(file.remaining is None for file in files)
     text = f"{decimal(free)} free"
     if files:
         of = f"{len(files)} file{'s' if len(files) > 1 else ''}"
-        text += f"; still to come: {of}, {decimal(needed)} known"
+        text += f"; still to come: {of}, {decimal(known)} known"
+        text += f", {decimal(estimated)} estimated" if estimated else ""
         text += f", {unknown} of unknown size" if unknown else ""
-    if free < needed or (files and free < LITTLE):
+    text += f"; copies made by 'autods index': about {decimal(copies)}" if copies else ""
+    if free < known + estimated + copies or (files and free < LITTLE):
         cure = "Free space, choose a larger disk with --root, or fetch fewer datasets."
         return Check("disk", "warn", text, cure)
     return Check("disk", "ok", text)

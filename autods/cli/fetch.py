@@ -70,8 +70,18 @@ def fetch(
         ),
     ] = None,
     accept_licence: Accepted = None,
+    kaggle_version: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=N", help="Version of a Kaggle dataset to ask for; can be repeated."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would be fetched; uses no network.")
+    ] = False,
+    ask_sizes: Annotated[
+        bool,
+        typer.Option("--ask-sizes", help="With --dry-run: ask servers for sizes that no list has."),
     ] = False,
     features: Annotated[
         str | None,
@@ -91,6 +101,7 @@ def fetch(
         fetch_features(features, mirror or (), data_root, rounds or 1, dry_run=dry_run, json=json)
         return
     from autods.manifest.select import Selection
+    from autods.fetch.versions import at_version, wanted_versions
 
     catalogue, data_root = open_catalogue(manifests), open_root(root)
     asked = chosen(
@@ -103,9 +114,13 @@ def fetch(
                 f"--accept-licence {name}: expected 'all' or a dataset of this command; "
                 "nothing was fetched."
             )
+    versions = wanted_versions(kaggle_version or (), asked)
     found, unread = _read(asked, catalogue)
+    found = [at_version(manifest, versions.get(manifest.name)) for manifest in found]
+    if ask_sizes and not dry_run:
+        raise UsageError("--ask-sizes: expected together with --dry-run; nothing was fetched.")
     if dry_run:
-        tell_plan(found, unread, data_root, mirror or (), json)
+        tell_plan(found, unread, data_root, mirror or (), json, ask=ask_sizes)
         return
 
     from autods.core.progress import console_board

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from autods.checks.inventory import Holding
     from autods.core.root import DataRoot
     from autods.manifest.schema import ClassTable, Expected, Manifest, SplitRule, TaskSpec
+    from autods.manifest.sources import FileEntry
 
 Rows = Iterator[tuple[str, str]]  # name on the left ("-": a bullet), text
 
@@ -65,7 +66,7 @@ def _about(manifest: Manifest) -> Rows:
 
 
 def _files_title(manifest: Manifest) -> str:
-    sizes = [entry.size or entry.about for entry in manifest.files]
+    sizes = [entry.roughly for entry in manifest.files]
     known = [size for size in sizes if size is not None]
     count = len(manifest.files)
     texts = [_size(sum(known))] if known else []
@@ -76,11 +77,17 @@ def _files_title(manifest: Manifest) -> str:
 
 def _files(manifest: Manifest) -> Rows:
     for entry in manifest.files:
-        about = "size unknown" if entry.about is None else f"about {_size(entry.about)}"
-        size = about if entry.size is None else _size(entry.size)
-        yield "-", f"{entry.name}: {size}, {entry.checksum}"
+        yield "-", f"{entry.name}: {_stated(entry)}, {entry.checksum}"
         for mirror in entry.mirrors:
             yield f"  {mirror.kind}", mirror.url
+
+
+def _stated(entry: FileEntry) -> str:
+    """Return the size of a file in words, and who says so."""
+    if entry.roughly is None:
+        return "size unknown"
+    words = "" if entry.size is not None else "about " if entry.about is not None else "estimated "
+    return f"{words}{_size(entry.roughly)}" + (f" ({entry.stated_by})" if entry.stated_by else "")
 
 
 def _tasks(manifest: Manifest) -> Rows:

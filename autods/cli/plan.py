@@ -28,16 +28,28 @@ def tell_plan(
     root: DataRoot,
     mirrors: Sequence[str],
     json: bool,
+    *,
+    ask: bool = False,
 ) -> None:
-    """Print what a fetch would do; exit 1 where that cannot be told for each dataset."""
+    """Print what a fetch would do; exit 1 where that cannot be told for each dataset.
+
+    With ``ask`` the servers are asked for the sizes that no manifest states.
+    """
     from autods.fetch.mirrors import check_mirrors
-    from autods.fetch.plan import free_bytes, known_remaining, plan_dataset, tokens
+    from autods.fetch.plan import measure, plan_dataset, tokens
+    from autods.fetch.space import (
+        copies_to_come,
+        estimated_remaining,
+        free_bytes,
+        known_remaining,
+    )
 
     check_mirrors(mirrors)
     plans, wrong = [], dict(unread)
+    answers = measure(manifests, root, mirrors) if ask else {}
     for manifest in manifests:
         try:
-            plans.append(plan_dataset(manifest, root, mirrors))
+            plans.append(plan_dataset(manifest, root, mirrors, answers.get(manifest.name)))
         except AutodsError as error:
             wrong[manifest.name] = error
     if json:
@@ -46,6 +58,8 @@ def tell_plan(
                 "root": str(root.path),
                 "free": free_bytes(root),
                 "remaining": known_remaining(plans),
+                "estimated": estimated_remaining(plans),
+                "copies": copies_to_come(plans),
                 "unknown": [plan.dataset for plan in plans if plan.remaining is None],
                 "tokens": tokens(plans),
                 "datasets": [plan.as_json() for plan in plans],
@@ -63,20 +77,25 @@ def tell_plan(
 def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     from rich.filesize import decimal
 
-    from autods.fetch.plan import free_bytes, known_remaining, tokens
+    from autods.fetch.plan import tokens
+    from autods.fetch.space import free_bytes, known_remaining
 
     found = tokens(plans)
     begun = any(plan.here for plan in plans)
     rows = [_plan_row(plan, begun, "kaggle" in found and not found["kaggle"]) for plan in plans]
-    print_table("To fetch ('?': unknown)", rows, ["from", "licence"])
-    needed, free = known_remaining(plans), free_bytes(root)
-    unknown = sum(file.remaining is None for plan in plans for file in plan.files)
-    more = f", and {_count(unknown, 'file')} of unknown size" if unknown else ""
+    marks = "'?': unknown" + (", '~': estimated" if any("~" in str(row) for row in rows) else "")
+    print_table(f"To fetch ({marks})", rows, ["from", "licence"])
     files = sum(len(plan.files) for plan in plans)
     print(f"{_count(len(plans), 'dataset')}, {_count(files, 'file')}.")
     here = decimal(sum(plan.here for plan in plans))
-    print(f"Here: {here}. Still to come: {decimal(needed)}{more}.")
-    enough = "." if needed <= free else ": not enough, the fetch would be refused."
+    needed, free = known_remaining(plans), free_bytes(root)
+    print(f"Here: {here}. Still to come: {_to_come(plans)}.")
+    whole = _whole(plans)
+    enough = "."
+    if needed > free:
+        enough = ": not enough, the fetch would be refused."
+    elif whole > free:
+        enough = f": not enough for the {decimal(whole)} of archives and copies."
     print(f"Free under {root.path}: {decimal(free)}{enough}")
     for host, place in found.items():
         print(f"Token for {host}: {place or NO_TOKEN[host]}.")
@@ -86,10 +105,35 @@ def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
             print(f"--accept-licence {plan.dataset}.")
 
 
+def _to_come(plans: Sequence[PlannedDataset]) -> str:
+    """Return the bytes still to come, by how they are known, and those of copies."""
+    from rich.filesize import decimal
+
+    from autods.fetch.space import copies_to_come, estimated_remaining, known_remaining
+
+    known, estimated = known_remaining(plans), estimated_remaining(plans)
+    text = decimal(known + estimated)
+    if estimated:
+        text += f" ({decimal(estimated)} of it estimated)"
+    unknown = sum(file.remaining is None for plan in plans for file in plan.files)
+    text += f", and {_count(unknown, 'file')} of unknown size" if unknown else ""
+    copies = copies_to_come(plans)
+    return text + (f"; copies made by 'index': about {decimal(copies)}" if copies else "")
+
+
+def _whole(plans: Sequence[PlannedDataset]) -> int:
+    """Return the bytes that archives still to come and copies will take, as far as known."""
+    from autods.fetch.space import copies_to_come, estimated_remaining, known_remaining
+
+    return known_remaining(plans) + estimated_remaining(plans) + copies_to_come(plans)
+
+
 def _plan_row(plan: PlannedDataset, begun: bool, no_kaggle: bool) -> dict[str, Any]:
     """Return a row of the plan; where some is here, what is and what is not, else the size."""
     here = _amount([file.here for file in plan.files])
     left = _amount([file.remaining for file in plan.files])
+    if any(file.basis == "estimate" and file.remaining for file in plan.files):
+        left = f"~ {left}"
     needs = ["token"] if no_kaggle and any("kaggle" in kind for kind in plan.kinds) else []
     return {
         "dataset": plan.dataset,

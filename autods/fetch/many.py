@@ -19,9 +19,10 @@ from autods.core.root import DataRoot
 from autods.errors import AutodsError, QuotaExceeded, RulesNotAccepted
 from autods.fetch import fetch_dataset
 from autods.fetch.mirrors import check_mirrors
-from autods.fetch.plan import PlannedDataset, check_space, plan_dataset
+from autods.fetch.plan import PlannedDataset, plan_dataset
 from autods.fetch.queue import Queue, Task
 from autods.fetch.report import Report, Row, failed_row, look
+from autods.fetch.space import check_space
 from autods.manifest.sources import Release
 
 PAUSES = (600.0, 3600.0)  # seconds before the second and the third round

@@ -17,6 +17,7 @@ from autods.fetch.mirrors import described, fits, most_useful
 from autods.fetch.part_files import discard, part_of, place, set_aside
 from autods.fetch.records import is_recorded, record_file, recorded_files
 from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, seen_path, shown
+from autods.fetch.versions import of_another_version
 from autods.manifest.schema import FileEntry, Mirror
 
 Action = Literal["keep", "adopt", "set aside", "resume", "download"]
@@ -107,7 +108,7 @@ def _download(
                 record_file(root, dataset, entry, part, mirror)
                 place(part, target)
                 return
-            raise _mismatch(got, part, target, entry)
+            raise _mismatch(got, part, target, entry, mirror)
         except MirrorFailed as error:
             failures.append(error)
             causes.append(f"{described(mirror)}: {shown(str(error))}")
@@ -145,16 +146,18 @@ def _is_right(entry: FileEntry, path: Path, got: str) -> bool:
     return got.startswith(entry.checksum) and entry.fault(path) is None
 
 
-def _mismatch(got: str, part: Path, target: Path, entry: FileEntry) -> MirrorFailed:
+def _mismatch(got: str, part: Path, target: Path, entry: FileEntry, mirror: Mirror) -> MirrorFailed:
     """Set a wrong file aside; return what the mirror gave as a failure."""
-    what = f"{size_of(part):,} bytes"
+    what, told, step = f"{size_of(part):,} bytes", "", ""
     if part.is_file():
         with part.open("rb") as handle:
             told = entry.fault(part) or told_apart(handle.read(ENOUGH), entry.name)
-        what += f"; {told}" if told else ""
+    if mirror.kind == "kaggle" and not told:
+        told, step = of_another_version(mirror)
+    what += f"; {told}" if told else ""
     seen_path(part).unlink(missing_ok=True)
     return MirrorFailed(
-        f"gave {got} ({what}), set aside as {set_aside(part, target)}", ChecksumMismatch
+        f"gave {got} ({what}), set aside as {set_aside(part, target)}", ChecksumMismatch, step
     )
 
 

@@ -1,25 +1,23 @@
 """What a fetch will do, told without a byte of network and without writing anything.
 
-`autods.fetch.many` checks the free space against the plan and divides the work by its hosts.
+`autods.fetch.space` compares the plan with the disk, `autods.fetch.many` divides it by hosts.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
 from autods.core.credentials import hub_credentials
 from autods.core.root import DataRoot
-from autods.errors import DiskFull, FetchError
 from autods.fetch.digests import size_of
 from autods.fetch.mirrors import users_mirrors
 from autods.fetch.part_files import part_of
 from autods.fetch.records import missing_files
+from autods.fetch.sizes import Basis, Size, ask_sizes, copy_size, stated_size
 from autods.fetch.sources.base import Seen, shown
 from autods.manifest.sources import FileEntry, Mirror, Release
 
@@ -36,8 +34,10 @@ HOSTS = {
 class PlannedFile:
     """One file of a dataset before it is fetched: ``here`` counts the bytes in place or in a part.
 
-    ``size`` is ``None`` if unknown. Nothing is done for a ``verified`` file: it is in place and
-    recorded. ``kind`` and ``host`` are those of the mirror that is asked first.
+    ``size`` is ``None`` if unknown; ``basis`` says how it is known. Nothing is done for a
+    ``verified`` file: it is in place and recorded. ``kind`` and ``host`` are those of the mirror
+    that is asked first. ``copy`` counts the bytes of the uncompressed copy that indexing will
+    make beside it, ``None`` if unknown.
     """
 
     name: str
@@ -46,6 +46,8 @@ class PlannedFile:
     verified: bool
     kind: str
     host: str
+    basis: Basis = "unknown"
+    copy: int | None = 0
 
     @property
     def remaining(self) -> int | None:
@@ -81,6 +83,11 @@ class PlannedDataset:
         return _total([file.remaining for file in self.files])
 
     @property
+    def copies(self) -> int | None:
+        """Bytes of the copies that indexing will make, ``None`` where one is unknown."""
+        return _total([file.copy for file in self.files])
+
+    @property
     def kinds(self) -> list[str]:
         """What gives the files that are not here, each kind once."""
         return list(dict.fromkeys(file.kind for file in self.files if not file.verified))
@@ -98,22 +105,53 @@ class PlannedDataset:
     def as_json(self) -> dict[str, Any]:
         """Return the plan for programs; unknown sizes are ``None``."""
         sums = {"size": self.size, "here": self.here, "remaining": self.remaining}
+        sums["copies"] = self.copies
         files = [{**asdict(file), "remaining": file.remaining} for file in self.files]
         texts = {"licence": self.licence, "access": self.access, "acceptance": self.acceptance}
         return {"dataset": self.dataset, **sums, **texts, "hosts": self.hosts, "files": files}
 
 
-def plan_dataset(manifest: Release, root: DataRoot, mirrors: Sequence[str] = ()) -> PlannedDataset:
-    """Return what is here of a dataset and where the rest would come from."""
+def plan_dataset(
+    manifest: Release,
+    root: DataRoot,
+    mirrors: Sequence[str] = (),
+    answers: Mapping[str, int] | None = None,
+) -> PlannedDataset:
+    """Return what is here of a dataset and where the rest would come from.
+
+    ``answers`` has sizes that servers told, by the names of files, see `measure`.
+    """
     missing = missing_files(manifest, root)
     files = [
-        _plan_file(manifest.name, entry, entry.name not in missing, root, mirrors)
+        _plan_file(manifest.name, entry, entry.name not in missing, root, mirrors, answers or {})
         for entry in manifest.files
     ]
     acceptance = manifest.acceptance.url if manifest.acceptance else None
     return PlannedDataset(
         manifest.name, tuple(files), manifest.licence, manifest.access, acceptance
     )
+
+
+def measure(
+    manifests: Sequence[Release], root: DataRoot, mirrors: Sequence[str] = ()
+) -> dict[str, dict[str, int]]:
+    """Ask the servers for the sizes that no manifest states exactly.
+
+    Return dataset to file to bytes, of the servers that answer. Files that are here or whose
+    download has begun are not asked for.
+    """
+    wanted = [
+        (manifest.name, entry, _first(manifest.name, entry, root, mirrors))
+        for manifest in manifests
+        for entry in manifest.files
+        if entry.size is None and not size_of(root.archive(manifest.name, entry.name))
+    ]
+    answers: dict[str, dict[str, int]] = {}
+    sizes = ask_sizes([(entry, mirror) for _, entry, mirror in wanted])
+    for (dataset, entry, _), size in zip(wanted, sizes, strict=True):
+        if size is not None:
+            answers.setdefault(dataset, {})[entry.name] = size
+    return answers
 
 
 def tokens(plans: Sequence[PlannedDataset]) -> dict[str, str | None]:
@@ -134,67 +172,37 @@ def tokens(plans: Sequence[PlannedDataset]) -> dict[str, str | None]:
     return found
 
 
-def free_bytes(root: DataRoot) -> int:
-    """Return the free space of the disk that holds the datasets, in bytes."""
-    return shutil.disk_usage(_standing(root)).free
-
-
-def _standing(root: DataRoot) -> Path:
-    """Return the folder of the datasets, or the one above that is there already."""
-    place = root.dataset("any").parent
-    while not place.exists():
-        place = place.parent
-    return place
-
-
-def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
-    """Raise `DiskFull` if a fetch is known not to fit; unknown sizes count as nothing.
-
-    Raises `FetchError` if nothing can be written: read-only disks say that nothing is free.
-    """
-    from rich.filesize import decimal
-
-    needed, free = known_remaining(plans), free_bytes(root)
-    if needed <= free:
-        return
-    try:
-        with TemporaryDirectory(dir=_standing(root)):
-            pass
-    except OSError as error:
-        raise FetchError(
-            f"cannot write below {_standing(root)}: {error.strerror}. Nothing was fetched.",
-            "Correct the permissions or choose another --root, then run the same command again.",
-        ) from None
-    largest = sorted(plans, key=lambda plan: known_remaining([plan]), reverse=True)[:5]
-    sizes = ", ".join(f"{plan.dataset} {decimal(known_remaining([plan]))}" for plan in largest)
-    unknown = sum(plan.remaining is None for plan in plans)
-    more = f", and {unknown} dataset(s) of unknown size" if unknown else ""
-    raise DiskFull(
-        f"not enough space under {root.path}: {decimal(needed)} are still to come{more}; "
-        f"{decimal(free)} are free. Nothing was fetched.",
-        "Free space, choose a larger disk with --root, or name fewer datasets; the largest: "
-        f"{sizes}.",
+def _plan_file(
+    dataset: str,
+    entry: FileEntry,
+    verified: bool,
+    root: DataRoot,
+    mirrors: Sequence[str],
+    answers: Mapping[str, int],
+) -> PlannedFile:
+    target = root.archive(dataset, entry.name)
+    first = _first(dataset, entry, root, mirrors)
+    here = size_of(target) if target.exists() else size_of(part_of(target))
+    if verified:
+        size = Size(here, "exact")
+    elif entry.size is None and entry.name in answers:
+        size = Size(answers[entry.name], "answered")
+    else:
+        size = _known_size(entry, target, first)
+    copy = copy_size(dataset, entry, size.bytes, root)
+    return PlannedFile(
+        entry.name, size.bytes, here, verified, first.kind, host_of(first), size.basis, copy
     )
 
 
-def known_remaining(plans: Sequence[PlannedDataset]) -> int:
-    """Return the bytes still to come of all files whose size is known."""
-    return sum(file.remaining or 0 for plan in plans for file in plan.files)
-
-
-def _plan_file(
-    dataset: str, entry: FileEntry, verified: bool, root: DataRoot, mirrors: Sequence[str]
-) -> PlannedFile:
-    target = root.archive(dataset, entry.name)
+def _first(dataset: str, entry: FileEntry, root: DataRoot, mirrors: Sequence[str]) -> Mirror:
     extra = [  # a folder without the file is passed over
         mirror
         for mirror in users_mirrors(mirrors, dataset, entry)
         if mirror.kind != "file" or Path(mirror.url).exists()
     ]
-    first = _first_asked([*extra, *entry.mirrors], extra, part_of(target))
-    here = size_of(target) if target.exists() else size_of(part_of(target))
-    size = here if verified else _known_size(entry, target, first)
-    return PlannedFile(entry.name, size, here, verified, first.kind, host_of(first))
+    part = part_of(root.archive(dataset, entry.name))
+    return _first_asked([*extra, *entry.mirrors], extra, part)
 
 
 def _first_asked(mirrors: list[Mirror], extra: list[Mirror], part: Path) -> Mirror:
@@ -204,19 +212,20 @@ def _first_asked(mirrors: list[Mirror], extra: list[Mirror], part: Path) -> Mirr
     return next((mirror for mirror in group if shown(mirror.url) == begun), group[0])
 
 
-def _known_size(entry: FileEntry, target: Path, first: Mirror) -> int | None:
+def _known_size(entry: FileEntry, target: Path, first: Mirror) -> Size:
     """Return the size that the manifest, an earlier answer or the local original tells.
 
     At last the manifest's rough size: it is for plans only.
     """
     if entry.size is not None:
-        return entry.size
+        return stated_size(entry)
     if target.exists():  # not verified yet; most likely the file itself
-        return size_of(target)
+        return Size(size_of(target), "exact")
     if first.kind == "file":
         origin = Path(first.url).expanduser()
-        return size_of(origin) if origin.exists() else None
-    return Seen.load(part_of(target)).total or entry.about
+        return Size(size_of(origin), "exact") if origin.exists() else Size(None, "unknown")
+    total = Seen.load(part_of(target)).total
+    return stated_size(entry) if total is None else Size(total, "answered")
 
 
 def host_of(mirror: Mirror) -> str:

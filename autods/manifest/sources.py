@@ -45,12 +45,15 @@ class Mirror(Strict):
 
     kind: Kind
     url: str
+    versions: list[int] = Field(default=[])  # of a Kaggle dataset: those known to exist
 
     @model_validator(mode="after")
     def _url_of_its_kind(self) -> Mirror:
         form, words = FORMS.get(self.kind, (".+", "path or remote"))
         if not re.fullmatch(form, self.url):
             raise ValueError(f"url: a mirror of kind {self.kind} expects {words}, got '{self.url}'")
+        if self.versions and self.kind != "kaggle":
+            raise ValueError(f"versions: expected of kind kaggle only, got {self.kind}")
         return self
 
 
@@ -60,8 +63,24 @@ class FileEntry(Strict):
     name: str
     checksum: str  # md5:, sha256:, git:<commit>, or tree:<sha256 of a folder, see files.hash_tree>
     size: int | None = None  # bytes
-    about: int | None = None  # bytes, roughly, for plans only; where the size is not known
+    about: int | None = None  # bytes as published, roughly or of no certain version; for plans
+    estimate: int | None = None  # bytes that we estimate where nothing is published; for plans
+    unpacked: int | None = None  # bytes of the copy that reading makes; None: by the kind
+    stated_by: str | None = None  # who publishes the size, or what the estimate is made from
     mirrors: list[Mirror] = Field(min_length=1)
+
+    @property
+    def roughly(self) -> int | None:
+        """Bytes, the best that is known: exactly, as published or estimated."""
+        known = (self.size, self.about, self.estimate)
+        return next((value for value in known if value is not None), None)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> FileEntry:
+        given = [key for key in ("size", "about", "estimate") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"expected one of size, about and estimate, got {' and '.join(given)}")
+        return self
 
     @field_validator("checksum")
     @classmethod

@@ -27,22 +27,36 @@ def fetch_huggingface(
     mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress
 ) -> None:
     """Download one file of a dataset repository, continuing a part (see `Source`)."""
+    repository, revision, path = _parts(mirror)
+    token = hub_credentials()
+    explain = _explain(f"{_endpoint()}/datasets/{repository}", repository, revision, path, token)
+    url = address(mirror)
+    fetch_url(url, mirror, target_part, entry, progress, token=token, explain=explain)
+
+
+def address(mirror: Mirror) -> str:
+    """Return the address of a file of a dataset repository; `MirrorFailed` for a wrong name."""
     from huggingface_hub import hf_hub_url
 
-    found = re.fullmatch(r"([^@]+)@([^:]+):(.+)", mirror.url)
-    if found is None:
-        raise MirrorFailed("expected owner/repository@revision:path")
-    repository, revision, path = found.groups()
-    endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    repository, revision, path = _parts(mirror)
     try:
-        url = hf_hub_url(
-            repository, path, repo_type="dataset", revision=revision, endpoint=endpoint
+        return hf_hub_url(
+            repository, path, repo_type="dataset", revision=revision, endpoint=_endpoint()
         )
     except ValueError as error:
         raise MirrorFailed(f"not a name of the Hub: {error}") from None
-    token = hub_credentials()
-    explain = _explain(f"{endpoint}/datasets/{repository}", repository, revision, path, token)
-    fetch_url(url, mirror, target_part, entry, progress, token=token, explain=explain)
+
+
+def _parts(mirror: Mirror) -> tuple[str, str, str]:
+    """Return repository, revision and path."""
+    found = re.fullmatch(r"([^@]+)@([^:]+):(.+)", mirror.url)
+    if found is None:
+        raise MirrorFailed("expected owner/repository@revision:path")
+    return found[1], found[2], found[3]
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
 def _explain(

@@ -37,13 +37,17 @@ def fetch_dataset_archive(
 ) -> None:
     """Download the archive of a Kaggle dataset, continuing a part (see `Source`)."""
     name, _, version = mirror.url.partition("@")
-    path = f"datasets/download/{quote(name)}"
-    if version:
-        path += f"?datasetVersionNumber={version}"
     missing = f"version {version} of the dataset" if version else "the dataset"
     token = credentials()
     explain = _explain(f"{SITE}/datasets/{name}", missing, token)
-    fetch_url(_address(path), mirror, target_part, entry, progress, token=token, explain=explain)
+    fetch_url(address(mirror), mirror, target_part, entry, progress, token=token, explain=explain)
+
+
+def address(mirror: Mirror) -> str:
+    """Return the address of a dataset's archive, at its version if the mirror names one."""
+    name, _, version = mirror.url.partition("@")
+    path = f"datasets/download/{quote(name)}"
+    return _address(path + (f"?datasetVersionNumber={version}" if version else ""))
 
 
 @SOURCES.register("kaggle-competition")

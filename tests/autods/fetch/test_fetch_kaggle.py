@@ -13,9 +13,17 @@ from servers.web import Storage, running
 
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.errors import CredentialsMissing, FetchError, LinkGone, RulesNotAccepted
+from autods.errors import (
+    ChecksumMismatch,
+    CredentialsMissing,
+    FetchError,
+    LinkGone,
+    RulesNotAccepted,
+    UsageError,
+)
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base, kaggle
+from autods.fetch.versions import at_version, wanted_versions
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = b"PK\x03\x04" + hashlib.shake_128(b"kaggle").digest(300_000)
@@ -41,8 +49,8 @@ def site(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
         yield server
 
 
-def toy(url: str, kind: str = "kaggle") -> Manifest:
-    mirror = Mirror.model_validate({"kind": kind, "url": url})
+def toy(url: str, kind: str = "kaggle", **more: list[int]) -> Manifest:
+    mirror = Mirror.model_validate({"kind": kind, "url": url, **more})
     checksum = "md5:" + hashlib.md5(CONTENT).hexdigest()
     entry = FileEntry(name="a.zip", checksum=checksum, mirrors=[mirror])
     return Manifest.model_construct(name="toy", files=[entry])
@@ -72,6 +80,50 @@ def test_a_dataset_comes_at_its_pinned_version(root, site):
     ]
     recorded = json.loads(root.record("toy").read_text())["files"]["a.zip"]
     assert (recorded["kind"], recorded["url"]) == ("kaggle", "ann/cats@3")
+
+
+@pytest.mark.parametrize(
+    ("url", "versions", "told", "ask"),
+    [
+        ("ann/cats", [1, 2, 3], "a newer version is served; versions known: 1, 2, 3", "(1, 2, 3)"),
+        (
+            "ann/cats",
+            [],
+            "a newer version is served; its versions: https://www.kaggle.com/datasets/ann/cats/",
+            "(https://www.kaggle.com/datasets/ann/cats/versions)",
+        ),
+        ("ann/cats@2", [], "version 2 is not, or not as packed today, what the manifest", "ann/"),
+    ],
+)
+def test_a_wrong_archive_is_told_as_another_version(root, site, url, versions, told, ask):
+    site.datasets["ann/cats"] = {"1": CONTENT, "2": CONTENT + b"!", "3": CONTENT + b"?"}
+    with pytest.raises(ChecksumMismatch) as caught:
+        fetched(root, toy(url, versions=versions))
+    assert told in caught.value.message
+    assert "--kaggle-version" in caught.value.next_step
+    assert ask in caught.value.next_step
+
+
+def test_a_version_that_the_user_asks_for_replaces_that_of_the_manifest(root, site):
+    site.datasets["ann/cats"] = {"1": CONTENT, "2": CONTENT + b"!"}
+    assert wanted_versions(["1"], ["toy"]) == wanted_versions(["toy=1"], ["toy", "b"])
+    assert fetched(root, at_version(toy("ann/cats@2"), 1)) == CONTENT
+    with pytest.raises(UsageError, match="does not come from a Kaggle dataset"):
+        at_version(contest(), 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "message"),
+    [
+        ("1", ["a", "b"], "expected NAME=N, or N with one dataset"),
+        ("a=new", ["a"], "expected NAME=N"),
+        ("a=0", ["a"], "expected NAME=N"),
+        ("c=1", ["a"], "'c' is not among the datasets"),
+    ],
+)
+def test_a_version_that_cannot_be_understood_is_refused(value, names, message):
+    with pytest.raises(UsageError, match=message):
+        wanted_versions([value], names)
 
 
 def test_an_open_dataset_needs_no_token(root, site):

@@ -16,9 +16,10 @@ from autods.core.root import DataRoot
 from autods.errors import Busy, DiskFull, ManifestError, UsageError
 from autods.fetch import fetch_dataset
 from autods.fetch.many import fetch_many
-from autods.fetch.plan import HERE, free_bytes, plan_dataset
+from autods.fetch.plan import HERE, plan_dataset
 from autods.fetch.report import Report
 from autods.fetch.sources import base
+from autods.fetch.space import free_bytes
 from autods.manifest.schema import Manifest
 
 
@@ -178,10 +179,10 @@ def test_what_is_known_not_to_fit_is_refused_before_the_first_byte(host, root):
 def test_a_rough_size_counts_for_an_unknown_size_and_is_never_checked(host, root, monkeypatch):
     values = published(host, "a")
     values["a"]["files"][0]["about"] = 150_000
-    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 149_999)
+    monkeypatch.setattr("autods.fetch.space.free_bytes", lambda _: 149_999)
     with pytest.raises(DiskFull, match=r"150\.0 kB are still to come"):
         fetch(values, root)
-    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 150_000)
+    monkeypatch.setattr("autods.fetch.space.free_bytes", lambda _: 150_000)
     assert states(fetch(values, root)) == {"a": "done"}
     assert root.archive("a", "a.bin").stat().st_size == 100_000
 
@@ -194,10 +195,10 @@ def test_parts_and_files_that_are_here_need_no_space(host, root, monkeypatch):
     part = root.archive("b", "a.bin.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(content("b")[:40_000])
-    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 59_999)
+    monkeypatch.setattr("autods.fetch.space.free_bytes", lambda _: 59_999)
     with pytest.raises(DiskFull, match=r"60\.0 kB are still to come; 60\.0 kB are free"):
         fetch(values, root)
-    monkeypatch.setattr("autods.fetch.plan.free_bytes", lambda _: 60_000)
+    monkeypatch.setattr("autods.fetch.space.free_bytes", lambda _: 60_000)
     report = fetch(values, root)
     assert states(report) == {"a": "kept", "b": "done"}
     assert report.rows["b"].fetched == 60_000

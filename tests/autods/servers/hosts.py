@@ -89,7 +89,8 @@ class Kaggle(Server):
             body = self.competitions.get(name)
         else:
             versions = self.datasets.get(name, {}) if kind == "datasets" else {}
-            body = versions.get(request.query.get("datasetVersionNumber", "1"))
+            latest = max(versions, key=int, default="")
+            body = versions.get(request.query.get("datasetVersionNumber", latest))
         if given is None and (name in self.closed or name in self.competitions):
             request.reply(401, {}, b'{"code":401,"message":"Unauthenticated"}')
         elif name in self.unaccepted:

@@ -35,6 +35,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:  # of a proxy that refuses
         self.do_GET()
 
+    def do_HEAD(self) -> None:
+        self.server.heads.append(self.path)
+        body = self.server.files.get(self.route)
+        if not self.server.answers_head:
+            self.send_response(405)
+            self.send_header("Content-Length", "0")
+        elif body is None:
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+        else:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", self.server.kind.get(self.route, "application/zip"))
+        self.end_headers()
+
     @property
     def route(self) -> str:
         return urlsplit(self.path).path
@@ -64,13 +79,14 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"ETag": server.etag} if server.etag else {}
         fresh = condition is None or condition == server.etag or server.ignores_if_range
         if wanted and server.ranges and fresh:
-            first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
+            first, end = int(asked[1]), int(asked[2] or len(body) - 1) + 1
             if first >= len(body):
                 self.reply(416, {"Content-Range": f"bytes */{len(body)}"})
                 return
             said = first if server.honest else 0
-            headers["Content-Range"] = f"bytes {said}-{len(body) - 1}/{len(body)}"
-            body, status = body[first:], 206
+            headers["Content-Range"] = f"bytes {said}-{end - 1}/{len(body)}"
+            body, status = body[first:end], 206
         if kind:
             headers["Content-Type"] = kind
         if server.length:
@@ -105,6 +121,8 @@ class Server(ThreadingHTTPServer):
         self.ignores_if_range = False
         self.drops: list[int | None] = []  # bytes after which each answer breaks off
         self.scripted: list[tuple[int, dict[str, str]]] = []  # answers given before all others
+        self.answers_head = True
+        self.heads: list[str] = []  # paths that were asked with HEAD
         self.log: list[tuple[str, str | None, str | None]] = []  # path, Range, If-Range
         self.headers: list[dict[str, str]] = []  # of each request
 
