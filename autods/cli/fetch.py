@@ -100,8 +100,8 @@ def fetch(
         data_root = open_root(root)
         fetch_features(features, mirror or (), data_root, rounds or 1, dry_run=dry_run, json=json)
         return
-    from autods.manifest.select import Selection
     from autods.fetch.versions import at_version, wanted_versions
+    from autods.manifest.select import Selection
 
     catalogue, data_root = open_catalogue(manifests), open_root(root)
     asked = chosen(
