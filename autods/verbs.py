@@ -86,7 +86,8 @@ def fetch(
     accept_licence
         Datasets whose licence you have read and accept, or ``all``.
     catalogue
-        Manifests that can be named; default: the shipped ones.
+        Manifests that can be named; default: the shipped ones, and those of the folders that
+        the root remembers.
     quiet
         Show no progress on standard error.
 
@@ -106,13 +107,14 @@ def fetch(
     """
     from autods.fetch.many import PAUSES, fetch_many
 
-    catalogue, chosen = catalogue or Catalogue(), _listed(names)
+    root, chosen = DataRoot.open(root), _listed(names)
+    catalogue = catalogue or Catalogue(root=root)
     manifests = [catalogue.dataset(name) for name in chosen]
     board = nullcontext(Board()) if quiet else console_board(len(chosen))
     with board as shown:
         report = fetch_many(
             manifests,
-            DataRoot.open(root),
+            root,
             shown,
             mirrors,
             jobs=jobs,
@@ -120,6 +122,7 @@ def fetch(
             pauses=PAUSES[: rounds - 1],
             accept=_listed(accept_licence),
         )
+    catalogue.remember(root, chosen)
     failed = {row.dataset: _fetch_error(row) for row in report.in_order() if not row.here}
     if failed and len(chosen) == 1:
         raise failed[chosen[0]]
@@ -160,12 +163,12 @@ def index(
     """
     from autods.index.samples import index_dataset
 
-    catalogue, root = catalogue or Catalogue(), DataRoot.open(root)
-    progress = _progress(quiet)
+    root = DataRoot.open(root)
+    catalogue = catalogue or Catalogue(root=root)
+    progress, chosen = _progress(quiet), _fetched(names, catalogue, root)
+    catalogue.remember(root, chosen)
     return _each(
-        _fetched(names, catalogue, root),
-        lambda name: index_dataset(catalogue.dataset(name), root, progress),
-        progress,
+        chosen, lambda name: index_dataset(catalogue.dataset(name), root, progress), progress
     )
 
 
@@ -236,8 +239,10 @@ def extract(
     from autods.encode.extract import extract_dataset, write_record
     from autods.index.samples import index_dataset
 
-    catalogue, root = catalogue or Catalogue(), DataRoot.open(root)
+    root = DataRoot.open(root)
+    catalogue = catalogue or Catalogue(root=root)
     chosen, progress = _fetched(names, catalogue, root), _progress(quiet)
+    catalogue.remember(root, chosen)
     factory = partial(load_encoder, model, pretrained, random_weights, precision)
     encoder, engine = local_engine(factory, choose_devices(device), workers, progress)
     outcomes: list[ExtractOutcome] = []

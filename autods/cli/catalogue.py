@@ -47,9 +47,10 @@ def list_datasets(
     from autods.checks.inventory import take_inventory
     from autods.manifest.select import Selection
 
-    catalogue, everything = open_catalogue(manifests), not names and stream is None
+    data_root, everything = open_root(root), not names and stream is None
+    catalogue = open_catalogue(manifests, data_root)
     wanted = Selection(names or (), everything, stream, exclude or (), max_size, access)
-    holdings = take_inventory(catalogue, open_root(root), chosen(wanted, catalogue))
+    holdings = take_inventory(catalogue, data_root, chosen(wanted, catalogue))
     rows = [
         {
             "name": manifest.name,
@@ -86,7 +87,8 @@ def info(
     json: Json = False,
 ) -> None:
     """Show one dataset: sources, tasks, splits, counts, quirks, and what is here."""
-    catalogue = open_catalogue(manifests)
+    data_root = open_root(root)
+    catalogue = open_catalogue(manifests, data_root)
     manifest = catalogue.dataset(name)
     values = manifest.model_dump(mode="json", by_alias=True)
     if json:
@@ -101,7 +103,6 @@ def info(
         from autods.checks.inventory import take_inventory
         from autods.cli.info import describe
 
-        data_root = open_root(root)
         (holding,) = take_inventory(catalogue, data_root, [name])
         print(describe(manifest, holding, data_root, shutil.get_terminal_size().columns))
 
@@ -123,7 +124,7 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
     from autods.checks.inventory import take_inventory
 
     data_root = open_root(root)
-    holdings = take_inventory(open_catalogue(manifests), data_root)
+    holdings = take_inventory(open_catalogue(manifests, data_root), data_root)
     if json:
         rows = [
             {

@@ -51,7 +51,8 @@ def verify(
     from autods.core.progress import console_progress
     from autods.manifest.select import Selection
 
-    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    data_root, progress = open_root(root), console_progress()
+    catalogue = open_catalogue(manifests, data_root)
     selection = Selection(names or (), False, stream, exclude or (), max_size, access)
     wanted, absent = _to_verify(selection, encoder, catalogue, data_root)
     checked = []
@@ -128,7 +129,8 @@ def audit(
     from autods.core.files import atomic
     from autods.core.progress import console_progress
 
-    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    data_root, progress = open_root(root), console_progress()
+    catalogue = open_catalogue(manifests, data_root)
     if report is not None:
         _check_report(report)
     found: list[dict[str, Any]] = []
@@ -191,11 +193,12 @@ def doctor(
     from autods.checks.doctor import examine, show
     from autods.manifest.select import Selection
 
-    catalogue = open_catalogue(manifests)
+    data_root = open_root(root)
+    catalogue = open_catalogue(manifests, data_root)
     selection = Selection(names or (), False, stream, exclude or (), max_size, access)
     asked = any((names, stream, exclude, max_size, access))
     wanted = chosen(selection, catalogue) if asked else ()
-    checks = examine(catalogue, open_root(root), wanted, offline=offline)
+    checks = examine(catalogue, data_root, wanted, offline=offline)
     if json:
         print_json([asdict(check) for check in checks])
     else:

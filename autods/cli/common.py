@@ -65,11 +65,22 @@ def open_root(path: Path | None) -> DataRoot:
     return DataRoot.open(path)
 
 
-def open_catalogue(folders: list[Path] | None) -> Catalogue:
-    """Return the shipped manifests and those of ``--manifests``."""
+def open_catalogue(folders: list[Path] | None, root: DataRoot | None = None) -> Catalogue:
+    """Return the shipped manifests, those a root remembers, and those of ``--manifests``.
+
+    Remembered folders that are gone are told on standard error.
+    """
     from autods.manifest.catalogue import Catalogue
 
-    return Catalogue(folders or ())
+    catalogue = Catalogue(folders or (), root)
+    for folder, names in catalogue.gone.items():
+        print(
+            f"The manifests of {', '.join(names)} are gone: this root remembers {folder}, which "
+            "has none of them. Name the folder they are in now with --manifests; index or fetch "
+            "makes the root remember it.",
+            file=sys.stderr,
+        )
+    return catalogue
 
 
 def chosen(

@@ -112,7 +112,8 @@ def export(
     from autods.interop.export import check_options, export_features
 
     check_options(to, protocol, dtype)
-    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    data_root, progress = open_root(root), console_progress()
+    catalogue = open_catalogue(manifests, data_root)
     wanted = _to_export(names, stream, task, encoder, catalogue, data_root)
     rows: list[dict[str, Any]] = []
 

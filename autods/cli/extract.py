@@ -59,7 +59,8 @@ def index(
     from autods.manifest.select import Selection
 
     selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
-    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    data_root, progress = open_root(root), console_progress()
+    catalogue = open_catalogue(manifests, data_root)
     done: list[tuple[Manifest, IndexSummary]] = []
 
     def one(name: str) -> None:
@@ -67,6 +68,7 @@ def index(
         done.append((manifest, index_dataset(manifest, data_root, progress)))
 
     def finish() -> None:
+        catalogue.remember(data_root, [manifest.name for manifest, _ in done])
         if json:
             print_json([_index_facts(*pair, catalogue, data_root) for pair in done])
         elif done:
@@ -126,7 +128,8 @@ def extract(
     from autods.manifest.select import Selection
 
     selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
-    catalogue, data_root, progress = open_catalogue(manifests), open_root(root), console_progress()
+    data_root, progress = open_root(root), console_progress()
+    catalogue = open_catalogue(manifests, data_root)
     found = chosen_here(selection, catalogue, data_root)
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
     _check_engine(engine, ray_address)
@@ -167,6 +170,7 @@ def extract(
         write_record(data_root, outcomes)
 
     def finish() -> None:
+        catalogue.remember(data_root, [outcome.dataset for outcome in outcomes])
         if json:
             print_json([outcome.record() for outcome in outcomes])
         else:

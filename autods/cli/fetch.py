@@ -103,7 +103,8 @@ def fetch(
     from autods.fetch.versions import at_version, wanted_versions
     from autods.manifest.select import Selection
 
-    catalogue, data_root = open_catalogue(manifests), open_root(root)
+    data_root = open_root(root)
+    catalogue = open_catalogue(manifests, data_root)
     asked = chosen(
         Selection(names or (), everything, stream, exclude or (), max_size, access), catalogue
     )
@@ -138,6 +139,7 @@ def fetch(
             accept=accept_licence or (),
             unread=unread,
         )
+    catalogue.remember(data_root, asked)
     if json:
         print_json(report.as_json())
     elif len(asked) > 1:
@@ -164,8 +166,10 @@ def import_files(
     from autods.fetch import by_hand, missing_files
 
     data_root = open_root(root)
-    manifest = open_catalogue(manifests).dataset(name)
+    catalogue = open_catalogue(manifests, data_root)
+    manifest = catalogue.dataset(name)
     done = by_hand.import_files(manifest, data_root, files, console_progress())
+    catalogue.remember(data_root, [name])
     missing = missing_files(manifest, data_root)
     if json:
         rows = [{"file": file, "action": action} for file, action in done]

@@ -116,13 +116,14 @@ def _table(
     from autods.streams.resolve import resolve
     from autods.streams.table import tabulate
 
+    data_root = open_root(root)
     request = resolve(
         stream,
-        open_root(root),
+        data_root,
         encoder,
         protocol=protocol,
         order=_order(order),
-        catalogue=open_catalogue(manifests),
+        catalogue=open_catalogue(manifests, data_root),
         classes_per_task=classes_per_task,
         max_tasks=max_tasks,
     )

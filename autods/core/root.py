@@ -67,6 +67,10 @@ class DataRoot:
         """Return the path of the record of the last ``autods fetch``."""
         return self.path / "fetch.json"
 
+    def manifests(self) -> Path:
+        """Return the path of the record of the folders that manifests came from."""
+        return self.path / "manifests.json"
+
     def extract_record(self) -> Path:
         """Return the path of the record of the last ``autods extract``."""
         return self.path / "extract.json"

@@ -145,7 +145,7 @@ def open_export(
     if (encoders := list_encoders(root)) and encoder not in encoders:
         raise unknown("encoder with features under the root", encoder, encoders)
     source = open_source(StreamItem(dataset=name, task=task), root, encoder, protocol)
-    check_current([source.stored], catalogue or Catalogue())
+    check_current([source.stored], catalogue or Catalogue(root=root))
     check_protocol([source.stored], protocol)
     for split in ("train", "test"):
         if not len(source.rows[split]):

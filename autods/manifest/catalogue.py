@@ -9,10 +9,18 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autods.core.registry import unknown
+from autods.core.root import DataRoot
 from autods.core.yaml_files import YamlFault, parse_yaml
 from autods.errors import ManifestError
 from autods.manifest.explain import explain
-from autods.manifest.files import by_name, checked_folders, dataset_files, stream_files
+from autods.manifest.files import (
+    by_name,
+    checked_folders,
+    dataset_files,
+    has_manifests,
+    stream_files,
+)
+from autods.manifest.remembered import remember, remembered_folders
 from autods.manifest.schema import FileEntry, Manifest, StreamItem, StreamSpec
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -28,14 +36,39 @@ class Catalogue:
         that a user can correct a shipped manifest. Each holds ``*.yaml`` manifests
         directly or in ``datasets/``, and streams in ``streams/``. `ManifestError` for a
         folder that is missing or holds none, and for two files of one name in a folder.
+    root
+        Data root whose datasets are meant: the folders that it remembers are searched right
+        after the shipped ones. Those that are gone are in ``gone``, with their datasets.
     """
 
-    def __init__(self, folders: Iterable[Path | str] = ()) -> None:
+    def __init__(
+        self, folders: Iterable[Path | str] = (), root: DataRoot | Path | str | None = None
+    ) -> None:
         self._datasets: dict[str, Path] = {}
         self._streams: dict[str, Path] = {}
-        for folder in checked_folders(map(Path, folders)):
-            self._datasets |= by_name(dataset_files(folder))
-            self._streams |= by_name(stream_files(folder))
+        self._folders: dict[str, Path | None] = {}  # of each dataset; None: shipped
+        self.gone: dict[Path, list[str]] = {}
+        shipped, *named = checked_folders(map(Path, folders))
+        self._add(shipped, None)
+        remembered = {} if root is None else remembered_folders(DataRoot.open(root))
+        for folder in dict.fromkeys(remembered.values()):
+            if has_manifests(folder):
+                self._add(folder, folder)
+        for folder in named:
+            self._add(folder, folder.expanduser().resolve())
+        for name, folder in remembered.items():
+            if self._folders.get(name) is None:
+                self.gone.setdefault(folder, []).append(name)
+
+    def _add(self, folder: Path, noted: Path | None) -> None:
+        found = by_name(dataset_files(folder))
+        self._datasets |= found
+        self._folders |= dict.fromkeys(found, noted)
+        self._streams |= by_name(stream_files(folder))
+
+    def remember(self, root: DataRoot, names: Iterable[str]) -> None:
+        """Let a root remember the folders that manifests of its datasets came from."""
+        remember(root, self._folders, names)
 
     def __repr__(self) -> str:
         return f"Catalogue({len(self._datasets)} datasets, {len(self._streams)} streams)"

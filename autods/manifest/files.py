@@ -23,6 +23,11 @@ def manifest_folders(extra: Iterable[Path] = ()) -> list[Path]:
     return [shipped_manifests(), *named, *extra]
 
 
+def has_manifests(folder: Path) -> bool:
+    """Tell whether a folder holds a manifest, the definition of a stream, or of features."""
+    return any(_in(folder, kind) for kind in ("", "datasets", "streams", "features"))
+
+
 def checked_folders(extra: Iterable[Path] = ()) -> list[Path]:
     """Return `manifest_folders`; `ManifestError` for one that is missing or holds no manifest."""
     folders = manifest_folders(extra)
@@ -30,7 +35,7 @@ def checked_folders(extra: Iterable[Path] = ()) -> list[Path]:
         if not folder.is_dir():
             missing = not folder.exists()
             got = "does not exist" if missing else "is a file; expected the folder it lies in"
-        elif not any(_in(folder, kind) for kind in ("", "datasets", "streams", "features")):
+        elif not has_manifests(folder):
             got = (
                 "holds no manifest (NAME.yaml, in it or in its folders datasets, streams, features)"
             )

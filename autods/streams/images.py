@@ -71,7 +71,8 @@ def open_images(
     """
     from autods.manifest.catalogue import Catalogue
 
-    root, catalogue = DataRoot.open(root), catalogue or Catalogue()
+    root = DataRoot.open(root)
+    catalogue = catalogue or Catalogue(root=root)
     manifest = catalogue.dataset(dataset) if dataset in catalogue.datasets() else None
     index = load_samples(root, dataset, manifest)
     task = task or index.default_task

@@ -85,7 +85,8 @@ def load(
     """
     if split is not None and split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    catalogue, root = catalogue or Catalogue(), DataRoot.open(root)
+    root = DataRoot.open(root)
+    catalogue = catalogue or Catalogue(root=root)
     known = {*catalogue.datasets(), *(dataset for _, dataset in root.feature_sets())}
     if name not in known:
         raise unknown("dataset", name, known)

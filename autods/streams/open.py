@@ -81,7 +81,8 @@ def open_stream(
         ``l2``: rows of length 1 (computed in float32, kept in float16; zero rows stay
         zero); ``none``: as stored, neighbouring rows without a copy.
     catalogue
-        Manifests and streams that can be named; default: the shipped ones.
+        Manifests and streams that can be named; default: the shipped ones, and those of the
+        folders that the root remembers.
     classes_per_task
         Cut every dataset into tasks of about so many classes, unless the stream's
         definition says how.

@@ -69,7 +69,8 @@ def resolve(
         if number is not None and number < 1:
             raise UsageError(f"{option}: expected a positive number, got {number}")
     check_names(scenario=scenario, protocol=protocol, normalisation=normalize)
-    root, catalogue = DataRoot.open(root), catalogue or Catalogue()
+    root = DataRoot.open(root)
+    catalogue = catalogue or Catalogue(root=root)
     spec = _definition(stream, root, encoder, catalogue)
     if spec.synthetic is None:
         _refuse_useless(f"stream '{spec.name}'", synthetic.model_fields_set if synthetic else ())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli.common import Json, Manifests, Root, open_catalogue
+from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 from bmc.cli import complete
@@ -104,7 +104,8 @@ def expert(
     from bmc.sites.expert import train_expert
 
     made = train_expert(
-        base, dataset, out, task=task, part=part, root=root, catalogue=open_catalogue(manifests),
+        base, dataset, out, task=task, part=part, root=root,
+        catalogue=open_catalogue(manifests, open_root(root)),
         device=choose_device(device, ("cpu", "cuda")),
     )  # fmt: skip
     _tell(made.notes)
@@ -170,7 +171,7 @@ def evaluate(
     from bmc.sites.evaluate import measure
 
     measured = measure(
-        base, stream, root=root, catalogue=open_catalogue(manifests),
+        base, stream, root=root, catalogue=open_catalogue(manifests, open_root(root)),
         device=choose_device(device, ("cpu", "cuda")),
     )  # fmt: skip
     _tell(measured.notes)

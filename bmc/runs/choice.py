@@ -66,6 +66,7 @@ class StreamChoice:
         return resolve(self.stream, self.root, self.encoder or None, **self._options(order))
 
     def _options(self, order: str | int) -> dict[str, Any]:
+        from autods.core.root import DataRoot
         from autods.manifest.catalogue import Catalogue
         from autods.manifest.stream import SyntheticData
 
@@ -79,7 +80,7 @@ class StreamChoice:
             "scenario": self.scenario,
             "protocol": self.protocol,
             "order": order,
-            "catalogue": Catalogue(self.manifests or ()),
+            "catalogue": Catalogue(self.manifests or (), DataRoot.open(self.root)),
             "classes_per_task": self.classes_per_task,
             "max_tasks": self.max_tasks,
             "normalize": self.normalize,

@@ -123,6 +123,7 @@ def test_verify_does_not_pass_over_a_dataset_whose_manifest_it_does_not_know(tmp
     root, manifests = tmp_path / "root", tmp_path / "manifests"
     autods("new", "pets", "--folder", images(tmp_path / "pets"), "--out", manifests, root=root)
     autods("fetch", "pets", "--manifests", manifests, root=root)
+    (root / "manifests.json").unlink()
     done = autods("verify", root=root)
     assert done.returncode == 1
     assert "pets: not checked: no manifest is known; add --manifests" in done.stdout
