@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from autods.core.files import locked, read_json, write_json
 from autods.core.root import DataRoot
@@ -24,7 +25,8 @@ def remembered_folders(root: DataRoot) -> dict[str, Path]:
     """
     path = root.manifests()
     try:
-        content = read_json(path) if path.exists() else {"format": FORMAT, "datasets": {}}
+        empty: dict[str, Any] = {"format": FORMAT, "datasets": {}}
+        content = read_json(path) if path.exists() else empty
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, expected {FORMAT}")
         folders = {str(name): str(folder) for name, folder in content["datasets"].items()}
