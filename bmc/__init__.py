@@ -18,6 +18,7 @@ _HOMES = {
     "Config": "bmc.config",
     "METHODS": "bmc.methods",
     "Method": "bmc.methods",
+    "Result": "bmc.report.result",
     "Run": "bmc.report.finished",
     "Table": "bmc.report.table",
     "compare": "bmc.verbs",

@@ -5,6 +5,7 @@ from bmc.config import Config as Config
 from bmc.methods import METHODS as METHODS
 from bmc.methods import Method as Method
 from bmc.report.finished import Run as Run
+from bmc.report.result import Result as Result
 from bmc.report.table import Table as Table
 from bmc.verbs import compare as compare
 from bmc.verbs import report as report
@@ -14,6 +15,7 @@ __all__ = [
     "METHODS",
     "Config",
     "Method",
+    "Result",
     "Run",
     "Table",
     "__version__",

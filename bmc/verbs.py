@@ -11,7 +11,7 @@ from bmc.config import Config, Overrides
 
 if TYPE_CHECKING:
     from autods.streams.stream import Stream
-    from bmc.report.finished import Run
+    from bmc.report.result import Result
     from bmc.report.table import Table
 
 
@@ -27,7 +27,7 @@ def run(
     resume: bool = True,
     quiet: bool = False,
     **options: Any,
-) -> Run:
+) -> Result:
     """Train one method on a stream and return its results.
 
     Parameters
@@ -58,9 +58,10 @@ def run(
 
     Returns
     -------
-    Run
-        ``run.metrics["class-il"]["final_mean"]`` and others, as fractions; ``run.R``, the
-        accuracies after each task; ``run.costs``.
+    Result
+        ``result.metrics["class-il"]["final_mean"]`` and others, as fractions; ``result.R``, the
+        accuracies after each evaluation by scenario; ``result.costs``; ``result.table()``, which
+        notebooks show; ``result.report("report.html")`` writes the page.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def run(
     from autods.core.devices import choose_device
     from bmc.engines import open_engine
     from bmc.methods import config_for
-    from bmc.report.finished import read_run
+    from bmc.report.result import result_of
     from bmc.runs.choice import folder_name
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_method
@@ -92,7 +93,7 @@ def run(
             stream, method, chosen, folder,
             device=where, engine=engine, threads=threads, resume=resume, report=progress,
         )  # fmt: skip
-    return read_run(made)
+    return result_of(made)
 
 
 def compare(

@@ -91,6 +91,20 @@ class Table:
             )  # fmt: skip
         tables.print_columns(columns, title=title, notes=self.notes, more=more)
 
+    def html(self) -> str:
+        """Return the columns for people as an HTML table, and the notes below it."""
+        from html import escape
+
+        from pandas import DataFrame
+
+        heads = [f"{c.header} ({c.sign})".removesuffix(" ()") for c in self.shown.values()]
+        texts = zip(self.names, *(c.texts for c in self.shown.values()), strict=True)
+        frame = DataFrame(texts, columns=[self.head, *heads])
+        table: str = frame.to_html(index=False, border=0)
+        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+
+    _repr_html_ = html  # notebooks show it
+
     def latex(self, caption: str) -> str:
         r"""Return a ``table`` environment (booktabs): best in bold, tied ones with an asterisk.
 

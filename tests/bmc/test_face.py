@@ -28,6 +28,16 @@ def test_a_run_returns_its_results_and_is_kept_for_the_next_time(stream, tmp_pat
     assert repr(result) == str(result) and len(repr(result)) < 100
 
 
+def test_a_result_shows_its_table_and_writes_its_report(stream, tmp_path):
+    result = bmc.run(stream, "slda", out=tmp_path, quiet=True)
+    accuracy = f"{100 * result.metrics['class-il']['final_mean']:.1f}"
+    assert accuracy in result.table().html() and accuracy in result._repr_html_()
+    assert list(result.table().frame["method"]) == ["slda"]
+    page = result.report(tmp_path / "page.html")
+    assert accuracy in page.read_text(encoding="utf-8")
+    assert isinstance(result, bmc.Run)
+
+
 def test_options_and_methods_are_looked_up_by_name(stream, tmp_path):
     with pytest.raises(UnknownName, match="unknown method 'bmcc'; did you mean bmc"):
         bmc.run(stream, "bmcc", out=tmp_path)
