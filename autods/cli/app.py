@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from autods.cli import catalogue, checks, export, extract, features, fetch, streams
+from autods.cli import catalogue, checks, export, extract, features, fetch, share, streams
 from autods.core.console import add_version, run_app
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import-features": features.import_features,
     "embed-classes": export.embed_classes,
     "export": export.export,
+    "mirror": share.mirror,
     "verify": checks.verify,
     "audit": checks.audit,
     "doctor": checks.doctor,

@@ -147,7 +147,9 @@ def fetch(
     else:
         (row,) = report.in_order()
         if not row.here:
+            _tell_mirrors(report, mirror or ())
             raise AutodsError(row.told())
+    _tell_mirrors(report, mirror or ())
     if report.missing:
         raise typer.Exit(1)
 
@@ -195,6 +197,17 @@ def _read(
                 raise
             wrong[name] = error
     return found, wrong
+
+
+def _tell_mirrors(report: Report, mirrors: Sequence[str]) -> None:
+    """Name the files that the user's mirrors did not give, and what became of them."""
+    import sys
+
+    if mirrors and (lacking := report.elsewhere(mirrors)):
+        shown = ", ".join(
+            f"{file} ({'from ' + host if host else 'not here'})" for file, host in lacking
+        )
+        print(f"Not from the mirror: {shown}.", file=sys.stderr)
 
 
 def _print_report(report: Report) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from autods.core.root import DataRoot
 from autods.core.version import __version__
@@ -99,6 +101,20 @@ class Report:
     def missing(self) -> list[str]:
         """Names of the datasets of which not all is here."""
         return [row.dataset for row in self.in_order() if not row.here]
+
+    def elsewhere(self, mirrors: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the files that none of the user's mirrors gave, and the host that did, or ""."""
+        own = tuple(
+            shown(base) if "://" in base else str(Path(base).expanduser().resolve())
+            for base in mirrors
+        )
+        return [
+            (f"{row.dataset}/{file.name}", urlsplit(file.url or "").hostname or file.kind or "")
+            for row in self.in_order()
+            if row.state != GOOD[1]
+            for file in row.files
+            if not (file.here and (file.url is None or file.url.startswith(own)))
+        ]
 
     def steps(self) -> dict[str, list[str]]:
         """Return each next step with the datasets that it is for, in their order."""

@@ -1,0 +1,108 @@
+"""The commands that give on what is here: mirror."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autods.cli.common import (
+    Access,
+    Exclude,
+    Json,
+    Manifests,
+    MaxSize,
+    Names,
+    Root,
+    Stream,
+    chosen,
+    each,
+    open_catalogue,
+    open_root,
+)
+from autods.core.console import print_json, print_table
+from autods.errors import AutodsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autods.fetch.mirror_folder import Mirrored
+    from autods.manifest.catalogue import Catalogue
+
+
+def mirror(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the mirror.")],
+    names: Names = None,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    access: Access = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Hard links instead of copies: on one disk, no space.")
+    ] = False,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Copy what was fetched into a folder that `fetch --mirror` reads, with a recipe to serve it.
+
+    All that is fetched, if nothing is named.
+    """
+    from autods.core.progress import console_progress
+    from autods.fetch.mirror_folder import check_mirror_folder, mirror_dataset
+    from autods.manifest.select import Selection
+
+    data_root, progress = open_root(root), console_progress()
+    catalogue, folder = open_catalogue(manifests, data_root), check_mirror_folder(folder, data_root)
+    selection = Selection(names or (), False, stream, exclude or (), max_size, access)
+    here = [name for name in data_root.datasets() if name in catalogue.datasets()]
+    wanted = chosen(selection, catalogue, lambda: here)
+    if not wanted:
+        raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
+    done: list[Mirrored] = []
+
+    def one(name: str) -> None:
+        manifest = catalogue.dataset(name)
+        done.append(mirror_dataset(manifest, data_root, folder, progress, link=link))
+
+    def finish() -> None:
+        if done:
+            _tell_mirror(done, folder, catalogue, json)
+
+    each(wanted, one, then=finish)
+    lacking = [f"{one.dataset}/{file}" for one in done for file in one.missing]
+    if lacking and (names or stream is not None):
+        raise AutodsError(
+            f"{len(lacking)} file(s) are not fetched and so not in the mirror; what is there is "
+            "whole. Run `autods fetch` for these datasets, then this command again."
+        )
+
+
+def _tell_mirror(done: Sequence[Mirrored], folder: Path, catalogue: Catalogue, json: bool) -> None:
+    """Write the recipe for all that the mirror holds; tell what this command did."""
+    from dataclasses import asdict
+
+    from rich.filesize import decimal
+
+    from autods.fetch.mirror_folder import held_before, write_recipe
+
+    others = held_before(folder, catalogue, without=[one.dataset for one in done])
+    recipe = write_recipe(folder, sorted([*done, *others], key=lambda one: one.dataset))
+    if json:
+        print_json({"mirror": str(folder), "datasets": [asdict(one) for one in done]})
+        return
+    rows: list[dict[str, Any]] = [
+        {
+            "dataset": one.dataset,
+            "files": f"{len(one.held)} of {len(one.held) + len(one.lacking)}",
+            "copied": len(one.copied),
+            "size": decimal(one.size),
+            "missing": ", ".join(one.missing) or "-",
+        }
+        for one in done
+    ]
+    print_table(f"Mirror {folder}", rows, ["missing"])
+    if git := [f"{one.dataset}/{file}" for one in done for file in one.git]:
+        print(f"Git repositories, which a mirror cannot hold: {', '.join(git)}.")
+    print(f"How to serve it and fetch from it: {recipe}")
