@@ -32,7 +32,7 @@ LACKING = (  # a section's title and first line, and the field of `Mirrored` tha
 RECIPE = """# Mirror of datasets
 
 Every file is at `<mirror>/<dataset>/<file>`, as published. Whoever fetches from here checks it
-against the checksum in its manifest. The licences hold for copies, too: many forbid a public mirror.
+against the checksum in its manifest. The licences hold for copies, too; many forbid a public one.
 
 | dataset | files | size | licence |
 |---|---|---|---|
