@@ -1,30 +1,32 @@
-"""Progress for people: bars on a terminal, plain lines elsewhere."""
+"""Progress for people: bars on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
-from threading import Event, Lock
+from collections.abc import Sequence
+from threading import Event, RLock
 
-from rich import progress as rich
-from rich.console import Console, RenderableType
-from rich.filesize import decimal
-from rich.table import Column
-from rich.text import Text
+from rich.console import Console
 
-SHORT = 10.0  # seconds between two plain lines of one step
-LONG = 60.0  # the same where several transfers run for days
+from autods.core.progress_bars import Bar, Totals, duration
+from autods.core.progress_screens import NotebookScreen, Screen, TerminalScreen, in_notebook
+
+SHORT = 10.0  # seconds between two plain lines
+LONG = 60.0  # between two of one step where several transfers run for days
 
 
 class Progress:
     """What a long step reports to; by itself it shows nothing. Used from one thread only."""
 
-    def start(self, title: str, total: int | None, unit: str) -> None:
-        """Begin a step of ``total`` units (``None``: unknown)."""
+    def start(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
+        """Begin a step of ``total`` units (``None``: unknown), ``done`` of them done before."""
 
     def advance(self, amount: int) -> None:
-        """Report ``amount`` more units done."""
+        """Report ``amount`` more units done; what was done partly is part of them."""
+
+    def partly(self, amount: float) -> None:
+        """Say how much of the units after those done is done already: 3.5 of a group of 8."""
 
     def detail(self, text: str) -> None:
         """Set what the line of the step says beside the units done."""
@@ -48,61 +50,73 @@ class Stopped(BaseException):
 
 
 class Board:
-    """Progress of one or several datasets, from several threads; a context of its own.
+    """Progress of one or several things, from several threads; a context of its own.
 
-    A terminal shows a bar per running step, of several datasets above a line of totals; a step
-    that ends leaves a line. Elsewhere a step is a plain line every few seconds and one at its
-    end. Of several datasets each line begins with its name.
+    A terminal or a notebook shows a bar per running step, of several things above a line of
+    totals; a step that ends leaves a line. Elsewhere a step is a plain line every few seconds and
+    one at its end. Of several things that are done at once, each line begins with a name.
 
     Parameters
     ----------
-    datasets
-        How many the command works on.
-    console
+    count
+        How many datasets (methods, runs) the command works on.
+    screen
         Where to draw; default: nowhere.
     interval
-        Seconds between two plain lines of a step; default: `SHORT`, of several datasets `LONG`.
+        Seconds between two plain lines of a step; default: `SHORT`, of several at once `LONG`.
+    in_turn
+        What they are called, if they are done one after the other: "dataset". A line then says
+        which it is of how many.
+    weights
+        Of those in turn, how much work each is, in any unit; default: as much as any other.
     """
 
     def __init__(
-        self, datasets: int = 1, console: Console | None = None, interval: float | None = None
+        self,
+        count: int = 1,
+        screen: Screen | None = None,
+        interval: float | None = None,
+        *,
+        in_turn: str = "",
+        weights: Sequence[float] = (),
     ) -> None:
-        self._console = console or Console(quiet=True, force_terminal=False)
-        self.live = self._console.is_terminal
-        self._several = datasets > 1
-        self.interval = (LONG if self._several else SHORT) if interval is None else interval
-        # Lines that notes leave above must not push the names out of a narrow terminal.
-        name = Column(no_wrap=True, overflow="ellipsis", max_width=30)
-        self._bars = _TotalLast(
-            rich.TextColumn("{task.description}", markup=False, table_column=name),
-            rich.BarColumn(bar_width=12),
-            _Amount(Column(no_wrap=True)),
-            _Rate(),  # what gives way on a narrow terminal
-            _Remaining(table_column=Column(no_wrap=True)),
-            console=self._console,
-            get_time=_now,
-        )
-        self._bytes, self._lock, self._stopped = 0, Lock(), Event()
-        self._total = self._bars.add_task(
-            "total", total=datasets, unit="datasets", arrived=0, visible=self._several
-        )
+        self._screen = screen or Screen(Console(quiet=True, force_terminal=False))
+        self.live = self._screen.draws
+        self._several, self._in_turn = count > 1, in_turn
+        at_once = self._several and not in_turn
+        self.interval = (LONG if at_once else SHORT) if interval is None else interval
+        self._totals = Totals(count, in_turn, weights)
+        self._bars: list[Bar] = []
+        self._lock, self._stopped = RLock(), Event()
+        self._spoke = -SHORT  # when the last plain line of a step was printed
+        self._screen.rows = self._rows
 
     def __enter__(self) -> Board:
-        if self.live and self._several:
-            self._bars.start()
+        if self._several:
+            self._screen.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.live:
-            self._bars.stop()
+        if self._in_turn:  # a line of totals is left only where it says what arrived
+            self._screen.rows = lambda: ()
+        self._screen.close()
 
     def of(self, name: str) -> Progress:
-        """Return the progress of one dataset, for the thread that works on it."""
-        return _Step(self, f"{name}: " if self._several else "")
+        """Return the progress of one thing, for the thread that works on it.
+
+        In turn, one progress serves all, and no line begins with its name.
+        """
+        return _Step(self, f"{name}: " if self._several and not self._in_turn else "")
 
     def ended(self) -> None:
-        """Count one dataset as ended."""
-        self._bars.advance(self._total)
+        """Count one thing as ended."""
+        with self._lock:
+            self._totals.ended += 1
+        self._screen.draw()
+
+    def expect(self, total: int, least: bool = False) -> None:
+        """Say how many bytes will arrive in all; ``least``: that many or more."""
+        self._totals.bytes, self._totals.least = total, least
 
     def note(self, text: str) -> None:
         """Print lines about the command that stay; any thread may."""
@@ -119,133 +133,147 @@ class Board:
 
     def say(self, text: str) -> None:
         """Print lines of a step."""
-        self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._screen.say(text)
 
-    def begin(self, title: str, total: int | None, unit: str) -> rich.Task:
+    def say_in_time(self, text: str, *, last: bool = False) -> None:
+        """Print a plain line of a step, unless one was printed just before.
+
+        ``last``: it is the line at a step's end, which of several in turn may go without.
+        """
+        now = time.monotonic()
+        with self._lock:
+            soon = now - self._spoke < SHORT
+            if soon and not (last and (not self._several or not self._in_turn)):
+                return
+            self._spoke = now
+        self.say(text)
+
+    def begin(self, title: str, total: int | None, unit: str, done: int) -> Bar:
         """Draw the bar of one more step, above the totals."""
-        if self.live:
-            self._bars.start()
-        number = self._bars.add_task(title, total=total, unit=unit, detail="")
-        return next(task for task in self._bars.tasks if task.id == number)
+        bar = Bar(title, total, unit, done)
+        with self._lock:
+            self._bars.append(bar)
+        self._screen.open()
+        self._screen.draw()
+        return bar
 
-    def move(self, task: rich.Task, amount: int) -> None:
+    def move(self, bar: Bar, amount: int) -> None:
         """Advance a bar; bytes count in the totals too."""
-        self._bars.advance(task.id, amount)
-        if task.fields["unit"] == "bytes":
-            with self._lock:
-                self._bytes += amount
-            self._bars.update(self._total, arrived=self._bytes)
+        with self._lock:
+            bar.advance(amount)
+            if bar.unit == "bytes":
+                self._totals.arrived += amount
+        self._screen.draw()
 
-    def drop(self, task: rich.Task) -> None:
+    def redraw(self) -> None:
+        """Show what has changed of a bar."""
+        self._screen.draw()
+
+    def drop(self, bar: Bar) -> None:
         """Take a bar away; a single one gives the terminal back."""
-        self._bars.remove_task(task.id)
-        if self.live and not self._several:
-            self._bars.stop()
+        with self._lock:
+            self._bars.remove(bar)
+        if self._several:
+            self._screen.draw()
+        else:
+            self._screen.close()
+
+    def which(self) -> str:
+        """Return which of several in turn it is, and how long all will take, for a plain line."""
+        if not (self._several and self._in_turn):
+            return ""
+        left = None if self.live else self._totals.left(self._bars)  # a bar says it
+        more = "" if left is None else f", about {duration(left)} for all"
+        return f" ({self._totals.which}{more})"
+
+    def _rows(self) -> list[Bar]:
+        with self._lock:
+            if not self._several:
+                return list(self._bars)
+            return [*self._bars, self._totals.bar(self._bars)]
 
 
 class _Step(Progress):
-    """The progress of one dataset on a board; ``prefix`` begins its lines."""
+    """The progress of one thing on a board; ``prefix`` begins its lines."""
 
     def __init__(self, board: Board, prefix: str = "") -> None:
         self._board, self._prefix = board, prefix
-        self._task: rich.Task | None = None
+        self._bar: Bar | None = None
         self._spoke = 0.0
 
-    def start(self, title: str, total: int | None, unit: str) -> None:
+    def start(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
         self._check()
-        self._task = self._board.begin(f"{self._prefix}{title}", total, unit)
+        self._bar = self._board.begin(f"{self._prefix}{title}", total, unit, done)
         self._spoke = time.monotonic()
 
     def advance(self, amount: int) -> None:
         self._check()
-        if self._task is None:
-            return
-        self._board.move(self._task, amount)
-        now = time.monotonic()
-        if not self._board.live and now - self._spoke >= self._board.interval:
-            self._spoke = now
-            self._board.say(self._line(self._task))
+        if self._bar is not None:
+            self._board.move(self._bar, amount)
+            self._speak(self._bar)
+
+    def partly(self, amount: float) -> None:
+        self._check()
+        if self._bar is not None:
+            self._bar.part = amount
+            self._board.redraw()
+            self._speak(self._bar)
 
     def detail(self, text: str) -> None:
         self._check()
-        if self._task is not None:
-            self._task.fields["detail"] = text
+        if self._bar is not None:
+            self._bar.detail = text
 
     def note(self, text: str) -> None:
         self._check()
         self._board.say("\n".join(f"{self._prefix}{line}" for line in text.split("\n")))
 
     def finish(self) -> None:
-        task, self._task = self._task, None
-        if task is not None and not self._board.is_stopped():  # on their way out, let them end
-            self._board.drop(task)
-            self._board.say(self._line(task))
+        bar, self._bar = self._bar, None
+        if bar is not None and not self._board.is_stopped():  # on their way out, let them end
+            line = bar.line(self._board.live) + self._board.which()
+            self._board.drop(bar)
+            if self._board.live:
+                self._board.say(line)
+            else:
+                self._board.say_in_time(line, last=True)
+
+    def _speak(self, bar: Bar) -> None:
+        """Print a plain line of a step under way where there are no bars, now and then."""
+        now = time.monotonic()
+        if not self._board.live and now - self._spoke >= self._board.interval:
+            self._spoke = now
+            self._board.say_in_time(bar.line(False, under_way=True) + self._board.which())
 
     def _check(self) -> None:
         if self._board.is_stopped():
             raise Stopped
 
-    def _line(self, task: rich.Task) -> str:
-        of = f" of {task.total:,}" if task.total is not None else ""
-        plain = f"{task.completed:,}{of} {task.fields['unit']}"
-        amount = _amount(task) if self._board.live else plain
-        detail = f"; {task.fields['detail']}" if task.fields["detail"] else ""
-        return f"{task.description}: {amount}, {task.elapsed or 0.0:.1f} s{detail}"
+
+def console_progress(interval: float | None = None, *, quiet: bool = False) -> Progress:
+    """Return the progress of one thing on standard error, see `Board`; none if ``quiet``."""
+    return Silent() if quiet else console_board(1, interval).of("")
 
 
-def console_progress(interval: float | None = None) -> Progress:
-    """Return the progress of one thing on standard error, see `Board`."""
-    return console_board(1, interval).of("")
+def console_board(
+    count: int,
+    interval: float | None = None,
+    *,
+    quiet: bool = False,
+    in_turn: str = "",
+    weights: Sequence[float] = (),
+) -> Board:
+    """Return a board on standard error, or one that shows nothing if ``quiet``.
+
+    Used as a context, which holds the terminal. The rest is as of `Board`.
+    """
+    return Board(count, None if quiet else _screen(), interval, in_turn=in_turn, weights=weights)
 
 
-def console_board(datasets: int, interval: float | None = None) -> Board:
-    """Return a board on standard error; used as a context, which holds the terminal."""
-    # Notebooks and CI logs get plain lines, whatever they ask of rich.
+def _screen() -> Screen:
+    if in_notebook():
+        return NotebookScreen(Console(stderr=True, force_terminal=False, force_jupyter=False))
+    # CI logs get plain lines, whatever they ask of rich
     terminal = sys.stderr.isatty()
-    return Board(
-        datasets, Console(stderr=True, force_terminal=terminal, force_jupyter=False), interval
-    )
-
-
-class _TotalLast(rich.Progress):
-    """Draws the task that was added first, the line of totals, below all others."""
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        tasks = self.tasks
-        yield self.make_tasks_table([*tasks[1:], *tasks[:1]])
-
-
-class _Amount(rich.ProgressColumn):
-    """What is done of what: in bytes with a fitting unit, else as a count."""
-
-    def render(self, task: rich.Task) -> Text:
-        return Text(_amount(task), style="progress.download")
-
-
-class _Rate(rich.TransferSpeedColumn):
-    """Bytes per second, the bytes of all in the line of totals, the detail of other steps."""
-
-    def render(self, task: rich.Task) -> Text:
-        if "arrived" in task.fields:
-            return Text(decimal(task.fields["arrived"]), style="progress.data.speed")
-        if task.fields["unit"] == "bytes":
-            return super().render(task)
-        return Text(task.fields["detail"], no_wrap=True, overflow="ellipsis")
-
-
-class _Remaining(rich.TimeRemainingColumn):
-    """Nothing for the totals: one dataset takes seconds, another days."""
-
-    def render(self, task: rich.Task) -> Text:
-        return Text("") if "arrived" in task.fields else super().render(task)
-
-
-def _now() -> float:
-    return time.monotonic()
-
-
-def _amount(task: rich.Task) -> str:
-    if task.fields["unit"] == "bytes":
-        return rich.DownloadColumn().render(task).plain
-    total = "?" if task.total is None else f"{task.total:,.0f}"
-    return f"{task.completed:,.0f}/{total} {task.fields['unit']}"
+    console = Console(stderr=True, force_terminal=terminal, force_jupyter=False)
+    return TerminalScreen(console) if console.is_terminal else Screen(console)

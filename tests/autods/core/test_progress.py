@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from autods.core.progress import Board, Progress, Stopped, console_board
+from autods.core.progress_screens import Screen, TerminalScreen
 
 PROGRAM = """
 import sys
@@ -82,7 +83,7 @@ def test_a_long_transfer_speaks_every_interval_and_a_short_one_once(capsys, monk
 
 def test_a_stopped_board_ends_its_threads_at_their_next_report():
     screen = io.StringIO()
-    board = Board(console=Console(file=screen))
+    board = Board(screen=Screen(Console(file=screen)))
     progress = board.of("cats")
     progress.start("a.zip", None, "bytes")
     board.stop()
@@ -105,7 +106,7 @@ def drawn() -> tuple[Board, Callable[[], list[str]]]:
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
         return [line for line in re.split(r"[\r\n]", plain) if line.strip()]
 
-    return Board(3, console), lines
+    return Board(3, TerminalScreen(console)), lines
 
 
 def test_each_running_step_has_a_bar_and_the_totals_stand_below():
