@@ -117,8 +117,11 @@ def is_glob(name: str) -> bool:
 
 
 def known_size(manifest: Manifest) -> tuple[int, int]:
-    """Return the bytes of all files of which the manifest knows them, and the number of others."""
-    sizes = [entry.size if entry.size is not None else entry.about for entry in manifest.files]
+    """Return the bytes of all files of which the manifest tells them, and the number of others.
+
+    Estimates count: what is only estimated to be large should not surprise a small disk.
+    """
+    sizes = [entry.roughly for entry in manifest.files]
     return sum(size or 0 for size in sizes), sizes.count(None)
 
 

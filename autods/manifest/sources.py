@@ -46,6 +46,7 @@ class Mirror(Strict):
     kind: Kind
     url: str
     versions: list[int] = Field(default=[])  # of a Kaggle dataset: those known to exist
+    stated_by: str | None = None  # who says that this place, or this version, has these bytes
 
     @model_validator(mode="after")
     def _url_of_its_kind(self) -> Mirror:
