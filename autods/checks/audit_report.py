@@ -35,8 +35,22 @@ def row(findings: Findings) -> dict[str, Any]:
     }
 
 
-def write_report(audits: Sequence[Findings]) -> str:
-    """Return a report over several datasets as Markdown."""
+def features_row(name: str, findings: Findings) -> dict[str, Any]:
+    """Return the row of a dataset in the table of what features say (`audit_features`)."""
+    near, labels = findings["near"], findings["labels"]
+    return {
+        "dataset": name,
+        "images": findings["rows"],
+        "near": near["images"],
+        "near test": sum(n for pair, n in near["across"].items() if pair.endswith(" in test")),
+        "two classes": near["conflicts"],
+        "labels": labels and labels["suspicious"],
+        "agree": labels and f"{labels['accuracy']:.1%}",
+    }
+
+
+def write_report(audits: Sequence[Findings], features: Findings | None = None) -> str:
+    """Return a report over several datasets as Markdown; ``features`` are of `audit_features`."""
     keys = list(row(audits[0])) if audits else []
     lines = ["# Audit", "", LEGEND, ""]
     lines += ["| " + " | ".join(keys) + " |"]
@@ -45,7 +59,44 @@ def write_report(audits: Sequence[Findings]) -> str:
         lines.append("| " + " | ".join(_cell(value) for value in row(findings).values()) + " |")
     for findings in audits:
         lines += ["", *_section(findings)]
+    if features is not None:
+        lines += ["", *_by_features(features)]
     return "\n".join(lines) + "\n"
+
+
+def _by_features(features: Findings) -> Iterator[str]:
+    yield f"# By the features of {features['encoder']}"
+    yield ""
+    yield f"Near-duplicates have a cosine of at least {features['threshold']}."
+    for item in features["between"]:
+        yield f"- {' and '.join(item['datasets'])}: {item['pairs']:,} pairs"
+    for pair in features["examples"][:EXAMPLES]:
+        yield f"    - {_pair(pair)}"
+    for name, findings in features["datasets"].items():
+        near, labels = findings["near"], findings["labels"]
+        yield ""
+        yield f"## {name}: {_images(near['images'])} with a near-duplicate"
+        yield ""
+        for pair in near["examples"][:NAMED]:
+            yield f"- {_pair(pair)}"
+        if labels is not None:
+            yield ""
+            yield f"Suspicious labels: {labels['suspicious']:,} of {labels['judged']:,}."
+            yield ""
+            for label in labels["list"][:NAMED]:
+                yield (
+                    f"- {_image(label)}: {label['p_given']:.2%}; {label['likely']}: "
+                    f"{label['p_likely']:.0%}"
+                )
+
+
+def _pair(pair: Findings) -> str:
+    return f"{' = '.join(map(_image, pair['images']))}: cosine {pair['cosine']:.3f}"
+
+
+def _image(image: Findings) -> str:
+    name = image["path"] or f"{image['dataset']} sample {image['sample']}"
+    return f"`{name}` ({image['class']}, {image['split']})"
 
 
 def _section(findings: Findings) -> Iterator[str]:

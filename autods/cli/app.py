@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from autods.cli import catalogue, checks, export, extract, features, fetch, share, streams
+from autods.cli import audit, catalogue, checks, export, extract, features, fetch, share, streams
 from autods.core.console import add_version, run_app
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "mirror": share.mirror,
     "verify": checks.verify,
-    "audit": checks.audit,
+    "audit": audit.audit,
     "doctor": checks.doctor,
 }  # in the order of --help
 

@@ -1,14 +1,10 @@
-"""The commands that check: verify, audit, doctor."""
+"""The commands that check: verify, doctor."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
-import textwrap
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +18,6 @@ from autods.cli.common import (
     Root,
     Stream,
     chosen,
-    each,
     open_catalogue,
     open_root,
 )
@@ -101,81 +96,6 @@ def _to_verify(
             f"nothing of '{absent[0]}' is here yet; run `autods fetch {absent[0]}` first."
         )
     return sorted(name for name in wanted if name in here), absent
-
-
-def audit(
-    names: Names = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Only hash the images; do not decode them.")
-    ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Audit anew what was audited before.")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that read images; default: all cores.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Markdown file for all findings, with examples.")
-    ] = None,
-    root: Root = None,
-    manifests: Manifests = None,
-    json: Json = False,
-) -> None:
-    """Look for duplicates, imbalance and unreadable images in indexed datasets."""
-    from autods.checks.audit import audit_dataset
-    from autods.checks.audit_report import LEGEND, flawed, row, write_report
-    from autods.checks.audit_scan import Scanner
-    from autods.core.cores import usable_cores
-    from autods.core.files import atomic
-    from autods.core.progress import console_progress
-
-    data_root, progress = open_root(root), console_progress()
-    catalogue = open_catalogue(manifests, data_root)
-    if report is not None:
-        _check_report(report)
-    found: list[dict[str, Any]] = []
-
-    def finish() -> None:
-        if json:
-            print_json(found)
-        elif found:
-            print_table("Audit ('?': not looked at)", [row(findings) for findings in found])
-            print(textwrap.fill(LEGEND, shutil.get_terminal_size().columns))
-        if report is not None and found:
-            with atomic(report) as temporary:
-                temporary.write_text(write_report(found), encoding="utf-8")
-            print(f"Report: {report}", file=sys.stderr)
-        elif not json and any(flawed(findings) for findings in found):
-            print("--report FILE tells which images these are.")
-
-    with Scanner(workers or usable_cores(), decode=not fast) as scanner:
-
-        def one(name: str) -> None:
-            manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
-            found.append(audit_dataset(data_root, name, manifest, scanner, progress, again=again))
-
-        each(_indexed(names, catalogue, data_root), one, then=finish)
-
-
-def _check_report(report: Path) -> None:
-    """Refuse a place where no file can be written, before hours of work."""
-    around = next(folder for folder in report.absolute().parents if folder.exists())
-    if report.is_dir() or not around.is_dir() or not os.access(around, os.W_OK):
-        got = "a folder" if report.is_dir() else f"{around} cannot be written to"
-        raise UsageError(
-            f"--report {report}: expected a place for a file, got {got}; nothing was audited. "
-            "Name another file."
-        )
-
-
-def _indexed(names: list[str] | None, catalogue: Catalogue, root: DataRoot) -> list[str]:
-    from autods.manifest.select import Selection
-
-    here = [name for name in root.datasets() if root.samples(name).is_file()]
-    found = chosen(Selection(names or ()), catalogue, lambda: here)
-    if not found:
-        raise UsageError("no dataset is indexed under this root; start with `autods index`.")
-    return found
 
 
 def doctor(

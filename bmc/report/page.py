@@ -15,6 +15,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from autods.core.files import atomic
+from autods.pages.palette import variables
 from bmc.report.charts import SCENARIOS
 from bmc.report.columns import MISSING, PERCENT
 from bmc.report.figures import Figure, figures, task_figures
@@ -24,7 +25,7 @@ from bmc.report.intervals import tests_of
 from bmc.report.load import load_runs, sections, shared_note
 from bmc.report.looks import entries
 from bmc.report.resampling import CONFIDENCE
-from bmc.report.style import PAGE, variables
+from bmc.report.style import PAGE
 from bmc.report.table import group_name, matrix_csv, repeats, results_table
 
 OPEN = 4  # groups whose tasks are shown at once; those of the others are folded

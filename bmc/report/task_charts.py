@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autods.pages.palette import LEVELS
 from bmc.report.charts import table
 from bmc.report.looks import Entry
-from bmc.report.style import LEVELS, Style
+from bmc.report.style import Style
 
 if TYPE_CHECKING:
     import altair as alt

@@ -11,7 +11,8 @@ from flawed import make_flawed, write_manifest
 from shard_tools import shard_info
 from warm import program
 
-from autods.cli.checks import audit, doctor, verify
+from autods.cli.audit import audit
+from autods.cli.checks import doctor, verify
 from autods.core.files import read_json
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
@@ -186,7 +187,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_audit(capsys, pet
 def test_an_audit_says_where_its_report_is_or_how_to_get_one(capsys, pets, tmp_path):
     root, manifests = pets
     audit(root=root.path, manifests=[manifests])
-    assert "--report FILE tells which images these are." in capsys.readouterr().out
+    assert "--report FILE.html shows these images." in capsys.readouterr().out
     report = tmp_path / "audit.md"
     audit(root=root.path, manifests=[manifests], report=report)
     out, err = capsys.readouterr()

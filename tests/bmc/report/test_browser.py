@@ -8,8 +8,8 @@ import pytest
 from chromium import EXECUTABLE, Page
 from report_runs import TITLES, ablation, make_results, write, write_all
 
+from autods.pages.palette import PALETTE
 from bmc.report import build_report
-from bmc.report.style import PALETTE
 
 
 @pytest.fixture(scope="module")

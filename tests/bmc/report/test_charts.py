@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import ablation, configured, make_results, many, of, write, write_all
 
+from autods.pages.palette import PALETTE
 from bmc.methods import METHODS
 from bmc.report import group, load_runs
 from bmc.report.charts import curves
@@ -20,7 +21,7 @@ from bmc.report.finished import Run
 from bmc.report.looks import COUNT, FAMILIAR, SHAPES, entries
 from bmc.report.pareto import _name_sides, cost_points, pareto, pareto_front
 from bmc.report.row_charts import ANSWERS, cost_accuracy
-from bmc.report.style import PAGE, PALETTE, paper
+from bmc.report.style import PAGE, paper
 from bmc.report.task_charts import matrix
 
 

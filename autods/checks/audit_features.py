@@ -1,0 +1,142 @@
+"""Audit by features: near-duplicates within and between datasets, and suspicious labels.
+
+Findings are plain JSON; every image is named by dataset and sample, and by its path where the
+index is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autods.checks.label_scores import IMPROBABLE, LIKELY, LabelScores, score_labels
+from autods.checks.near import THRESHOLD, Joined, Rows, near_pairs
+from autods.checks.near_findings import NearDuplicates, find_near
+from autods.core.progress import Progress
+from autods.core.root import DataRoot
+from autods.errors import UsageError
+from autods.features.sets import StoredFeatures, open_features
+from autods.features.shards import CODES
+from autods.pages.thumbnails import Pictures
+
+LISTED = 1000  # pairs and labels that findings name, of each dataset and between all
+SPLIT_NAMES = {0: "extra", **{code: name for name, code in CODES.items()}}
+
+Findings = dict[str, Any]
+
+
+def audit_features(
+    root: DataRoot,
+    encoder: str,
+    names: Sequence[str],
+    progress: Progress,
+    threshold: float = THRESHOLD,
+) -> Findings:
+    """Compare all images of the datasets, and judge their labels.
+
+    Returns
+    -------
+    dict
+        ``encoder``, ``threshold``, ``pairs`` in all; ``between``, the pairs of datasets that share
+        images, with ``examples``; and ``datasets``, by name: ``near`` (counts in images, examples
+        best first) and ``labels`` (accuracy, number of suspicious ones, a ranked list), ``None``
+        where there are not two classes.
+
+    Raises
+    ------
+    FeaturesMissing, FeatureMismatch, StoreError
+        When features are absent, have different lengths, or are damaged.
+    UsageError
+        When the threshold is not one.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(
+            f"--threshold: expected a cosine above 0 and up to 1, got {threshold}; nothing was "
+            "compared."
+        )
+    sets = [open_features(root, encoder, name) for name in names]
+    table = Joined(sets)
+    near = find_near(sets, near_pairs(table, threshold, progress))
+    album = _Album(root, table, near)
+    a, b = near.table.set_of(near.kept.a), near.table.set_of(near.kept.b)
+    datasets = {}
+    for number, stored in enumerate(sets):
+        inside = np.flatnonzero((a == number) & (b == number))
+        datasets[stored.dataset] = {
+            "rows": int(stored.starts[-1]),
+            "why_no_images": album.pictures[number].why,
+            "near": {**near.within(number), "examples": album.pairs(inside[:LISTED])},
+            "labels": _labels(stored, number, near, album, progress),
+        }
+    return {
+        "encoder": encoder,
+        "threshold": threshold,
+        "improbable": IMPROBABLE,
+        "likely": LIKELY,
+        "pairs": near.total,
+        "between": near.between(),
+        "examples": album.pairs(np.flatnonzero(a != b)[:LISTED]),
+        "datasets": datasets,
+    }
+
+
+def _labels(
+    stored: StoredFeatures, number: int, near: NearDuplicates, album: _Album, progress: Progress
+) -> Findings | None:
+    """Judge the labels of one dataset; copies of an image share a fold."""
+    start, stop = near.table.starts[number : number + 2]
+    labels = stored.labels(stored.info.default_task).astype(np.int64)
+    scores = score_labels(Joined([stored]), labels, near.group[start:stop], progress)
+    if scores is None:
+        return None
+    found = scores.suspicious()
+    return {
+        "judged": len(scores.rows),
+        "accuracy": round(scores.accuracy, 4),
+        "suspicious": len(found),
+        "list": [album.label(number, scores, position) for position in found[:LISTED].tolist()],
+    }
+
+
+class _Album:
+    """Names images for people."""
+
+    def __init__(self, root: DataRoot, table: Joined, near: NearDuplicates) -> None:
+        self.table, self.near = table, near
+        self.pictures = [Pictures(root, stored.dataset, stored) for stored in table.sets]
+        self._samples = [np.concatenate([s.sample for s in one.shards]) for one in table.sets]
+        self._names = [s.info.class_names[s.info.default_task] for s in table.sets]
+
+    def image(self, row: int) -> Findings:
+        number = int(self.table.set_of(np.array([row]))[0])
+        sample = int(self._samples[number][row - self.table.starts[number]])
+        label = int(self.near.label[row])
+        return {
+            "dataset": self.table.sets[number].dataset,
+            "sample": sample,
+            "path": self.pictures[number].path(sample),
+            "split": SPLIT_NAMES[int(self.near.split[row])],
+            "class": self._names[number][label] if label >= 0 else "",
+        }
+
+    def pairs(self, positions: Rows) -> list[Findings]:
+        """Name the pairs at some positions of those that are kept."""
+        kept = self.near.kept
+        return [
+            {
+                "cosine": round(float(kept.cosine[i]), 4),
+                "images": [self.image(int(kept.a[i])), self.image(int(kept.b[i]))],
+            }
+            for i in positions.tolist()
+        ]
+
+    def label(self, number: int, scores: LabelScores, position: int) -> Findings:
+        """Name a suspicious label."""
+        return {
+            **self.image(int(scores.rows[position] + self.table.starts[number])),
+            "likely": self._names[number][int(scores.likely[position])],
+            "p_given": float(f"{scores.p_given[position]:.3g}"),
+            "p_likely": float(f"{scores.p_likely[position]:.6g}"),
+        }

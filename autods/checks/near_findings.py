@@ -1,0 +1,154 @@
+"""What near-duplicates mean: within splits, across splits, between datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from autods.checks.near import Joined, Pairs, Rows
+from autods.features.sets import StoredFeatures
+from autods.features.shards import CODES
+
+KEPT = 50_000  # pairs that are remembered, the nearest ones
+PENDING = 2_000_000  # pairs that wait to be joined to groups
+ACROSS = (("train", "test"), ("dev", "test"), ("dev", "train"))
+
+
+class NearDuplicates:
+    """Counts pairs of near-duplicates as they are found; exact copies (equal hashes) are no such.
+
+    Attributes
+    ----------
+    total
+        Pairs found within datasets and between them; exact copies are not counted.
+    kept
+        The nearest of them, at most `KEPT`, best first once `finish` was called.
+    group
+        int64 [N], the number of each row's group: near-duplicates and exact copies share one.
+    """
+
+    def __init__(self, table: Joined) -> None:
+        self.table, count = table, len(table)
+        self.owner = table.set_of(np.arange(count)).astype(np.int16)
+        self.split = np.concatenate([stored.membership("clean") for stored in table.sets])
+        self.label = np.concatenate([s.labels(s.info.default_task) for s in table.sets])
+        self.content = np.concatenate([stored.content_hash for stored in table.sets])
+        self.total = 0
+        self.kept = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        self.group: Rows = np.arange(count)
+        self._beside = np.zeros(count, np.uint8)  # bit c: a near-duplicate is in split c
+        self._later = np.zeros(count, np.uint8)  # bit c: one before it is in split c, its own
+        self._conflict = np.zeros(count, np.bool_)
+        self._elsewhere: set[tuple[int, int, int]] = set()  # row's set, other set, row
+        self._between: dict[tuple[int, int], int] = {}
+        self._waiting: list[Pairs] = []
+
+    def add(self, pairs: Pairs) -> None:
+        """Enter some pairs."""
+        self._waiting.append(pairs)
+        if sum(len(waiting.a) for waiting in self._waiting) > PENDING:
+            self._join()
+        other = self.content[pairs.a] != self.content[pairs.b]
+        a, b, cosine = pairs.a[other], pairs.b[other], pairs.cosine[other]
+        self.total += len(a)
+        self._keep(Pairs(a, b, cosine))
+        same = self.owner[a] == self.owner[b]
+        self._count_within(a[same], b[same])
+        self._count_between(a[~same], b[~same])
+
+    def finish(self) -> None:
+        """Join what waits to groups, and sort the pairs that are kept."""
+        self._join()
+        order = np.lexsort((self.kept.b, self.kept.a, -self.kept.cosine))
+        self.kept = Pairs(self.kept.a[order], self.kept.b[order], self.kept.cosine[order])
+
+    def within(self, number: int) -> dict[str, Any]:
+        """Return the counts of one dataset, in images."""
+        start, stop = self.table.starts[number : number + 2]
+        split, beside = self.split[start:stop], self._beside[start:stop]
+        later = self._later[start:stop]
+        return {
+            "images": int((beside > 0).sum()),
+            "within": {
+                name: int(((split == code) & (later >> code & 1 > 0)).sum())
+                for name, code in CODES.items()
+            },
+            "across": {
+                f"{one} in {other}": int(
+                    ((split == CODES[one]) & (beside >> CODES[other] & 1 > 0)).sum()
+                )
+                for one, other in ACROSS
+            },
+            "conflicts": int(self._conflict[start:stop].sum()),
+        }
+
+    def between(self) -> list[dict[str, Any]]:
+        """Return the pairs of datasets that share images, most pairs first."""
+        names = [stored.dataset for stored in self.table.sets]
+        images: dict[tuple[int, int], int] = {}
+        for own, other, _ in self._elsewhere:
+            images[own, other] = images.get((own, other), 0) + 1
+        ranked = sorted(self._between.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            {
+                "datasets": [names[one], names[other]],
+                "pairs": pairs,
+                "images": [images[one, other], images[other, one]],
+            }
+            for (one, other), pairs in ranked
+        ]
+
+    def _keep(self, pairs: Pairs) -> None:
+        joined = [
+            np.concatenate(both) for both in zip(_arrays(self.kept), _arrays(pairs), strict=True)
+        ]
+        if len(joined[0]) > KEPT:
+            best = np.sort(np.argpartition(-joined[2], KEPT)[:KEPT])
+            joined = [array[best] for array in joined]
+        self.kept = Pairs(*joined)
+
+    def _count_within(self, a: Rows, b: Rows) -> None:
+        one, other = self.split[a], self.split[b]
+        np.bitwise_or.at(self._beside, a, np.uint8(1) << other)
+        np.bitwise_or.at(self._beside, b, np.uint8(1) << one)
+        np.bitwise_or.at(self._later, b, np.where(one == other, np.uint8(1) << one, 0))
+        differ = (self.label[a] != self.label[b]) & (self.label[a] >= 0) & (self.label[b] >= 0)
+        self._conflict[a[differ]] = self._conflict[b[differ]] = True
+
+    def _count_between(self, a: Rows, b: Rows) -> None:
+        one, other = self.owner[a].tolist(), self.owner[b].tolist()
+        for i, j, row, beside in zip(one, other, a.tolist(), b.tolist(), strict=True):
+            self._between[i, j] = self._between.get((i, j), 0) + 1
+            self._elsewhere |= {(i, j, row), (j, i, beside)}
+
+    def _join(self) -> None:
+        if not self._waiting:
+            return
+        a, b = (np.concatenate([getattr(p, side) for p in self._waiting]) for side in "ab")
+        self._waiting, count = [], len(self.table)
+        # An edge from each row to its group's first one keeps the groups found before.
+        one = np.concatenate([self.group[a], self.group])
+        other = np.concatenate([self.group[b], np.arange(count)])
+        graph = coo_matrix((np.ones(len(one), np.bool_), (one, other)), (count, count))
+        self.group = connected_components(graph, directed=False)[1].astype(np.int64)
+        first = np.full(count, count, np.int64)
+        np.minimum.at(first, self.group, np.arange(count))
+        self.group = first[self.group]
+
+
+def _arrays(pairs: Pairs) -> tuple[npt.NDArray[Any], ...]:
+    return pairs.a, pairs.b, pairs.cosine
+
+
+def find_near(sets: Sequence[StoredFeatures], pairs: Iterable[Pairs]) -> NearDuplicates:
+    """Count all pairs; see `NearDuplicates`."""
+    found = NearDuplicates(Joined(sets))
+    for some in pairs:
+        found.add(some)
+    found.finish()
+    return found
