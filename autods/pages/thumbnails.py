@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from autods.containers import MemberReader
+from autods.containers.reader import Address
 from autods.core.root import DataRoot
 from autods.encode.decode import Unreadable, load_image, to_rgb
 from autods.encode.plan import digest_samples
@@ -111,7 +112,7 @@ class Pictures:
         """Release file handles."""
         self._reader.close()
 
-    def _address(self, sample: int) -> tuple[str, str, int, int]:
+    def _address(self, sample: int) -> Address:
         if self.index is None:
             raise ValueError("there is no index")
         return self.index.locate(sample)
