@@ -48,6 +48,7 @@ def embed_classes(
         str, typer.Option(help="default-v1, plain, or a file: one template with {} a line.")
     ] = "default-v1",
     root: Root = None,
+    manifests: Manifests = None,
     json: Json = False,
 ) -> None:
     """Embed class names with prompt templates, for zero-shot (all with features, if none named)."""
@@ -56,6 +57,7 @@ def embed_classes(
     from autods.features.templates import find_templates
 
     data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
+    catalogue = open_catalogue(manifests, data_root)
 
     from autods.encode import class_names
     from autods.encode.encoders.open_clip import load_encoder
@@ -71,7 +73,13 @@ def embed_classes(
 
     def one(name: str) -> None:
         outcome = class_names.embed_classes(
-            name, data_root, by, found, beside=encoder, progress=progress
+            name,
+            data_root,
+            by,
+            found,
+            beside=encoder,
+            readable=_readable(name, catalogue),
+            progress=progress,
         )
         if outcome.alike:
             progress.note(f"{name}: read alike, and so embedded alike: {', '.join(outcome.alike)}")
@@ -87,6 +95,13 @@ def embed_classes(
         )
 
     each(chosen, one, then=lambda: _show("Class names", rows, json))
+
+
+def _readable(name: str, catalogue: Catalogue) -> dict[str, dict[str, str]]:
+    """Return task to readable class names; none for features of a dataset without manifest."""
+    if name not in catalogue.datasets():
+        return {}
+    return {task: spec.readable for task, spec in catalogue.dataset(name).tasks.items()}
 
 
 def export(

@@ -53,15 +53,19 @@ def embed_classes(
     templates: Templates,
     *,
     beside: str | None = None,
+    readable: Mapping[str, Mapping[str, str]] | None = None,
     progress: Progress | None = None,
 ) -> TextOutcome:
     """Embed the class names of every label set of a dataset; finished ones are kept.
 
     ``beside`` names the features that the file is stored with, if not the encoder's own: imported
-    features of the same model. Raises `EncoderError` when the encoder is no `TextEncoder` or
-    gives values that are not finite, `FeatureMismatch` when the features are of other weights or
-    another width, or embeddings of other weights, templates or class names exist, and
-    `IndexMissing` when the dataset has neither features nor a sample index.
+    features of the same model. ``readable`` has, for each task, how classes read in a sentence
+    whose published names do not (`TaskSpec.readable` of the manifest).
+
+    Raises `EncoderError` when the encoder is no `TextEncoder` or gives values that are not finite,
+    `FeatureMismatch` when the features are of other weights or another width, or embeddings of
+    other weights, templates, class names or readable names exist, and `IndexMissing` when the
+    dataset has neither features nor a sample index.
     """
     progress = progress or Silent()
     if not isinstance(encoder, TextEncoder):
@@ -76,9 +80,10 @@ def embed_classes(
         if shard is not None:
             _check_features(shard, encoder, progress)
         default, classes = _classes(root, dataset, shard)
-        names = {task: readable_names(listed) for task, listed in classes.items()}
+        given = readable or {}
+        names = {task: readable_names(listed, given.get(task)) for task, listed in classes.items()}
         if path.exists():
-            _check_same(path, read_texts(path), encoder, templates, classes)
+            _check_same(path, read_texts(path), encoder, templates, classes, names)
             action = "kept"
         else:
             embeddings = _embed(dataset, names, encoder, templates, progress)
@@ -174,18 +179,27 @@ def _check_same(
     encoder: TextEncoder,
     templates: Templates,
     classes: Mapping[str, Sequence[str]],
+    names: Mapping[str, Sequence[str]],
 ) -> None:
     """Raise `FeatureMismatch` unless a file holds what would be embedded."""
     if not same_classes(texts.class_names, classes):
         raise FeatureMismatch(other_classes(path))
     pairs = [(key, encoder.provenance.get(key), texts.encoder.get(key)) for key in DECISIVE]
     pairs.append(("sha256 of the templates", templates.sha256, texts.templates_sha256))
+    pairs += [
+        (f"names in prompts of {task}", _listed(names[task]), _listed(texts.names[task]))
+        for task in names
+    ]
     for what, expected, got in pairs:
         if expected != got:
             raise FeatureMismatch(
                 f"{path}: was made otherwise: expected {what} {expected}, got {got}; it was not "
                 "changed. Delete this file, or ask for what is in it."
             )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

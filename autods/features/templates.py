@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,17 +87,20 @@ def find_templates(name: str) -> Templates:
     return Templates(f"file-{_hash(texts)[:8]}", tuple(texts))
 
 
-def readable_names(names: Sequence[str]) -> list[str]:
+def readable_names(names: Sequence[str], readable: Mapping[str, str] | None = None) -> list[str]:
     """Return the class names of one task as they read in a sentence.
 
-    Underscores become blanks, and joined words (``AnnualCrop``) come apart where the name has
+    ``readable`` has the names that the manifest gives for some of them. Of the others,
+    underscores become blanks, and joined words (``AnnualCrop``) come apart where the name has
     no blank, ``_`` or ``-``. A leading number (``001.Sparrow``, ``2_cataract``) goes only if
     all names of the task have one and stay different without it: only then is it numbering,
     and not a part of the name (``5_o_clock_shadow``, ``707-320``).
     """
     numbered = all(_NUMBERED.match(name) for name in names)
     bare = [_NUMBERED.sub("", name, count=1) for name in names] if numbered else list(names)
-    return _plain(bare if len(set(_plain(bare))) == len(names) else names)
+    plain = _plain(bare if len(set(_plain(bare))) == len(names) else names)
+    given = readable or {}
+    return [given.get(name, words) for name, words in zip(names, plain, strict=True)]
 
 
 def _plain(names: Sequence[str]) -> list[str]:

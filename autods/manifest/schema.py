@@ -78,11 +78,13 @@ class TaskSpec(Strict):
     names found in the archive over all splits, sorted (as numbers, if all are whole numbers).
     ``keys`` says what the layout's labels are: ``name``, class names or keys of the table;
     ``index``, positions in ``classes``; or a mapping from each label to its class name, which
-    gives the order too if ``classes`` is ``null``.
+    gives the order too if ``classes`` is ``null``. ``readable`` says how classes read in a
+    sentence whose published names are numbers, codes or misspelt; it changes no index.
     """
 
     classes: list[str] | ClassTable | None = None
     keys: Literal["name", "index"] | dict[str, str] = "name"
+    readable: dict[str, Annotated[str, Field(min_length=1)]] = Field(default={})
 
     @model_validator(mode="after")
     def _keys_fit_classes(self) -> TaskSpec:
@@ -94,6 +96,14 @@ class TaskSpec(Strict):
             for key, name in self.keys.items():
                 if self.classes is not None and name not in self.classes:
                     raise ValueError(f"keys: {key}: {unknown('class', name, self.classes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _readable_are_classes(self) -> TaskSpec:
+        if (known := self.names()) is not None:
+            for name in self.readable:
+                if name not in known:
+                    raise ValueError(f"readable: {unknown('class', name, known)}")
         return self
 
     @field_validator("classes")
@@ -229,12 +239,12 @@ class Manifest(Release):
             "name": self.name,
             "files": {entry.name: entry.checksum for entry in self.files},
             "layout": _stated(self.layout),
-            "tasks": {name: _stated(task) for name, task in self.tasks.items()},
+            "tasks": {name: _stated(task, {"readable"}) for name, task in self.tasks.items()},
             "default_task": self.default_task,
             "splits": {name: _stated(rule) for name, rule in self.splits.items()},
         }
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
-def _stated(part: BaseModel) -> dict[str, Any]:
-    return part.model_dump(mode="json", exclude_defaults=True)
+def _stated(part: BaseModel, without: set[str] | None = None) -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude_defaults=True, exclude=without)

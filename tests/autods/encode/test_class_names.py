@@ -158,6 +158,22 @@ def test_embeddings_are_those_of_the_zero_shot_classifier_of_open_clip(root, enc
     assert verify_features(root) == []
 
 
+def test_names_that_the_manifest_makes_readable_are_embedded_and_published_ones_kept(root, encoder):
+    store(root, encoder.name, np.ones((3, 16)), np.arange(3), provenance=encoder.provenance)
+    readable = {"kind": {"Manx": "tailless cat"}}
+    embed_classes("pets", root, encoder, find_templates("plain"), readable=readable)
+    texts = read_texts(root.text(encoder.name, "pets", "plain"))
+    assert texts.names["kind"] == ["Great Dane", "tailless cat", "Poodle"]
+    found, classes = load_text(root, encoder.name, "pets", "kind", "plain")
+    assert list(classes) == ["Great_Dane", "Manx", "Poodle"]
+    expected = encoder.encode_text(["a photo of a tailless cat."])[0]
+    assert np.abs(found[1] - expected / np.linalg.norm(expected)).max() < 1e-3
+    again = embed_classes("pets", root, encoder, find_templates("plain"), readable=readable)
+    assert again.action == "kept"
+    with pytest.raises(FeatureMismatch, match="expected names in prompts of kind Great Dane, Manx"):
+        embed_classes("pets", root, encoder, find_templates("plain"))
+
+
 def test_features_near_their_class_names_are_recognised_without_training(root, encoder):
     labels = np.arange(30) % 3
     store(root, "near", np.ones((30, 16)), labels)
