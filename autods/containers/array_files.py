@@ -7,21 +7,25 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from autods.containers.array_parsers import LABEL_BYTES, check_size, no_variable
 from autods.containers.array_specs import ArrayFile, ArrayFormat, format_of
+from autods.core.limited import call
 from autods.errors import FETCH_AGAIN, AutodsError, LayoutError, UnsafePickle
 
 if TYPE_CHECKING:
     from autods.containers.container import Container
 
+PARSERS = "autods.containers.array_parsers"
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-LABEL_BYTES = 1 << 28  # far more than labels take; more would be images, read by mistake
+NESTED = 8  # arrays of one element around a text, at most
+WHOLE_BITS = 256  # of the largest whole number, as in manifests
 
 Array = npt.NDArray[Any]
 
@@ -69,20 +73,46 @@ def load(handle: BinaryIO, kind: ArrayFormat, variable: str | None, shown: str) 
     """
     try:
         if kind == "mat":
-            return _load_mat(handle, variable or "", shown)
+            return call(f"{PARSERS}:mat_variable", handle, variable or "", shown)
         if kind == "hdf5":
-            return _load_hdf5(handle, variable or "", shown)
+            return call(f"{PARSERS}:hdf5_variable", handle, variable or "", shown)
         if kind == "pickle":
             return _load_pickle(handle, variable, shown)
-        _check_size(_size(handle), shown)
-        if kind == "npy":
-            return np.load(handle, allow_pickle=False)
-        dtype, shape = idx_header(handle)
-        return np.frombuffer(handle.read(), dtype).reshape(shape)
+        size = _size(handle)
+        check_size(size, shown)
+        dtype, shape, fortran = (
+            npy_header(handle) if kind == "npy" else (*idx_header(handle), False)
+        )
+        check_length(dtype, shape, size - handle.tell())
+        rest = math.prod(shape) * dtype.itemsize if kind == "npy" else -1  # idx files end there
+        return np.frombuffer(handle.read(rest), dtype).reshape(shape, order="F" if fortran else "C")
     except (AutodsError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes each reader fail in many ways
         raise unreadable(shown, kind, error) from None
+
+
+def npy_header(handle: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+    """Return type, shape and whether the order is Fortran's; leave the handle at the values.
+
+    `ValueError` if it is not an npy file of plain values.
+    """
+    from numpy.lib import format as npy
+
+    version = npy.read_magic(handle)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(handle)
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"values of type {dtype}, which are not plain")
+    return dtype, shape, fortran
+
+
+def check_length(dtype: np.dtype[Any], shape: Sequence[int], size: int) -> None:
+    """Raise `EOFError` unless ``size`` bytes hold an array of this type and shape."""
+    if min(shape, default=0) < 0:
+        raise ValueError(f"the shape {tuple(shape)}")
+    if (wanted := math.prod(shape) * dtype.itemsize) > size:
+        raise EOFError(f"it ends {wanted - size:,} bytes too early")
 
 
 def idx_header(handle: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -96,49 +126,22 @@ def idx_header(handle: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return np.dtype(IDX_TYPES[code]), struct.unpack(f">{count}I", handle.read(4 * count))
 
 
-def no_variable(shown: str, variable: str, known: Iterable[str]) -> LayoutError:
-    """Build the error for a file without the variable the manifest names."""
-    got = ", ".join(sorted(known)) or "none"
-    return LayoutError.at(shown, f"a variable '{variable}'", got, "variable")
-
-
 def unreadable(shown: str, kind: ArrayFormat, error: Exception) -> LayoutError:
     """Build the error for a damaged file, or one of another format."""
     names = {"mat": "MATLAB file up to version 7", "hdf5": "HDF5 file", "idx": "idx file"}
     advice = FETCH_AGAIN
-    if isinstance(error, NotImplementedError):  # scipy's word for version 7.3
+    if getattr(error, "kind", "") == "NotImplementedError":  # scipy's word for version 7.3
         error = NotImplementedError("version 7.3")
         advice = "It is an HDF5 file: give 'format: hdf5' in the manifest, and axes in reverse."
     expected = f"{'an' if kind in ('hdf5', 'idx') else 'a'} {names.get(kind, kind + ' file')}"
     return LayoutError.at(shown, expected, error or type(error).__name__, step=advice)
 
 
-def _load_mat(handle: BinaryIO, variable: str, shown: str) -> Array:
-    from scipy.io import loadmat, whosmat
-
-    content = loadmat(handle, variable_names=[variable], squeeze_me=False)
-    if variable not in content:
-        handle.seek(0)
-        raise no_variable(shown, variable, (name for name, _, _ in whosmat(handle)))
-    return np.asarray(content[variable])
-
-
-def _load_hdf5(handle: BinaryIO, variable: str, shown: str) -> Array:
-    import h5py
-
-    with h5py.File(handle, "r") as file:
-        if not isinstance(found := file.get(variable), h5py.Dataset):
-            raise no_variable(shown, variable, file)
-        _check_size(found.size * found.dtype.itemsize, shown)
-        text = h5py.check_string_dtype(found.dtype) is not None
-        return np.asarray(found.asstr()[()] if text else found[()])
-
-
 def _load_pickle(handle: BinaryIO, variable: str | None, shown: str) -> Any:
     from autods.core.pickles import load as load_pickle
 
     try:
-        content = load_pickle(handle.read(), encoding="bytes")
+        content = load_pickle(handle, encoding="bytes")
     except UnsafePickle as error:
         raise UnsafePickle(f"{shown}: {error}") from None
     if variable is None:
@@ -161,19 +164,23 @@ def _texts(value: Any, shown: str) -> list[str]:
 
 
 def _text(value: Any, shown: str) -> str:
-    while isinstance(value, np.ndarray | list) and np.size(value) == 1:
-        value = value.item() if isinstance(value, np.ndarray) else value[0]
+    for _ in range(NESTED):  # MATLAB puts each text into arrays of one
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        elif isinstance(value, list) and len(value) == 1:
+            value = value[0]
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="backslashreplace")
     if isinstance(value, str):
         return value.strip(" ")  # MATLAB pads the rows of character arrays
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, int) and value.bit_length() <= WHOLE_BITS:
         return str(int(value))
     if isinstance(value, float) and math.isfinite(value):
-        return repr(value)
-    got = f"{str(value)[:40] or 'nothing'} ({type(value).__name__})"
+        return str(int(value)) if value.is_integer() else repr(value)
+    plain = isinstance(value, float | complex | tuple | type(None)) and not value
+    got = f"{value} ({type(value).__name__})" if plain else type(value).__name__
     raise LayoutError.at(shown, "one text or number", got, "variable")
 
 
@@ -192,7 +199,7 @@ def _unpacked(data: bytes, shown: str) -> BinaryIO:
             content = packed.read(LABEL_BYTES + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise LayoutError.at(shown, "a gzip file", error, step=FETCH_AGAIN) from None
-    _check_size(len(content), shown)
+    check_size(len(content), shown)
     return io.BytesIO(content)
 
 
@@ -200,8 +207,3 @@ def _size(handle: BinaryIO) -> int:
     size = handle.seek(0, io.SEEK_END)
     handle.seek(0)
     return size
-
-
-def _check_size(size: int, shown: str) -> None:
-    if size > LABEL_BYTES:
-        raise LayoutError.at(shown, "labels", f"{size:,} bytes in one array", "labels")

@@ -6,6 +6,7 @@ Then they are members like all others. Values stay as stored; only the axes are 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +15,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from autods.containers.array_files import Array, idx_header, load, no_variable, unreadable
+from autods.containers.array_files import (
+    Array,
+    check_length,
+    idx_header,
+    load,
+    npy_header,
+    unreadable,
+)
+from autods.containers.array_parsers import own_variable
 from autods.containers.array_specs import ArrayImages, ImageSource, ParquetImages
 from autods.containers.convert import converting, made_once
 from autods.containers.locations import Location, location_path
+from autods.containers.sizes import unpacked_limit
 from autods.containers.tars import TarWriter, list_tar
+from autods.core.limited import stream
 from autods.core.progress import Progress
 from autods.errors import AutodsError, LayoutError
 
@@ -87,9 +98,11 @@ def _images(spec: ImageSource, container: Container) -> Iterator[tuple[str, byte
 
 def _blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the images in order, uint8 [n, H, W, C] with C 1 or 3, some at a time."""
-    readers = {"hdf5": _hdf5_blocks, "npy": _npy_blocks, "idx": _idx_blocks}
+    readers = {"npy": _npy_blocks, "idx": _idx_blocks}
     try:
-        if spec.kind in readers:
+        if spec.kind == "hdf5":
+            blocks = stream(f"{__name__}:hdf5_blocks", handle, spec, BLOCK_BYTES)
+        elif spec.kind in readers:
             blocks = readers[spec.kind](spec, handle)
         else:
             array = np.asarray(load(handle, spec.kind, spec.variable, spec.shown))
@@ -103,17 +116,19 @@ def _blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[npt.NDArray[np.uint
         raise unreadable(spec.shown, spec.kind, error) from None
 
 
-def _hdf5_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
+def hdf5_blocks(handle: BinaryIO, spec: ArrayImages, block_bytes: int) -> Iterator[Array]:
+    """Yield an HDF5 array as blocks of about so many bytes; for `autods.core.limited`."""
     import h5py
 
+    size = handle.seek(0, os.SEEK_END)
     with h5py.File(handle, "r") as file:
-        array = file.get(spec.variable)
-        if not isinstance(array, h5py.Dataset):
-            raise no_variable(spec.shown, spec.variable or "", file)
+        array = own_variable(file, spec.variable or "", spec.shown)
         _check(spec, array.dtype, array.shape)
+        if array.size > (limit := unpacked_limit(size)):
+            raise ValueError(f"{array.size:,} bytes in a file of {size:,}, more than {limit:,}")
         axis = spec.axes.index("N")
         count = array.shape[axis]
-        step = _step(array.shape, axis)
+        step = _step(array.shape, axis, block_bytes)
         if array.chunks:  # whole chunks: each is decompressed once
             chunk = array.chunks[axis]
             largest = max(chunk, CHUNK_BYTES * count // max(1, array.size) // chunk * chunk)
@@ -123,11 +138,7 @@ def _hdf5_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
 
 
 def _npy_blocks(spec: ArrayImages, handle: BinaryIO) -> Iterator[Array]:
-    from numpy.lib import format as npy
-
-    version = npy.read_magic(handle)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read_header(handle)
+    dtype, shape, fortran = npy_header(handle)
     _check(spec, dtype, shape)
     yield from _stored_blocks(spec, handle, shape, fortran)
 
@@ -142,13 +153,16 @@ def _stored_blocks(
     spec: ArrayImages, handle: BinaryIO, shape: tuple[int, ...], fortran: bool
 ) -> Iterator[Array]:
     """Yield blocks of uint8 values stored contiguously in a file."""
+    at = handle.tell()
+    check_length(np.dtype(np.uint8), shape, handle.seek(0, os.SEEK_END) - at)
+    handle.seek(at)
     slowest = len(shape) - 1 if fortran else 0
     if spec.axes.index("N") != slowest:  # images lie interleaved
         data = _values(handle, int(np.prod(shape)))
         yield data.reshape(shape, order="F" if fortran else "C")
         return
     count, image = shape[slowest], shape[:-1] if fortran else shape[1:]
-    step = _step(shape, slowest)
+    step = _step(shape, slowest, BLOCK_BYTES)
     for start in range(0, count, step):
         images = min(step, count - start)
         block = _values(handle, images * int(np.prod(image)))
@@ -163,9 +177,9 @@ def _values(handle: BinaryIO, count: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
 
 
-def _step(shape: tuple[int, ...], axis: int) -> int:
+def _step(shape: tuple[int, ...], axis: int, block_bytes: int) -> int:
     image = int(np.prod(shape)) // max(1, shape[axis])
-    return max(1, BLOCK_BYTES // max(1, image))
+    return max(1, block_bytes // max(1, image))
 
 
 def _check(spec: ArrayImages, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

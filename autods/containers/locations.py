@@ -1,4 +1,4 @@
-"""The files that hold members, the offsets that name them, and windows on byte ranges.
+"""The files that hold members, and the offsets that name them.
 
 The index keeps the location with the offset, so that a reader never guesses: when a
 converted copy was deleted it says so, and does not read other bytes from the archive.
@@ -6,13 +6,8 @@ converted copy was deleted it says so, and does not read other bytes from the ar
 
 from __future__ import annotations
 
-import io
-import os
 from enum import IntEnum
 from pathlib import Path
-from typing import BinaryIO
-
-from typing_extensions import override
 
 from autods.containers.base import NESTED
 from autods.core.root import DataRoot, inside
@@ -65,57 +60,3 @@ def inner_archives(name: str) -> list[str]:
     """Return the candidates for the inner archive in a member's name: a folder may end in ``!``."""
     names = name.split(NESTED)
     return [NESTED.join(names[:count]) for count in range(1, len(names))]
-
-
-class Slice(io.RawIOBase):
-    """A read-only window of ``size`` bytes from ``start`` on another binary file.
-
-    If it is ``owned``, that file is closed together with the window.
-    """
-
-    def __init__(self, handle: BinaryIO, start: int, size: int, *, owned: bool = False) -> None:
-        self._handle = handle
-        self._start = start
-        self._size = size
-        self._at = 0
-        self._owned = owned
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def seekable(self) -> bool:
-        return True
-
-    @override
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move inside the window; a position before its start is an `OSError`."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("negative position")
-        self._at = base + offset
-        return self._at
-
-    # the base class takes any buffer; zipfile passes these two
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer as far as the window reaches."""
-        self._handle.seek(self._start + self._at)
-        data = self._handle.read(max(0, min(len(buffer), self._size - self._at)))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        """Close the window, and the other file if it is owned."""
-        if self._owned:
-            self._handle.close()
-        super().close()
-
-
-def open_slice(path: Path, start: int, size: int) -> BinaryIO:
-    """Open a byte range of a file as a seekable, buffered file."""
-    return io.BufferedReader(Slice(path.open("rb"), start, size, owned=True))

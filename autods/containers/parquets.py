@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from autods.containers.array_specs import ParquetImages
 from autods.core.image_signs import image_suffix
+from autods.core.limited import ParserFailed, stream
 from autods.errors import FETCH_AGAIN, LayoutError
 
 if TYPE_CHECKING:
@@ -20,24 +21,40 @@ def encoded_images(spec: ParquetImages, container: Container) -> Iterator[tuple[
 
     `LayoutError` names file and row.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with container.open(spec.file) as handle:
         try:
-            file = pq.ParquetFile(handle)
-            _check(spec, file.schema_arrow)
-            row = 0
-            for batch in file.iter_batches(BATCH, columns=[spec.column]):
-                for value in batch.column(0).to_pylist():
-                    data = value.get("bytes") if isinstance(value, dict) else value
-                    if not data:
-                        where, expected = f"{spec.shown}: row {row}", "the bytes of an image"
-                        raise LayoutError.at(where, expected, "none", "image")
-                    yield f"{spec.file}/{row:07d}.{image_suffix(data) or 'img'}", data
-                    row += 1
-        except pa.ArrowException as error:
+            yield from stream(f"{__name__}:rows", handle, spec)
+        except ParserFailed as error:
             raise LayoutError.at(spec.shown, "a Parquet file", error, step=FETCH_AGAIN) from None
+
+
+def rows(handle: BinaryIO, spec: ParquetImages) -> Iterator[tuple[str, bytes]]:
+    """Yield what `encoded_images` does; for `autods.core.limited`."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(handle)
+    _check(spec, file.schema_arrow)
+    row = 0
+    for batch in file.iter_batches(BATCH, columns=[spec.column], use_threads=False):
+        for value in batch.column(0).to_pylist():
+            data = value.get("bytes") if isinstance(value, dict) else value
+            if not data:
+                where, expected = f"{spec.shown}: row {row}", "the bytes of an image"
+                raise LayoutError.at(where, expected, "none", "image")
+            yield f"{spec.file}/{row:07d}.{image_suffix(data) or 'img'}", data
+            row += 1
+
+
+def column_values(handle: BinaryIO, column: str, shown: str) -> list[Any]:
+    """Return the values of one column of a Parquet file; for `autods.core.limited`."""
+    import pyarrow.parquet as pq
+
+    opened = pq.ParquetFile(handle)
+    if column not in opened.schema_arrow.names:
+        got = ", ".join(opened.schema_arrow.names)
+        raise LayoutError.at(shown, f"a column '{column}'", got, "labels")
+    values: list[Any] = opened.read(columns=[column], use_threads=False).column(0).to_pylist()
+    return values
 
 
 def _check(spec: ParquetImages, schema: Any) -> None:

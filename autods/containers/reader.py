@@ -16,10 +16,10 @@ from autods.containers.locations import (
     Location,
     inner_archives,
     location_path,
-    open_slice,
     split_offset,
 )
 from autods.core.root import DataRoot, inside
+from autods.core.slices import open_slice
 from autods.errors import ContainerError, DamagedMember
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7

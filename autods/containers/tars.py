@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from autods.containers.base import Listing, NeedsConversion, damaged, decode_name, printable
 from autods.containers.entries import Entries
-from autods.containers.locations import Location, Slice, open_slice
+from autods.containers.locations import Location
 from autods.core.files import BLOCK
+from autods.core.slices import Slice, open_slice
 
 if TYPE_CHECKING:
     from autods.core.progress import Progress

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from autods.containers.base import Listing, NeedsConversion, damaged, decode_name
 from autods.containers.entries import Entries
-from autods.containers.locations import Location, Slice
+from autods.containers.locations import Location
+from autods.core.slices import Slice
 from autods.errors import ContainerError
 
 ENCRYPTED = 0x1  # general purpose flag, bit 0

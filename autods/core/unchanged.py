@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autods.core.files import read_json, write_json
 
-FORMAT = 1
+FORMAT = 2  # 1 did not know whether shards are as they must be
 
 Known = dict[str, list[str | int]]  # path below the folder: hash, size, time in ns
 

@@ -30,9 +30,9 @@ from autods.encode.jobs import BatchReport, Engine, Jobs, Unreadable
 from autods.encode.plan import ShardPlan, check_kept, digest_samples, plan_shards, split_codes
 from autods.encode.timings import Processes, Timings
 from autods.errors import TooManyUnreadable, UsageError
-from autods.features.content import check_content
+from autods.features.content import open_shards
 from autods.features.sets import seal_features
-from autods.features.shards import Shard, read_shard
+from autods.features.shards import Shard
 from autods.index.samples import load_samples
 from autods.manifest.schema import Manifest
 
@@ -127,8 +127,7 @@ def extract_dataset(
         samples = load_samples(root, manifest.name, manifest)
         plans = plan_shards(samples, root, encoder.name, shard_size, all_tasks)
         there = [plan.path for plan in plans if plan.path.exists()]
-        check_content(there)
-        found = {path: read_shard(path) for path in there}
+        found = dict(zip(there, open_shards(there), strict=True))
         todo = [plan for plan in plans if plan.path not in found]
         size = _batch_size(plans, found, batch_size)
         if todo and found and size != (asked := _batch_size(plans, {}, batch_size)):

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.hdf5 import own_array
+from autods.core.limited import call
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.core.seals import CHANGED, BrokenSealError, is_whole
 from autods.errors import AutodsError, FeatureMismatch, FeaturesMissing, StoreError
+from autods.features.content import open_shards
 from autods.features.shards import (
     SHARD_NAME,
     Shard,
     plain_values,
-    read_shard,
     read_values,
     write_hdf5,
 )
@@ -43,7 +44,7 @@ class ClassTexts:
     default_task: str
     class_names: Mapping[str, Sequence[str]]  # task name to its class names, as in the shards
     names: Mapping[str, Sequence[str]]  # task name to its class names, as in the prompts
-    embeddings: Mapping[str, Embeddings]  # float16 [C, d]: normalised means of normalised prompts
+    embeddings: dict[str, Embeddings]  # float16 [C, d]: normalised means of normalised prompts
     templates_name: str
     templates: Sequence[str]
     templates_sha256: str
@@ -113,19 +114,36 @@ def read_texts(path: Path) -> ClassTexts:
     try:
         if not is_whole(path):
             raise BrokenSealError(CHANGED)
-        with h5py.File(path, "r", locking=False) as file:
-            attrs = file.attrs
-            if (version := int(attrs["format"])) != FORMAT:
-                raise ValueError(f"format version {version}, expected {FORMAT}")
-            record = read_values(attrs, ClassTexts, without="embeddings")
-            tasks = record["class_names"]
-            embeddings = {task: file[f"embeddings/{task}"][()] for task in tasks}
-            return ClassTexts(embeddings=embeddings, **record)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        with path.open("rb") as handle:
+            found: ClassTexts = call(f"{__name__}:texts_of", handle)
+        return found
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"{path}: cannot be read as embedded class names: {error}; it was not used and not "
             "changed. Delete this file and run `autods embed-classes` again."
         ) from None
+
+
+def texts_of(handle: BinaryIO) -> ClassTexts:
+    """Return the content of a file; for `autods.core.limited`."""
+    import h5py
+
+    with h5py.File(handle, "r") as file:
+        if (version := int(file.attrs["format"])) != FORMAT:
+            raise ValueError(f"format version {version}, expected {FORMAT}")
+        record = read_values(file.attrs, ClassTexts, without="embeddings")
+        made = ClassTexts(embeddings={}, **record)
+        names = made.class_names
+        if not isinstance(names, dict) or made.default_task not in names:
+            raise ValueError("its class names are none of its label sets")
+        for task, classes in names.items():
+            array = own_array(file, f"embeddings/{task}")
+            if array is None or array.dtype != np.float16 or array.ndim != 2:
+                raise ValueError(f"it has no embeddings [C, d] of '{task}'")
+            if len(array) != len(classes):
+                raise ValueError(f"task '{task}': {len(array)} rows for its classes")
+            made.embeddings[task] = array[()]
+        return made
 
 
 def write_texts(path: Path, texts: ClassTexts) -> None:
@@ -138,7 +156,8 @@ def write_texts(path: Path, texts: ClassTexts) -> None:
 def first_shard(root: DataRoot, encoder: str, dataset: str) -> Shard | None:
     """Return a shard of the feature set; all of them have the same classes and encoder."""
     found = sorted(p for p in root.features(encoder, dataset).glob("*.h5"))
-    return next((read_shard(path) for path in found if SHARD_NAME.fullmatch(path.name)), None)
+    first = [path for path in found if SHARD_NAME.fullmatch(path.name)][:1]
+    return next(iter(open_shards(first)), None)
 
 
 def same_classes(one: Mapping[str, Sequence[str]], two: Mapping[str, Sequence[str]]) -> bool:

@@ -17,7 +17,7 @@ from autods.core.files import read_json, write_json
 from autods.core.root import DataRoot
 from autods.core.seals import BrokenSealError, trailer_of
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
-from autods.features.content import check_content
+from autods.features.content import open_shards
 from autods.features.shards import (
     CODES,
     FORMAT,
@@ -27,7 +27,6 @@ from autods.features.shards import (
     Shard,
     ShardInfo,
     broken,
-    read_shard,
 )
 
 
@@ -222,8 +221,7 @@ def read_all_shards(root: DataRoot, encoder: str, dataset: str) -> StoredFeature
             )
     ordered = sorted(found, key=lambda m: (SHARD_SPLITS.index(m[1]), int(m[2])))
     paths = [folder / match[0] for match in ordered]
-    check_content(paths)
-    shards = tuple(map(read_shard, paths))
+    shards = tuple(open_shards(paths))
     for shard in shards[1:]:
         check_same_source(shards[0], shard)
     return StoredFeatures(encoder, dataset, shards)

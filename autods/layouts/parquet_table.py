@@ -12,6 +12,7 @@ from autods.containers import Container
 from autods.containers.array_specs import ParquetImages
 from autods.containers.base import Why
 from autods.core.label_texts import label_text
+from autods.core.limited import ParserFailed, call
 from autods.core.strict import Strict, repeated
 from autods.errors import FETCH_AGAIN, LayoutError
 from autods.layouts.base import Layout, RawSample, Shared
@@ -74,16 +75,9 @@ class ParquetTable(Layout):
 
     def _keys(self, file: str, container: Container, column: str) -> list[str]:
         """Return the labels of a file's rows as text, ``""`` if a row has none."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         with container.open(file) as handle:
             try:
-                opened = pq.ParquetFile(handle)
-                if column not in opened.schema_arrow.names:
-                    got = ", ".join(opened.schema_arrow.names)
-                    raise LayoutError.at(file, f"a column '{column}'", got, "labels")
-                values = opened.read(columns=[column]).column(0).to_pylist()
-            except pa.ArrowException as error:
+                values = call("autods.containers.parquets:column_values", handle, column, file)
+            except ParserFailed as error:
                 raise LayoutError.at(file, "a Parquet file", error, step=FETCH_AGAIN) from None
         return [label_text(value) for value in values]

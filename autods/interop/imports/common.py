@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, UsageError
+from autods.features.content import open_shards
 from autods.features.sets import list_features, open_features
-from autods.features.shards import ShardInfo, read_shard
+from autods.features.shards import ShardInfo
 
 ENCODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -88,10 +89,10 @@ def is_current(
     damaged or missing.
     """
     folder = root.features(encoder, name)
-    for path in sorted(folder.glob("*.h5")):
-        if difference := _difference(read_shard(path).info, fingerprint, origin):
+    for shard in open_shards(sorted(folder.glob("*.h5"))):
+        if difference := _difference(shard.info, fingerprint, origin):
             raise FeatureMismatch(
-                f"{folder}: holds other features of '{name}': {path.name}: {difference}; they "
+                f"{shard.path}: holds other features of '{name}': {difference}; they "
                 "were kept, this file was not imported. Move that folder away, or import under "
                 "another encoder name."
             )

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from autods.containers.base import Member, NeedsConversion
-from autods.containers.locations import open_slice
 from autods.containers.tars import END, list_tar
 from autods.core.files import BLOCK
+from autods.core.slices import open_slice
 from autods.core.trees import list_tree
 from autods.errors import ContainerError, UsageError
 

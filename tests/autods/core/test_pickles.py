@@ -3,7 +3,9 @@ import contextlib
 import io
 import os
 import pickle
+import struct
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autods.core import limited
 from autods.core.pickles import ALLOWED, load
 from autods.errors import UnsafePickle
 
@@ -181,3 +184,85 @@ def one_name(found: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 def test_no_bytes_do_anything_but_load_or_raise(data):
     with contextlib.suppress(UnsafePickle, ValueError):
         load(data, encoding="bytes")
+
+
+def op(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def whole(value: int) -> bytes:
+    size = max(1, (value.bit_length() + 8) // 8)
+    return b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
+
+
+def raw(value: bytes) -> bytes:
+    return b"B" + struct.pack("<I", len(value)) + value
+
+
+def forged(name: str, order: str = "<", size: int = -1, flags: int = 0) -> bytes:
+    """A type whose state says what NumPy would believe."""
+    state = b"(" + whole(3) + text(order) + b"NNN" + whole(size) + whole(1) + whole(flags) + b"t"
+    return op("numpy", "dtype") + text(name) + b"\x89\x88\x87R" + state + b"b"
+
+
+def of_type(kind: bytes, shape: int, data: bytes) -> bytes:
+    empty = op("numpy.core.multiarray", "_reconstruct") + op("numpy", "ndarray") + b"("
+    empty += whole(0) + b"t" + raw(b"b") + b"\x87R"
+    return (
+        empty + b"(" + whole(1) + b"(" + whole(shape) + b"t" + kind + b"\x89" + raw(data) + b"tb."
+    )
+
+
+POINTER = struct.pack("<Q", 0x4141414141414141)
+SCALAR = op("numpy.core.multiarray", "scalar")
+HOSTILE = [
+    *(of_type(forged("O8", "|", flags=flags), 1, POINTER) for flags in (0, 1, 16, 63)),
+    *(SCALAR + forged(name, "|", flags=0) + raw(POINTER) + b"\x86R." for name in ("O8", "O4", "O")),
+    SCALAR + op("numpy", "dtype") + text("O8") + b"\x89\x88\x87R" + raw(POINTER) + b"\x86R.",
+    *(of_type(forged("f8", size=1 << k), 4, bytes(n)) for k in (3, 20, 40) for n in (8, 31, 33)),
+    *(of_type(forged("u1"), n, b"abc") for n in (2, 4, 1 << 34, 1 << 62, -1)),
+    *(of_type(forged(name), 1, POINTER) for name in ("M8[ns]", "m8", "(2,)f4", "f4,f4")),
+    of_type(forged("U2147483647"), 1, POINTER),
+    *(op("builtins", name) + whole(6 << 30) + b"\x85R." for name in ("bytes", "bytearray")),
+    op("numpy", "ndarray") + b"(" + whole(1 << 34) + b"t\x85R.",
+    op("numpy.core.multiarray", "_reconstruct") + b"N(K\x00ta.",
+    *(b"Nr" + struct.pack("<I", index) + b"." for index in (0x0FFFFFFF, 0x7FFFFFFF, 0xFFFFFFFF)),
+    b"\x96" + struct.pack("<Q", 6 << 30) + b".", b"\x8e" + struct.pack("<Q", 6 << 30) + b".",
+    *(b"]" * n + b"a" * (n - 1) + b"." for n in (20_000, 200_000)),
+    op("_codecs", "encode") + text("a") + text("zip") + b"\x86R.",
+    op("_codecs", "encode") + b"}" + text("x") + b"Nsb.",
+    op("builtins", "set") + b"N}" + text("__call__") + b"Ns\x86b.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", [b"\x80\x04" + data for data in HOSTILE])
+def test_a_file_chooses_no_pointer_and_no_size(data):
+    with pytest.raises((ValueError, UnsafePickle)):
+        load(data, encoding="bytes")
+
+
+def test_arrays_whose_bytes_fit_are_read_whatever_else_their_type_claims():
+    assert load(of_type(forged("f8", size=1 << 20, flags=63), 1, bytes(8))).tolist() == [0]
+    lists = np.array([[1, "a"], [None, b"b"]], object)
+    assert load(pickle.dumps(lists)).tolist() == lists.tolist()
+
+
+def test_numbers_that_collide_as_keys_do_not_take_for_ever(monkeypatch):
+    monkeypatch.setattr(limited, "SECONDS", 0.3)
+    keys = b"".join(whole(k * ((1 << 61) - 1)) for k in range(1, 100_000))
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="was not read in"):
+        load(b"\x80\x04\x8f(" + keys + b"\x90.")
+    assert time.monotonic() - began < 20
+
+
+def test_nothing_that_a_pickle_can_reach_is_changed_by_it():
+    for name in ("set", "bytes", "complex"):
+        state = b"N}" + text("__doc__") + text("changed") + b"s\x86b."
+        with pytest.raises(ValueError, match="Error"):
+            load(b"\x80\x04" + op("builtins", name) + state)
+    assert load(pickle.dumps({1, 2}, protocol=2)) == {1, 2}
