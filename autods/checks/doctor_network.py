@@ -129,10 +129,10 @@ def _head(address: str, began: float) -> Answer:
         with open_client(HEADERS) as client:
             client.timeout, client.follow_redirects = httpx.Timeout(SECONDS), False
             answer = client.head(f"{address}/", extensions=followed)
-    except httpx.ReadTimeout:
-        return Answer(False, f"no answer within {SECONDS:g} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Answer(False, str(deadline.told() or explained(error)))
+        if deadline.passed or isinstance(error, httpx.ReadTimeout):
+            return Answer(False, f"no answer within {SECONDS:g} s")
+        return Answer(False, str(explained(error)))
     except MirrorFailed as error:  # the environment names what cannot be used
         return Answer(False, f"{error}. {error.next_step}".removesuffix(". "))
     finally:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autods.checks.finding import Check
+from autods.core.refusals import refusal
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
     from autods.manifest.schema import Manifest
 
-ELSEWHERE = "Correct its permissions, or choose another folder with --root or AUTODS_ROOT."
 LITTLE = 1_000_000_000  # bytes; with less, even small datasets stop half-way
 LOCK_SECONDS = 5.0
 
@@ -32,8 +32,9 @@ def check_root(root: DataRoot, manifests: Sequence[Manifest]) -> Iterator[Check]
             yield Check("root", "ok", f"{root.path}{state or ' can be written'}")
             yield _locks(Path(folder) / "file")
     except OSError as error:
-        text = f"{root.path} cannot be written: {error.strerror or error}"
-        yield Check("root", "fail", text, ELSEWHERE)
+        why, cure = refusal(error)
+        text = f"{root.path} cannot be written: {why}"
+        yield Check("root", "fail", text, f"{cure} with --root or AUTODS_ROOT.")
         return
     yield _space(root, manifests)
 

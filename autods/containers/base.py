@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from autods.core.files import hash_file
+from autods.core.refusals import REFUSALS, refusal
 from autods.core.root import inside
 from autods.errors import FETCH_AGAIN, ContainerError, LayoutError, UnsafePath
 
@@ -128,7 +129,18 @@ def decode_name(name: bytes, fallback: str) -> tuple[str, str]:
 
 
 def damaged(archive: Path, cause: object) -> ContainerError:
-    """Build the error for an archive that cannot be read to its end."""
+    """Build the error for an archive that cannot be read to its end.
+
+    What the system refuses (permission, open files, locks ...) says nothing against the archive.
+    """
+    if isinstance(cause, OSError):
+        if cause.errno in REFUSALS:
+            why, cure = refusal(cause)
+            return ContainerError(
+                f"{archive} cannot be read: {why}; it was left as it is and nothing was indexed "
+                f"from it. {cure}, then run the same command again."
+            )
+        cause = cause.strerror or cause
     return ContainerError(
         f"{archive} is damaged or incomplete: {cause}; it was left as it is and nothing was "
         f"indexed from it. {FETCH_AGAIN}"
@@ -155,7 +167,8 @@ def cured(source: Path, checksum: str) -> Iterator[None]:
 
 def unwritable(target: Path, error: OSError) -> ContainerError:
     """Build the error for a converted copy that cannot be written."""
+    why, cure = refusal(error)
     return ContainerError(
-        f"{target} could not be written: {error.strerror or error}; the archives are untouched. "
-        "Make room on the disk or correct permissions, then run the same command again."
+        f"{target} could not be written: {why}; the archives are untouched. {cure}, then run the "
+        "same command again."
     )

@@ -101,7 +101,7 @@ def _kind(source: Path) -> Kind:
         with source.open("rb") as handle:
             kind = kind_of_file(handle, source.name)
     except OSError as error:
-        raise damaged(source, error.strerror) from None
+        raise damaged(source, error) from None
     if kind.unreadable:
         raise ContainerError(
             f"{source}: expected a folder, zip, tar, compressed tar, rar, 7z, gz, bz2, xz or "
@@ -145,7 +145,7 @@ def _list_folder(folder: Path) -> Listing:
     try:
         tree = list_tree(folder)
     except OSError as error:
-        raise damaged(Path(error.filename or folder), error.strerror) from None
+        raise damaged(Path(error.filename or folder), error) from None
     listing = Listing()
     for raw, size, linked in tree.files:
         name = plain_name(folder, raw)

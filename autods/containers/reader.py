@@ -18,6 +18,7 @@ from autods.containers.locations import (
     location_path,
     split_offset,
 )
+from autods.core.refusals import REFUSALS
 from autods.core.root import DataRoot, inside
 from autods.core.slices import open_slice
 from autods.errors import ContainerError, DamagedMember
@@ -234,6 +235,8 @@ def _explained(path: Path, member: str) -> Iterator[None]:
     try:
         yield
     except (zlib.error, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            raise damaged(path, error) from None
         kind = DamagedMember if isinstance(error, zlib.error) else ContainerError
         raise kind(
             f"{path}: member '{member}' cannot be read: {error}; nothing was changed. If this "
@@ -247,4 +250,4 @@ def _gone(path: Path, error: EOFError | OSError) -> ContainerError:
             f"{path} is missing; nothing was changed. Run 'autods fetch' and 'autods index' "
             "for this dataset."
         )
-    return damaged(path, getattr(error, "strerror", None) or error)
+    return damaged(path, error)

@@ -19,7 +19,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from autods.core.extras import OPTIONAL, missing
+from autods.core.home import ensure_home
 from autods.core.network import share_certificates
+from autods.core.output import make_printable, plain
+from autods.core.refusals import MEMORY, lacks_memory, refusal, why_refused
 from autods.core.root import default_root
 from autods.core.tables import Column, print_columns
 from autods.core.version import __version__
@@ -36,9 +39,12 @@ def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
     ``extra`` brings torch for these commands, where it is not installed.
     """
     signal.signal(signal.SIGINT, _interrupt)
+    make_printable()
     share_certificates()
+    if note := ensure_home():
+        print(f"note: {note}", file=sys.stderr)
     try:
-        app()
+        _run(app)
     except AutodsError as error:
         _fail(str(error), error.exit_code)
     except ModuleNotFoundError as error:
@@ -47,16 +53,40 @@ def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
             raise
         wanted = missing(package, "this command", extra)
         _fail(str(wanted), wanted.exit_code)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+    except UnicodeEncodeError as error:  # printed text is never at fault, see `make_printable`
+        sign = plain(error.object[error.start : error.end])
         _fail(
-            f"the system refused: {error.strerror or error}{where}; finished files are whole. "
-            "Mend the cause (space, permission, path) and run the same command again.",
+            f"this system cannot write {sign!r} in the name of a file ({error.encoding}); finished "
+            "files are whole. Set PYTHONUTF8=1 or a UTF-8 locale (LC_ALL=C.UTF-8), then run the "
+            "same command again.",
+            1,
+        )
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        if lacks_memory(error):
+            why, cure = MEMORY
+        elif isinstance(error, OSError):
+            why, cure = why_refused(error), refusal(error).cure
+        else:
+            raise
+        _fail(
+            f"the system refused: {why}; finished files are whole. {cure}, then run the same "
+            "command again.",
             1,
         )
     except Interrupted:
         _fail("interrupted; finished work is kept. Run the same command again to go on.", 130)
     sys.exit(0)
+
+
+def _run(app: typer.Typer) -> None:
+    """Run an app to its end: what it printed has arrived, or `OSError` says why not."""
+    try:
+        app()
+    except SystemExit as done:
+        if done.code:
+            raise
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 class Interrupted(BaseException):

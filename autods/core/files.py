@@ -6,9 +6,11 @@ killed command leaves at most one stale file, which the next run overwrites.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,25 +22,72 @@ from autods.errors import Busy
 
 LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of Finder and Explorer
 BLOCK = 1 << 20  # bytes read at once when hashing and copying
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems without locks
+MANY = 1000  # files of a folder above which the whole disk is flushed at once
 
 
 @contextmanager
 def atomic(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target``; move it into place on success.
 
-    The content is flushed to disk before the rename. When the body raises, the
-    temporary file is removed and ``target`` stays as it was.
+    The content is flushed to disk before the rename, and its folder after it. When the body
+    raises, the temporary file is removed and ``target`` stays as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(target.name + ".tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
+        put_in_place(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def put_in_place(whole: Path, target: Path) -> None:
+    """Rename a whole file or folder so that a power cut leaves the former or the new one.
+
+    Its content must be on the disk before the name is, and the name before anyone builds on it.
+    """
+    within = list(whole.rglob("*")) if whole.is_dir() else []
+    if len(within) > MANY and hasattr(os, "sync"):
+        os.sync()
+    else:
+        for path in [*within, whole]:
+            sync(path)
+    whole.replace(target)
+    sync(target.parent)
+    if whole.parent != target.parent:
+        sync(whole.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that a power cut does not lose their names."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync(made.parent)
+
+
+def sync(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk.
+
+    Folders of file systems that cannot do so, and those of Windows, are left to the system.
+    """
+    is_folder = path.is_dir()
+    on_windows = os.name == "nt"  # there, only what may be written can be flushed
+    try:
+        descriptor = os.open(path, os.O_RDWR if on_windows and not is_folder else os.O_RDONLY)
+    except OSError:
+        if is_folder:
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not is_folder:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -119,8 +168,12 @@ def locked(path: Path, timeout: float = 600.0) -> Iterator[None]:
             f"{path} is being written by {name}; waited {timeout:.0f} s; nothing was changed. "
             "Wait until it has finished, then run the same command again."
         ) from None
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), lock.lock_file) from None
     try:
-        holder.write_text(f"process {os.getpid()} on {os.uname().nodename}", encoding="utf-8")
+        holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autods.core.home import expanded, home, user_folder
 from autods.errors import UnsafePath, UsageError
 
 
@@ -15,6 +16,8 @@ def default_root() -> Path:
         return Path(value)
     from platformdirs import user_data_path
 
+    if home() is None:
+        return user_folder() / ".local/share/autods"
     return user_data_path("autods")
 
 
@@ -42,7 +45,7 @@ class DataRoot:
         """Return the root at ``path``, or the default one; a root is returned as it is."""
         if isinstance(path, DataRoot):
             return path
-        folder = (Path(path) if path is not None else default_root()).expanduser().resolve()
+        folder = expanded(path if path is not None else default_root()).resolve()
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"data root {folder} is a file; expected a folder. Correct --root.")
         return cls(folder)

@@ -5,13 +5,13 @@ A target exists only whole and verified. The package is also the verb `autods.ve
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from autods.core.face import make_callable
 from autods.core.files import held
 from autods.core.progress import Progress
+from autods.core.refusals import FULL, refusal
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch.mirrors import KINDS, check_mirrors, most_useful, users_mirrors
@@ -43,8 +43,6 @@ __all__ = [
 ]
 
 make_callable(__name__, "autods.verbs")
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, no larger file
 
 
 def fetch_dataset(
@@ -83,9 +81,9 @@ def unwritable_explained(dataset: str, root: DataRoot) -> Iterator[None]:
         yield
     except OSError as error:
         kind = DiskFull if error.errno in FULL else FetchError
-        step = "Correct the permissions or choose another --root, then run the same command again."
+        why, cure = refusal(error)
         raise kind(
-            f"{dataset}: cannot write {error.filename or root.path}: "
-            f"{error.strerror or error}; what has arrived stays and will be continued.",
-            "" if kind is DiskFull else step,
+            f"{dataset}: cannot write {error.filename or root.path}: {why}; what has arrived stays "
+            "and will be continued.",
+            f"{cure} (--root), then run the same command again.",
         ) from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autods.core.files import held
+from autods.core.home import expanded
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
 from autods.errors import ChecksumMismatch, FetchError, UsageError
@@ -28,7 +29,7 @@ def import_files(
 
     Raises `ChecksumMismatch`, and imports nothing at all, if the manifest has no such file.
     """
-    given = [Path(file).expanduser().absolute() for file in files]
+    given = [expanded(file).absolute() for file in files]
     for path in given:
         if not path.exists():
             raise UsageError(f"{path} does not exist; nothing was imported. Correct the path.")

@@ -15,6 +15,7 @@ from typing import Any
 
 from autods.core.files import locked, write_json
 from autods.core.progress import Board, Stopped
+from autods.core.refusals import refusal
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, QuotaExceeded, RulesNotAccepted
 from autods.fetch import fetch_dataset
@@ -117,7 +118,7 @@ class _Record:
                 write_json(path, self.report.as_json())
         except (OSError, AutodsError) as error:
             if not self._failed:
-                why = error.strerror if isinstance(error, OSError) else error
+                why = refusal(error).why if isinstance(error, OSError) else error
                 self.board.note(f"the record {path} cannot be written: {why}")
             self._failed = True
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autods.core.files import atomic, held
+from autods.core.home import expanded
 from autods.core.progress import Progress
+from autods.core.refusals import refusal
 from autods.core.root import DataRoot, inside
 from autods.errors import AutodsError, FetchError, UsageError
 from autods.fetch import fetch_file, unwritable_explained
@@ -158,7 +160,7 @@ def held_before(folder: Path, catalogue: Catalogue, without: Sequence[str]) -> I
 
 def check_mirror_folder(folder: Path, root: DataRoot) -> Path:
     """Return the folder of a mirror; `UsageError` for a file, or a folder of the data root."""
-    folder = folder.expanduser().resolve()
+    folder = expanded(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; expected a folder; nothing was copied.")
     if folder == root.path or root.path / root.folder in (folder, *folder.parents):
@@ -206,7 +208,7 @@ def _link(origin: Path, place: Path) -> None:
         os.link(origin, place)
     except OSError as error:
         raise UsageError(
-            f"{place}: no hard link to {origin} can be made: {error.strerror}; nothing was "
+            f"{place}: no hard link to {origin} can be made: {refusal(error).why}; nothing was "
             "changed. Leave --link out: the files are copied then."
         ) from None
 

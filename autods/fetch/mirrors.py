@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import quote
 
+from autods.core.home import expanded
 from autods.errors import (
     ChecksumMismatch,
     CredentialsMissing,
@@ -59,7 +59,7 @@ def check_mirrors(mirrors: Sequence[str]) -> None:
                 f"mirror '{shown(base)}': expected http://, https://, ftp:// or a local folder, "
                 f"got '{scheme}://'; nothing was fetched. Correct the mirror."
             )
-        if not scheme and not Path(base).expanduser().is_dir():
+        if not scheme and not expanded(base).is_dir():
             raise UsageError(
                 f"mirror '{base}': there is no such folder; nothing was fetched. Correct the "
                 "path, or mount what holds it."
@@ -80,7 +80,7 @@ def users_mirrors(mirrors: Sequence[str], dataset: str, entry: FileEntry) -> lis
             is_ftp = base.lower().startswith("ftp:")
             kind = "ftp" if is_ftp else "git" if is_git else "http"
         else:
-            url = str(Path(base).expanduser().resolve() / dataset / entry.name)
+            url = str(expanded(base).resolve() / dataset / entry.name)
             kind = "git" if is_git else "file"
         found.append(Mirror.model_validate({"kind": kind, "url": url}))
     return [mirror for mirror in found if fits(mirror, entry)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from autods.core.files import put_in_place
 from autods.fetch.digests import digest, remove
 from autods.fetch.sources.base import seen_path
 
@@ -17,12 +17,7 @@ def part_of(target: Path) -> Path:
 def place(part: Path, target: Path) -> None:
     """Move a verified part into place once it is on the disk."""
     seen_path(part).unlink(missing_ok=True)
-    if part.is_dir():
-        os.sync()
-    else:
-        with part.open("rb+") as handle:
-            os.fsync(handle.fileno())
-    part.replace(target)
+    put_in_place(part, target)
 
 
 def set_aside(path: Path, target: Path) -> Path:
@@ -35,7 +30,7 @@ def set_aside(path: Path, target: Path) -> Path:
             return bad
         number += 1
         bad = target.with_name(f"{target.name}.bad{number}")
-    path.replace(bad)
+    put_in_place(path, bad)
     return bad
 
 

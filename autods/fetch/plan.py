@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autods.core.credentials import hub_credentials
+from autods.core.home import expanded
 from autods.core.root import DataRoot
 from autods.fetch.digests import size_of
 from autods.fetch.mirrors import users_mirrors
@@ -222,7 +223,7 @@ def _known_size(entry: FileEntry, target: Path, first: Mirror) -> Size:
     if target.exists():  # not verified yet; most likely the file itself
         return Size(size_of(target), "exact")
     if first.kind == "file":
-        origin = Path(first.url).expanduser()
+        origin = expanded(first.url)
         return Size(size_of(origin), "exact") if origin.exists() else Size(None, "unknown")
     total = Seen.load(part_of(target)).total
     return stated_size(entry) if total is None else Size(total, "answered")

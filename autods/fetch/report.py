@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from autods.core.home import expanded
 from autods.core.root import DataRoot
 from autods.core.version import __version__
 from autods.errors import AutodsError, Busy, FetchError, step_for
@@ -105,8 +106,7 @@ class Report:
     def elsewhere(self, mirrors: Sequence[str]) -> list[tuple[str, str]]:
         """Return the files that none of the user's mirrors gave, and the host that did, or ""."""
         own = tuple(
-            shown(base) if "://" in base else str(Path(base).expanduser().resolve())
-            for base in mirrors
+            shown(base) if "://" in base else str(expanded(base).resolve()) for base in mirrors
         )
         return [
             (f"{row.dataset}/{file.name}", urlsplit(file.url or "").hostname or file.kind or "")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from autods.core.refusals import refusal
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch.plan import PlannedDataset
@@ -39,9 +40,10 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
         with TemporaryDirectory(dir=_standing(root)):
             pass
     except OSError as error:
+        why, cure = refusal(error)
         raise FetchError(
-            f"cannot write below {_standing(root)}: {error.strerror}. Nothing was fetched.",
-            "Correct the permissions or choose another --root, then run the same command again.",
+            f"cannot write below {_standing(root)}: {why}. Nothing was fetched.",
+            f"{cure} (--root), then run the same command again.",
         ) from None
     largest = sorted(plans, key=lambda plan: known_remaining([plan]), reverse=True)[:5]
     sizes = ", ".join(f"{plan.dataset} {decimal(known_remaining([plan]))}" for plan in largest)

@@ -15,14 +15,13 @@ the shards themselves, with the columns ``features``, ``label``, ``sample``,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autods.core.files import locked
+from autods.core.files import locked, put_in_place
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
 from autods.errors import UsageError
@@ -162,13 +161,9 @@ def _placed(path: Path) -> Iterator[Path]:
     remove(temporary)
     try:
         yield temporary
-        for file in [temporary, *temporary.rglob("*")]:
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
         if path.exists():
             path.rename(old)
-        temporary.rename(path)
+        put_in_place(temporary, path)
         remove(old)
     finally:
         remove(temporary)

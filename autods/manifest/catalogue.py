@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from autods.core.home import expanded
+from autods.core.refusals import refusal
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.core.yaml_files import YamlFault, parse_yaml
@@ -55,7 +57,7 @@ class Catalogue:
             if has_manifests(folder):
                 self._add(folder, folder)
         for folder in named:
-            self._add(folder, folder.expanduser().resolve())
+            self._add(folder, expanded(folder).resolve())
         for name, folder in remembered.items():
             if self._folders.get(name) is None:
                 self.gone.setdefault(folder, []).append(name)
@@ -124,9 +126,8 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
         text = path.read_text(encoding="utf-8")
         return model.model_validate(parse_yaml(text))
     except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read: {error.strerror}; nothing was used."
-        ) from None
+        why, cure = refusal(error)
+        raise ManifestError(f"{path}: cannot be read: {why}; nothing was used. {cure}.") from None
     except UnicodeDecodeError as error:
         raise ManifestError(
             f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at position "
@@ -145,7 +146,7 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
 
 def _resolved(entry: FileEntry, folder: Path) -> FileEntry:
     mirrors = [
-        m.model_copy(update={"url": str((folder / Path(m.url).expanduser()).resolve())})
+        m.model_copy(update={"url": str((folder / expanded(m.url)).resolve())})
         if m.kind == "file"
         else m
         for m in entry.mirrors

@@ -14,6 +14,7 @@ import typer
 import yaml
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
+from autods.core.refusals import refusal
 from autods.core.registry import unknown
 from autods.core.yaml_files import parse_yaml
 from autods.errors import UsageError
@@ -174,7 +175,7 @@ def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], O
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(wrong.format(f"got none ({error.strerror})")) from None
+        raise UsageError(wrong.format(f"got none ({refusal(error).why})")) from None
     except ValueError as error:  # not UTF-8, or not YAML
         cause = " ".join(str(error).split())
         raise UsageError(wrong.format(f"but it cannot be read: {cause}")) from None

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from autods.core.files import atomic, hash_file, read_json, write_json
+from autods.core.refusals import refusal
 from autods.core.seals import CHANGED, BrokenSealError, hash_parts
 from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
@@ -170,9 +171,10 @@ class RunFolder:
                 save_file(tensors, apart / path.name, metadata=metadata)
                 (apart / path.name).replace(temporary)
             except (OSError, SafetensorError) as error:
+                why, cure = refusal(error)
                 raise CheckpointError(
-                    f"{path} could not be written: {error}. The checkpoint before it is "
-                    "untouched. Free space, then run the same command with --resume."
+                    f"{path} could not be written: {why}. The checkpoint before it is untouched. "
+                    f"{cure}, then run the same command with --resume."
                 ) from None
             finally:
                 shutil.rmtree(apart, ignore_errors=True)
@@ -221,7 +223,10 @@ class RunFolder:
         names = [task["name"] for task in results["tasks"]]
         for scenario, rows in results["R"].items():
             path = self.path / f"R_{scenario.replace('-', '_')}.csv"
-            with atomic(path) as temporary, temporary.open("w", newline="") as handle:
+            with (
+                atomic(path) as temporary,
+                temporary.open("w", encoding="utf-8", newline="") as handle,
+            ):
                 writer = csv.writer(handle)
                 writer.writerow(["learned", *names])
                 for learned, row in zip(results["learned"], rows, strict=True):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from autods.core.processes import end_with_parent, worker_context
+from autods.core.refusals import refusal, why_refused
 from autods.errors import AutodsError, UsageError
 from bmc.runs.choice import StreamChoice
 from bmc.runs.folder import RunFolder
@@ -128,8 +129,7 @@ def attempt(job: Job) -> Outcome:
     except AutodsError as error:
         return Outcome(job, str(error))
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        return Outcome(job, f"the system refused: {error.strerror or error}{where}")
+        return Outcome(job, f"the system refused: {why_refused(error)}. {refusal(error).cure}.")
     except Exception as error:  # a defect in one run must not cost the others
         return Outcome(job, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Outcome(job, None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from autods.core.credentials import Credentials
+from autods.core.home import expanded, home
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
 from autods.fetch.sources.base import SOURCES, MirrorFailed
@@ -82,9 +83,14 @@ def credentials() -> Credentials | None:
 
 def _folders() -> list[Path]:
     if chosen := os.environ.get("KAGGLE_CONFIG_DIR"):
-        return [Path(chosen).expanduser()]
-    general = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    return [Path("~/.kaggle").expanduser(), general / "kaggle"]
+        return [expanded(chosen)]
+    at_home, general = home(), os.environ.get("XDG_CONFIG_HOME")
+    folders = [at_home / ".kaggle"] if at_home else []
+    if general:
+        folders.append(expanded(general) / "kaggle")
+    elif at_home:
+        folders.append(at_home / ".config" / "kaggle")
+    return folders
 
 
 def _token_file(path: Path) -> Credentials | None:

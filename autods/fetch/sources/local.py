@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autods.core.files import BLOCK
+from autods.core.home import expanded
 from autods.core.progress import Progress
+from autods.core.refusals import refusal
 from autods.core.trees import list_tree
 from autods.errors import LinkGone
 from autods.fetch.digests import is_folder, size_of
@@ -18,7 +20,7 @@ from autods.manifest.schema import FileEntry, Mirror
 @SOURCES.register("file")
 def fetch_file(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Progress) -> None:
     """Copy one file, or all regular files of a folder (see `Source`)."""
-    origin = Path(mirror.url).expanduser()
+    origin = expanded(mirror.url)
     if not origin.exists():
         raise MirrorFailed("does not exist", LinkGone)
     if origin.is_dir() != is_folder(entry.checksum):
@@ -41,7 +43,7 @@ def _read(origin: Path, offset: int) -> Iterator[bytes]:
             while block := handle.read(BLOCK):
                 yield block
     except OSError as error:
-        raise MirrorFailed(f"cannot be read: {error.strerror}") from None
+        raise MirrorFailed(f"cannot be read: {refusal(error).why}") from None
 
 
 def _copy_folder(origin: Path, part: Path, entry: FileEntry, progress: Progress) -> None:
@@ -52,7 +54,7 @@ def _copy_folder(origin: Path, part: Path, entry: FileEntry, progress: Progress)
     try:
         names = [name for name, _, _ in list_tree(origin).files]
     except OSError as error:
-        raise MirrorFailed(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise MirrorFailed(f"{error.filename} cannot be read: {refusal(error).why}") from None
     part.mkdir(parents=True)
     progress.start(entry.name, len(names), "files")
     try:
@@ -62,6 +64,6 @@ def _copy_folder(origin: Path, part: Path, entry: FileEntry, progress: Progress)
             shutil.copyfile(origin / name, copy)
             progress.advance(1)
     except PermissionError as error:
-        raise MirrorFailed(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise MirrorFailed(f"{error.filename} cannot be read: {refusal(error).why}") from None
     finally:
         progress.finish()

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from autods.containers.base import Member, NeedsConversion
 from autods.containers.tars import END, list_tar
 from autods.core.files import BLOCK
+from autods.core.refusals import refusal
 from autods.core.slices import open_slice
 from autods.core.trees import list_tree
 from autods.errors import ContainerError, UsageError
@@ -40,7 +41,7 @@ class Stored:
         try:
             return open_slice(self.path, self.offset, self.size)
         except OSError as error:
-            raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
+            raise ContainerError(f"{self.shown}: cannot be read: {refusal(error).why}") from None
 
     def sha256(self, told: Callable[[int], None] = lambda size: None) -> str:
         """Return the hash of the bytes; ``told`` learns how many are done.
@@ -56,7 +57,7 @@ class Stored:
                     left -= len(block)
                     told(len(block))
         except OSError as error:
-            raise ContainerError(f"{self.shown}: cannot be read: {error.strerror}") from None
+            raise ContainerError(f"{self.shown}: cannot be read: {refusal(error).why}") from None
         if left:
             raise ContainerError(f"{self.shown}: ends {left:,} bytes too early")
         return digest.hexdigest()

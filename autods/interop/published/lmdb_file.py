@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from autods.core.refusals import refusal
 from autods.errors import ContainerError
 from autods.interop.published.archive import Stored
 
@@ -66,7 +67,7 @@ class LmdbFile:
         try:
             self._handle = os.open(file.path, os.O_RDONLY)
         except OSError as error:
-            raise self._damaged(f"cannot be opened: {error.strerror}") from None
+            raise self._damaged(f"cannot be opened: {refusal(error).why}") from None
         try:
             self._page_size, self._tree = self._newest()
         except BaseException:

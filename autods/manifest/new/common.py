@@ -12,6 +12,7 @@ import yaml
 
 from autods.containers.base import printable
 from autods.core.files import atomic, hash_tree
+from autods.core.refusals import refusal
 from autods.core.trees import Tree, list_tree
 from autods.errors import LayoutError, UsageError
 from autods.manifest.catalogue import Catalogue, load
@@ -108,8 +109,8 @@ def listed_tree(folder: Path) -> Tree:
         tree = list_tree(folder)
     except OSError as error:
         raise LayoutError(
-            f"{error.filename or folder} cannot be read: {error.strerror}; nothing was written. "
-            "Correct its permissions or its links."
+            f"{error.filename or folder} cannot be read: {refusal(error).why}; nothing was "
+            f"written. {refusal(error).cure}."
         ) from None
     names = [*(file.name for file in tree.files), *tree.folders, *(name for name, _ in tree.left)]
     for name in [str(folder.resolve()), *names]:

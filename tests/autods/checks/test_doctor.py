@@ -326,7 +326,7 @@ def test_a_root_that_cannot_be_written_fails(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (found,) = check_root(DataRoot(tmp_path / "file" / "root"), [])
     assert (found.check, found.state) == ("root", "fail")
-    assert "Not a directory" in found.text
+    assert "a file is where a folder is expected" in found.text
     assert "--root" in found.cure
 
 

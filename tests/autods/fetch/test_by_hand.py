@@ -100,7 +100,7 @@ def test_a_path_that_does_not_exist_is_wrong_usage(root, toy):
 
 def test_a_root_that_cannot_be_written_is_one_message(toy, tmp_path):
     root = DataRoot(file(tmp_path / "root", b"a file where the root should be"))
-    with pytest.raises(FetchError, match="Correct the permissions"):
+    with pytest.raises(FetchError, match="a file is where a folder is expected"):
         import_files(toy, root, [file(tmp_path / "a.zip", A)], Silent())
 
 

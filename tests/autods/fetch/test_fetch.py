@@ -347,7 +347,7 @@ def test_a_full_disk_is_a_cause_of_its_own_and_what_has_arrived_stays(root, orig
 
 def test_a_full_or_closed_disk_is_one_message(root, original):
     root.path.write_text("a file where the root should be")
-    with pytest.raises(FetchError, match="Correct the permissions"):
+    with pytest.raises(FetchError, match="a file is where a folder is expected"):
         fetch_dataset(manifest(entry("a.bin", md5(CONTENT), ("file", original))), root, Silent())
 
 

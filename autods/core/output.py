@@ -1,0 +1,58 @@
+"""What is printed reaches every terminal: signs that its encoding lacks are written otherwise."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import sys
+import unicodedata
+
+HANDLER = "autods-plain"
+# One sign for one where possible, so that columns of tables stay below each other.
+SIGNS = {
+    "\u2026": "~",  # the end of what was cut off
+    "\u2020": "+", "\u2021": "#",
+    "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-",
+    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"',
+    "\u00a0": " ", "\u202f": " ",
+    "\u2192": ">", "\u2190": "<", "\u00d7": "x", "\u00b7": "*", "\u00b1": "+-",
+    "\u2264": "<=", "\u2265": ">=", "\u2248": "~", "\u2016": "||", "\u221a": "sqrt",
+    "\u2202": "d", "\u2207": "grad", "\u222a": " u ", "\u2208": " in ",
+}  # fmt: skip
+
+
+def make_printable() -> None:
+    """Let standard output and error take every text, whatever their encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(ValueError):  # closed, or written to by another encoder
+                stream.reconfigure(errors=HANDLER)
+
+
+def plain(text: str) -> str:
+    r"""Return a text in ASCII: signs by signs alike, Greek letters by name, others as ``\xe9``."""
+    return "".join(sign if sign.isascii() else _plain(sign) for sign in text)
+
+
+def _plain(sign: str) -> str:
+    if sign in SIGNS:
+        return SIGNS[sign]
+    if unicodedata.decomposition(sign).startswith("<"):  # raised, lowered, wide, one half
+        alike = unicodedata.normalize("NFKD", sign).replace("\u2044", "/")
+        if alike != sign:
+            return plain(alike)
+    name = unicodedata.name(sign, "")
+    if name.startswith("GREEK") and "LETTER" in name:
+        letter = name.rpartition("LETTER ")[2].replace("LAMDA", "LAMBDA").partition(" ")[0]
+        return letter.lower() if "SMALL" in name else letter.capitalize()
+    return sign.encode("ascii", "backslashreplace").decode()
+
+
+def _handle(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return plain(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(HANDLER, _handle)

@@ -1,0 +1,161 @@
+"""What the system refuses is told in one true line, wherever it happens."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from autods.containers.base import damaged
+from autods.core import files, refusals
+from autods.core.files import atomic, locked
+from autods.core.progress import Silent
+from autods.core.root import DataRoot
+from autods.errors import DiskFull, FetchError
+from autods.fetch import unwritable_explained
+
+WORDS = {
+    errno.ENOSPC: ("the disk is full", "Free space"),
+    errno.EDQUOT: ("your quota", "quota -s"),
+    errno.EFBIG: ("larger than this file system or the limit", "ulimit -f"),
+    errno.EROFS: ("can only be read", "another file system"),
+    errno.EACCES: ("no permission", "ls -ld"),
+    errno.EPERM: ("no permission", "ls -ld"),
+    errno.ENOLCK: ("no file locks", "NFS"),
+    errno.ENAMETOOLONG: ("longer than the file system allows", "shorter path"),
+    errno.EMFILE: ("may not open more files", "ulimit -n"),
+    errno.ENFILE: ("no more open files", "fs.file-max"),
+    errno.ENOMEM: ("no more memory", "ulimit -v"),
+    errno.EIO: ("the disk failed", "dmesg"),
+    errno.ESTALE: ("replaced on its server", "nothing else works"),
+}
+
+
+@pytest.mark.parametrize("number", WORDS)
+@pytest.mark.parametrize("form", ["of Python", "of Rust"])
+def test_each_cause_has_its_own_line_and_cure(number, form):
+    error: Exception = OSError(number, os.strerror(number), "file")
+    if form == "of Rust":
+        error = RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})")
+    why, cure = refusals.refusal(error)
+    assert WORDS[number][0] in why and WORDS[number][1] in cure
+    if number not in (errno.EACCES, errno.EPERM):
+        assert "permission" not in why + cure
+
+
+def test_what_has_no_line_is_told_in_the_systems_words():
+    assert refusals.refusal(OSError(errno.ENXIO, "No such device", "x")).why == "No such device"
+    assert refusals.why_refused(OSError("odd")) == "odd"
+
+
+@pytest.mark.parametrize("number", WORDS)
+def test_a_fetch_tells_it_with_its_class(root, number):
+    with pytest.raises(FetchError) as caught, unwritable_explained("toy", root):
+        raise OSError(number, os.strerror(number), "/r/a.part")
+    assert f"cannot write /r/a.part: {refusals.REFUSALS[number].why}" in str(caught.value)
+    assert WORDS[number][1] in caught.value.next_step
+    full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    assert isinstance(caught.value, DiskFull) == full
+
+
+@pytest.mark.parametrize("number", WORDS)
+def test_what_the_system_refuses_is_not_called_damaged(number):
+    told = str(damaged(Path("a.zip"), OSError(number, os.strerror(number))))
+    assert "damaged" not in told and "fetch" not in told
+    assert WORDS[number][0] in told
+    assert "damaged" in str(damaged(Path("a.zip"), OSError(errno.EINVAL, "Invalid argument")))
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_at_once(tmp_path, monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    record = tmp_path / "record.json"
+    with pytest.raises(OSError, match="No locks") as caught, locked(record, timeout=5):
+        raise AssertionError("it is not locked")
+    assert refusals.refusal(caught.value) == refusals.LOCKS
+    assert caught.value.filename == str(tmp_path / "record.json.lock")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 1.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch.so: failed to map segment: Cannot allocate memory"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_a_lack_of_memory_is_known_whichever_library_tells_it(error):
+    assert refusals.lacks_memory(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("out of memory")])
+def test_other_errors_are_no_lack_of_memory(error):
+    assert not refusals.lacks_memory(error)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What is written to the disk, in order, with the renames between."""
+    seen: list[Path] = []
+    monkeypatch.setattr(files, "sync", seen.append)
+    replace = Path.replace
+
+    def renamed(path: Path, target: Path) -> Path:
+        seen.append(Path(f"{path.name} -> {target.name}"))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", renamed)
+    return seen
+
+
+def test_a_written_file_and_then_its_name_are_flushed(tmp_path, synced):
+    target = tmp_path / "a" / "b" / "file"
+    with atomic(target) as temporary:
+        temporary.write_bytes(b"x")
+    made = [tmp_path / "a", tmp_path]
+    moved = [target.with_name("file.tmp"), Path("file.tmp -> file"), target.parent]
+    assert synced == [*made, *moved]
+
+
+def test_a_folder_in_place_is_flushed_with_all_that_it_holds(tmp_path, synced):
+    (tmp_path / "x.part" / "cat").mkdir(parents=True)
+    (tmp_path / "x.part" / "cat" / "1.jpg").write_bytes(b"x")
+    files.put_in_place(tmp_path / "x.part", tmp_path / "x")
+    part = tmp_path / "x.part"
+    inside = [part / "cat", part / "cat" / "1.jpg", part]
+    assert sorted(synced[:3]) == sorted(inside)
+    assert synced[3:] == [Path("x.part -> x"), tmp_path]
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o600])
+def test_flushing_needs_no_right_to_write(tmp_path, mode):
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "file").chmod(mode)
+    files.sync(tmp_path / "file")
+    files.sync(tmp_path)
+
+
+def test_a_folder_that_cannot_be_flushed_is_left_to_the_system(tmp_path, monkeypatch):
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    files.sync(tmp_path)
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(OSError, match="Invalid"):
+        files.sync(tmp_path / "file")
+
+
+def test_every_root_is_a_folder_of_files_that_were_put_in_place(root: DataRoot):
+    files.write_json(root.record("toy"), {"a": 1})
+    assert files.read_json(root.record("toy")) == {"a": 1}
+    assert not root.record("toy").with_name("record.json.tmp").exists()
+    assert Silent() is not None
