@@ -85,7 +85,8 @@ def contents(wheel: Path) -> dict[str, bytes]:
 def test_the_wheel_holds_what_the_code_reads_and_the_marks_of_typed_packages(wheel):
     found = contents(wheel)
     for name in ("autods/py.typed", "bmc/py.typed", "bmc/report/page.css",
-                 "bmc/report/page.html.jinja", "bmc/report/page.js",
+                 "bmc/report/page.html.jinja", "bmc/report/page.js", "bmc/report/tables.js",
+                 "bmc/report/answers.html.jinja", "bmc/report/tables.html.jinja",
                  "bmc/report/section.html.jinja"):  # fmt: skip
         assert name in found
     shipped = {

@@ -39,23 +39,26 @@ def table(rows: Iterable[Sequence[Any]], **columns: str) -> alt.InlineData:
 
 
 def chosen(chart: alt.Chart, style: Style) -> alt.Chart:
-    """Leave out methods that the reader did not pick in the legend; nothing picked shows all."""
-    shown: alt.Chart = chart.transform_filter(_picked()) if style.interactive else chart
+    """Leave out methods that the reader did not pick; nothing picked shows all.
+
+    The page's script gives the chart the names, from buttons that work by keyboard, too.
+    """
+    if not style.interactive:
+        return chart
+    shown: alt.Chart = chart.transform_filter(
+        "length(picked) == 0 || indexof(picked, datum.name) >= 0"
+    )
     return shown
 
 
-def choosing(chart: alt.Chart, style: Style) -> alt.Chart:
-    """Let the reader pick methods in the legend; one layer of a chart needs this."""
-    if not style.interactive:
-        return chart
-    pickable: alt.Chart = chart.properties(name="points").add_params(_picked())
-    return pickable
-
-
-def _picked() -> alt.Parameter:
+def choosing(chart: alt.LayerChart, style: Style) -> alt.LayerChart:
+    """Declare the names that `chosen` looks for."""
     import altair as alt
 
-    return alt.selection_point(name="picked", fields=["name"], bind="legend", toggle="true")
+    if not style.interactive:
+        return chart
+    pickable: alt.LayerChart = chart.add_params(alt.param(name="picked", value=[]))
+    return pickable
 
 
 def curves(shown: Sequence[Entry], scenario: str, style: Style) -> alt.LayerChart:
@@ -85,13 +88,13 @@ def curves(shown: Sequence[Entry], scenario: str, style: Style) -> alt.LayerChar
             y=alt.Y("low:Q", title="accuracy (%)"), y2="high:Q", **style.by_method(shown, "color")),
         base.mark_line(strokeWidth=style.stroke)
             .encode(**style.by_method(shown, "color", "strokeDash")),
-        choosing(base.transform_filter("datum.marked == 1")
+        base.transform_filter("datum.marked == 1")
             .mark_point(filled=True, size=style.point, opacity=1)
-            .encode(**style.by_method(shown, "color", "shape")), style),
+            .encode(**style.by_method(shown, "color", "shape")),
     ]  # fmt: skip
     if style.interactive:  # unseen, and wide enough for a finger
         layers.append(measured.mark_point(filled=True, size=6 * style.point, opacity=0))
-    return style.finish(*layers, height=300)
+    return choosing(style.finish(*layers, height=300), style)
 
 
 def _curve_rows(shown: Sequence[Entry], scenario: str, start: int, tasks: int) -> list[list[Any]]:
@@ -107,3 +110,60 @@ def _curve_rows(shown: Sequence[Entry], scenario: str, start: int, tasks: int) -
         if entry.group.reference and len(curve) == 1:
             rows += [[entry.name, at, rows[-1][2], "", "", -1] for at in (start, tasks)]
     return rows
+
+
+TASK_DATA = "task"  # the name under which the page's script gives the rows of one task
+
+
+def task_curves(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
+    """Draw accuracy on one task over the number of tasks learned; the page's script has the rows.
+
+    A row has the name, the tasks learned, and the accuracy in per cent.
+    """
+    import altair as alt
+
+    tasks = len(shown[0].group.first.tasks)
+    scale = alt.Scale(domain=[min(1, tasks - 1), tasks], nice=False)
+    axis = alt.Axis(grid=False, tickMinStep=1, tickCount=8, format="d")
+    data = alt.NamedData(name=TASK_DATA, format=alt.JsonDataFormat(type="json"))
+    base = chosen(alt.Chart(data), style).encode(
+        x=alt.X("learned:Q", title="tasks learned", scale=scale, axis=axis),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]),
+                axis=alt.Axis(tickCount=5)),
+    )  # fmt: skip
+    tips = [
+        alt.Tooltip("name:N", title="method"), alt.Tooltip("learned:Q", title="tasks learned"),
+        alt.Tooltip("accuracy:Q", title="accuracy, %", format=".1f"),
+    ]  # fmt: skip
+    layers = [
+        base.mark_line(strokeWidth=style.stroke)
+            .encode(**style.by_method(shown, "color", "strokeDash")),
+        base.mark_point(filled=True, size=style.point / 2, opacity=1)
+            .encode(**style.by_method(shown, "color", "shape")),
+        base.mark_point(filled=True, size=6 * style.point, opacity=0).encode(tooltip=tips),
+    ]  # fmt: skip
+    return choosing(style.finish(*layers, height=300), style)
+
+
+def task_rows(shown: Sequence[Entry], scenario: str) -> dict[str, list[Any]]:
+    """Return what `task_curves` draws, for any task, as little as possible.
+
+    ``tasks`` are the names of tasks; by method ``learned`` [S] at its evaluations and ``R`` [S],
+    whose rows have an accuracy in tenths of a per cent for each task, ``None`` if not measured.
+    """
+    names = [task.name for task in shown[0].group.first.tasks]
+    methods = []
+    for entry in shown:
+        run = entry.group.first
+        place = {task.name: k for k, task in enumerate(run.tasks)}
+        columns = [place.get(name) for name in names]
+        rows = [
+            [_tenths(None if k is None else row[k]) for k in columns]
+            for row in run.R.get(scenario, [])
+        ]
+        methods.append({"name": entry.name, "learned": run.learned, "R": rows})
+    return {"tasks": names, "methods": methods}
+
+
+def _tenths(value: float | None) -> int | None:
+    return None if value is None else round(1000 * value)

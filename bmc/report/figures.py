@@ -161,6 +161,14 @@ def task_figures(entry: Entry, scenario: str) -> Iterator[Figure]:
         )  # fmt: skip
 
 
+def any_task(shown: Sequence[Entry]) -> Figure:
+    """Return the figure of one task that the reader chooses; the page's script gives its rows."""
+    return Figure(
+        "any-task", "Accuracy on one task", "Accuracy on the chosen task while others are learned.",
+        "", partial(charts.task_curves, shown),
+    )  # fmt: skip
+
+
 def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write the figures for papers as NAME-1col.pdf, NAME-2col.svg and so on; return the files.
 

@@ -5,8 +5,7 @@ Runs of several streams get a section for each.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,28 +15,23 @@ from markupsafe import Markup
 
 from autods.core.files import atomic
 from autods.pages.palette import variables
-from bmc.report.charts import SCENARIOS
+from bmc.report.answers import answers_of, safe_json
+from bmc.report.charts import SCENARIOS, task_rows
 from bmc.report.columns import MISSING, PERCENT
-from bmc.report.figures import Figure, figures, task_figures
+from bmc.report.figures import Figure, any_task, figures, task_figures
 from bmc.report.finished import Run, TaskInfo
 from bmc.report.groups import MOST, Group, drawn, group
 from bmc.report.intervals import tests_of
 from bmc.report.load import load_runs, sections, shared_note
 from bmc.report.looks import entries
 from bmc.report.resampling import CONFIDENCE
+from bmc.report.settings import commands, compare, finished, provenance_of, side_by_side
 from bmc.report.style import PAGE
 from bmc.report.table import group_name, matrix_csv, repeats, results_table
 
 OPEN = 4  # groups whose tasks are shown at once; those of the others are folded
 RUNTIME = "window.vegaEmbed = vegaEmbed;"  # what the page's script calls
 MATRICES = 30  # runs whose matrices the page carries; of more, only those that are drawn
-
-
-class Line(NamedTuple):
-    """One setting: ``values`` holds (whose, value), or one value under "" if all agree."""
-
-    key: str
-    values: list[tuple[str, str]]
 
 
 class Drawing(NamedTuple):
@@ -58,20 +52,17 @@ class Charts:
         self.specs.append(figure.spec(PAGE))
         return Drawing(figure, len(self.specs) - 1)
 
-    @property
-    def json(self) -> Markup:
-        """All charts as JSON that cannot end the script element around it."""
-        text = json.dumps(self.specs, ensure_ascii=False, separators=(",", ":"))
-        return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
 
-
-def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ()) -> Path:
+def build_report(
+    run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = (), root: Path | None = None
+) -> Path:
     """Write one HTML page about finished runs; it needs no other file and no network.
 
     Runs of the same method and configuration are repeats: the page shows their mean and
     standard deviation. Runs of several streams get a section for each. The same runs give the
     same bytes, in whatever order they are named. ``notes`` are further sentences above the
-    results. Raises `UsageError` as `load_runs` and `group` do.
+    results; ``root`` is the data root where images of wrong answers are looked for, by default
+    that of ``AUTODS_ROOT``. Raises `UsageError` as `load_runs` and `group` do.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -80,17 +71,21 @@ def build_report(run_dirs: Sequence[Path], out: Path, notes: Sequence[str] = ())
         loader=PackageLoader("bmc.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    charts, written = Charts(), []
+    charts, written, data = Charts(), [], {}
     by_stream = sections(runs) or {(): []}
     for number, members in enumerate(by_stream.values(), start=1):
-        content = _content(group(members), charts, f"s{number}-")
+        content = _content(group(members), charts, f"s{number}-", root)
         section = environment.get_template("section.html.jinja").render(
             **content, notes=notes, top=1 if len(by_stream) == 1 else 2
         )
         written.append((_section_title(content), Markup(section)))
+        answers = content["answers"]
+        data[f"s{number}"] = {
+            "tasks": content["task_rows"], "matrices": answers.matrices if answers else [],
+        }  # fmt: skip
     page = environment.get_template("page.html.jinja").render(
         title=written[0][0] if len(written) == 1 else f"Results on {len(written)} streams",
-        sections=written, charts=charts.json,
+        sections=written, data=safe_json({"charts": charts.specs, "sections": data}),
         light=variables(dark=False), dark=variables(dark=True),
         runtime=_runtime(),
     )  # fmt: skip
@@ -115,7 +110,9 @@ def _section_title(content: dict[str, Any]) -> str:
     return f"{first.stream}, {len(first.tasks)} tasks: {some}, {first.scenario}"
 
 
-def _content(groups: Sequence[Group], charts: Charts, prefix: str) -> dict[str, Any]:
+def _content(
+    groups: Sequence[Group], charts: Charts, prefix: str, root: Path | None
+) -> dict[str, Any]:
     """Gather what the template names of one section; ``prefix`` begins its anchors."""
     first = groups[0].first
     scenario = first.scenario
@@ -150,6 +147,14 @@ def _content(groups: Sequence[Group], charts: Charts, prefix: str) -> dict[str, 
         "full": full,
         "name": group_name,
         "swatch": lambda g: looks[g.first.setup].swatch,
+        "entries": everything,
+        "shown_entries": shown_entries,
+        "finished": finished(runs),
+        "commands": commands(runs),
+        "answers": answers_of(groups, shown_entries, root),
+        "datasets": _by_dataset(groups, scenario),
+        "any_task": charts.add(any_task(shown_entries)),
+        "task_rows": task_rows(shown_entries, scenario),
         "drawings": {f.name: charts.add(f) for f in figures(everything, shown_entries)},
         "method_rows": [
             (e.group, [charts.add(f) for f in task_figures(e, scenario)]) for e in shown_entries
@@ -160,18 +165,10 @@ def _content(groups: Sequence[Group], charts: Charts, prefix: str) -> dict[str, 
         "csv": [(label, _csv_links(run)) for label, run in carried],
         "all_matrices": len(carried) == len(named),
         "results_csv": _data_link(full.csv()),
-        "config": compare([(g.label, g.first.config) for g in groups]),
-        "provenance": compare(_by_order(named)),
+        "settings": side_by_side(groups),
+        "provenance": compare(provenance_of(named)),
         "versions": compare([(label, run.versions) for label, run in named]),
     }  # fmt: skip
-
-
-def _by_order(named: Sequence[tuple[str, Run]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the provenance of each order once, where all runs of an order share it."""
-    orders: dict[str, Mapping[str, Any]] = {}
-    if all(orders.setdefault(run.order, run.provenance) == run.provenance for _, run in named):
-        return list(orders.items())
-    return [(label, run.provenance) for label, run in named]
 
 
 def _run_name(g: Group, run: Run) -> str:
@@ -205,6 +202,24 @@ def _task_table(groups: Sequence[Group], scenario: str) -> list[tuple[TaskInfo, 
     ]
 
 
+def _by_dataset(groups: Sequence[Group], scenario: str) -> list[tuple[str, str, list[str]]]:
+    """Per dataset: name, test samples, and the final accuracy of each group over its samples."""
+    tasks: dict[str, list[TaskInfo]] = {}
+    for task in groups[0].first.tasks:
+        tasks.setdefault(task.dataset, []).append(task)
+    finals = [g.by_task("final", scenario) for g in groups]
+    lines = []
+    for name, of in tasks.items():
+        accuracies = []
+        for final in finals:
+            measured = [task for task in of if task.name in final]
+            total = sum(task.test for task in measured)
+            right = sum(task.test * final[task.name] for task in measured)
+            accuracies.append(f"{100 * right / total:.1f}" if total else MISSING)
+        lines.append((name, f"{sum(task.test for task in of):,}", accuracies))
+    return lines
+
+
 def _data_link(content: str) -> str:
     return "data:text/csv;charset=utf-8," + quote(content, safe=",.-_~")
 
@@ -215,27 +230,3 @@ def _csv_links(run: Run) -> list[tuple[str, str, str]]:
         (scenario, f"R-{run.folder}-{scenario}.csv", _data_link(matrix_csv(run, scenario)))
         for scenario in run.R
     ]
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Write a nested mapping as dotted keys and plain text values."""
-    flat: dict[str, str] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            flat.update(flatten(item, f"{prefix}{key}."))
-        elif isinstance(item, list | tuple):
-            flat[f"{prefix}{key}"] = ", ".join(map(str, item))
-        else:
-            flat[f"{prefix}{key}"] = str(item)
-    return flat
-
-
-def compare(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Line]:
-    """Set settings side by side: one value where all agree, else one for each name."""
-    flats = [(name, flatten(value)) for name, value in named]
-    lines = []
-    for key in sorted({key for _, flat in flats for key in flat}):
-        values = [(name, flat.get(key, MISSING)) for name, flat in flats]
-        agree = len({value for _, value in values}) == 1
-        lines.append(Line(key, [("", values[0][1])] if agree else values))
-    return lines

@@ -75,8 +75,8 @@ def pareto(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
         mean, sd = 100 * point.accuracy.mean, 100 * (point.accuracy.sd or 0)
         g = id(point.group)
         rows.append([
-            entries[g].name, point.cost, mean, mean - sd, mean + sd, int(g in named),
-            named.get(g, ""),
+            entries[g].name, point.cost, mean, max(0.0, mean - sd), min(100.0, mean + sd),
+            int(g in named), named.get(g, ""),
         ])  # fmt: skip
     y = alt.Y("mean:Q", title="final mean accuracy (%)", scale=scale, axis=alt.Axis(tickCount=6))
     numbers = dict.fromkeys(("cost", "mean", "low", "high", "front"), "number")
@@ -98,12 +98,12 @@ def pareto(shown: Sequence[Entry], style: Style) -> alt.LayerChart:
             .encode(y=alt.Y("low:Q", scale=scale), y2="high:Q", color=look["color"]),
         picked.transform_filter("!datum.front")
             .mark_point(fill=style.colour("ground"), **marker).encode(**look, tooltip=tips),
-        choosing(picked.transform_filter("datum.front").mark_point(filled=True, **marker)
-            .encode(**look, tooltip=tips), style),
+        picked.transform_filter("datum.front").mark_point(filled=True, **marker)
+            .encode(**look, tooltip=tips),
         names.transform_filter("datum.side == 'left'").mark_text(align="right", dx=-away, **above),
         names.transform_filter("datum.side == 'right'").mark_text(align="left", dx=away, **above),
     ]  # fmt: skip
-    return style.finish(*layers, height=380)
+    return choosing(style.finish(*layers, height=380), style)
 
 
 def _name_sides(front: Sequence[tuple[float, float]]) -> list[str]:

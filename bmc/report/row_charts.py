@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bmc.report import statistics
@@ -196,7 +197,8 @@ def intervals(
     """Draw final means with 95 % intervals; the dashed line is the best.
 
     The intervals are over test samples, or over orders where nothing is known of samples. What
-    lies far below the best is at the left edge.
+    lies far below the best is at the left edge. A bar across ends an interval; an open arrow says
+    that it was cut there: at 0 or 100 %, or at the edge.
     """
     import altair as alt
 
@@ -217,12 +219,15 @@ def intervals(
     best = next((100 * r.mean for r in known if r.best and r.mean is not None), None)
     least = min(row[2] for row in data)
     start = max(0.0, least if best is None else max(least, best - NEAR))
-    scale = alt.Scale(domain=[start, min(100.0, max(row[3] for row in data))], nice=True,
-                      zero=False, clamp=True)  # fmt: skip
+    start, end = _whole_ticks(start, min(100.0, max(row[3] for row in data)))
+    scale = alt.Scale(domain=[start, end], nice=False, zero=False, clamp=True)
+    for row in data:
+        row += [*_ends(row[2], row[3], start, cut=not sampled)]
     numbers = dict.fromkeys(("mean", "low", "high"), "number")
     entries = [row.entry for row in rows]
     offset: dict[str, Any] = {"yOffset": 0.2 * style.row}
-    base = alt.Chart(table(data, name="string", **numbers, words="string")).encode(
+    texts = dict.fromkeys(("words", "left", "right"), "string")
+    base = alt.Chart(table(data, name="string", **numbers, **texts)).encode(
         x=alt.X("mean:Q", title="final mean accuracy (%)", scale=scale,
                 axis=alt.Axis(tickCount=6)),
         y=_band(rows), color=_no_legend(style, entries),
@@ -233,6 +238,45 @@ def intervals(
     return _rows(
         rows, style, *([_line_at(best, style)] if best is not None else []),
         ends.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        *_caps(base, scale, style, offset),
         base.mark_point(filled=True, size=1.5 * style.point, opacity=1, **offset)
             .encode(shape=look["shape"].legend(None)),
     )  # fmt: skip
+
+
+def _whole_ticks(low: float, high: float) -> tuple[float, float]:
+    """Widen an axis of per cent to whole steps, never beyond 0 to 100."""
+    step = next(step for step in (1, 2, 5, 10, 20) if high - low <= 10 * step)
+    return max(0.0, step * math.floor(low / step)), min(100.0, step * math.ceil(high / step))
+
+
+def _ends(low: float, high: float, start: float, *, cut: bool) -> tuple[str, str]:
+    """Say how an interval in per cent ends on either side: ``closed``, ``open``, or not at all.
+
+    It is open beyond the edge ``start`` of the axis, and at 0 or 100 if it was ``cut`` there.
+    """
+    if low >= high:
+        return "", ""
+    left = "open" if low < start or (cut and low <= 0) else "closed"
+    right = "open" if cut and high >= 100 else "closed"
+    return left, right if high > start else ""
+
+
+def _caps(
+    base: alt.Chart, scale: alt.Scale, style: Style, offset: Mapping[str, Any]
+) -> Iterator[alt.Chart]:
+    """Draw the ends of intervals: bars across, and hollow arrows where they go on."""
+    import altair as alt
+
+    size = 0.22 * style.row
+    for side, field, arrow in (
+        ("left", "low", "triangle-left"),
+        ("right", "high", "triangle-right"),
+    ):
+        x = alt.X(f"{field}:Q", scale=scale)
+        closed = base.transform_filter(f"datum.{side} == 'closed'")
+        yield closed.mark_tick(thickness=style.stroke, size=size, **offset).encode(x=x)
+        going_on = base.transform_filter(f"datum.{side} == 'open'")
+        yield going_on.mark_point(
+            shape=arrow, fill=style.colour("ground"), size=style.point, opacity=1, **offset
+        ).encode(x=x)

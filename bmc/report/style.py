@@ -45,7 +45,10 @@ class Style:
     def by_method(
         self, shown: Sequence[Entry], *channels: Literal["color", "shape", "strokeDash"]
     ) -> dict[str, Any]:
-        """Return encodings of the field ``name`` that agree in all charts and share one legend."""
+        """Return encodings of the field ``name`` that agree in all charts and share one legend.
+
+        The page has legends of its own, whose names can be pressed.
+        """
         import altair as alt
 
         values: dict[str, list[Any]] = {
@@ -58,6 +61,7 @@ class Style:
         return {
             channel: make[channel](
                 "name:N", title=None, sort=None,
+                legend=None if self.interactive else alt.Undefined,
                 scale=alt.Scale(domain=names, range=values[channel]),
             )
             for channel in channels

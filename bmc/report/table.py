@@ -153,6 +153,7 @@ def results_table(
         shown[own] = replace(shown[own], priority=0)
     best = any("best" in column.marks for column in shown.values())
     notes = [
+        groups[0].first.caution or "",
         NOTE if best else "",
         REFERENCE_NOTE if any(g.reference for g in groups) else "",
         repeats(groups),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_right
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,7 @@ def _costs(stream: Stream, method: Method, final_mean: float) -> dict[str, Any]:
 def _timing(method: Method, checkpoint_bytes: int) -> dict[str, Any]:
     seconds = method.watch.whole()
     return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "engine": method.engine.name,
         "checkpoint_bytes": checkpoint_bytes,
         "seconds": {**seconds, "total": sum(seconds.values())},

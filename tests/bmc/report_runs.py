@@ -195,3 +195,30 @@ def stored(folder: Path, method: str, hits: Right, order: int | None = 0, **chan
     samples = {f"{scenario}/{name}": v for scenario in results["R"] for name, v in hits.items()}
     save_file(samples, folder / "samples.safetensors", {"format": "1"})
     return folder
+
+
+CLASS_NAMES = {"a": ["cat", "dog"], "b": ["<b>tulip", 'rose, "red"'], "c": ["car", "van"]}
+
+
+def answered(
+    folder: Path, method: str, share: float, order: int = 0, size: int = 60, **changes
+) -> Path:
+    """A finished run that kept its answers, right with a probability; wrong ones are any class."""
+    draw = np.random.default_rng([order, size])
+    names = [*CLASS_NAMES][order:] + [*CLASS_NAMES][:order]
+    label = {t: 2 * k + draw.integers(0, 2, size) for k, t in enumerate(names)}
+    said = {
+        t: np.where(draw.random(size) < share, own, draw.integers(0, 2 * len(names), size))
+        for t, own in label.items()
+    }
+    hits = {t: (said[t] == label[t]).astype(np.uint8) for t in names}
+    stored(folder, method, hits, order, **changes)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for task in results["tasks"]:
+        task |= {"class_names": CLASS_NAMES[task["name"]], "label_set": "main"}
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    samples = {f"{scenario}/{t}": v for scenario in results["R"] for t, v in hits.items()}
+    samples |= {f"answer/{t}": v.astype(np.int32) for t, v in said.items()}
+    samples |= {f"label/{t}": v.astype(np.int32) for t, v in label.items()}
+    save_file(samples, folder / "samples.safetensors", {"format": "1"})
+    return folder

@@ -66,9 +66,8 @@ def test_a_browser_shows_the_page_without_errors_or_side_scrolling(browser, full
 
 # How many curves are drawn, and where a name in the legend of a chart or a marker is.
 CURVES = "document.querySelectorAll('.chart[aria-label^=Class-incremental] .mark-line path').length"
-NAME = """(() => { const word = [...document.querySelectorAll('.chart')].map(
-  c => [...c.querySelectorAll('.role-legend-label text')].find(t => t.textContent == '%s')).find(
-  t => t); word.scrollIntoView({block: 'center'}); const b = word.getBoundingClientRect();
+NAME = """(() => { const name = document.querySelector(`.legend [data-method="%s"]`);
+  name.scrollIntoView({block: 'center'}); const b = name.getBoundingClientRect();
   return [b.left + b.width / 2, b.top + b.height / 2]; })()"""
 MARKER = """(() => { const marks = document.querySelector('.chart[aria-label*="Pareto"]')
   .querySelectorAll('.mark-symbol.role-mark path'); const mark = marks[marks.length - 1];

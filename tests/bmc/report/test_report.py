@@ -33,8 +33,8 @@ from report_runs import (
 from autods.errors import UsageError
 from bmc.report import build_report, group, load_runs, results_table
 from bmc.report.finished import Run
-from bmc.report.page import compare
 from bmc.report.pareto import cost_points, pareto_front
+from bmc.report.settings import compare
 from bmc.report.statistics import compare_groups
 from bmc.runs import metrics
 
@@ -118,7 +118,7 @@ def test_every_link_inside_the_page_has_its_target(outline):
 def test_every_drawing_is_described_and_every_scrolling_table_takes_the_keyboard(outline):
     elements = outline.elements
     drawings = [a for _, a in elements if a.get("class") == "chart"]
-    assert len(drawings) == 2 + 1 + 4 + 1 + 4 * 3 + 2
+    assert len(drawings) == 2 + 1 + 1 + 4 + 1 + 4 * 3 + 2
     assert all(a["role"] == "img" and len(a["aria-label"]) > 20 for a in drawings)
     scrolling = [a for _, a in elements if "scroll" in (a.get("class") or "").split()]
     assert scrolling
