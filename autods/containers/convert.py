@@ -1,7 +1,8 @@
 """Convert other archives to an uncompressed tar, once; members are read from it.
 
-A copy has a stamp beside it that says what it was made from: another checksum in the
-manifest makes it again. Both are written after the copy is whole.
+A copy has a stamp beside it that says what it was made from, and its sha256: another checksum
+in the manifest, or another content of the copy, makes it again. Both are written after the copy
+is whole. Copies of earlier versions have no hash.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from autods.containers.rars import check_rar
 from autods.containers.system_tools import TOOLS, ToolFailed, Unpacked
 from autods.containers.tars import TarWriter, expand_tar, list_tar
 from autods.containers.zips import FALLBACK, guessed_names
-from autods.core.files import BLOCK, atomic
+from autods.core.files import BLOCK, atomic, hash_file
 from autods.core.progress import Progress
+from autods.core.unchanged import cached, remember, touched
 from autods.errors import ToolMissing
+
+HASH = "\nsha256 "  # stands in a stamp between what a copy was made from and its hash
 
 
 def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
@@ -33,16 +37,32 @@ def made_once(target: Path, source: str, make: Callable[[Path], None]) -> None:
     ``target`` is as before or absent.
     """
     stamp = _stamp(target)
-    if target.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == source:
+    if target.is_file() and _stamped(target)[0] == source and not has_changed(target):
         return
     try:
         stamp.unlink(missing_ok=True)
         with atomic(target) as temporary:
             make(temporary)
+        written = hash_file(target, "sha256")
         with atomic(stamp) as temporary:
-            temporary.write_text(source, encoding="utf-8")
+            temporary.write_text(f"{source}{HASH}{written}", encoding="utf-8")
     except OSError as error:
         raise unwritable(target, error) from None
+    remember(*_memory(target, written))
+
+
+def has_changed(target: Path, *, always: bool = False) -> bool:
+    """Tell whether a copy is no longer what was written, as far as its stamp knows its sha256.
+
+    It is hashed if it was touched since it was last hashed, or ``always``.
+    """
+    written = _stamped(target)[1]
+    if not written or not (always or touched(*_memory(target, written))):
+        return False
+    if hash_file(target, "sha256") != written:
+        return True
+    remember(*_memory(target, written))
+    return False
 
 
 def converted(
@@ -104,6 +124,20 @@ def copy_stamp(checksum: str, kind: Kind) -> str:
 
 def _stamp(target: Path) -> Path:
     return target.with_name(target.name + ".source")
+
+
+def _memory(target: Path, written: str) -> tuple[Path, dict[Path, str], Path]:
+    """Return the arguments of `touched` and `remember` for one copy."""
+    return target.parent, {target: written}, cached(target.parent)
+
+
+def _stamped(target: Path) -> tuple[str, str]:
+    """Return what a copy was made from, and its sha256; empty if nothing says so."""
+    stamp = _stamp(target)
+    if not stamp.is_file():
+        return "", ""
+    source, _, written = stamp.read_text(encoding="utf-8", errors="replace").partition(HASH)
+    return source, written
 
 
 def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Progress) -> None:

@@ -34,6 +34,7 @@ from autods.features.content import open_shards
 from autods.features.sets import seal_features
 from autods.features.shards import Shard
 from autods.index.samples import load_samples
+from autods.index.sources import check_sources
 from autods.manifest.schema import Manifest
 
 ONE_IN = 200  # images may be unreadable, and one of fewer; with more the dataset is damaged
@@ -115,6 +116,8 @@ def extract_dataset(
         unreadable. Finished shards stay, the feature set is not sealed.
     FeatureMismatch
         When features of another encoder, manifest, index, decoding or shard size exist.
+    ContainerError
+        When an archive or a converted copy is not what was fetched and indexed.
     Busy
         When another process extracts the same.
     """
@@ -136,6 +139,8 @@ def extract_dataset(
                 f"not of {asked}"
             )
         provenance = {**encoder.provenance, **of_run(size, decoding)}
+        if todo:
+            check_sources(root, manifest.name, progress.note)
         digest = digest_samples(samples)
         check_kept(folder, plans, found, provenance, samples.fingerprint, digest)
         _drop_unfinished(folder)

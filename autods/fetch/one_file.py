@@ -15,7 +15,13 @@ from autods.fetch.digests import digest, remove, size_of
 from autods.fetch.magic import ENOUGH, told_apart
 from autods.fetch.mirrors import described, fits, most_useful
 from autods.fetch.part_files import discard, part_of, place, set_aside
-from autods.fetch.records import is_recorded, record_file, recorded_files
+from autods.fetch.records import (
+    is_recorded,
+    is_unchanged,
+    record_file,
+    recorded_files,
+    remember_file,
+)
 from autods.fetch.sources.base import SOURCES, MirrorFailed, Seen, seen_path, shown
 from autods.fetch.versions import of_another_version
 from autods.manifest.schema import FileEntry, Mirror
@@ -41,8 +47,8 @@ class FetchedFile:
 def decide(entry: FileEntry, target: Path, recorded: dict[str, Any] | None) -> tuple[Action, str]:
     """Decide what to do with one file; return it with the word that the log uses.
 
-    A file that agrees with its record of an earlier run is not hashed again;
-    `verify_archives` does that.
+    A file that agrees with its record of an earlier run is not hashed here; `fetch_file` does
+    that if it was touched since, `verify_archives` always.
     """
     if target.exists():
         if is_recorded(entry, target, recorded):
@@ -69,6 +75,10 @@ def fetch_file(
     target = root.archive(dataset, entry.name)
     recorded = recorded_files(root, dataset).get(entry.name)
     action, word = decide(entry, target, recorded)
+    if action == "keep" and not is_unchanged(
+        root, dataset, entry.name, recorded or {}, progress.note
+    ):
+        action, word = "set aside", "setting aside"
     progress.note(f"{word} {dataset}/{entry.name}")
     if action == "set aside":
         bad = set_aside(target, target)
@@ -76,6 +86,7 @@ def fetch_file(
         progress.note(f"it was not what the manifest describes and is now {bad}; {word} it")
     if action == "adopt":
         record_file(root, dataset, entry, target, mirror=None)
+        remember_file(root, dataset, entry)
         discard(part_of(target))
     elif action != "keep":
         # A part goes on where its newest bytes came from: an earlier mirror may give an
@@ -107,6 +118,7 @@ def _download(
             if _is_right(entry, part, got):
                 record_file(root, dataset, entry, part, mirror)
                 place(part, target)
+                remember_file(root, dataset, entry)
                 return
             raise _mismatch(got, part, target, entry, mirror)
         except MirrorFailed as error:

@@ -1,12 +1,18 @@
-"""What was fetched, as ``record.json`` says it under ``files``, and whether it still holds."""
+"""What was fetched, as ``record.json`` says it under ``files``, and whether it still holds.
+
+Names and sizes are compared wherever somebody asks what is here. `fetch`, `index` and `extract`
+hash again what was touched since it was hashed, `verify` hashes everything.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autods.core.files import read_json, write_json
 from autods.core.root import DataRoot
+from autods.core.unchanged import cached, remember, touched
 from autods.errors import FetchError
 from autods.fetch.digests import digest, listing, size_of
 from autods.fetch.sources.base import shown
@@ -54,6 +60,55 @@ def is_recorded(entry: FileEntry, target: Path, recorded: dict[str, Any] | None)
     if target.is_dir():
         return recorded.get("listing") == listing(target)
     return recorded.get("size") == size_of(target)
+
+
+def is_verified(
+    root: DataRoot, dataset: str, entry: FileEntry, note: Callable[[str], None]
+) -> bool:
+    """Tell whether a file is what was verified; one that was touched since is hashed again.
+
+    ``note`` is told before one is hashed, which takes minutes for a large one.
+    """
+    target = root.archive(dataset, entry.name)
+    recorded = recorded_files(root, dataset).get(entry.name)
+    if recorded is None or not is_recorded(entry, target, recorded):
+        return False
+    return is_unchanged(root, dataset, entry.name, recorded, note)
+
+
+def is_unchanged(
+    root: DataRoot,
+    dataset: str,
+    name: str,
+    recorded: Mapping[str, Any],
+    note: Callable[[str], None],
+) -> bool:
+    """Tell whether a file has its recorded checksum; it is hashed if it was touched since."""
+    target = root.archive(dataset, name)
+    expected = str(recorded.get("tree") or recorded["checksum"])
+    archives = root.archive(dataset, "x").parent
+    if not touched(archives, {target: expected}, cached(archives)):
+        return True
+    note(f"hashing {dataset}/{name}, which was touched since it was last hashed")
+    if digest(target, expected) != expected:
+        return False
+    remember(archives, {target: expected}, cached(archives))
+    return True
+
+
+def remember_file(root: DataRoot, dataset: str, entry: FileEntry) -> None:
+    """Note that a file in its place is what was recorded just now."""
+    recorded = recorded_files(root, dataset)[entry.name]
+    expected = str(recorded.get("tree") or recorded["checksum"])
+    archives = root.archive(dataset, "x").parent
+    remember(archives, {root.archive(dataset, entry.name): expected}, cached(archives))
+
+
+def unverified_files(manifest: Release, root: DataRoot, note: Callable[[str], None]) -> list[str]:
+    """Return the names of the files that are not what was verified, see `is_verified`."""
+    return [
+        entry.name for entry in manifest.files if not is_verified(root, manifest.name, entry, note)
+    ]
 
 
 def missing_files(manifest: Release, root: DataRoot) -> list[str]:

@@ -16,11 +16,13 @@ from autods.containers.reader import Address
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
+from autods.core.seals import CHANGED, BrokenSealError
 from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
-from autods.fetch.records import missing_files, read_record
+from autods.fetch.records import read_record, unverified_files
 from autods.index.build import FORMAT, KEY, opened, read_samples, sample_table
+from autods.index.sources import changed_copies, is_whole
 from autods.layouts.accounting import Account, account, differences
 from autods.manifest.schema import Manifest
 
@@ -111,7 +113,7 @@ def index_dataset(manifest: Manifest, root: DataRoot, progress: Progress) -> Ind
         When an archive is not laid out as the manifest says.
     """
     with locked(root.record(manifest.name)):
-        _check_fetched(manifest, root)
+        _check_fetched(manifest, root, progress)
         record = read_record(root, manifest.name)
         action: Literal["indexed", "kept"] = "kept"
         if not _is_current(manifest, root, record.get("index", {})):
@@ -135,7 +137,8 @@ def load_samples(
     """Read the sample index of a dataset.
 
     Without ``addresses`` it takes half of the memory, and `SampleIndex.locate` cannot be used.
-    `IndexMissing` if there is none of this format, or of ``manifest`` if that is given.
+    `IndexMissing` if there is none of this format, or of ``manifest`` if that is given, or if it
+    is not the one that was recorded.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -145,6 +148,7 @@ def load_samples(
     if not path.is_file():
         raise IndexMissing(f"{path}: dataset '{name}' is not indexed yet; {cure}")
     try:
+        _check_recorded(root, name)
         columns = [c for c in pq.read_schema(path).names if addresses or c not in ADDRESS]
         table = pq.read_table(path, columns=columns)
         meta = json.loads(table.schema.metadata[KEY.encode()])
@@ -170,6 +174,8 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
         with locked(root.record(manifest.name)):
             index = load_samples(root, manifest.name, manifest)
             recorded = read_record(root, manifest.name).get("index", {})
+            if problems := list(changed_copies(root, manifest.name, recorded, always=True)):
+                return problems  # they would be made again when they are opened
             with opened(manifest, root, Silent()) as containers:
                 members = {
                     file: {member.name: member for member in container.members()}
@@ -178,9 +184,6 @@ def verify_index(manifest: Manifest, root: DataRoot) -> list[str]:
                 accounts = _accounts(manifest, containers, index.table, recorded)
     except AutodsError as error:
         return [str(error)]
-    problems = []
-    if recorded.get("sha256") != hash_file(root.samples(manifest.name), "sha256"):
-        problems.append(f"{root.samples(manifest.name)}: its sha256 is not the recorded one")
     for sample in range(len(index)):
         file, name, offset, size, crc32 = index.locate(sample)
         if members.get(file, {}).get(name) != Member(name, offset, size, crc32):
@@ -259,15 +262,22 @@ def _is_current(manifest: Manifest, root: DataRoot, entry: dict[str, Any]) -> bo
         entry.get("format") == FORMAT
         and "members" in entry  # an earlier version did not account for them
         and entry.get("manifest") == manifest.fingerprint()
-        and all((root.dataset(manifest.name) / path).exists() for path in entry["containers"])
+        and all(is_whole(root, manifest.name, path) for path in entry["containers"])
         and target.is_file()
         and entry["sha256"] == hash_file(target, "sha256")
     )
 
 
-def _check_fetched(manifest: Manifest, root: DataRoot) -> None:
-    """Refuse archives that were not verified by the checksums of this manifest."""
-    if missing := missing_files(manifest, root):
+def _check_recorded(root: DataRoot, name: str) -> None:
+    """Raise `BrokenSealError` if an index does not have the sha256 that was recorded with it."""
+    written = read_record(root, name).get("index", {}).get("sha256")
+    if written not in (None, hash_file(root.samples(name), "sha256")):
+        raise BrokenSealError(CHANGED)
+
+
+def _check_fetched(manifest: Manifest, root: DataRoot, progress: Progress) -> None:
+    """Refuse archives that are not what was verified by the checksums of this manifest."""
+    if missing := unverified_files(manifest, root, progress.note):
         folder = root.dataset(manifest.name) / "archives"
         raise ContainerError.at(
             str(folder),
