@@ -16,7 +16,7 @@ from autods.containers.reader import Address
 from autods.core.files import atomic, hash_file, locked, write_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
-from autods.core.seals import CHANGED, BrokenSealError
+from autods.core.seals import CHANGED
 from autods.core.splits import SPLITS
 from autods.core.version import __version__
 from autods.errors import AutodsError, ContainerError, IndexMissing
@@ -147,8 +147,10 @@ def load_samples(
     cure = f"nothing was changed. Run 'autods index {name}'."
     if not path.is_file():
         raise IndexMissing(f"{path}: dataset '{name}' is not indexed yet; {cure}")
+    written = read_record(root, name).get("index", {}).get("sha256")
+    if written not in (None, hash_file(path, "sha256")):
+        raise IndexMissing(f"{path}: {CHANGED}; {cure}")
     try:
-        _check_recorded(root, name)
         columns = [c for c in pq.read_schema(path).names if addresses or c not in ADDRESS]
         table = pq.read_table(path, columns=columns)
         meta = json.loads(table.schema.metadata[KEY.encode()])
@@ -266,13 +268,6 @@ def _is_current(manifest: Manifest, root: DataRoot, entry: dict[str, Any]) -> bo
         and target.is_file()
         and entry["sha256"] == hash_file(target, "sha256")
     )
-
-
-def _check_recorded(root: DataRoot, name: str) -> None:
-    """Raise `BrokenSealError` if an index does not have the sha256 that was recorded with it."""
-    written = read_record(root, name).get("index", {}).get("sha256")
-    if written not in (None, hash_file(root.samples(name), "sha256")):
-        raise BrokenSealError(CHANGED)
 
 
 def _check_fetched(manifest: Manifest, root: DataRoot, progress: Progress) -> None:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize, ToTensor
 
-from autods.core.files import hash_file
+from autods.core.files import hash_file, hash_tree
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.fetch.records import record_file
@@ -101,7 +101,8 @@ def indexed(source: str, images: Path, kind: str, root: DataRoot) -> ImageSet:
     target = root.archive(name, file)
     target.parent.mkdir(parents=True)
     pack(images, kind, target)
-    checksum = "tree:" + "0" * 64 if target.is_dir() else f"sha256:{hash_file(target, 'sha256')}"
+    whole = f"tree:{hash_tree(target)}" if target.is_dir() else ""
+    checksum = whole or f"sha256:{hash_file(target, 'sha256')}"
     manifest = Manifest.model_validate(
         {
             "name": name,

@@ -27,7 +27,7 @@ from warm import program
 
 from autods.checks.features import verify_features
 from autods.containers import MemberReader
-from autods.core.files import hash_tree, locked
+from autods.core.files import hash_file, hash_tree, locked, read_json, write_json
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.encode import extract
@@ -48,6 +48,7 @@ from autods.errors import (
 )
 from autods.features.sets import open_features
 from autods.features.shards import read_shard
+from autods.fetch.records import record_file
 from autods.index.samples import SampleIndex, index_dataset, load_samples
 from autods.manifest.schema import Manifest
 
@@ -189,16 +190,26 @@ def zipped(root: DataRoot, folder: Path, n: int) -> tuple[Manifest, dict[str, in
     return manifest, {i.filename: i.header_offset + 30 + len(i.filename) for i in infos}
 
 
+def written_so(root: DataRoot, manifest: Manifest) -> None:
+    """Take an archive as it is now for the one that was published and fetched."""
+    kept = root.archive("drawn", "a.zip")
+    record_file(root, "drawn", manifest.files[0].model_copy(
+        update={"checksum": f"sha256:{hash_file(kept, 'sha256')}"}), kept, None)  # fmt: skip
+
+
 @pytest.mark.parametrize("damage", [b"\xff" * 20, b"\x03\x00"], ids=["no deflate", "too short"])
 def test_a_damaged_member_of_an_archive_is_recorded_and_skipped(root, encoder, tmp_path, damage):
     manifest, places = zipped(root, tmp_path, 201)
     with root.archive("drawn", "a.zip").open("rb+") as file:
         file.seek(places["1/0007.bmp"])
         file.write(damage)
+    with pytest.raises(ContainerError, match="it changed after it was fetched and verified"):
+        run(manifest, root, encoder)
+    written_so(root, manifest)
     outcome = run(manifest, root, encoder)
     ((_, path, reason),) = outcome.unreadable
     assert outcome.images == 200 and path == "a.zip/1/0007.bmp"
-    assert "compress" in reason and str(root.path) not in reason
+    assert reason == "its data in the archive is damaged"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -382,6 +393,14 @@ def test_shards_of_another_manifest_are_never_mixed(root, encoder):
     assert changed.fingerprint() in str(caught.value)
 
 
+def replace_index(root: DataRoot, table: pa.Table) -> None:
+    """Write another index, as if it had been made so."""
+    pq.write_table(table, root.samples("drawn"))
+    record = read_json(root.record("drawn"))
+    record["index"]["sha256"] = hash_file(root.samples("drawn"), "sha256")
+    write_json(root.record("drawn"), record)
+
+
 def test_an_index_with_other_labels_or_splits_does_not_fit_the_existing_shards(root, encoder):
     manifest = make_dataset(root, many(60))
     run(manifest, root, encoder)
@@ -393,7 +412,7 @@ def test_an_index_with_other_labels_or_splits_does_not_fit_the_existing_shards(r
         values[7] = change if values[7] != change else type(change)(1)
         at = table.column_names.index(column)
         other = table.set_column(at, table.schema.field(at), pa.array(values, table[column].type))
-        pq.write_table(other, path)
+        replace_index(root, other)
         with pytest.raises(FeatureMismatch, match=r"sample index sha256|shard|rows"):
             run(manifest, root, encoder)
         assert tree(root, encoder) == before
@@ -401,7 +420,7 @@ def test_an_index_with_other_labels_or_splits_does_not_fit_the_existing_shards(r
     # Where the bytes lie in the archive may change.
     at = table.column_names.index("offset")
     moved = table.set_column(at, "offset", pa.array([5] * len(table), pa.int64()))
-    pq.write_table(moved, path)
+    replace_index(root, moved)
     assert run(manifest, root, encoder).written == 0
 
 
@@ -484,6 +503,9 @@ def test_sizes_that_make_no_sense_are_refused(root, encoder, options):
 def test_an_archive_that_is_gone_stops_the_run_without_a_workers_traceback(root, encoder, workers):
     manifest = make_dataset(root, many(20))
     next(root.archive("drawn", "images").rglob("*.png")).unlink()
+    with pytest.raises(ContainerError, match="it changed after it was fetched"):
+        run(manifest, root, encoder, workers=workers)
+    shutil.rmtree(root.archive("drawn", "images"))
     with pytest.raises(ContainerError) as caught:
         run(manifest, root, encoder, workers=workers)
     assert "Traceback" not in str(caught.value) and ".png" in str(caught.value)
