@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -231,17 +232,27 @@ def test_every_address_is_well_formed():
             assert re.fullmatch(r"https?://[\w.-]+\.\w+(:\d+)?(/[\w./~%?&=#+:@,;-]*)?", address)
 
 
-def test_the_page_of_datasets_is_what_the_script_writes():
-    program = "import dataset_tables; print(dataset_tables.page(), end='')"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY / "docs" / "build",
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=True,
+def test_the_pages_made_from_code_and_manifests_are_what_the_script_writes(tmp_path):
+    program = (
+        "import sys, pathlib, pages; print(*pages.write(pathlib.Path(sys.argv[1])), sep='\\n')"
     )
-    assert done.stdout == (DOCS / "datasets.md").read_text(encoding="utf-8")
+    copy = tmp_path / "docs"
+    shutil.copytree(DOCS, copy)
+    done = subprocess.run(
+        [sys.executable, "-c", program, copy],
+        cwd=DOCS / "build", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [], "run: python docs/build/pages.py"
+
+
+def test_every_link_of_a_page_that_is_read_as_a_file_leads_to_one():
+    dead = []
+    for page in [*pages(), REPOSITORY / "CONTRIBUTING.md"]:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if not re.match(r"https?:|mailto:", target) and not (page.parent / target).exists():
+                dead.append(f"{page.relative_to(REPOSITORY)}: {target}")
+    assert dead == []
 
 
 def test_stream71_is_the_published_shape_in_the_published_order():

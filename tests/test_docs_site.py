@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -130,3 +131,27 @@ def test_the_site_is_whole_in_a_browser(served, tmp_path, width, dark):
             assert scheme == ("slate" if dark else "default")
         assert page.problems == []
         assert {r for r in page.requests if not r.startswith((served, "data:"))} == set()
+
+
+def test_the_search_of_pages_that_are_opened_as_files_finds_what_is_there(site, tmp_path):
+    if EXECUTABLE is None:
+        pytest.skip("no Chromium is installed")
+    find = """
+        document.querySelector('[data-md-toggle=search]').click()
+        const field = document.querySelector('[data-md-component=search-query]')
+        field.focus()
+        field.value = 'reservoir'
+        field.dispatchEvent(new Event('input', {bubbles: true}))
+        field.dispatchEvent(new KeyboardEvent('keyup', {bubbles: true}))
+    """
+    with Page(tmp_path) as page:
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        for name in ("index", "reference/bmc-stream"):
+            page.open(site / f"{name}.html", 1400)
+            page.evaluate(f"(() => {{{find}}})()")
+            items = "document.querySelectorAll('.md-search-result__item').length"
+            deadline = time.monotonic() + 60
+            while not page.evaluate(items):
+                assert time.monotonic() < deadline, name
+                time.sleep(0.2)
+        assert page.problems == []

@@ -1,29 +1,21 @@
-"""Write docs/datasets.md: what the manifests say of all datasets, as tables.
-
-Run it after every change of a manifest; a test compares the page with the manifests:
-
-    python docs/build/dataset_tables.py
-"""
+"""The page of all datasets: what the manifests say of them, as tables."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from autods.layouts import Layout
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import Manifest, SplitRule
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
 ORIGINAL = "Original: "  # how a quirk begins that tells what the published code does
 PUBLISHED = {"classes": 2866, "training images": 6_770_722, "validation images": 743_977}
 
 INTRODUCTION = """\
 # Datasets
 
-Written by `python docs/build/dataset_tables.py` from the manifests in `manifests/datasets/`; do not
-edit it by hand. A number that is not known is shown as `?`.
+Each name leads to a page with labels, splits, files and quirks. A number that is not known is shown
+as `?`.
 
 "Published" is the run that the benchmark reports: the original toolkit's split of the default label
 set. `clean` is our default protocol: official splits where they exist, one copy of every tree,
@@ -51,8 +43,6 @@ def page() -> str:
         _families(manifests),
         "## What clean does differently from the published run\n",
         _differences(manifests),
-        "## What else to know of each dataset\n",
-        *(_remarks(manifest) for manifest in manifests),
     ]
     return "\n".join(parts)
 
@@ -68,7 +58,7 @@ def _overview(manifests: list[Manifest]) -> str:
             "protocols", "access", "licence"]  # fmt: skip
     rows = [
         [
-            m.name,
+            f"[{m.name}](datasets/{m.name}.md)",
             m.expected.classes,
             len(m.tasks),
             m.expected.total,
@@ -118,24 +108,19 @@ def _family_names(layout: Layout) -> Iterable[str]:
 def _differences(manifests: list[Manifest]) -> str:
     rows = []
     for manifest in manifests:
-        rules = {name: _rule(rule) for name, rule in manifest.splits.items()}
+        rules = {name: split_rule(rule) for name, rule in manifest.splits.items()}
         paper = rules.get("paper", "not reproducible: drawn without a seed")
         found = [text.removeprefix(ORIGINAL) for text in manifest.quirks if _differs(text)]
         rows.append([manifest.name, rules["clean"], paper, "<br>".join(found) or "none"])
     return table(["dataset", "clean", "paper", "the original"], rows)
 
 
-def _remarks(manifest: Manifest) -> str:
-    others = [text for text in manifest.quirks if not _differs(text)]
-    lines = [f"### {manifest.name}", "", manifest.title + ".", "", *(f"- {t}" for t in others)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
 def _differs(quirk: str) -> bool:
     return quirk.startswith(ORIGINAL)
 
 
-def _rule(rule: SplitRule) -> str:
+def split_rule(rule: SplitRule) -> str:
+    """Say in one line how a protocol divides a dataset."""
     grouped = ", groups kept together" if rule.grouped else ""
     held_out = "" if rule.dev else f", {rule.dev_fraction:.0%} of train held out as dev"
     if rule.rule == "random":
@@ -150,10 +135,3 @@ def _cell(value: object) -> str:
         return "?"
     text = f"{value:,}" if isinstance(value, int) else str(value)
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    if sys.argv[1:]:
-        sys.exit("usage: python docs/build/dataset_tables.py")
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}")

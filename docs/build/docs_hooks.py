@@ -1,6 +1,6 @@
-"""What mkdocs calls while it builds: pages that are made from the code join those of docs/.
+"""What mkdocs calls while it builds: pages that only the site has join those of docs/.
 
-A page is made when the site is built and stands in no commit, so it cannot differ from the code.
+Those are the references of the packages, which mkdocstrings fills in, and CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -8,10 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from architecture import REPOSITORY, drawing
-from docs_cli import command_page
-from docs_code import api_page, errors_page, examples_page, metrics_page
-from docs_methods import methods_page
+from architecture import REPOSITORY
+from docs_code import api_page
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -24,16 +22,8 @@ def contributing_page() -> str:
 
 
 PAGES = {
-    "reference/autods.md": lambda: command_page("autods"),
-    "reference/bmc-stream.md": lambda: command_page("bmc-stream"),
     "api/autods.md": lambda: api_page("autods"),
     "api/bmc.md": lambda: api_page("bmc"),
-    "errors.md": errors_page,
-    "examples.md": examples_page,
-    "methods.md": methods_page,
-    "metrics.md": metrics_page,
-    "rooms-autods.svg": lambda: drawing(REPOSITORY / "autods"),
-    "rooms-bmc.svg": lambda: drawing(REPOSITORY / "bmc"),
     "contributing.md": contributing_page,
 }
 
@@ -49,7 +39,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the pages that are made from the code."""
+    """Add the pages that only the site has."""
     from mkdocs.structure.files import File
 
     for path, page in PAGES.items():
