@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "embed-classes": export.embed_classes,
     "export": export.export,
     "mirror": share.mirror,
+    "publish": share.publish,
     "verify": checks.verify,
     "audit": audit.audit,
     "doctor": checks.doctor,

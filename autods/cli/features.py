@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli.common import Json, Root, open_root
+from autods.cli.common import Json, Root, open_catalogue, open_root
 from autods.cli.plan import tell_plan
-from autods.core.console import print_json
+from autods.core.console import print_json, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from autods.core.root import DataRoot
+    from autods.fetch.report import Report
     from autods.interop.published import PublishedOutcome
     from autods.interop.published.spec import FeatureArchive
+    from autods.interop.shared.locate import Located
 
 BY_HAND = (
     "Run the same command again later, or download the file in a browser ({homepage}) and run "
@@ -78,12 +80,97 @@ def import_features(
 
 
 def fetch_features(
-    name: str, mirrors: Sequence[str], root: DataRoot, rounds: int, *, dry_run: bool, json: bool
+    where: str,
+    names: Sequence[str],
+    mirrors: Sequence[str],
+    root: DataRoot,
+    manifests: list[Path] | None,
+    speed: Mapping[str, int],
+    *,
+    dry_run: bool,
+    json: bool,
 ) -> None:
-    """Download a published archive of features and import it."""
-    from autods.interop.published import load_archive
+    """Download published features, check them, and install or import them.
 
-    archive, published = load_archive(name), root.published()
+    ``speed`` has ``jobs``, ``per_host`` and ``rounds`` of the command.
+    """
+    from autods.interop.shared.locate import Located, locate
+
+    located = locate(where, manifests or ())
+    if isinstance(located, Located):
+        _fetch_sets(located, names, mirrors, root, manifests, speed, dry_run=dry_run, json=json)
+        return
+    if names:
+        raise UsageError(
+            "expected names of datasets or --features, got both; nothing was done. An archive is "
+            "imported as a whole."
+        )
+    _fetch_archive(located, mirrors, root, speed["rounds"], dry_run=dry_run, json=json)
+
+
+def _fetch_sets(
+    located: Located,
+    names: Sequence[str],
+    mirrors: Sequence[str],
+    root: DataRoot,
+    manifests: list[Path] | None,
+    speed: Mapping[str, int],
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Fetch and install feature sets of a published folder."""
+    from autods.core.progress import console_board
+    from autods.fetch.many import PAUSES
+    from autods.interop.shared.install import fetch_sets, of_mirrors, plan_sets
+    from autods.manifest.select import expand
+
+    shared, known = located.shared, located.shared.names()
+    wanted = expand(names, known, known) if names else known
+    plan = plan_sets(located, root, wanted, open_catalogue(manifests, root))
+    if dry_run:
+        tell_plan(plan.releases, plan.refused, plan.arrivals, of_mirrors(shared, mirrors), json)
+        return
+    pauses = PAUSES[: speed["rounds"] - 1]
+    options = {"jobs": speed["jobs"], "per_host": speed["per_host"], "pauses": pauses}
+    with console_board(len(wanted)) as board:
+        report = fetch_sets(located, plan, root, board, mirrors, **options)
+    if json:
+        print_json({**report.as_json(), "encoder": shared.encoder, "features": shared.name})
+    else:
+        _tell_sets(report, shared.encoder, root)
+    if report.missing:
+        raise AutodsError(
+            f"{len(report.missing)} of {len(wanted)} feature sets are not here: "
+            f"{', '.join(report.missing)}; run the same command again to go on."
+        )
+
+
+def _tell_sets(report: Report, encoder: str, root: DataRoot) -> None:
+    rows = [
+        {"dataset": row.dataset, "state": row.state, "bytes fetched": row.fetched}
+        for row in report.in_order()
+    ]
+    print_table(f"Features by {encoder} under {root.path}", rows)
+    for row in report.in_order():
+        if not row.here:
+            print(f"{row.dataset}: {row.told()}")
+    if here := [row.dataset for row in report.in_order() if row.here]:
+        shown = ",".join(here[:3]) + (",..." if len(here) > 3 else "")
+        print(f"Open them: autods stream show {shown} --encoder {encoder} --root {root.path}")
+
+
+def _fetch_archive(
+    archive: FeatureArchive,
+    mirrors: Sequence[str],
+    root: DataRoot,
+    rounds: int,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Download an archive of features that others published, and import it."""
+    published, name = root.published(), archive.name
     if dry_run:
         tell_plan([archive], {}, published, mirrors, json)
         return

@@ -85,7 +85,10 @@ def fetch(
     ] = False,
     features: Annotated[
         str | None,
-        typer.Option(help="Fetch and import published features instead: stream-clip."),
+        typer.Option(
+            metavar="NAME|FILE|URL|hf:..",
+            help="Published features instead: stream-clip, a features manifest, hf:OWNER/REPO.",
+        ),
     ] = None,
     root: Root = None,
     manifests: Manifests = None,
@@ -93,12 +96,23 @@ def fetch(
 ) -> None:
     """Download the archives of datasets and verify them; resumes what was interrupted."""
     if features is not None:
-        if names or everything or stream:
-            raise UsageError("expected names of datasets or --features, got both; nothing was done")
+        if everything or stream or exclude or max_size or access:
+            raise UsageError(
+                "expected names of datasets or --features, got both; nothing was done. Names alone "
+                "choose among published feature sets."
+            )
         from autods.cli.features import fetch_features
 
-        data_root = open_root(root)
-        fetch_features(features, mirror or (), data_root, rounds or 1, dry_run=dry_run, json=json)
+        fetch_features(
+            features,
+            names or (),
+            mirror or (),
+            open_root(root),
+            manifests,
+            {"jobs": jobs, "per_host": per_host, "rounds": rounds or 1},
+            dry_run=dry_run,
+            json=json,
+        )
         return
     from autods.fetch.versions import at_version, wanted_versions
     from autods.manifest.select import Selection

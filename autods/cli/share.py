@@ -1,7 +1,8 @@
-"""The commands that give on what is here: mirror."""
+"""The commands that give on what is here: mirror, publish."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autods.fetch.mirror_folder import Mirrored
+    from autods.interop.shared.publish import Outcome
     from autods.manifest.catalogue import Catalogue
 
 
@@ -106,3 +108,74 @@ def _tell_mirror(done: Sequence[Mirrored], folder: Path, catalogue: Catalogue, j
     if git := [f"{one.dataset}/{file}" for one in done for file in one.git]:
         print(f"Git repositories, which a mirror cannot hold: {', '.join(git)}.")
     print(f"How to serve it and fetch from it: {recipe}")
+
+
+def publish(
+    encoder: Annotated[str, typer.Option(help="Encoder whose features are published.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to publish into.")],
+    names: Names = None,
+    stream: Stream = None,
+    exclude: Exclude = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the features manifest; default: the encoder's.")
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="hf:OWNER/REPO", help="Upload the folder to the Hugging Face Hub."),
+    ] = None,
+    root: Root = None,
+    manifests: Manifests = None,
+    json: Json = False,
+) -> None:
+    """Publish features as a folder that anyone can host: shards, hashes, licences, citations.
+
+    All that have features by the encoder, if nothing is named.
+    """
+    from autods.core.progress import console_progress
+    from autods.core.registry import unknown
+    from autods.features.sets import list_encoders, list_features
+    from autods.interop.shared.publish import publish as publish_features
+    from autods.manifest.select import Selection
+
+    data_root, progress = open_root(root), console_progress()
+    catalogue = open_catalogue(manifests, data_root)
+    if encoder not in (encoders := list_encoders(data_root)):
+        raise unknown("encoder with features under the root", encoder, encoders)
+    selection = Selection(names or (), False, stream, exclude or ())
+    here = list_features(data_root, encoder)
+    wanted = chosen(selection, catalogue, lambda: here)
+    folder = to.expanduser().resolve()
+    done = publish_features(
+        wanted, data_root, encoder, folder, name=name, catalogue=catalogue, progress=progress
+    )
+    _tell_published(done, folder, json)
+    if done.failed:
+        raise AutodsError(
+            f"{len(done.failed)} of {len(wanted)} datasets failed: {', '.join(done.failed)}"
+        )
+
+
+def _tell_published(done: Outcome, folder: Path, json: bool) -> None:
+    from rich.filesize import decimal
+
+    from autods.interop.shared.publish import told_left_out
+
+    for name, error in done.failed.items():
+        print(f"error: {name}: {error}", file=sys.stderr)
+    if json:
+        failed = {name: str(error) for name, error in done.failed.items()}
+        print_json({**vars(done), "folder": str(folder), "failed": failed})
+        return
+    rows = [
+        {
+            "dataset": name,
+            "files": copied + done.kept[name],
+            "copied": copied,
+            "size": decimal(done.sizes[name]),
+        }
+        for name, copied in done.copied.items()
+    ]
+    print_table(f"Published in {folder}", rows)
+    if done.left_out:
+        print(told_left_out(done.left_out))
+    print(f"Host {folder}; others then run:\n  autods fetch --features {done.manifest}")

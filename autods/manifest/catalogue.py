@@ -123,8 +123,7 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
     `ManifestError` says file, line, field, what was expected and what came.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        return model.model_validate(parse_yaml(text))
+        return parse(path.read_text(encoding="utf-8"), path, model)
     except OSError as error:
         why, cure = refusal(error)
         raise ManifestError(f"{path}: cannot be read: {why}; nothing was used. {cure}.") from None
@@ -133,6 +132,12 @@ def load(path: Path, model: type[ModelT]) -> ModelT:
             f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at position "
             f"{error.start}; nothing was used. Save the file as UTF-8."
         ) from None
+
+
+def parse(text: str, path: Path | str, model: type[ModelT]) -> ModelT:
+    """Validate the text of one YAML file, which came from ``path``; errors as of `load`."""
+    try:
+        return model.model_validate(parse_yaml(text))
     except YamlFault as error:
         place = "" if error.line is None else f":{error.line}"
         raise ManifestError(

@@ -42,7 +42,9 @@ class _Place:
     alternative: bool  # the location ends with one of several forms that the field may have
 
 
-def explain(path: Path, text: str, model: type[BaseModel], error: ValidationError) -> list[str]:
+def explain(
+    path: Path | str, text: str, model: type[BaseModel], error: ValidationError
+) -> list[str]:
     """Return one line for each problem of a YAML file that was checked against ``model``."""
     root = model.model_json_schema(by_alias=True)
     node = compose_yaml(text)

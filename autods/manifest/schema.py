@@ -180,6 +180,8 @@ class Manifest(Release):
     splits: dict[Protocol, SplitRule]
     expected: Expected = Expected()
     quirks: list[str] = Field(default=[])
+    # Whether its licence lets features made of the images be given on; None: it does not say.
+    share_features: bool | None = None
 
     @field_validator("name")
     @classmethod
