@@ -5,20 +5,21 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from autods.cli.common import Json, Root, open_catalogue, open_root
 from autods.cli.plan import tell_plan
 from autods.core.console import print_json, print_table
-from autods.errors import AutodsError, UsageError
+from autods.errors import AutodsError, DatasetsFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from autods.core.root import DataRoot
     from autods.fetch.report import Report
+    from autods.interop.imports.common import ImportOutcome
     from autods.interop.published import PublishedOutcome
     from autods.interop.published.spec import FeatureArchive
     from autods.interop.shared.locate import Located
@@ -251,13 +252,28 @@ def _import_files(
             f"{place}: expected --encoder NAME, the encoder that made these features; nothing was "
             "imported."
         )
-    outcome = import_files(place, root, encoder, pad_to=pad_to, progress=console_progress())
+    refused: dict[str, str] = {}
+    try:
+        outcome = import_files(
+            place, root, encoder, pad_to=pad_to, progress=console_progress(),
+            failed=lambda name, error: print(f"error: {name}: {error}", file=sys.stderr),
+        )  # fmt: skip
+    except DatasetsFailed as error:
+        outcome = cast("ImportOutcome", error.outcomes)
+        refused = {name: str(one) for name, one in error.failures.items()}
     for note in outcome.notes:
         print(f"note: {note}", file=sys.stderr)
     if json:
-        print_json({"encoder": encoder, "imported": outcome.imported, "kept": outcome.kept})
+        names = {"imported": outcome.imported, "kept": outcome.kept, "refused": refused}
+        print_json({"encoder": encoder, **names})
     else:
         _tell_names(outcome.imported, outcome.kept)
+    if refused:
+        total = len(outcome.imported) + len(outcome.kept) + len(refused)
+        raise AutodsError(
+            f"{len(refused)} of {total} files were refused: {', '.join(refused)}; the others are "
+            "imported. Mend what is said above of each, then run the same command again."
+        )
 
 
 def _tell_names(imported: Sequence[str], kept: Sequence[str]) -> None:

@@ -115,7 +115,7 @@ def _seven_list(executable: str, archive: Path) -> list[Entry]:
         text = output.read().decode("utf-8", errors="surrogateescape")
     listed = []
     for block in text.replace("\r\n", "\n").split("\n\n"):
-        entry = dict(line.partition(" = ")[::2] for line in block.splitlines())
+        entry = dict(line.partition(" = ")[::2] for line in block.split("\n"))
         if "Path" not in entry:
             continue
         if entry.get("Encrypted") == "+":

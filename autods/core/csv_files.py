@@ -1,8 +1,14 @@
-"""CSV files that people write: encoding, delimiter and columns are detected."""
+"""CSV files that people write: encoding, delimiter and columns are detected.
+
+Cells are taken as they are: a blank at an end may belong to a name. Only where the first line has
+blanks beside its delimiters ("path, label") are they no part of any cell. Lines end where CSV
+says, at a line feed or carriage return, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +52,7 @@ def read_csv(path: Path, *, wanted: Sequence[Sequence[str]], done: str = NOTHING
     head = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=head.count)  # the first of them where none occurs
     found = list(_rows(path, text, delimiter, done))
-    columns = [cell.lower() for cell in found[0][1]] if found else []
+    columns = [cell.strip().lower() for cell in found[0][1]] if found else []
     if again := repeated(columns):
         raise LayoutError(f"{path}: line 1: expected column '{again}' once, got it twice; {done}.")
     for names in wanted:
@@ -66,11 +72,15 @@ def read_csv(path: Path, *, wanted: Sequence[Sequence[str]], done: str = NOTHING
 
 
 def _rows(path: Path, text: str, delimiter: str, done: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    padded = any(cell != cell.strip() for cell in header)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=padded
+    )
     width = 0
     try:
         for cells in reader:
-            if not any(cells):
+            if not any(cell.strip() for cell in cells):
                 continue
             width = width or len(cells)
             if len(cells) != width:
@@ -78,7 +88,7 @@ def _rows(path: Path, text: str, delimiter: str, done: str) -> Iterator[tuple[in
                     f"{path}: line {reader.line_num}: expected {width} cells as in the first line, "
                     f"got {len(cells)}; {done}. Put cells that hold '{delimiter}' in quotes."
                 )
-            yield reader.line_num, [cell.strip() for cell in cells]
+            yield reader.line_num, [cell.rstrip() for cell in cells] if padded else cells
     except csv.Error as error:
         raise LayoutError(
             f"{path}: line {reader.line_num}: expected delimited text, got {error}; {done}."

@@ -26,7 +26,7 @@ def make_printable() -> None:
     """Let standard output and error take every text, whatever their encoding."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            with contextlib.suppress(ValueError):  # closed, or written to by another encoder
+            with contextlib.suppress(OSError, ValueError):  # closed, or exchanged below it
                 stream.reconfigure(errors=HANDLER)
 
 

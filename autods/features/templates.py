@@ -69,7 +69,7 @@ def find_templates(name: str) -> Templates:
     if not path.is_file():
         raise unknown("list of templates (or file)", name, SHIPPED)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError:
         raise UsageError(f"{path}: expected UTF-8 text; nothing was done.") from None
     texts = []

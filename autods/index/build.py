@@ -136,7 +136,11 @@ def _merge(first: RawSample, second: RawSample) -> RawSample:
     for what, one, two in pairs:
         if one is not None and two is not None and one != two:
             where, got = f"{first.file}/{first.member}: {what}", f"'{one}' and '{two}'"
-            raise LayoutError.at(where, "one value", got, "layout")
+            step = (
+                "What lists the images names this one twice: correct that file, or, if it is as "
+                "published, 'layout' in the manifest."
+            )
+            raise LayoutError.at(where, "one value", got, step=step)
     return replace(
         first,
         labels={**first.labels, **second.labels},

@@ -25,6 +25,7 @@ class CsvTable(ListedSamples):
     # The last of `columns` takes the rest of the line, and quotes mean nothing: for tables with
     # unquoted delimiters in their last columns.
     rest: bool = False
+    keep_blanks: bool = False  # those at the ends of cells: they may be part of names
     split: str | None = None  # template of the official split, for example "{partition}"
 
     @model_validator(mode="after")
@@ -49,5 +50,6 @@ class CsvTable(ListedSamples):
             self.delimiter,
             skip=self.skip_lines,
             rest=self.rest,
+            keep_blanks=self.keep_blanks,
         )
         yield from self.samples(containers, self.table, columns, rows, self.split)

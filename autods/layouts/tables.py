@@ -57,7 +57,7 @@ class TextFile(DatasetFile):
 
 
 class Row(NamedTuple):
-    """One row of a table: its line (1-based) and its cells, stripped."""
+    """One row of a table: its line (1-based) and its cells, stripped unless blanks are kept."""
 
     line: int
     cells: list[str]
@@ -71,6 +71,7 @@ def open_table(
     *,
     skip: int = 0,
     rest: bool = False,
+    keep_blanks: bool = False,
 ) -> tuple[list[str], Iterator[Row]]:
     """Return the columns of a table, which its first row names unless given, and its rows.
 
@@ -78,7 +79,9 @@ def open_table(
     columns have one name.
     """
     width = len(columns) if columns else None
-    below = islice(rows(table, container, delimiter, width, rest=rest), skip, None)
+    below = islice(
+        rows(table, container, delimiter, width, rest=rest, keep_blanks=keep_blanks), skip, None
+    )
     if not columns:
         header = next(below, None)
         columns = header.cells if header else []
@@ -95,28 +98,32 @@ def rows(
     columns: int | None,
     *,
     rest: bool = False,
+    keep_blanks: bool = False,
 ) -> Iterator[Row]:
     """Yield the rows of a table that are not empty.
 
     ``delimiter`` is one character; ``None``: white space, the last column takes the rest of the
-    line. With ``rest`` it does so too, and quotes mean nothing. `LayoutError` names file and
-    line of a row without ``columns`` cells; ``None``: as many as the first row has.
+    line. With ``rest`` it does so too, and quotes mean nothing. Blanks at the ends of cells are
+    dropped unless ``keep_blanks``. `LayoutError` names file and line of a row without ``columns``
+    cells; ``None``: as many as the first row has.
     """
     try:
-        for line, cells in _split(table.text(container), delimiter, columns, rest):
+        for line, cells in _split(
+            table.text(container), delimiter, columns, rest=rest, keep_blanks=keep_blanks
+        ):
             if not any(cells):
                 continue
             columns = columns or len(cells)
             if len(cells) != columns:
                 expected, got = f"{columns} columns", f"{len(cells)}: {cells}"
                 raise LayoutError.at(table.at(line), expected, got, "columns")
-            yield Row(line, [cell.strip(BLANKS) for cell in cells])
+            yield Row(line, cells if keep_blanks else [cell.strip(BLANKS) for cell in cells])
     except csv.Error as error:
         raise LayoutError.at(table.shown, "a table of delimited text", error) from None
 
 
 def _split(
-    text: str, delimiter: str | None, columns: int | None, rest: bool
+    text: str, delimiter: str | None, columns: int | None, *, rest: bool, keep_blanks: bool
 ) -> Iterator[tuple[int, list[str]]]:
     if delimiter is None:
         # Bytes divide at ASCII blanks only, str also at others, which may be part of a name.
@@ -132,7 +139,7 @@ def _split(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
-        skipinitialspace=True,
+        skipinitialspace=not keep_blanks,
     )
     for cells in reader:
         yield reader.line_num, cells

@@ -125,7 +125,7 @@ class Table:
             column_format="l" + "r" * len(headers),
         )  # fmt: skip
         references = [k for k, g in enumerate(self.groups) if g.reference]
-        lines = text.splitlines()
+        lines = text.rstrip("\n").split("\n")  # a name may hold other ends of lines
         if references and references[0]:
             lines.insert(lines.index(r"\midrule") + 1 + references[0], r"\midrule")
         return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,12 @@ from autods.core.halves import EXPECTED, SCALE, unfit_rows, worst
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
-from autods.errors import FeatureMismatch
+from autods.errors import AutodsError, DatasetsFailed, FeatureMismatch
 from autods.features.sets import seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 from autods.index.splits import hold_out
 from autods.interop.imports import find_sources
-from autods.interop.imports.base import Table, wrong
+from autods.interop.imports.base import Reader, Table, wrong
 from autods.interop.imports.common import (
     ImportOutcome,
     check_request,
@@ -50,6 +50,7 @@ def import_files(
     dev_fraction: float = 0.1,
     seed: int = 0,
     progress: Progress | None = None,
+    failed: Callable[[str, AutodsError], None] = lambda name, error: None,
 ) -> ImportOutcome:
     """Import features from a file or folder of any format of `autods.interop.imports`.
 
@@ -62,32 +63,61 @@ def import_files(
     no development part; a file without splits gives a stratified fifth for test.
 
     Raises `LayoutError` or `ContainerError` for a file that is not as described,
-    `FeatureMismatch` if widths differ or other features of that name exist.
+    `FeatureMismatch` if widths differ or other features of that name exist. One of several files
+    does not stop the others: ``failed`` learns of it, and `DatasetsFailed` names all at the end.
     """
     progress = progress or Silent()
     sources = find_sources(place)
     check_request(encoder_name, dev_fraction, seed)
     width = _agreed_width(root, encoder_name, pad_to)
+    options = {"dev_fraction": dev_fraction, "seed": seed, "pad_to": pad_to}
     imported, kept, notes = [], [], []
+    failures: dict[str, AutodsError] = {}
     progress.start(f"importing {place.name}", len(sources), "files")
-    for name, (path, reader) in sources.items():
-        origin = {"file": path.name, "dev_fraction": dev_fraction, "seed": seed, "pad_to": pad_to}
-        fingerprint = _fingerprint(reader.files(path))
-        with locked(root.features(encoder_name, name)):
-            if is_current(root, encoder_name, name, fingerprint, origin):
+    for name, source in sources.items():
+        try:
+            found = _import_one(root, encoder_name, name, source, options, width)
+        except AutodsError as error:
+            if len(sources) == 1:
+                raise
+            failures[name] = error
+            failed(name, error)
+        else:
+            if found is None:
                 kept.append(name)
             else:
-                table = reader.open(path)
-                width = width or table.dim
-                _check_width(path, table.dim, width, pad_to)
-                classes = {TASK: table.class_names}
-                wide = {**origin, "width": table.dim}
-                info = import_info(name, encoder_name, classes, fingerprint, wide)
-                notes += [*table.notes, *_write(root, encoder_name, path, table, info, width)]
                 imported.append(name)
+                notes += found
+                width = width or present_width(root, encoder_name)
         progress.advance(1)
     progress.finish()
-    return ImportOutcome(imported, kept, tuple(notes))
+    outcome = ImportOutcome(imported, kept, tuple(notes))
+    if failures:
+        raise DatasetsFailed(failures, outcome)
+    return outcome
+
+
+def _import_one(
+    root: DataRoot,
+    encoder: str,
+    name: str,
+    source: tuple[Path, Reader],
+    options: dict[str, Any],
+    width: int | None,
+) -> list[str] | None:
+    """Import one file, of ``width`` unless that is open; return notes, ``None`` if it is here."""
+    path, reader = source
+    origin = {"file": path.name, **options}
+    fingerprint = _fingerprint(reader.files(path))
+    with locked(root.features(encoder, name)):
+        if is_current(root, encoder, name, fingerprint, origin):
+            return None
+        table = reader.open(path)
+        width = width or table.dim
+        _check_width(path, table.dim, width, options["pad_to"])
+        wide = {**origin, "width": table.dim}
+        info = import_info(name, encoder, {TASK: table.class_names}, fingerprint, wide)
+        return [*table.notes, *_write(root, encoder, path, table, info, width)]
 
 
 def _fingerprint(files: Sequence[Path]) -> str:

@@ -43,7 +43,7 @@ def open_npy(folder: Path) -> Table:
     def line(row: int) -> str:
         return f"line {rows[row].line}"
 
-    texts = [row.cells["label"] for row in rows]
+    texts = [text if (text := row.cells["label"]).strip() else "" for row in rows]
     numbers, names, more = numbered(labels, texts, None, line)
     splits = None
     if "split" in found.columns:
@@ -66,7 +66,7 @@ def _in_order(path: Path, rows: Sequence[CsvRow], count: int, by_number: bool) -
         return list(rows)
     ordered: list[CsvRow | None] = [None] * count
     for row in rows:
-        text = row.cells["row"]
+        text = row.cells["row"].strip()
         number = int(text) if text.isascii() and text.isdecimal() else -1
         if not 0 <= number < count:
             expected = f"a number from 0 to {count - 1}"

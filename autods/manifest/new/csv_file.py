@@ -71,6 +71,7 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
         "family": "csv-table",
         "file": "images",
         "table": {"file": copy.name},
+        "keep_blanks": True,
         "path": "{path}",
         "labels": {"class": "{label}"},
         **({"split": "{split}"} if official else {}),
@@ -97,13 +98,13 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
     """Check every row; missing images are reported together."""
     image = next(name for name in IMAGES if name in found.columns)
     label = next(name for name in LABELS if name in found.columns)
-    usual = splits_of({cells.get("split", "") for _, cells in found.rows})
+    usual = splits_of({cells.get("split", "").strip() for _, cells in found.rows})
     images: list[_Image] = []
     lines: dict[Path, int] = {}
     missing: list[str] = []
     for line, cells in found.rows:
         for column in (image, label):
-            if not cells[column]:
+            if not cells[column].strip():
                 raise LayoutError(f"{table}: line {line}: '{column}' is empty; {NOTHING}.")
         path = Path(os.path.normpath(table.parent.resolve() / cells[image]))
         if (first := lines.setdefault(path, line)) != line:
@@ -113,7 +114,7 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
             )
         if not path.is_file():
             missing.append(f"line {line}: '{cells[image]}'")
-        split = cells.get("split", "")
+        split = cells.get("split", "").strip()
         if "split" in cells and split not in usual:
             known = [name for names in USUAL.values() for name in names]
             raise LayoutError(f"{table}: line {line}: {unknown('split', split, known)}; {NOTHING}.")

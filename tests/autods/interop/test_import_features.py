@@ -1,6 +1,7 @@
 """Import of features that were made elsewhere."""
 
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 
 from autods.checks.features import verify_features
 from autods.core.root import DataRoot
-from autods.errors import AutodsError, ContainerError, FeatureMismatch, LayoutError, UsageError
+from autods.errors import (
+    AutodsError,
+    ContainerError,
+    DatasetsFailed,
+    FeatureMismatch,
+    LayoutError,
+    UsageError,
+)
 from autods.features.sets import open_features
 from autods.features.shards import write_shard
 from autods.index.splits import hold_out
@@ -141,7 +149,7 @@ def test_shards_of_an_unfinished_extraction_are_not_overwritten(tmp_path):
 def test_narrow_features_are_padded_only_when_asked(tmp_path):
     folder = save(tmp_path / "in", "a")
     save(folder, "b", **arrays(d=4))
-    with pytest.raises(FeatureMismatch, match=r"expected 6 dimensions.*got 4.*--pad-to 6"):
+    with pytest.raises(DatasetsFailed, match=r"b: .*expected 6 dimensions.*got 4.*--pad-to 6"):
         import_files(folder, DataRoot.open(tmp_path / "one"), ENCODER)
     root = DataRoot.open(tmp_path / "two")
     import_files(folder, root, ENCODER, pad_to=6)
@@ -151,7 +159,7 @@ def test_narrow_features_are_padded_only_when_asked(tmp_path):
     with pytest.raises(FeatureMismatch, match="--pad-to 6"):
         import_files(folder, root, ENCODER, pad_to=8)
     save(folder, "c", **arrays(d=7))
-    with pytest.raises(FeatureMismatch, match=r"c\.npz: expected 6 dimensions.*got 7"):
+    with pytest.raises(DatasetsFailed, match=r"c\.npz: expected 6 dimensions.*got 7"):
         import_files(folder, root, ENCODER, pad_to=6)
 
 
@@ -238,3 +246,47 @@ def test_a_test_part_without_rows_is_refused_and_named(tmp_path):
     with pytest.raises(LayoutError, match=r"a\.npz.*x_val.*at least one row"):
         import_files(folder, DataRoot.open(tmp_path / "root"), "m.t")
     assert not list((tmp_path / "root").rglob("*.h5"))
+
+
+BAD = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:300]),
+    "not a zip": lambda path: path.write_bytes(b"features"),
+    "empty": lambda path: path.write_bytes(b""),
+    "without labels": lambda path: np.savez(path, x_train=arrays()["x_train"]),
+    "of another width": lambda path: np.savez(path, **arrays(d=9)),
+}
+
+
+@pytest.mark.parametrize("bad", [["a"], ["c"], ["a", "b"], ["a", "c", "e"]], ids="-".join)
+@pytest.mark.parametrize("how", BAD.values(), ids=BAD)
+def test_bad_files_do_not_stop_the_others_and_are_listed_at_the_end(tmp_path, bad, how):
+    root = DataRoot.open(tmp_path / "root")
+    for name in "abcdef":
+        save(tmp_path / "in", name)
+    import_files(tmp_path / "in" / "f.npz", root, ENCODER)
+    for name in bad:
+        how(tmp_path / "in" / f"{name}.npz")
+    told: list[str] = []
+    with pytest.raises(DatasetsFailed) as caught:
+        import_files(tmp_path / "in", root, ENCODER, failed=lambda name, error: told.append(name))
+    assert list(caught.value.failures) == bad == told
+    assert caught.value.outcomes.imported == [name for name in "abcde" if name not in bad]
+    assert caught.value.outcomes.kept == ["f"]
+    for name in bad:
+        save(tmp_path / "in", name)
+    assert import_files(tmp_path / "in", root, ENCODER).imported == bad
+
+
+def test_the_command_ends_with_status_1_and_the_names_of_bad_files(tmp_path):
+    for name in ("good", "bad", "worse"):
+        save(tmp_path / "in", name)
+    for name in ("bad", "worse"):
+        (tmp_path / "in" / f"{name}.npz").write_bytes(b"x")
+    command = ["import-features", str(tmp_path / "in"), "--encoder", ENCODER, "--root"]
+    code = "from autods.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, str(tmp_path / "root")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stdout == "imported good\n"
+    assert "2 of 3 files were refused: bad, worse; the others are imported" in done.stderr

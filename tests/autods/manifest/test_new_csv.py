@@ -122,3 +122,40 @@ def test_what_stands_already_is_kept(tmp_path):
     assert (tmp_path / "out" / "mine.csv").read_text() == "theirs"
     with pytest.raises(UsageError, match="expected a CSV file"):
         manifest_from_csv("other", tmp_path / "no.csv", tmp_path / "out")
+
+
+ODD = {
+    "U+0085": "\x85", "U+2028": "\u2028", "U+2029": "\u2029", "form feed": "\x0c", "U+001C": "\x1c",
+    "a blank": " ", "two blanks": "  ", "no-break space": "\xa0", "vertical tab": "\x0b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("place", ["{}x", "x{}", "x{}y"])
+@pytest.mark.parametrize("quoted", [True, False])
+def test_signs_that_look_like_an_end_of_a_line_or_cell_survive(tmp_path, sign, place, quoted):
+    odd = place.format(sign)
+    files = {f"shots/{i}{odd}": bytes([i]) for i in range(4)} | {
+        f"{odd}{i}": b"x" * i for i in (7, 8)
+    }
+    cells = [(path, f"{odd}{number % 2}{odd}") for number, path in enumerate(files)]
+    mark = '"' if quoted else ""
+    lines = ["path,label", *(f"{mark}{p}{mark},{mark}{c}{mark}" for p, c in cells)]
+    index = indexed(tmp_path, table(tmp_path, "\n".join(lines) + "\n", files))
+    assert index.classes["class"] == sorted({label for _, label in cells})
+    assert set(index.table["member"].to_pylist()) == set(files)
+
+
+@pytest.mark.parametrize(
+    "header", ["path, label, split", "path , label , split", " path,label,split"]
+)
+def test_blanks_beside_the_delimiters_of_the_first_line_belong_to_no_cell(tmp_path, header):
+    lines = [header, *(f" {path}, kind {path[6]} , train" for path in PICTURES)]
+    index = indexed(tmp_path, table(tmp_path, "\n".join(lines)))
+    assert index.classes == {"class": ["kind a", "kind b"]}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_end_of_a_line_is_one(tmp_path, end):
+    index = indexed(tmp_path, table(tmp_path, rows().replace("\n", end)))
+    assert len(index) == len(PICTURES)
