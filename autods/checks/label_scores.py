@@ -1,9 +1,9 @@
 """Labels that the features contradict: out-of-sample discriminant analysis, calibrated.
 
-Each image is judged by a linear discriminant of the images of other folds (Fisher's, one
-covariance for all classes, shrunk towards a multiple of the identity: Ledoit and Wolf 2004). Its
-scores become probabilities by one temperature that is fitted on the same out-of-sample scores
-(Guo et al. 2017). An image is suspicious if its own label is improbable and one other likely.
+Each image is judged by a linear discriminant of the images of other folds (Fisher's,
+`autods.checks.discriminant`). Its scores become probabilities by one temperature that is fitted on
+the same out-of-sample scores (Guo et al. 2017). An image is suspicious if its own
+label is improbable and one other likely.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
+from autods.checks.discriminant import SHRINKAGES, Head, Moments
 from autods.checks.near import Joined, Rows
 from autods.core.progress import Progress, Silent
 
 IMPROBABLE = 0.02  # a suspicious label has at most this probability
 LIKELY = 0.5  # and another class at least this one; both chosen in docs/benchmarks/audit.md
 FOLDS = 5
-SHRINKAGES = (0.03, 0.1, 0.3, 0.6)  # the one that gives labels most probability is taken
 BLOCK = 4096  # rows scored at once
 CALIBRATED = 20_000  # rows that the temperature is fitted on
 TEMPERATURES = (1e-3, 10.0)
@@ -105,65 +104,26 @@ def _folds(group: Rows, seed: int) -> Rows:
     return order[number] % FOLDS
 
 
-@dataclass(frozen=True, eq=False)
-class _Head:
-    """Scores ``x @ weights + bias``; classes without a row have the bias -inf."""
-
-    weights: Floats  # [d, C]
-    bias: Floats  # [C]
-
-
 def _moments(
     table: Joined, rows: Rows, given: Rows, folds: Rows, classes: int, progress: Progress
-) -> list[_Moments]:
+) -> list[Moments]:
     """Return the moments for each fold, of the rows that are not in it."""
-    dim = table.sets[0].dim
-    products = np.zeros((FOLDS, dim, dim))
-    sums = np.zeros((FOLDS, classes, dim))
-    counts = np.zeros((FOLDS, classes), np.int64)
-    for fold in range(FOLDS):
+    of_fold = [Moments.empty(classes, table.sets[0].dim) for _ in range(FOLDS)]
+    for fold, moments in enumerate(of_fold):
         own = np.flatnonzero(folds == fold)
         for start in range(0, len(own), BLOCK):
             chosen = own[start : start + BLOCK]
-            x = table.units(rows[chosen])  # [b, d]
-            products[fold] += x.T @ x
-            order = np.argsort(given[chosen], kind="stable")
-            present, first = np.unique(given[chosen][order], return_index=True)
-            sums[fold, present] += np.add.reduceat(x[order], first, axis=0)
-            counts[fold] += np.bincount(given[chosen], minlength=classes)
+            moments.add(table.units(rows[chosen]), given[chosen])
             progress.advance(len(chosen))
-    total, all_sums, all_counts = products.sum(0), sums.sum(0), counts.sum(0)
-    return [
-        _Moments(total - products[fold], all_sums - sums[fold], all_counts - counts[fold])
-        for fold in range(FOLDS)
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Sums over the rows of other folds."""
-
-    products: npt.NDArray[np.float64]  # of rows with themselves, [d, d]
-    sums: npt.NDArray[np.float64]  # [C, d]
-    counts: Rows  # [C]
-
-    def head(self, shrinkage: float) -> _Head:
-        """Solve for the discriminant."""
-        dim, means = len(self.products), self.sums / np.maximum(self.counts, 1)[:, None]
-        free = max(1, int(self.counts.sum()) - int((self.counts > 0).sum()))
-        within = (self.products - means.T @ self.sums) / free
-        scale = float(np.trace(within)) / dim
-        within *= 1 - shrinkage
-        within[np.diag_indices(dim)] += shrinkage * scale + 1e-9
-        weights = cho_solve(cho_factor(within), means.T)  # [d, C]
-        bias = -0.5 * np.einsum("cd,dc->c", means, weights)
-        bias[self.counts == 0] = -np.inf
-        return _Head(weights.astype(np.float32), bias.astype(np.float32))
+    total = Moments.empty(classes, table.sets[0].dim)
+    for moments in of_fold:
+        total += moments
+    return [total - moments for moments in of_fold]
 
 
 def _calibrated(
-    table: Joined, rows: Rows, given: Rows, folds: Rows, moments: list[_Moments], shrinkage: float
-) -> tuple[float, float, list[_Head]]:
+    table: Joined, rows: Rows, given: Rows, folds: Rows, moments: list[Moments], shrinkage: float
+) -> tuple[float, float, list[Head]]:
     """Return loss, temperature and discriminants: labels are likeliest under this factor."""
     step = max(1, len(rows) // CALIBRATED)
     heads = [of.head(shrinkage) for of in moments]
@@ -191,7 +151,7 @@ def _judge(
     rows: Rows,
     given: Rows,
     folds: Rows,
-    heads: list[_Head],
+    heads: list[Head],
     temperature: float,
     progress: Progress,
 ) -> tuple[Rows, Floats, Floats, float]:

@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 import typer
 
-from autods.cli import audit, catalogue, checks, export, extract, features, fetch, share, streams
+from autods.cli import (
+    audit,
+    catalogue,
+    checks,
+    export,
+    extract,
+    features,
+    fetch,
+    probe,
+    share,
+    streams,
+)
 from autods.core.console import add_version, run_app
 
 app = typer.Typer(
@@ -33,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "publish": share.publish,
     "verify": checks.verify,
     "audit": audit.audit,
+    "probe": probe.probe,
     "doctor": checks.doctor,
 }  # in the order of --help
 

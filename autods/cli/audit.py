@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 import sys
 import textwrap
@@ -13,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autods.cli.common import (
+    PAGES,
     Exclude,
     Json,
     Manifests,
     Names,
     Root,
     Stream,
+    check_report,
     chosen,
+    command_line,
     each,
     open_catalogue,
     open_root,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.select import Selection
 
-PAGES = (".html", ".htm")
 SHARED = 10  # pairs of datasets that the terminal names
 BY_FEATURES = (
     "near: images with a near-duplicate that is no exact copy; near test: those of train and dev "
@@ -84,8 +84,7 @@ def audit(
     catalogue = open_catalogue(manifests, data_root)
     if threshold is not None and encoder is None:
         raise UsageError("--threshold goes with --encoder; nothing was done.")
-    if report is not None:
-        _check_report(report)
+    check_report(report)
     selection = Selection(names or (), False, stream, exclude or ())
     wanted = _wanted(selection, encoder, catalogue, data_root)
     indexed = wanted
@@ -174,26 +173,11 @@ def _write(
     if report.suffix.lower() in PAGES:
         from autods.checks.audit_page import write_audit_page
 
-        command = shlex.join(["autods", *sys.argv[1:]])
+        command = command_line()
         write_audit_page(report, root, found, features, command)
         return
     with atomic(report) as temporary:
         temporary.write_text(write_report(found, features), encoding="utf-8")
-
-
-def _check_report(report: Path) -> None:
-    """Refuse a place where no file can be written, before hours of work."""
-    from autods.core.extras import require
-
-    around = next(folder for folder in report.absolute().parents if folder.exists())
-    if report.is_dir() or not around.is_dir() or not os.access(around, os.W_OK):
-        got = "a folder" if report.is_dir() else f"{around} cannot be written to"
-        raise UsageError(
-            f"--report {report}: expected a place for a file, got {got}; nothing was audited. "
-            "Name another file."
-        )
-    if report.suffix.lower() in PAGES:
-        require("--report FILE.html", "jinja2")
 
 
 def _wanted(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -56,6 +58,31 @@ RandomWeights = Annotated[
     int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
 ]
 Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
+
+
+PAGES = (".html", ".htm")  # endings of reports that are pages
+
+
+def check_report(report: Path | None, option: str = "--report") -> None:
+    """Refuse a place where no file can be written, and pages without jinja2, before any work."""
+    from autods.core.extras import require
+
+    if report is None:
+        return
+    around = next((one for one in report.absolute().parents if one.exists()), report)
+    if report.is_dir() or not around.is_dir() or not os.access(around, os.W_OK):
+        got = "a folder" if report.is_dir() else f"{around} cannot be written to"
+        raise UsageError(
+            f"{option} {report}: expected a place for a file, got {got}; nothing was done. "
+            "Name another file."
+        )
+    if report.suffix.lower() in PAGES:
+        require(f"{option} FILE.html", "jinja2")
+
+
+def command_line() -> str:
+    """Return the command that was typed, as a page repeats it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def open_root(path: Path | None) -> DataRoot:

@@ -279,8 +279,11 @@ def _missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMissing:
     )
 
 
-def _options(encoder: str) -> str:
-    """Return the options of ``autods extract`` that name an encoder."""
+def encoder_options(encoder: str) -> dict[str, str]:
+    """Return the options of ``autods extract`` that name an encoder; a file's is ``FILE``.
+
+    Keys are ``model`` and perhaps ``pretrained`` or ``random_weights``.
+    """
     model, _, tag = encoder.partition(".")
     if model.startswith("timm-"):  # timm-<architecture>[.<tag>][.file-... or .random-...]
         first, _, rest = tag.partition(".")
@@ -288,7 +291,13 @@ def _options(encoder: str) -> str:
         model = model.replace("timm-", "timm:", 1) + (f".{first}" if named else "")
         tag = rest if named else first
     if tag.startswith("random-"):
-        return f"--model {model} --random-weights {tag.removeprefix('random-')}"
+        return {"model": model, "random_weights": tag.removeprefix("random-")}
     if tag.startswith("file-"):
-        return f"--model {model} --pretrained FILE"
-    return f"--model {model}" + (f" --pretrained {tag}" if tag else "")
+        return {"model": model, "pretrained": "FILE"}
+    return {"model": model, **({"pretrained": tag} if tag else {})}
+
+
+def _options(encoder: str) -> str:
+    """Return these options as they are typed."""
+    options = encoder_options(encoder).items()
+    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options)

@@ -90,7 +90,10 @@ class Pictures:
         try:
             index = load_samples(root, dataset)
         except IndexMissing:
-            self.why = f"the images of '{dataset}' are not indexed under this root"
+            there = root.samples(dataset).is_file()
+            self.why = f"the images of '{dataset}' are not indexed under this root" + (
+                f" by this version (run autods index {dataset})" if there else ""
+            )
             return
         if stored is not None and stored.info.samples_sha256 != digest_samples(index):
             made = "imported" if not stored.info.samples_sha256 else "made from another index"
