@@ -182,3 +182,10 @@ def test_the_gpu_check_measures_nothing_twice_and_not_again_what_killed_its_proc
     assert findings.measure("known", lambda: 4) == 3
     assert findings.measure("late", lambda: 5) == 5
     assert failures({"part": findings.values}) == ["part: deadly"]
+
+
+def test_the_benchmark_of_the_report_writes_a_page_and_prints_its_size():
+    size = ["--methods", "2", "--orders", "2", "--tasks", "3", "--share", "0.01"]
+    printed = json.loads(run_script("bench/report_page.py", *size, "--json"))
+    assert printed["runs"] == 4
+    assert 900_000 < printed["bytes"] < 1_500_000

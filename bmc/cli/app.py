@@ -135,7 +135,8 @@ def run(
                 shared = {f: getattr(own, f) for f in own.names()}
                 given = {name: own.options.as_dict()}
                 write_config(made / "run.yaml", given, method=name, order=one_order, **shared)
-    _show_ranked(finished, [path for path, _ in diverged], folder / "report.html", json)
+    unranked = [path for path, _ in diverged]
+    _show_ranked(finished, unranked, folder / "report.html", json, choice.root)
     if diverged:
         raise RunDiverged("\n".join(f"{path.name}: {why}" for path, why in diverged))
 
@@ -147,12 +148,16 @@ def report(
     figures: Annotated[
         Path | None, typer.Option(help="Folder for the figures as PDF, SVG and PNG, for papers.")
     ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Data root of the images of wrong answers; default AUTODS_ROOT."),
+    ] = None,
     json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
     from bmc.runs.folder import diverged_runs, finished_runs
 
-    found = _show_ranked(finished_runs(folders), diverged_runs(folders), out, json)
+    found = _show_ranked(finished_runs(folders), diverged_runs(folders), out, json, root)
     if figures is not None and found:
         from bmc.report import load_runs
         from bmc.report.figures import write_figures
@@ -162,7 +167,7 @@ def report(
 
 
 def _show_ranked(
-    finished: list[Path], diverged: list[Path], page: Path, as_json: bool
+    finished: list[Path], diverged: list[Path], page: Path, as_json: bool, root: Path | None
 ) -> list[Path]:
     """Show the runs that may be ranked, and return them; say which are left out."""
     from bmc.runs.divergence import ranked
@@ -171,17 +176,19 @@ def _show_ranked(
     for note in notes:
         typer.echo(note, err=True)
     if kept:
-        _show(kept, page, as_json, notes)
+        _show(kept, page, as_json, notes, root)
     elif as_json:
         print_json([])
     return kept
 
 
-def _show(folders: list[Path], page: Path, as_json: bool, notes: list[str]) -> None:
+def _show(
+    folders: list[Path], page: Path, as_json: bool, notes: list[str], root: Path | None
+) -> None:
     from bmc.report import build_report, group, load_runs, results_table, sections
 
     loaded = load_runs(folders)
-    path = build_report(folders, page, notes)
+    path = build_report(folders, page, notes, root)
     if as_json:
         print_json([run.model_dump() for run in loaded])
         return

@@ -102,12 +102,19 @@ def _percent(share: float) -> str:
 
 
 def cell(share: float) -> Cell:
-    """Return a cell of the share in per cent: empty for nothing.
+    """Return a cell of the share in per cent: empty for nothing, ``<1`` for little.
 
-    Shades follow the square root, so that rare mistakes can be seen.
+    Shades follow the square root, so that rare mistakes can be seen. The page's script makes the
+    same of `hundredths`.
     """
-    text = "" if share == 0 else "<1" if share < 0.01 else f"{100 * share:.0f}"
-    return Cell(text, math.ceil(LEVELS * math.sqrt(share) - 1e-9))
+    known = hundredths(share)
+    text = "" if not known else "<1" if known < 100 else str((known + 50) // 100)
+    return Cell(text, math.ceil(LEVELS * math.sqrt(known / 10_000) - 1e-9))
+
+
+def hundredths(share: float) -> int:
+    """Return a share in hundredths of a per cent, 0 only if it is."""
+    return max(1, round(10_000 * share)) if share else 0
 
 
 def _matrix(units: Sequence[str], name: str, table: npt.NDArray[np.float64]) -> Matrix:
@@ -116,11 +123,10 @@ def _matrix(units: Sequence[str], name: str, table: npt.NDArray[np.float64]) -> 
 
 
 def _filled(name: str, table: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return a matrix without its empty cells: [row, column, text, shade] of the others."""
+    """Return a matrix without its empty cells: row, column, `hundredths` of each of the others."""
     cells = []
     for i, j in zip(*(axis.tolist() for axis in np.nonzero(table)), strict=True):
-        one = cell(float(table[i, j]))
-        cells.append([i, j, one.text, one.level])
+        cells += [i, j, hundredths(float(table[i, j]))]
     return {"name": name, "cells": cells}
 
 

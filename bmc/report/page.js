@@ -12,7 +12,7 @@ const pickedIn = (element) => picked.get(articleOf(element)) ?? new Set();
 
 async function draw(root) {
   for (const box of root.querySelectorAll(".chart:not([data-drawn])")) {
-    if (!box.clientWidth) continue;
+    if (!box.checkVisibility()) continue; // in closed details
     box.dataset.drawn = "";
     const chart = data.charts[box.dataset.chart];
     chart.config.legend.columns = Math.max(1, Math.floor(box.clientWidth / 170));
@@ -23,6 +23,7 @@ async function draw(root) {
     views.set(box, view);
     if (box.dataset.kind === "task") await showTask(box);
     if (pickedIn(box).size) await showPicked(box);
+    await new Promise((done) => setTimeout(done)); // the page can be read meanwhile
   }
 }
 
@@ -75,10 +76,10 @@ function showMatrix(select) {
     cell.textContent = "";
     cell.removeAttribute("class");
   }
-  for (const [row, column, text, level] of cells) {
-    const cell = table.tBodies[0].rows[row].cells[column + 1];
-    cell.textContent = text;
-    cell.className = `v${level}`;
+  for (let k = 0; k < cells.length; k += 3) {
+    const cell = table.tBodies[0].rows[cells[k]].cells[cells[k + 1] + 1], share = cells[k + 2];
+    cell.textContent = share < 100 ? "<1" : Math.floor((share + 50) / 100);
+    cell.className = `v${Math.ceil(9 * Math.sqrt(share / 10000) - 1e-9)}`;
   }
   const caption = table.caption.firstElementChild;
   caption.textContent = caption.textContent.replace(/^Answers of .*?(?=: a row)/s, () => `Answers of ${name}`);

@@ -31,7 +31,7 @@ def matrix(entry: Entry, scenario: str, style: Style) -> alt.LayerChart:
     run = entry.group.first
     starts = [0, *run.learned[:-1]]
     cells = [
-        (task.name, number, above + 0.5, learned, 100 * value)
+        (task.name, number, above + 0.5, learned, round(100 * value, 1))
         for learned, above, row in zip(run.learned, starts, run.R[scenario], strict=True)
         for number, (task, value) in enumerate(zip(run.tasks, row, strict=True), start=1)
         if value is not None

@@ -186,7 +186,7 @@ def conduct(
             with atomic(folder / f"{study.command}.{suffix}") as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
         write_json(folder / f"{study.command}.json", findings.data)
-        build_report(folders, folder / "report.html", findings.notes)
+        build_report(folders, folder / "report.html", findings.notes, study.choice.root)
     return executed, findings
 
 
