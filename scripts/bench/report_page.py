@@ -142,8 +142,9 @@ def opened(page: Path, rounds: int, shots: Path | None) -> dict[str, Any]:
             everything = _until(browser, OPENED, started)
             scrolls = browser.evaluate("document.documentElement.scrollWidth > innerWidth")
             found[name] = {
-                "painted_s": round(median(painted), 2), "loaded_s": round(median(loaded), 2), "drawn_s": round(median(ready), 2),
-                "all_opened_s": round(everything, 2), "scrolls_sideways": scrolls,
+                "painted_s": round(median(painted), 2), "loaded_s": round(median(loaded), 2),
+                "drawn_s": round(median(ready), 2), "all_opened_s": round(everything, 2),
+                "scrolls_sideways": scrolls,
             }  # fmt: skip
         found["elements"] = browser.evaluate("document.querySelectorAll('*').length")
         found["problems"] = browser.problems
