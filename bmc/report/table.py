@@ -42,7 +42,7 @@ class Shown:
     priority: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """A row for each group of runs.
 
@@ -56,6 +56,9 @@ class Table:
     notes: Sequence[str]
     names: Sequence[str]
     head: str = "method"
+
+    def __repr__(self) -> str:
+        return f"Table of {', '.join(self.names)}"
 
     def csv(self) -> str:
         """Return the frame as CSV; empty where unknown."""

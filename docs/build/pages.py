@@ -16,6 +16,7 @@ from dataset_pages import dataset_pages
 from docs_cli import command_page
 from docs_code import errors_page, examples_page, metrics_page
 from docs_methods import methods_page
+from notebook import notebook_pages
 
 DOCS = REPOSITORY / "docs"
 MARK = "<!-- Written by `python docs/build/pages.py`; do not edit it by hand. -->\n"
@@ -32,28 +33,35 @@ PAGES: dict[str, Callable[[], str]] = {
 PICTURES = {f"rooms-{name}.svg": REPOSITORY / name for name in ("autods", "bmc")}
 
 
-def written() -> dict[str, str]:
-    """Return the text of every page and picture, by its path below docs/."""
+def written() -> dict[str, bytes]:
+    """Return every page and picture, by its path below docs/."""
     pages = {path: page() for path, page in PAGES.items()} | dataset_pages()
-    marked = {path: MARK + page.rstrip("\n") + "\n" for path, page in pages.items()}
-    return marked | {path: drawing(package) + "\n" for path, package in PICTURES.items()}
+    pages |= {path: drawing(package) for path, package in PICTURES.items()}
+    return {path: _bytes(path, page) for path, page in (pages | notebook_pages()).items()}
 
 
 def write(folder: Path = DOCS) -> list[str]:
     """Write all that differ, remove pages of datasets that are gone; return their paths."""
     pages = written()
-    changed = [path for path, text in pages.items() if _text(folder / path) != text]
+    changed = [path for path, content in pages.items() if _content(folder / path) != content]
     for path in changed:
         (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(pages[path], encoding="utf-8")
+        (folder / path).write_bytes(pages[path])
     gone = [p for p in (folder / "datasets").glob("*.md") if f"datasets/{p.name}" not in pages]
     for path in gone:
         path.unlink()
     return [*changed, *(f"datasets/{path.name}" for path in gone)]
 
 
-def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+def _bytes(path: str, page: str | bytes) -> bytes:
+    if isinstance(page, bytes):
+        return page
+    mark = MARK if path.endswith(".md") else ""
+    return (mark + page.rstrip("\n") + "\n").encode()
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 if __name__ == "__main__":

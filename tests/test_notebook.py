@@ -1,0 +1,32 @@
+"""The notebook of the documentation runs from its first to its last cell, in an empty folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROGRAM = """
+import json, pathlib, sys, notebook
+print(json.dumps(notebook.run(pathlib.Path(sys.argv[1])), default=dict))
+"""
+
+
+def kinds(notebook):
+    """Return of each cell what it gave: printed text, or the forms of its value."""
+    outputs = [cell.get("outputs", []) for cell in notebook["cells"]]
+    return [
+        [sorted(one.get("data", [one.get("name")])) for one in cell if one.get("name") != "stderr"]
+        for cell in outputs
+    ]
+
+
+def test_the_notebook_runs_and_shows_the_tables_and_pictures_of_its_page(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path], cwd=REPOSITORY / "docs" / "build",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((REPOSITORY / "docs" / "examples" / "tour.ipynb").read_text("utf-8"))
+    assert kinds(json.loads(done.stdout)) == kinds(kept)
+    assert (tmp_path / "report.html").stat().st_size > 100_000
