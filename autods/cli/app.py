@@ -14,13 +14,15 @@ from autods.cli import (
     extract,
     features,
     fetch,
+    new,
     probe,
     share,
     streams,
 )
-from autods.core.console import add_version, run_app
+from autods.core.console import AppCommand, AppGroup, add_version, run_app
 
 app = typer.Typer(
+    cls=AppGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -36,7 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import": fetch.import_files,
     "index": extract.index,
     "extract": extract.extract,
-    "new": extract.new,
+    "new": new.new,
     "import-features": features.import_features,
     "embed-classes": export.embed_classes,
     "export": export.export,
@@ -50,7 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 add_version(app)
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=AppCommand)(command)
 app.add_typer(streams.group, name="stream")
 
 

@@ -16,6 +16,7 @@ from autods.cli.common import (
     Json,
     Manifests,
     Names,
+    Quiet,
     Root,
     Stream,
     check_report,
@@ -70,6 +71,7 @@ def audit(
     ] = None,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Look for copies, wrong labels, imbalance and unreadable images in indexed datasets."""
@@ -77,10 +79,10 @@ def audit(
     from autods.checks.audit_report import flawed
     from autods.checks.audit_scan import Scanner
     from autods.core.cores import usable_cores
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board
     from autods.manifest.select import Selection
 
-    data_root, progress = open_root(root), console_progress()
+    data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     if threshold is not None and encoder is None:
         raise UsageError("--threshold goes with --encoder; nothing was done.")
@@ -90,6 +92,8 @@ def audit(
     indexed = wanted
     if encoder is not None:  # imported features have no images
         indexed = [name for name in wanted if data_root.samples(name).is_file()]
+    board = console_board(len(indexed), quiet=quiet, in_turn="dataset")
+    progress = board.of("")
     if without := [name for name in wanted if name not in indexed]:
         progress.note(f"not indexed, so only features are looked at: {', '.join(without)}")
     found: list[dict[str, Any]] = []
@@ -112,13 +116,13 @@ def audit(
         if not json and encoder is None and (one := _encoder_of(data_root, wanted)):
             print(f"--encoder {one} also finds near-duplicates and suspicious labels.")
 
-    with Scanner(workers or usable_cores(), decode=not fast) as scanner:
+    with Scanner(workers or usable_cores(), decode=not fast) as scanner, board:
 
         def one(name: str) -> None:
             manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
             found.append(audit_dataset(data_root, name, manifest, scanner, progress, again=again))
 
-        each(indexed, one, then=finish)
+        each(indexed, one, finish, board)
 
 
 def _by_features(

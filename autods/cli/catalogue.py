@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli import complete
+from autods.cli import complete, next_steps
 from autods.cli.common import (
     Access,
     Exclude,
@@ -19,13 +19,12 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
 from autods.errors import ManifestError
 
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
     from autods.core.root import DataRoot
-    from autods.manifest.schema import Expected
 
 
 def list_datasets(
@@ -56,7 +55,7 @@ def list_datasets(
             "name": manifest.name,
             "title": manifest.title,
             "classes": manifest.expected.classes,
-            "images": _images(manifest.expected),
+            "images": manifest.expected.images,
             "train": manifest.expected.train,
             "test": manifest.expected.test,
             "licence": manifest.licence,
@@ -73,6 +72,7 @@ def list_datasets(
         table = [{key: row[key] for key in shown} for row in rows]
         print_table("Datasets ('?': unknown)", table, ["licence"])
         print(_totals(rows))
+        print_next("autods info NAME", next_steps.command("autods fetch", "NAME", root=root))
     if wrong := [holding.problem for holding in holdings if holding.manifest is None]:
         raise ManifestError("\n".join(map(str, wrong)))
 
@@ -105,6 +105,7 @@ def info(
 
         (holding,) = take_inventory(catalogue, data_root, [name])
         print(describe(manifest, holding, data_root, shutil.get_terminal_size().columns))
+        print_next(next_steps.after([holding], root))
 
 
 def manifest_schema(
@@ -145,6 +146,7 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
         for holding in holdings:
             if problem := _problem(holding, data_root):
                 print(f"{holding.dataset}: {problem}")
+        print_next(next_steps.after(holdings, root))
     else:
         print(f"Nothing under {data_root.path} yet. Start with `autods fetch NAME`.")
 
@@ -179,14 +181,6 @@ def _problem(holding: Holding, root: DataRoot) -> str | None:
             f"'autods extract {holding.dataset}' again."
         )
     return None
-
-
-def _images(expected: Expected) -> int | None:
-    """Return the number of images: as clean divides them, else as published."""
-    pairs = [(expected.train, expected.test), (expected.published_train, expected.published_test)]
-    if expected.total is not None:
-        return expected.total
-    return next((a + b for a, b in pairs if a is not None and b is not None), None)
 
 
 def _totals(rows: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autods.cli import next_steps
 from autods.cli.common import (
     Access,
     Exclude,
@@ -15,13 +16,14 @@ from autods.cli.common import (
     Manifests,
     MaxSize,
     Names,
+    Quiet,
     Root,
     Stream,
     chosen,
     open_catalogue,
     open_root,
 )
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
@@ -39,23 +41,28 @@ def verify(
     encoder: Annotated[str | None, typer.Option(help="Check this encoder's features only.")] = None,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Check archives, index, counts and features of what is here; exit 1 on any problem."""
     from autods.checks.dataset import check_dataset
-    from autods.core.progress import console_progress
+    from autods.checks.inventory import take_inventory
+    from autods.core.progress import console_board
     from autods.manifest.select import Selection
 
-    data_root, progress = open_root(root), console_progress()
+    data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     selection = Selection(names or (), False, stream, exclude or (), max_size, access)
     wanted, absent = _to_verify(selection, encoder, catalogue, data_root)
     checked = []
-    for name in wanted:  # archives are hashed, which takes minutes for large ones
-        progress.start(f"verifying {name}", None, "parts")
-        checked.append(check_dataset(name, catalogue, data_root, encoder))
-        progress.advance(sum(state != "-" for state in checked[-1].states.values()))
-        progress.finish()
+    with console_board(len(wanted), quiet=quiet, in_turn="dataset") as board:
+        progress = board.of("")
+        for name in wanted:  # archives are hashed, which takes minutes for large ones
+            progress.start(f"verifying {name}", None, "parts")
+            checked.append(check_dataset(name, catalogue, data_root, encoder))
+            progress.advance(sum(state != "-" for state in checked[-1].states.values()))
+            progress.finish()
+            board.ended()
     problems = [problem for found in checked for problem in found.problems]
     if absent:
         problems.append(f"nothing is here of: {', '.join(absent)}; `autods fetch` brings them.")
@@ -74,6 +81,8 @@ def verify(
     if not json:
         looked = "No problem found" if checked else "Nothing to verify yet"
         print(f"{looked} under {data_root.path}.")
+        holdings = take_inventory(catalogue, data_root, [found.dataset for found in checked])
+        print_next(next_steps.after(holdings, root), quiet=quiet)
 
 
 def _to_verify(
@@ -123,6 +132,8 @@ def doctor(
         print_json([asdict(check) for check in checks])
     else:
         print(show(checks, shutil.get_terminal_size().columns))
+        if all(check.state != "fail" for check in checks):
+            print_next(next_steps.command("autods fetch", *(wanted or ["NAME"]), root=root))
     failed = sum(check.state == "fail" for check in checks)
     if failed:
         raise AutodsError(f"{failed} check(s) failed; each names its cure.")

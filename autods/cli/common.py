@@ -15,6 +15,7 @@ from autods.cli import complete
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
+    from autods.core.progress import Board
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.select import Selection
@@ -46,10 +47,12 @@ Root = Annotated[
     Path | None, typer.Option(help="Data root; default AUTODS_ROOT, else the user's data folder.")
 ]
 Manifests = Annotated[
-    list[Path] | None, typer.Option(help="Further folder of manifests; can be repeated.")
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="Further folder of manifests; can be repeated."),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every dataset that has a manifest.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, no next step.")]
 Model = Annotated[str, typer.Option(help="An open_clip model.")]
 Pretrained = Annotated[
     str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
@@ -139,11 +142,15 @@ def chosen_here(selection: Selection, catalogue: Catalogue, root: DataRoot) -> l
 
 
 def each(
-    names: list[str], action: Callable[[str], object], then: Callable[[], None] | None = None
+    names: list[str],
+    action: Callable[[str], object],
+    then: Callable[[], None] | None = None,
+    board: Board | None = None,
 ) -> None:
     """Do something with each dataset; one that fails does not stop the others.
 
-    ``then`` runs at the end, before the failures are raised as one error.
+    ``then`` runs at the end, before the failures are raised as one error; ``board`` counts what
+    has ended.
     """
     failed: dict[str, AutodsError] = {}
     for name in names:
@@ -153,6 +160,10 @@ def each(
             failed[name] = error
             if len(names) > 1:
                 print(f"error: {name}: {error}", file=sys.stderr)
+        if board is not None:
+            board.ended()
+    if board is not None:
+        board.close()
     if then is not None:
         then()
     if not failed:

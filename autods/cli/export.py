@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli import complete
+from autods.cli import complete, next_steps
 from autods.cli.common import (
     Json,
     Manifests,
     Model,
     Precision,
     Pretrained,
+    Quiet,
     RandomWeights,
     Root,
     each,
     open_catalogue,
     open_root,
 )
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(help="Names of datasets with features.", autocompletion=complete.datasets),
 ]
+
+
+READ = {  # how Python reads an export
+    "hf": 'datasets.load_from_disk("{path}")',
+    "npz": 'numpy.load("{path}")',
+    "parquet": 'pandas.read_parquet("{path}/train.parquet")',
+}
 
 
 def embed_classes(
@@ -49,15 +57,16 @@ def embed_classes(
     ] = "default-v1",
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Embed class names with prompt templates, for zero-shot (all with features, if none named)."""
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board, console_progress
     from autods.features.sets import list_features
     from autods.features.templates import find_templates
 
-    data_root, progress, found = open_root(root), console_progress(), find_templates(templates)
-    catalogue = open_catalogue(manifests, data_root)
+    data_root, found = open_root(root), find_templates(templates)
+    progress, catalogue = console_progress(quiet=quiet), open_catalogue(manifests, data_root)
 
     from autods.encode import class_names
     from autods.encode.encoders.open_clip import load_encoder
@@ -79,10 +88,10 @@ def embed_classes(
             found,
             beside=encoder,
             readable=_readable(name, catalogue),
-            progress=progress,
+            progress=board.of(""),
         )
         if outcome.alike:
-            progress.note(f"{name}: read alike, and so embedded alike: {', '.join(outcome.alike)}")
+            board.note(f"{name}: read alike, and so embedded alike: {', '.join(outcome.alike)}")
         rows.append(
             {
                 "dataset": name,
@@ -94,7 +103,14 @@ def embed_classes(
             }
         )
 
-    each(chosen, one, then=lambda: _show("Class names", rows, json))
+    def finish() -> None:
+        _show("Class names", rows, json)
+        if rows and not json:
+            step = next_steps.run([row["dataset"] for row in rows], rows[0]["encoder"], root)
+            print_next(f"{step} --method zero-shot", quiet=quiet)
+
+    with console_board(len(chosen), quiet=quiet, in_turn="dataset") as board:
+        each(chosen, one, finish, board)
 
 
 def _readable(name: str, catalogue: Catalogue) -> dict[str, dict[str, str]]:
@@ -120,14 +136,15 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other exports.")] = False,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Export features to Hugging Face datasets, Parquet or npz, one folder or file each."""
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board
     from autods.interop.export import check_options, export_features
 
     check_options(to, protocol, dtype)
-    data_root, progress = open_root(root), console_progress()
+    data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     wanted = _to_export(names, stream, task, encoder, catalogue, data_root)
     rows: list[dict[str, Any]] = []
@@ -145,7 +162,7 @@ def export(
             dtype=dtype,
             overwrite=overwrite,
             catalogue=catalogue,
-            progress=progress,
+            progress=board.of(""),
         )
         rows.append(
             {
@@ -157,7 +174,13 @@ def export(
             }
         )
 
-    each(list(wanted), one, then=lambda: _show(f"Exported (protocol {protocol})", rows, json))
+    def finish() -> None:
+        _show(f"Exported (protocol {protocol})", rows, json)
+        if rows and not json:
+            print_next(READ[to].format(path=rows[-1]["path"]), quiet=quiet)
+
+    with console_board(len(wanted), quiet=quiet, in_turn="dataset") as board:
+        each(list(wanted), one, finish, board)
 
 
 def _to_export(

@@ -1,15 +1,15 @@
-"""The commands that make something of fetched datasets: index, extract, new."""
+"""The commands that make something of fetched datasets: index, extract."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autods.cli import next_steps
 from autods.cli.common import (
     Access,
     All,
@@ -21,6 +21,7 @@ from autods.cli.common import (
     Names,
     Precision,
     Pretrained,
+    Quiet,
     RandomWeights,
     Root,
     Stream,
@@ -29,17 +30,19 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
+    from autods.encode.extract import ExtractOutcome
     from autods.index.samples import IndexSummary
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import Manifest
 
 
 ENGINES = ("local", "ray")
+TOLD = 5  # unreadable images that are named
 
 
 def index(
@@ -51,21 +54,23 @@ def index(
     access: Access = None,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Write the sample index of fetched datasets: ids, splits, labels, places."""
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board
     from autods.index.samples import index_dataset
     from autods.manifest.select import Selection
 
     selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
-    data_root, progress = open_root(root), console_progress()
+    data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
+    found = chosen_here(selection, catalogue, data_root)
     done: list[tuple[Manifest, IndexSummary]] = []
 
     def one(name: str) -> None:
         manifest = catalogue.dataset(name)
-        done.append((manifest, index_dataset(manifest, data_root, progress)))
+        done.append((manifest, index_dataset(manifest, data_root, board.of(""))))
 
     def finish() -> None:
         catalogue.remember(data_root, [manifest.name for manifest, _ in done])
@@ -75,8 +80,11 @@ def index(
             _tell_unused([summary for _, summary in done])
             print_table("Index (protocol clean)", [_index_row(*pair) for pair in done])
             _warn([manifest for manifest, _ in done], data_root)
+            names = [manifest.name for manifest, _ in done]
+            print_next(next_steps.extract(names, root), quiet=quiet)
 
-    each(chosen_here(selection, catalogue, data_root), one, then=finish)
+    with console_board(len(found), quiet=quiet, in_turn="dataset") as board:
+        each(found, one, finish, board)
 
 
 def extract(
@@ -117,18 +125,19 @@ def extract(
     ] = False,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Extract features of fetched datasets (all that are here, if none is named)."""
     from contextlib import closing
     from functools import partial
 
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board
     from autods.index.samples import index_dataset
     from autods.manifest.select import Selection
 
     selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
-    data_root, progress = open_root(root), console_progress()
+    data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     found = chosen_here(selection, catalogue, data_root)
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
@@ -136,8 +145,10 @@ def extract(
 
     from autods.encode.encoders.open_clip import load_encoder
     from autods.encode.engines.devices import choose_devices, local_engine
-    from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
+    from autods.encode.extract import extract_dataset, write_record
 
+    board = console_board(len(found), quiet=quiet, in_turn="dataset")
+    progress = board.of("")
     factory = partial(load_encoder, model, pretrained, random_weights, precision)
     if engine == "ray":
         from autods.encode.engines.ray_engine import cluster_engine
@@ -147,12 +158,15 @@ def extract(
         encoder, makers = local_engine(factory, choose_devices(device), count, progress)
     if decoding == "gpu" and encoder.provenance["device"] != "cuda":
         raise UsageError("--gpu-decode needs a GPU (--device cuda); nothing was done.")
+    board.weigh(_work(found, encoder.name, catalogue, data_root))
     indexed: list[tuple[Manifest, IndexSummary]] = []
     outcomes: list[ExtractOutcome] = []
+    classes: dict[str, int] = {}  # of each dataset
 
     def one(name: str) -> None:
         manifest = catalogue.dataset(name)
         summary = index_dataset(manifest, data_root, progress)
+        classes[name] = summary.classes[manifest.default_task]
         if summary.action == "indexed":
             indexed.append((manifest, summary))
         outcome = extract_dataset(
@@ -176,55 +190,12 @@ def extract(
         else:
             _tell_unused([summary for _, summary in indexed])
             _warn([manifest for manifest, _ in indexed], data_root)
+            _tell_unreadable(outcomes, data_root)
             print(f"Encoder: {encoder.name}")
+            _tell_run(outcomes, classes, root, stream, quiet)
 
-    with closing(makers):
-        each(found, one, then=finish)
-
-
-def new(
-    name: str,
-    folder: Annotated[
-        Path | None, typer.Option(help="Folder of images, one folder per class.")
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="CSV file with path, label and perhaps split.")
-    ] = None,
-    hf: Annotated[
-        str | None, typer.Option(help="owner/dataset of the Hugging Face Hub, perhaps :config.")
-    ] = None,
-    splits: Annotated[
-        str | None,
-        typer.Option(help="Folders that are splits: train=A,test=B; none: all are classes."),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="What names the class in deep folders: first, last or path."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the manifest.")] = Path(),
-) -> None:
-    """Write a manifest for images of a folder, a CSV file, or the Hugging Face Hub."""
-    if sum(given is not None for given in (folder, csv, hf)) != 1:
-        raise UsageError(
-            "expected one of --folder, --csv and --hf; nothing was written. See autods new --help."
-        )
-    if folder is None and (splits, classes) != (None, None):
-        raise UsageError("--splits and --classes go with --folder; nothing was written.")
-    if folder is not None:
-        from autods.manifest.new.folder import manifest_from_folder
-
-        target, remarks = manifest_from_folder(name, folder, out, splits=splits, classes=classes)
-    elif csv is not None:
-        from autods.manifest.new.csv_file import manifest_from_csv
-
-        target, remarks = manifest_from_csv(name, csv, out)
-    else:
-        from autods.manifest.new.hub import manifest_from_hub
-
-        target, remarks = manifest_from_hub(name, hf or "", out)
-    print(target)
-    for remark in remarks:
-        print(remark, file=sys.stderr)
+    with closing(makers), board:
+        each(found, one, finish, board)
 
 
 def _check_engine(engine: str, ray_address: str | None) -> None:
@@ -234,6 +205,41 @@ def _check_engine(engine: str, ray_address: str | None) -> None:
         raise unknown("engine", engine, ENGINES)
     if ray_address and engine != "ray":
         raise UsageError("--ray-address goes with --engine ray; nothing was done.")
+
+
+def _work(names: Sequence[str], encoder: str, catalogue: Catalogue, root: DataRoot) -> list[float]:
+    """Return about how many images of each dataset are to be encoded, 0 if it is done."""
+    from autods.checks.inventory import take_inventory
+
+    work: list[float] = []
+    for holding in take_inventory(catalogue, root, names):
+        expected = None if holding.manifest is None else holding.manifest.expected.images
+        done = encoder in holding.features and encoder not in holding.stale
+        work.append(0.0 if done else float(holding.index.get("samples") or expected or 1))
+    return work
+
+
+def _tell_unreadable(outcomes: Sequence[ExtractOutcome], root: DataRoot) -> None:
+    """Name the images that have no features."""
+    for outcome in outcomes:
+        images = [f"{path} ({why})" for _, path, why in outcome.unreadable]
+        more = f" and {len(images) - TOLD} more, see {root.extract_record()}" * (len(images) > TOLD)
+        if images:
+            print(f"{outcome.dataset}: unreadable, left out: {', '.join(images[:TOLD])}{more}")
+
+
+def _tell_run(
+    outcomes: Sequence[ExtractOutcome],
+    classes: Mapping[str, int],
+    root: Path | None,
+    stream: str | None,
+    quiet: bool,
+) -> None:
+    """Print the command that learns what was extracted."""
+    if ready := [outcome.dataset for outcome in outcomes]:
+        encoder, count = outcomes[0].encoder, classes[ready[0]]
+        step = next_steps.run(ready, encoder, root, stream=stream, classes=count)
+        print_next(step, quiet=quiet)
 
 
 def _index_row(manifest: Manifest, summary: IndexSummary) -> dict[str, Any]:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from autods.cli.common import Json, Root, open_catalogue, open_root
+from autods.cli import next_steps
+from autods.cli.common import Json, Quiet, Root, open_catalogue, open_root
 from autods.cli.plan import tell_plan
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
+from autods.core.root import DataRoot
 from autods.errors import AutodsError, DatasetsFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from autods.core.root import DataRoot
     from autods.fetch.report import Report
     from autods.interop.imports.common import ImportOutcome
     from autods.interop.published import PublishedOutcome
@@ -52,14 +53,16 @@ def import_features(
     ] = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option(help="Of a published archive: import only this one; can be repeated."),
+        typer.Option(help="Of a published archive: import only these; commas, or repeated."),
     ] = None,
     root: Root = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Turn features made elsewhere into feature sets that streams can use."""
     from autods.interop.imports import reader_of
     from autods.interop.published import is_published
+    from autods.manifest.select import listed
 
     some = [source, *(source.glob("*") if source.is_dir() else [])]
     if any(map(reader_of, some)) or (source.is_dir() and not is_published(source)):
@@ -68,7 +71,7 @@ def import_features(
                 f"{source}: --extractor and --dataset are for published archives, this is "
                 "not one; nothing was imported."
             )
-        _import_files(source, open_root(root), encoder, pad_to, json)
+        _import_files(source, open_root(root), encoder, pad_to, json, quiet)
     elif not source.exists():
         raise UsageError(
             f"{source}: expected files of features or a published archive, there is nothing; "
@@ -77,7 +80,8 @@ def import_features(
     elif pad_to is not None:
         raise UsageError("--pad-to is not for published archives; nothing was imported.")
     else:
-        import_archive(source, open_root(root), encoder, extractor, dataset or (), json=json)
+        names = listed(dataset or ())
+        import_archive(source, open_root(root), encoder, extractor, names, json=json, quiet=quiet)
 
 
 def fetch_features(
@@ -90,6 +94,7 @@ def fetch_features(
     *,
     dry_run: bool,
     json: bool,
+    quiet: bool = False,
 ) -> None:
     """Download published features, check them, and install or import them.
 
@@ -99,14 +104,16 @@ def fetch_features(
 
     located = locate(where, manifests or ())
     if isinstance(located, Located):
-        _fetch_sets(located, names, mirrors, root, manifests, speed, dry_run=dry_run, json=json)
+        _fetch_sets(
+            located, names, mirrors, root, manifests, speed, dry_run=dry_run, json=json, quiet=quiet
+        )
         return
     if names:
         raise UsageError(
             "expected names of datasets or --features, got both; nothing was done. An archive is "
             "imported as a whole."
         )
-    _fetch_archive(located, mirrors, root, speed["rounds"], dry_run=dry_run, json=json)
+    _fetch_archive(located, mirrors, root, speed["rounds"], dry_run=dry_run, json=json, quiet=quiet)
 
 
 def _fetch_sets(
@@ -119,6 +126,7 @@ def _fetch_sets(
     *,
     dry_run: bool,
     json: bool,
+    quiet: bool = False,
 ) -> None:
     """Fetch and install feature sets of a published folder."""
     from autods.core.progress import console_board
@@ -134,12 +142,12 @@ def _fetch_sets(
         return
     pauses = PAUSES[: speed["rounds"] - 1]
     options = {"jobs": speed["jobs"], "per_host": speed["per_host"], "pauses": pauses}
-    with console_board(len(wanted)) as board:
+    with console_board(len(wanted), quiet=quiet) as board:
         report = fetch_sets(located, plan, root, board, mirrors, **options)
     if json:
         print_json({**report.as_json(), "encoder": shared.encoder, "features": shared.name})
     else:
-        _tell_sets(report, shared.encoder, root)
+        _tell_sets(report, shared.encoder, root, quiet)
     if report.missing:
         raise AutodsError(
             f"{len(report.missing)} of {len(wanted)} feature sets are not here: "
@@ -147,7 +155,7 @@ def _fetch_sets(
         )
 
 
-def _tell_sets(report: Report, encoder: str, root: DataRoot) -> None:
+def _tell_sets(report: Report, encoder: str, root: DataRoot, quiet: bool) -> None:
     rows = [
         {"dataset": row.dataset, "state": row.state, "bytes fetched": row.fetched}
         for row in report.in_order()
@@ -156,9 +164,7 @@ def _tell_sets(report: Report, encoder: str, root: DataRoot) -> None:
     for row in report.in_order():
         if not row.here:
             print(f"{row.dataset}: {row.told()}")
-    if here := [row.dataset for row in report.in_order() if row.here]:
-        shown = ",".join(here[:3]) + (",..." if len(here) > 3 else "")
-        print(f"Open them: autods stream show {shown} --encoder {encoder} --root {root.path}")
+    _tell_next([row.dataset for row in report.in_order() if row.here], encoder, root, quiet)
 
 
 def _fetch_archive(
@@ -169,6 +175,7 @@ def _fetch_archive(
     *,
     dry_run: bool,
     json: bool,
+    quiet: bool = False,
 ) -> None:
     """Download an archive of features that others published, and import it."""
     published, name = root.published(), archive.name
@@ -178,7 +185,7 @@ def _fetch_archive(
     from autods.core.progress import console_board
     from autods.fetch.many import PAUSES, fetch_many
 
-    with console_board(1) as board:
+    with console_board(1, quiet=quiet) as board:
         report = fetch_many([archive], published, board, mirrors, pauses=PAUSES[: rounds - 1])
     (row,) = report.in_order()
     if not row.here:
@@ -190,7 +197,7 @@ def _fetch_archive(
         is_published = file.checksum == archive.files[0].checksum
         recorded = "" if is_published else ", now recorded: none is published"
         print(f"{path}: {file.size:,} bytes, {file.checksum}{recorded}")
-    import_archive(path, root, archive=archive, json=json)
+    import_archive(path, root, archive=archive, json=json, quiet=quiet)
     if not json:
         print(f"The features do not need {path} any more; delete it to free its space.")
 
@@ -204,6 +211,7 @@ def import_archive(
     *,
     archive: FeatureArchive | None = None,
     json: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Import a published archive; print what was done, exit 1 where a dataset is refused."""
     from autods.core.progress import console_progress
@@ -216,14 +224,14 @@ def import_archive(
         extractor=extractor,
         encoder=encoder,
         names=names,
-        progress=console_progress(),
+        progress=console_progress(quiet=quiet),
         failed=lambda name, error: print(f"error: {name}: {error}", file=sys.stderr),
     )
     if json:
         refused = {name: str(error) for name, error in outcome.refused.items()}
         print_json({**vars(outcome), "refused": refused})
     else:
-        _tell(outcome)
+        _tell(outcome, root, quiet)
     if outcome.refused:
         total = len(outcome.imported) + len(outcome.kept) + len(outcome.refused)
         raise AutodsError(
@@ -232,17 +240,18 @@ def import_archive(
         )
 
 
-def _tell(outcome: PublishedOutcome) -> None:
+def _tell(outcome: PublishedOutcome, root: DataRoot, quiet: bool) -> None:
     _tell_names(outcome.imported, outcome.kept)
     for name, others in outcome.without.items():
         print(f"left out {name}: the archive has it by {', '.join(others)} only")
     found = ", ".join(f"{one} ({number})" for one, number in outcome.extractors.items())
     print(f"Extractors in the archive, with numbers of datasets: {found}")
     print(f"Encoder: {outcome.encoder}")
+    _tell_next([*outcome.imported, *outcome.kept], outcome.encoder, root, quiet)
 
 
 def _import_files(
-    place: Path, root: DataRoot, encoder: str | None, pad_to: int | None, json: bool
+    place: Path, root: DataRoot, encoder: str | None, pad_to: int | None, json: bool, quiet: bool
 ) -> None:
     from autods.core.progress import console_progress
     from autods.interop.imports.from_files import import_files
@@ -255,7 +264,7 @@ def _import_files(
     refused: dict[str, str] = {}
     try:
         outcome = import_files(
-            place, root, encoder, pad_to=pad_to, progress=console_progress(),
+            place, root, encoder, pad_to=pad_to, progress=console_progress(quiet=quiet),
             failed=lambda name, error: print(f"error: {name}: {error}", file=sys.stderr),
         )  # fmt: skip
     except DatasetsFailed as error:
@@ -268,12 +277,19 @@ def _import_files(
         print_json({"encoder": encoder, **names})
     else:
         _tell_names(outcome.imported, outcome.kept)
+        _tell_next([*outcome.imported, *outcome.kept], encoder, root, quiet)
     if refused:
         total = len(outcome.imported) + len(outcome.kept) + len(refused)
         raise AutodsError(
             f"{len(refused)} of {total} files were refused: {', '.join(refused)}; the others are "
             "imported. Mend what is said above of each, then run the same command again."
         )
+
+
+def _tell_next(names: Sequence[str], encoder: str, root: DataRoot, quiet: bool) -> None:
+    given = root.path if root.path != DataRoot.open().path else None
+    if names:
+        print_next(next_steps.run(names, encoder, given), quiet=quiet)
 
 
 def _tell_names(imported: Sequence[str], kept: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli import complete
+from autods.cli import complete, next_steps
 from autods.cli.common import (
     Access,
     All,
@@ -16,6 +16,7 @@ from autods.cli.common import (
     Manifests,
     MaxSize,
     Names,
+    Quiet,
     Root,
     Stream,
     chosen,
@@ -23,7 +24,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.cli.plan import tell_plan
-from autods.core.console import print_json, print_table, wrapped
+from autods.core.console import print_json, print_next, print_table, wrapped
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Accepted = Annotated[
     typer.Option(
         "--accept-licence",
         metavar="NAME",
-        help="Dataset whose licence you have read and accept, or 'all'; can be repeated.",
+        help="Datasets whose licence you have read and accept, or 'all'; commas, or repeated.",
     ),
 ]
 
@@ -92,6 +93,7 @@ def fetch(
     ] = None,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Download the archives of datasets and verify them; resumes what was interrupted."""
@@ -112,17 +114,19 @@ def fetch(
             {"jobs": jobs, "per_host": per_host, "rounds": rounds or 1},
             dry_run=dry_run,
             json=json,
+            quiet=quiet,
         )
         return
     from autods.fetch.versions import at_version, wanted_versions
-    from autods.manifest.select import Selection
+    from autods.manifest.select import Selection, listed
 
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     asked = chosen(
         Selection(names or (), everything, stream, exclude or (), max_size, access), catalogue
     )
-    for name in accept_licence or []:
+    accepted = listed(accept_licence or ())
+    for name in accepted:
         if name not in [*asked, "all"]:
             catalogue.path(name)
             raise UsageError(
@@ -141,7 +145,7 @@ def fetch(
     from autods.core.progress import console_board
     from autods.fetch.many import PAUSES, fetch_many
 
-    with console_board(len(asked)) as board:
+    with console_board(len(asked), quiet=quiet) as board:
         report = fetch_many(
             found,
             data_root,
@@ -150,7 +154,7 @@ def fetch(
             jobs=jobs,
             per_host=per_host,
             pauses=PAUSES[: (rounds or (3 if everything or stream else 1)) - 1],
-            accept=accept_licence or (),
+            accept=accepted,
             unread=unread,
         )
     catalogue.remember(data_root, asked)
@@ -164,6 +168,9 @@ def fetch(
             _tell_mirrors(report, mirror or ())
             raise AutodsError(row.told())
     _tell_mirrors(report, mirror or ())
+    here = [row.dataset for row in report.in_order() if row.here]
+    if here and not json:
+        print_next(next_steps.extract(here, root), quiet=quiet)
     if report.missing:
         raise typer.Exit(1)
 
@@ -175,6 +182,7 @@ def import_files(
     files: Annotated[list[Path], typer.Argument(help="Its files, under any names.")],
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Take files that came by hand as archives of a dataset, once their checksums agree."""
@@ -184,7 +192,7 @@ def import_files(
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     manifest = catalogue.dataset(name)
-    done = by_hand.import_files(manifest, data_root, files, console_progress())
+    done = by_hand.import_files(manifest, data_root, files, console_progress(quiet=quiet))
     catalogue.remember(data_root, [name])
     missing = missing_files(manifest, data_root)
     if json:
@@ -194,7 +202,9 @@ def import_files(
     for file, action in done:
         print(f"{action} {name}/{file}")
     if missing:
-        print(f"Not here yet: {', '.join(missing)}. 'autods fetch {name}' looks for them.")
+        print(f"Not here yet: {', '.join(missing)}.")
+    step = next_steps.command("autods fetch", name, root=root)
+    print_next(step if missing else next_steps.extract([name], root), quiet=quiet)
 
 
 def _read(

@@ -15,6 +15,7 @@ from autods.cli.common import (
     Manifests,
     MaxSize,
     Names,
+    Quiet,
     Root,
     Stream,
     chosen,
@@ -45,17 +46,18 @@ def mirror(
     ] = False,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Copy what was fetched into a folder that `fetch --mirror` reads, with a recipe to serve it.
 
     All that is fetched, if nothing is named.
     """
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board
     from autods.fetch.mirror_folder import check_mirror_folder, mirror_dataset
     from autods.manifest.select import Selection
 
-    data_root, progress = open_root(root), console_progress()
+    data_root = open_root(root)
     catalogue, folder = open_catalogue(manifests, data_root), check_mirror_folder(folder, data_root)
     selection = Selection(names or (), False, stream, exclude or (), max_size, access)
     here = [name for name in data_root.datasets() if name in catalogue.datasets()]
@@ -66,13 +68,14 @@ def mirror(
 
     def one(name: str) -> None:
         manifest = catalogue.dataset(name)
-        done.append(mirror_dataset(manifest, data_root, folder, progress, link=link))
+        done.append(mirror_dataset(manifest, data_root, folder, board.of(""), link=link))
 
     def finish() -> None:
         if done:
             _tell_mirror(done, folder, catalogue, json)
 
-    each(wanted, one, then=finish)
+    with console_board(len(wanted), quiet=quiet, in_turn="dataset") as board:
+        each(wanted, one, finish, board)
     lacking = [f"{one.dataset}/{file}" for one in done for file in one.missing]
     if lacking and (names or stream is not None):
         raise AutodsError(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli import complete
+from autods.cli import complete, next_steps
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
-from autods.core.console import print_json, print_table
+from autods.core.console import AppCommand, AppGroup, print_json, print_next, print_table
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ Cut = Annotated[
 First = Annotated[int | None, typer.Option(min=1, help="Keep only the first tasks.")]
 
 
-group = typer.Typer(no_args_is_help=True, help="Show and write streams.")
+group = typer.Typer(cls=AppGroup, no_args_is_help=True, help="Show and write streams.")
 
 
-@group.command()
+@group.command(cls=AppCommand)
 def show(
     stream: Stream,
     encoder: Encoder = None,
@@ -67,9 +67,10 @@ def show(
     print(_total(table.rows))
     for note in table.notes():
         print(f"Note: {note}.")
+    print_next(_run(stream, encoder, classes_per_task, max_tasks, root))
 
 
-@group.command()
+@group.command(cls=AppCommand)
 def write(
     stream: Stream,
     file: Annotated[Path, typer.Argument(help="YAML file to write.")],
@@ -101,6 +102,7 @@ def write(
             "are here; nothing was written. Fetch and index them first."
         )
     print(spec.write(file))
+    print_next(_run(str(file), encoder, None, None, root))
 
 
 def _table(
@@ -128,6 +130,24 @@ def _table(
         max_tasks=max_tasks,
     )
     return tabulate(request)
+
+
+def _run(
+    stream: str,
+    encoder: str | None,
+    classes_per_task: int | None,
+    max_tasks: int | None,
+    root: Path | None,
+) -> str:
+    """Return the command that learns a stream."""
+    options = {
+        "--encoder": encoder,
+        "--classes-per-task": classes_per_task,
+        "--max-tasks": max_tasks,
+    }
+    given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    words = ["--scenario", "class-il", "--stream", stream, *given]
+    return next_steps.command("bmc-stream run", *words, root=root)
 
 
 def _order(text: str) -> Order:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from autods.core.extras import OPTIONAL, missing
 from autods.core.home import ensure_home
@@ -102,9 +103,53 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+class _Shown:
+    """Parameters as help shows them: a flag has no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters of a command."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the other base class
+        for one in found:
+            if getattr(one, "metavar", "") is None and getattr(one, "is_flag", False):
+                one.metavar = ""
+        return found
+
+
+class AppGroup(_Shown, TyperGroup):
+    """A group of commands, whose flags are shown as flags."""
+
+
+class AppCommand(_Shown, TyperCommand):
+    """A command that says of a missing option or argument what it takes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # click's; typer has its own copy of it, or not
+            name = getattr(error, "option_name", None)
+            missing = getattr(error, "param", None) if "Missing" in type(error).__name__ else None
+            known = (one for one in self.params if name is not None and name in one.opts)
+            text = getattr(missing or next(known, None), "help", None)
+            if text and hasattr(error, "message"):
+                error.message = f"{error.message} Expected: {text}".strip()
+            raise
+
+
 def print_json(value: Any) -> None:
     """Print a value for programs: one JSON document on standard output."""
     print(json.dumps(value, indent=2, default=str))
+
+
+def print_next(*steps: str, quiet: bool = False) -> None:
+    """Print what the user can do next, on standard error: what was asked for stays alone.
+
+    Each step is a command, or a sentence; commands are not wrapped, so that they can be copied.
+    """
+    if quiet:
+        return
+    for number, step in enumerate(steps):
+        print(f"{'      ' if number else 'Next: '}{step}", file=sys.stderr)
 
 
 def wrapped(head: str, text: str, width: int) -> list[str]:

@@ -97,9 +97,14 @@ class Board:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End drawing, so that results can be printed."""
         if self._in_turn:  # a line of totals is left only where it says what arrived
             self._screen.rows = lambda: ()
         self._screen.close()
+        self._screen.rows = self._rows
 
     def of(self, name: str) -> Progress:
         """Return the progress of one thing, for the thread that works on it.
@@ -113,6 +118,10 @@ class Board:
         with self._lock:
             self._totals.ended += 1
         self._screen.draw()
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Say how much work each of those in turn is, in any unit."""
+        self._totals.weights = list(weights)
 
     def expect(self, total: int, least: bool = False) -> None:
         """Say how many bytes will arrive in all; ``least``: that many or more."""

@@ -49,7 +49,12 @@ class TerminalScreen(Screen):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._live = Live(console=console, refresh_per_second=10, get_renderable=self._renderable)
+        self._live = Live(
+            console=console,
+            refresh_per_second=10,
+            get_renderable=self._renderable,
+            redirect_stdout=sys.stdout.isatty(),  # results in a file stay results
+        )
 
     def open(self) -> None:
         """Begin to draw."""

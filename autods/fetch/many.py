@@ -23,7 +23,7 @@ from autods.fetch.mirrors import check_mirrors
 from autods.fetch.plan import PlannedDataset, plan_dataset
 from autods.fetch.queue import Queue, Task
 from autods.fetch.report import Report, Row, failed_row, look
-from autods.fetch.space import check_space
+from autods.fetch.space import check_space, known_remaining
 from autods.manifest.sources import Release
 
 PAUSES = (600.0, 3600.0)  # seconds before the second and the third round
@@ -77,7 +77,9 @@ def fetch_many(
             early.append(failed_row(manifest.name, error, root, files=look(manifest, root)))
         else:
             tasks.append(Task(manifest, plan))
-    check_space([task.plan for task in tasks], root)
+    plans = [task.plan for task in tasks]
+    check_space(plans, root)
+    board.expect(known_remaining(plans), least=any(plan.remaining is None for plan in plans))
     record = _Record(report, board)
     for row in early:
         record.add(row)

@@ -170,6 +170,14 @@ class Expected(Strict):
     per_class: dict[str, int] = Field(default={})  # class to its number of images in all splits
     source: str | None = None
 
+    @property
+    def images(self) -> int | None:
+        """The number of images: as clean divides them, else as published; ``None``: unknown."""
+        pairs = [(self.train, self.test), (self.published_train, self.published_test)]
+        if self.total is not None:
+            return self.total
+        return next((a + b for a, b in pairs if a is not None and b is not None), None)
+
 
 class Manifest(Release):
     """One dataset: where it comes from, how it is laid out, labelled and split."""

@@ -73,12 +73,12 @@ def select(
     """
     base = _base(selection, catalogue, here)
     limit = None if selection.max_size is None else parse_size(selection.max_size)
-    access = _listed([selection.access] if selection.access is not None else [])
+    access = listed([selection.access] if selection.access is not None else [])
     for one in access:
         if one not in ACCESS:
             raise unknown("access", one, ACCESS)
     known = {*base, *catalogue.datasets()}
-    excluded = set(expand(_listed(selection.exclude), known, known))
+    excluded = set(expand(listed(selection.exclude), known, known))
     selected = Selected([])
     for name in base:
         if name in excluded:
@@ -153,11 +153,12 @@ def _base(
         for name in names:
             catalogue.path(name)
         return names
-    if not selection.names:
+    names = listed(selection.names)
+    if not names:
         return sorted(here()) if here else []
-    globs = any(map(is_glob, selection.names))
+    globs = any(map(is_glob, names))
     matched = here() if here and globs else catalogue.datasets()
-    return expand(selection.names, {*catalogue.datasets(), *(here() if here else ())}, matched)
+    return expand(names, {*catalogue.datasets(), *(here() if here else ())}, matched)
 
 
 def _judge(
@@ -182,7 +183,8 @@ def _judge(
             selected.unsized.append(name)
 
 
-def _listed(texts: Iterable[str]) -> list[str]:
+def listed(texts: Iterable[str]) -> list[str]:
+    """Return names that are repeated, separated by commas, or both."""
     return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from autods.core.console import add_version, print_json, run_app
+from autods.cli.common import Json
+from autods.core.console import AppCommand, AppGroup, add_version, print_json, run_app
 from autods.core.cores import one_thread_by_default
-from bmc.cli import complete
 from bmc.cli.command import register, watch, write_config
 from bmc.cli.compare import compare
 from bmc.cli.methods import methods
@@ -27,6 +27,7 @@ from bmc.cli.options import (
 from bmc.cli.reproduce import reproduce
 from bmc.cli.runs import runs
 from bmc.cli.sites import base, consolidate, evaluate, expert
+from bmc.cli.study import MethodOption, OrderOption
 from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
 from bmc.config import Config, Overrides
@@ -34,6 +35,7 @@ from bmc.runs.choice import StreamChoice
 from bmc.runs.orders import open_orders, parse_orders
 
 app = typer.Typer(
+    cls=AppGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -49,16 +51,8 @@ def run(
     config: Config,
     overrides: Overrides,
     choice: StreamChoice,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="Methods: repeated, comma-separated, or 'all'; see `bmc-stream methods`.",
-            autocompletion=complete.methods,
-        ),
-    ] = "bmc",
-    order: Annotated[
-        str, typer.Option(help="Orders of the tasks: 'paper', or seeds: 0,1,2 or 0..4.")
-    ] = "paper",
+    method: MethodOption = "bmc",
+    order: OrderOption = "paper",
     finetune: Annotated[
         bool,
         typer.Option(
@@ -76,14 +70,14 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the runs; default runs/STREAM-SCENARIO.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Complete what is in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Complete what is in --out.")] = False,
     tracker: Annotated[
         str,
         typer.Option(
             hidden=True, help="Follow runs with tensorboard, wandb, mlflow; comma-separated."
         ),
     ] = "",
-    json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
     from autods.core.progress import console_progress
@@ -141,7 +135,7 @@ def run(
         raise RunDiverged("\n".join(f"{path.name}: {why}" for path, why in diverged))
 
 
-@app.command()
+@app.command(cls=AppCommand)
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
@@ -152,7 +146,7 @@ def report(
         Path | None,
         typer.Option(help="Data root of the images of wrong answers; default AUTODS_ROOT."),
     ] = None,
-    json: Annotated[bool, typer.Option(help="Print the results as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
     from bmc.runs.folder import diverged_runs, finished_runs
@@ -199,11 +193,11 @@ def _show(
     print(f"Report: {path.resolve()}")
 
 
-app.command()(methods)
-app.command()(runs)
-app.command()(expert)
-app.command()(consolidate)
-app.command()(evaluate)
+app.command(cls=AppCommand)(methods)
+app.command(cls=AppCommand)(runs)
+app.command(cls=AppCommand)(expert)
+app.command(cls=AppCommand)(consolidate)
+app.command(cls=AppCommand)(evaluate)
 register(app, run, """
     bmc-stream run --scenario class-il --method bmc,er --stream synthetic
     bmc-stream run --scenario class-il --method er -o er.memory=500 --order 0,1

@@ -12,8 +12,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 import yaml
-from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperOption
 
+from autods.core.console import AppCommand
 from autods.core.refusals import refusal
 from autods.core.registry import unknown
 from autods.core.yaml_files import parse_yaml
@@ -35,7 +36,7 @@ NOT_REPEATED = {
 }  # fmt: skip
 
 
-class StudyCommand(TyperCommand):
+class StudyCommand(AppCommand):
     """A command whose help is grouped by panel, and which `write_config` can repeat."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from autods.cli.common import Json
 from autods.core.console import print_json, print_table
 from bmc.cli import complete
 from bmc.config import Config, expected
@@ -21,7 +22,7 @@ def methods(
         str | None,
         typer.Argument(help="Show all about this method.", autocompletion=complete.methods),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List the methods, or show a method's equation, source and options."""
     from bmc.methods import METHODS

@@ -84,6 +84,7 @@ def with_options(command: Command, name: str, kind: Any, panel: str) -> Command:
 def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
     """Return the parameter that typer makes an option of; ``metadata`` are its arguments."""
     short = [f"--{alias}" for alias, name in ALIASES.items() if name == field.name]
+    flag = hint is bool and field.metadata.get("flag", False)  # there is no --no-NAME
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -91,8 +92,12 @@ def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
         annotation=Annotated[
             hint,
             typer.Option(
-                *([f"--{field.name.replace('_', '-')}", *short] if short else []),
-                **{k: v for k, v in field.metadata.items() if k in ("help", "min", "hidden")},
+                *([f"--{field.name.replace('_', '-')}", *short] if short or flag else []),
+                **{
+                    k: v
+                    for k, v in field.metadata.items()
+                    if k in ("help", "min", "hidden", "metavar")
+                },
                 rich_help_panel=panel,
                 autocompletion=COMPLETION.get(field.name),
             ),

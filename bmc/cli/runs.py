@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autods.cli.common import Json
 from autods.core.console import print_json, print_table
 from autods.errors import UsageError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder to search.")] = Path("runs"),
-    json: Annotated[bool, typer.Option(help="Print the runs as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List the runs below a folder: accuracy or state, the settings that differ, date."""
     from bmc.runs.listing import differing, list_runs

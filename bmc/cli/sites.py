@@ -14,7 +14,7 @@ from autods.errors import UsageError
 from bmc.cli import complete
 from bmc.cli.options import Command, with_config_options, with_options
 from bmc.config import Config, Overrides
-from bmc.runs.choice import StreamChoice
+from bmc.runs.choice import SCENARIOS, StreamChoice
 from bmc.runs.choice import option as stream_option
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BasePath = Annotated[Path, typer.Argument(metavar="BASE", help="The base, of `ba
 class PlannedStream(StreamChoice):
     """A stream whose data need not be here."""
 
-    scenario: str = stream_option("class-il or task-il; both are measured.", "class-il")
+    scenario: str = stream_option(SCENARIOS, "class-il", metavar="class-il|task-il")
 
 
 def with_planned_stream(command: Command) -> Command:

@@ -23,6 +23,7 @@ MethodOption = Annotated[
     str,
     typer.Option(
         "--method",
+        metavar="NAME,..",
         help="Methods: repeated, comma-separated, or 'all'; see `bmc-stream methods`.",
         autocompletion=complete.methods,
     ),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from autods.streams.resolve import Request
     from autods.streams.stream import Stream
 
+SCENARIOS = "class-il or task-il; both are measured."
 NAME_LENGTH = 40  # characters of a folder's default name
 
 
@@ -22,7 +23,7 @@ def option(text: str, default: Any = MISSING, **more: Any) -> Any:
 class StreamChoice:
     """A stream as the command line names it. Processes that need the stream open it anew."""
 
-    scenario: str = option("class-il or task-il; both are measured.")
+    scenario: str = option(SCENARIOS, metavar="class-il|task-il")
     stream: str = option("Its name, YAML file, or datasets with commas.", "synthetic")
     encoder: str = option("Encoder of the features; default: the file's.", "")
     root: Path | None = field(

@@ -43,6 +43,6 @@ class StudyOptions:
         default=None,
         metadata={"help": "Folder for the runs; default runs/STREAM-SCENARIO-COMMAND."},
     )
-    resume: bool = _option(False, "Complete or extend what is in the folder.")
-    list: bool = _option(False, "Print what would be run, and end.")
-    json: bool = _option(False, "Print the results as JSON.")
+    resume: bool = _option(False, "Complete or extend what is in the folder.", flag=True)
+    list: bool = _option(False, "Print what would be run, and end.", flag=True)
+    json: bool = _option(False, "Print JSON for programs.", flag=True)

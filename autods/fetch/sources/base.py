@@ -200,8 +200,7 @@ def receive(
         _check_head(head, entry, total, ended=content.broken is None)
         part.write_bytes(b"")  # empty first: old bytes are never beside a new note
     seen.save(part)
-    progress.start(entry.name, total, "bytes")
-    progress.advance(at)
+    progress.start(entry.name, total, "bytes", done=at)
     try:
         with part.open("ab") as handle:
             for block in bounded(content, part.parent, at, total):

@@ -1,0 +1,126 @@
+"""How commands end: what is next, what was left out; how help shows options, what is missing."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from autods.cli.app import app as autods_app
+from bmc.cli.app import app as bmc_app
+
+ENCODER = "timm-test_efficientnet.r160_in1k.random-0"
+MODEL = ["--model", "timm:test_efficientnet", "--random-weights", "0", "--workers", "0"]
+
+
+def every_command() -> list[tuple[object, tuple[str, ...]]]:
+    """Return each command of both programs, groups included, by the words that name it."""
+    found = []
+    for app in (autods_app, bmc_app):
+        found.append((app, ()))
+        for name, command in get_command(app).commands.items():
+            found.append((app, (name,)))
+            found += [(app, (name, below)) for below in getattr(command, "commands", ())]
+    return found
+
+
+@pytest.mark.parametrize(("app", "words"), every_command(), ids=lambda value: str(value)[-30:])
+def test_every_command_shows_its_help_for_h_and_flags_as_flags(app, words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    short = CliRunner().invoke(app, [*words, "-h"])
+    assert short.exit_code == 0
+    assert short.output == CliRunner().invoke(app, [*words, "--help"]).output
+    assert max(map(len, short.output.splitlines())) <= 80
+    assert "--no-json" not in short.output
+    assert "<bool>" not in short.output
+
+
+@pytest.mark.parametrize(
+    ("app", "words", "said"),
+    [
+        (bmc_app, ["run"], "Missing option '--scenario'. Expected: class-il or task-il"),
+        (bmc_app, ["compare", "--scenario"], "requires an argument. Expected: class-il or task-il"),
+        (bmc_app, ["tune", "--scenario", "class-il"], "'--grid'. Expected: Values of a shared"),
+        (bmc_app, ["reproduce"], "Expected: stream-clip, split-cifar100 or split-tinyimagenet"),
+        (autods_app, ["export"], "'--encoder'. Expected: Encoder whose features are exported"),
+        (autods_app, ["info"], "Expected: Name of the dataset"),
+        (autods_app, ["extract", "--precision"], "Expected: fp32, fp16 or bf16"),
+    ],
+)
+def test_a_missing_option_says_what_it_takes(app, words, said, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    made = CliRunner().invoke(app, words)
+    assert made.exit_code == 2
+    assert said in " ".join(re.sub("[│╭╮╰╯─]", "", made.output).split())
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch):
+    """Return what calls ``autods`` on a root of its own: standard output, standard error."""
+    monkeypatch.setenv("AUTODS_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object, fails: bool = False) -> tuple[str, str]:
+        made = CliRunner().invoke(autods_app, list(map(str, words)))
+        assert (made.exit_code != 0) == fails, made.output
+        return made.stdout, made.stderr
+
+    return call
+
+
+def pictures(folder, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    for label in range(classes):
+        (folder / f"c{label}").mkdir(parents=True)
+        for number in range(6):
+            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"c{label}" / f"{number}.png")
+
+
+def test_each_command_names_the_next_one_from_a_folder_to_a_run(tmp_path, called):
+    for name, classes in (("cats", 2), ("dogs", 12)):
+        pictures(tmp_path / name, classes)
+        called("new", name, "--folder", name)
+    (tmp_path / "cats" / "c0" / "0.png").unlink()
+    (tmp_path / "cats.yaml").unlink()
+    (tmp_path / "cats" / "c0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    called("new", "cats", "--folder", "cats")
+    assert "Start with `autods fetch NAME`" in called("status")[0]
+    _, said = called("fetch", "cats,dogs", "--manifests", ".")
+    assert said.endswith("Next: autods extract cats dogs\n")
+    assert called("status")[1] == "Next: autods extract cats dogs\n"
+    _, said = called("index", "cats", "dogs")
+    assert said.endswith("Next: autods extract cats dogs\n")
+    assert "(dataset 2 of 2)" in said or "indexing cats" in said
+    told, said = called("extract", "dogs", *MODEL)
+    run = f"Next: bmc-stream run --scenario class-il --stream dogs --encoder {ENCODER}"
+    assert said.endswith(f"{run} --classes-per-task 3\n")
+    assert "unreadable" not in told
+    told, said = called("extract", "cats,dogs", *MODEL)
+    assert "cats: unreadable, left out: images/c0/broken.png (" in told
+    assert said.endswith(f"--stream cats,dogs --encoder {ENCODER}\n")
+    assert called("status")[1] == said.splitlines(keepends=True)[-1]
+    assert called("verify", "-q")[1] == ""
+    assert called("extract", "--quiet", *MODEL)[1] == ""
+    _, said = called("export", "dogs", "--encoder", ENCODER, "--to", "npz", "--out", "made")
+    assert said.endswith('.npz")\n')
+    _, said = called("stream", "write", "cats,dogs", "both.yaml", "--encoder", ENCODER)
+    assert said == (
+        f"Next: bmc-stream run --scenario class-il --stream both.yaml --encoder {ENCODER}\n"
+    )
+
+
+def test_a_command_with_a_root_of_its_own_names_it_in_the_next_one(tmp_path, called):
+    pictures(tmp_path / "cats", 2)
+    called("new", "cats", "--folder", "cats")
+    where = tmp_path / "another root"
+    _, said = called("fetch", "cats", "--manifests", ".", "--root", where)
+    assert said.endswith(f"Next: autods extract cats --root '{where}'\n")
+
+
+def test_json_has_no_next_step_beside_it(called):
+    for words in (["list", "--json"], ["status", "--json"], ["info", "flowers", "--json"]):
+        assert called(*words)[1] == ""
