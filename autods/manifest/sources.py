@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from autods.core.files import hash_file
 from autods.core.root import inside
 from autods.core.strict import Strict
 from autods.errors import UnsafePath
@@ -67,7 +68,8 @@ class FileEntry(Strict):
     about: int | None = None  # bytes as published, roughly or of no certain version; for plans
     estimate: int | None = None  # bytes that we estimate where nothing is published; for plans
     unpacked: int | None = None  # bytes of the copy that reading makes; None: by the kind
-    stated_by: str | None = None  # who publishes the size, or what the estimate is made from
+    sha256: str | None = None  # a second checksum that is published; both must agree
+    stated_by: str | None = None  # who publishes size and sha256, or what the estimate is made from
     mirrors: list[Mirror] = Field(min_length=1)
 
     @property
@@ -92,6 +94,13 @@ class FileEntry(Strict):
             )
         return value
 
+    @field_validator("sha256")
+    @classmethod
+    def _sha256_digits(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("[0-9a-f]{64}", value):
+            raise ValueError("expected 64 hexadecimal digits in small letters")
+        return value
+
     @field_validator("name")
     @classmethod
     def _stays_inside(cls, value: str) -> str:
@@ -103,7 +112,10 @@ class FileEntry(Strict):
 
     def fault(self, path: Path) -> str | None:
         """Return why a file with this checksum is still the wrong one, or ``None``."""
-        return None
+        if self.sha256 is None or not path.is_file():
+            return None
+        got = hash_file(path, "sha256")
+        return None if got == self.sha256 else f"its SHA-256 is {got}, expected {self.sha256}"
 
 
 Access = Literal["open", "kaggle", "kaggle-competition", "form"]

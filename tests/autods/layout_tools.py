@@ -73,6 +73,7 @@ def published_by(fixture: Fixture, manifest: Manifest) -> Manifest:
         found = {
             "checksum": f"git:{committed(path)}" if is_git else checksum(path),
             "size": None,
+            "sha256": None,  # of the published file
             "mirrors": [Mirror(kind="git" if is_git else "file", url=str(path))],
         }
         entries.append(entry.model_copy(update=found))

@@ -1,13 +1,16 @@
 """Sizes before a fetch: of the manifest, of servers, estimated, and of copies."""
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
 from servers.web import Server, running
 
 from autods.checks.doctor_root import check_root
+from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.fetch import sizes
+from autods.errors import ChecksumMismatch
+from autods.fetch import fetch_dataset, sizes
 from autods.fetch.plan import measure, plan_dataset
 from autods.fetch.sizes import ask_sizes, copy_size
 from autods.fetch.space import copies_to_come, estimated_remaining, known_remaining
@@ -100,6 +103,26 @@ def test_the_doctor_counts_estimates_and_copies_against_the_free_disk(tmp_path):
     large = dataset(entry("a.tar.gz", estimate=free * 2 // 3))
     found = {c.check: c for c in check_root(DataRoot(tmp_path / "root"), [large])}
     assert found["disk"].state == "warn"
+
+
+def test_a_second_checksum_must_agree_too(tmp_path):
+    content = b"the published bytes"
+    (tmp_path / "a.bin").write_bytes(content)
+    checksum = "md5:" + hashlib.md5(content).hexdigest()
+    mirrors = [{"kind": "file", "url": str(tmp_path / "a.bin")}]
+    values = {"name": "a.bin", "checksum": checksum, "mirrors": mirrors}
+    good = dataset(FileEntry.model_validate({**values, "sha256": sha256(content)}))
+    root = DataRoot(tmp_path / "root")
+    assert fetch_dataset(good, root, Silent())[0].action == "download"
+    bad = dataset(FileEntry.model_validate({**values, "sha256": sha256(b"other bytes")}))
+    with pytest.raises(ChecksumMismatch, match=f"SHA-256 is {sha256(content)}, expected"):
+        fetch_dataset(bad, DataRoot(tmp_path / "other"), Silent())
+    with pytest.raises(ValueError, match="expected 64 hexadecimal digits"):
+        FileEntry.model_validate({**values, "sha256": "ABC"})
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_a_file_has_one_size():
