@@ -76,7 +76,11 @@ def test_the_manifest_of_these_tests_is_sound(tmp_path):
         ("title", 5, "title: expected text; put it in quotes, got '5'"),
         ("quirks", "one", "quirks: expected a list, got 'one'"),
         ("tasks", ["class"], "tasks: expected keys with values"),
-        ("tasks/class", None, "tasks.class: expected keys with values (classes, keys, readable), got null"),
+        (
+            "tasks/class",
+            None,
+            "tasks.class: expected keys with values (classes, keys, readable), got null",
+        ),
         ("layout", "csv", "layout: expected keys with values, got 'csv'"),
         ("layout/table", "a", "layout.csv-table.table: expected keys with values (file, member"),
         ("layout/delimiter", ";;", "layout.csv-table.delimiter: expected at most 1 character"),
