@@ -137,6 +137,8 @@ def publish(
     from autods.core.progress import console_progress
     from autods.core.registry import unknown
     from autods.features.sets import list_encoders, list_features
+    from autods.interop.shared.hub import parse_target
+    from autods.interop.shared.hub import push as upload
     from autods.interop.shared.publish import publish as publish_features
     from autods.manifest.select import Selection
 
@@ -147,7 +149,7 @@ def publish(
     selection = Selection(names or (), False, stream, exclude or ())
     here = list_features(data_root, encoder)
     wanted = chosen(selection, catalogue, lambda: here)
-    folder = to.expanduser().resolve()
+    folder, repository = to.expanduser().resolve(), parse_target(push) if push else None
     done = publish_features(
         wanted, data_root, encoder, folder, name=name, catalogue=catalogue, progress=progress
     )
@@ -155,7 +157,11 @@ def publish(
     if done.failed:
         raise AutodsError(
             f"{len(done.failed)} of {len(wanted)} datasets failed: {', '.join(done.failed)}"
+            + (". Nothing was uploaded." if repository else "")
         )
+    if repository is not None:
+        print(f"Uploaded to {upload(folder, repository)}", file=sys.stderr)
+        print(f"Others run: autods fetch --features hf:{repository}", file=sys.stderr)
 
 
 def _tell_published(done: Outcome, folder: Path, json: bool) -> None:

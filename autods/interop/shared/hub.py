@@ -18,6 +18,10 @@ from autods.errors import (
     Unreachable,
     UsageError,
 )
+from autods.interop.shared.manifest import FOLDER, SharedFeatures
+from autods.interop.shared.texts import download_text
+from autods.manifest.catalogue import load, parse
+from autods.manifest.sources import Mirror
 
 TARGET = re.compile(r"hf:([\w.-]+/[\w.-]+)")
 LEFT_HERE = ["*.lock", "*.holder", "*.tmp", "*-unchanged.json"]  # not part of what is published
@@ -32,7 +36,7 @@ def find_manifest(
     with _asking(repository, "nothing was fetched"):
         info = HfApi(endpoint=_endpoint()).dataset_info(repository, revision=revision)
     names = [sibling.rfilename for sibling in info.siblings or []]
-    found = [n for n in names if re.fullmatch(rf"(.+/)?{folder}/[^/]+\.ya?ml", n)]
+    found = sorted(n for n in names if re.fullmatch(rf"(.+/)?{folder}/[^/]+\.ya?ml", n))
     wanted = found if path is None else [name for name in names if name == path]
     if len(wanted) != 1:
         known = ", ".join(found[:12]) or f"none ({folder}/NAME.yaml)"
@@ -56,13 +60,17 @@ def parse_target(text: str) -> str:
 def push(folder: Path, repository: str) -> str:
     """Upload a published folder to a dataset repository, made if there is none; return its address.
 
-    Files that are there already are not sent again. Raises `FetchError` of the class of its cause.
+    Files that are there already are not sent again. Raises `FetchError` of the class of its cause,
+    and `UsageError` if the repository has feature sets that the folder lacks: its manifest would
+    be replaced, and they would be out of reach.
     """
     from huggingface_hub import HfApi
 
     api, kept = HfApi(endpoint=_endpoint()), f"{folder} is whole and was not changed"
     with _asking(repository, kept):
         api.create_repo(repository, repo_type="dataset", exist_ok=True)
+        siblings = api.dataset_info(repository).siblings or []
+        _check_nothing_lost(folder, repository, [sibling.rfilename for sibling in siblings])
         api.upload_folder(
             repo_id=repository,
             repo_type="dataset",
@@ -71,6 +79,23 @@ def push(folder: Path, repository: str) -> str:
             commit_message="Publish features",
         )
     return f"{_endpoint()}/datasets/{repository}"
+
+
+def _check_nothing_lost(folder: Path, repository: str, there: list[str]) -> None:
+    """Refuse to replace a features manifest by one that names fewer datasets."""
+    for path in sorted((folder / FOLDER).glob("*.yaml")):
+        name = f"{FOLDER}/{path.name}"
+        if name not in there:
+            continue
+        mirror = {"kind": "huggingface", "url": f"{repository}@main:{name}"}
+        text = download_text(Mirror.model_validate(mirror), path.name, f"hf:{repository}:{name}")
+        datasets = parse(text, f"hf:{repository}:{name}", SharedFeatures).names()
+        if lost := sorted(set(datasets) - set(load(path, SharedFeatures).names())):
+            raise UsageError(
+                f"{repository} has {', '.join(lost)}, which {path} lacks; nothing was uploaded. "
+                f"Run `autods fetch {' '.join(lost)} --features hf:{repository}:{name}` and "
+                "publish them, too, or choose another --name or repository."
+            )
 
 
 @contextmanager

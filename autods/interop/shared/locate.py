@@ -6,25 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import quote
 
-from typing_extensions import override
-
-from autods.core.progress import Silent
 from autods.core.registry import unknown
 from autods.core.yaml_files import YamlFault, parse_yaml
-from autods.errors import FetchError, LinkGone, ManifestError, UsageError
-from autods.fetch.sources.base import SOURCES, MirrorFailed, shown
-from autods.interop.published.spec import ArchiveFile, FeatureArchive, load_archive
+from autods.errors import ManifestError, UsageError
+from autods.fetch.sources.base import shown
+from autods.interop.published.spec import FeatureArchive, load_archive
 from autods.interop.shared.hub import find_manifest
 from autods.interop.shared.manifest import FOLDER, KIND, SharedFeatures, SharedSet
+from autods.interop.shared.texts import LARGEST, download_text, too_large
 from autods.manifest.catalogue import parse
 from autods.manifest.files import by_name, checked_folders, feature_files
 from autods.manifest.sources import Mirror
 
-LARGEST = 32 << 20  # bytes of a features manifest
 HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([^:@]+))?(?::(.+))?")
 ENDINGS = (".yaml", ".yml")
 
@@ -88,7 +83,7 @@ def _in_folder(path: Path) -> Located | FeatureArchive:
         path = candidates[0]
     try:
         if path.stat().st_size > LARGEST:
-            raise _too_large(str(path))
+            raise too_large(str(path))
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(
@@ -108,7 +103,7 @@ def _at_address(url: str) -> Located | FeatureArchive:
         )
     kind = "ftp" if scheme == "ftp" else "http"
     head, _, name = url.rpartition("/")
-    text = _download(Mirror.model_validate({"kind": kind, "url": url}), name, url)
+    text = download_text(Mirror.model_validate({"kind": kind, "url": url}), name, url)
     base, _, folder = head.rpartition("/")
     return _read(text, shown(url), kind, base, folder == FOLDER)
 
@@ -123,7 +118,7 @@ def _in_repository(where: str) -> Located | FeatureArchive:
     revision, path = find_manifest(match[1], match[2], match[3], FOLDER)
     base = f"{match[1]}@{revision}:"
     mirror = Mirror.model_validate({"kind": "huggingface", "url": f"{base}{path}"})
-    text = _download(mirror, path.rpartition("/")[2], where)
+    text = download_text(mirror, path.rpartition("/")[2], where)
     folder, _, _ = path.rpartition("/")
     above, _, last = folder.rpartition("/")
     return _read(
@@ -154,46 +149,3 @@ def _read(
             "are; nothing was fetched. Name it where it was published."
         )
     return Located(shared, kind, base)
-
-
-class _Capped(Silent):
-    """Ends a download that is larger than any features manifest."""
-
-    def __init__(self, where: str) -> None:
-        self.where, self.arrived = where, 0
-
-    @override
-    def advance(self, amount: int) -> None:
-        self.arrived += amount
-        if self.arrived > LARGEST:
-            raise _too_large(self.where)
-
-
-def _download(mirror: Mirror, name: str, where: str) -> str:
-    """Return the text of a small file of unknown size."""
-    unchecked: dict[str, Any] = {"name": name, "checksum": None, "mirrors": [mirror]}
-    entry = ArchiveFile.model_validate(unchecked)
-    with TemporaryDirectory() as folder:
-        part = Path(folder) / name
-        try:
-            SOURCES.get(mirror.kind)(mirror, part, entry, _Capped(where))
-            return part.read_text(encoding="utf-8")
-        except MirrorFailed as error:
-            steps = "Check the address; it ends in features/NAME.yaml."
-            step = error.next_step or (steps if error.kind is LinkGone else LATER)
-            raise error.kind(
-                f"{shown(where)}: {shown(str(error))}; nothing was fetched.", step, error.url
-            ) from None
-        except UnicodeDecodeError:
-            raise ManifestError(f"{shown(where)}: expected UTF-8 text; nothing was used.") from None
-
-
-LATER = "Check the network ('autods doctor') and the address, then run the same command again."
-
-
-def _too_large(where: str) -> FetchError:
-    return FetchError(
-        f"{shown(where)}: more than {LARGEST:,} bytes, which no features manifest has; nothing was "
-        "used.",
-        "Check the address.",
-    )

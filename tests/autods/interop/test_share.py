@@ -25,6 +25,7 @@ from autods.errors import (
 )
 from autods.interop.published.spec import FeatureArchive
 from autods.interop.shared import locate as locating
+from autods.interop.shared import texts
 from autods.interop.shared.install import fetch_sets, plan_sets
 from autods.interop.shared.locate import locate
 from autods.interop.shared.manifest import SharedFeatures
@@ -455,6 +456,7 @@ def test_what_is_no_features_manifest_is_refused(public, tmp_path, monkeypatch):
         with pytest.raises(ManifestError, match="expected UTF-8"):
             locate(server.url("/pub/features/latin.yaml"))
         monkeypatch.setattr(locating, "LARGEST", 100)
+        monkeypatch.setattr(texts, "LARGEST", 100)
         with pytest.raises(FetchError, match="more than 100 bytes"):
             locate(address)
     with pytest.raises(FetchError, match="more than 100 bytes"):

@@ -6,7 +6,7 @@ and the Hub redirect to a storage host whose signed address is another one each 
 
 import hashlib
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from urllib.parse import quote, unquote
 
 from servers.web import Handler, Server, Storage
@@ -169,3 +169,90 @@ class Hub(Server):
     def _refuse(self, request: Handler, status: int, code: str, words: str) -> None:
         headers = {"X-Error-Message": words, "Content-Type": "text/plain"}
         request.reply(status, {**headers, **({"X-Error-Code": code} if code else {})}, b"no")
+
+
+class Uploads(Handler):
+    """Answers what uploads ask, too."""
+
+    def _asked(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        self.server.accept(self, body)
+
+    do_POST = do_PUT = _asked  # noqa: N815  (names that the library looks for)
+
+
+class WritableHub(Hub):
+    """The Hub with uploads by its LFS protocol; ``sent`` counts objects that were uploaded."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage)
+        self.RequestHandlerClass = Uploads
+        self.objects: dict[str, bytes] = {}
+        self.uploads = 0
+        self.broken = 0  # uploads that are still to fail
+        self.writers = {"Bearer hf_secret"}
+
+    def accept(self, request: Handler, body: bytes) -> None:
+        """Answer one POST or PUT."""
+        parts = unquote(request.route).strip("/").split("/")
+        name = "/".join(parts[2:4])
+        self.log.append((request.path, None, None))
+        if parts[0] == "objects":
+            self.uploads += 1
+            if self.broken:
+                self.broken -= 1
+                request.reply(400)
+                return
+            self.objects[parts[1]] = body
+            request.reply(200)
+        elif request.headers.get("Authorization") not in self.writers:
+            self._refuse(request, 403, "", "no right to write")
+        elif parts[1:] == ["validate-yaml"]:
+            self._tell(request, {"warnings": [], "errors": []})
+        elif parts[1:] == ["repos", "create"]:
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            status = 409 if name in self.repositories else 200
+            files = self.repositories.setdefault(name, {"main": {}}).setdefault("main", {})
+            self.repositories[name]["0" * 40] = files
+            self._tell(request, {"url": self.url(f"/datasets/{name}")}, status)
+        elif "preupload" in parts:
+            files = json.loads(body)["files"]
+            modes = {f["path"]: "lfs" if f["path"].endswith(".h5") else "regular" for f in files}
+            told = [
+                {"path": path, "uploadMode": mode, "shouldIgnore": False}
+                for path, mode in modes.items()
+            ]
+            self._tell(request, {"files": told})
+        elif parts[-1] == "batch":
+            told = []
+            for one in json.loads(body)["objects"]:
+                action = {"upload": {"href": self.url(f"/objects/{one['oid']}")}}
+                here = one["oid"] in self.objects
+                told.append({**one, **({} if here else {"actions": action})})
+            self._tell(request, {"transfer": "basic", "objects": told})
+        elif "commit" in parts:
+            self._commit(self.repositories[name]["main"], body)
+            told = {"commitUrl": self.url(f"/datasets/{name}/commit/{'0' * 40}")}
+            self._tell(request, {**told, "commitOid": "0" * 40})
+        else:
+            request.reply(404)
+
+    def _commit(self, files: dict[str, bytes], body: bytes) -> None:
+        for line in body.splitlines():
+            operation = json.loads(line)
+            value = operation["value"]
+            if operation["key"] == "file":
+                files[value["path"]] = b64decode(value["content"])
+            elif operation["key"] == "lfsFile":
+                files[value["path"]] = self.objects[value["oid"]]
+
+    def _tell(self, request: Handler, value: object, status: int = 200) -> None:
+        body = json.dumps(value).encode()
+        request.reply(status, {"Content-Type": "application/json"}, body)
