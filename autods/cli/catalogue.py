@@ -38,6 +38,9 @@ def list_datasets(
     exclude: Exclude = None,
     max_size: MaxSize = None,
     access: Access = None,
+    names_only: Annotated[
+        bool, typer.Option("--names", help="Print only the names, one a line: for scripts.")
+    ] = False,
     root: Root = None,
     manifests: Manifests = None,
     json: Json = False,
@@ -49,7 +52,11 @@ def list_datasets(
     data_root, everything = open_root(root), not names and stream is None
     catalogue = open_catalogue(manifests, data_root)
     wanted = Selection(names or (), everything, stream, exclude or (), max_size, access)
-    holdings = take_inventory(catalogue, data_root, chosen(wanted, catalogue))
+    found = chosen(wanted, catalogue)
+    if names_only:
+        print("\n".join(found))
+        return
+    holdings = take_inventory(catalogue, data_root, found)
     rows = [
         {
             "name": manifest.name,

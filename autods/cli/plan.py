@@ -97,6 +97,10 @@ def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     elif whole > free:
         enough = f": not enough for the {decimal(whole)} of archives and copies."
     print(f"Free under {root.path}: {decimal(free)}{enough}")
+    if whole > free:
+        largest = sorted(plans, key=lambda plan: known_remaining([plan]), reverse=True)[:5]
+        named = ", ".join(f"{p.dataset} {decimal(known_remaining([p]))}" for p in largest)
+        print(f"Leave some out with --exclude or --max-size; the largest: {named}.")
     for host, place in found.items():
         print(f"Token for {host}: {place or NO_TOKEN[host]}.")
     for plan in plans:

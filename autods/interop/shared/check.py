@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from autods.core.root import DataRoot
@@ -19,50 +20,80 @@ from autods.interop.shared.manifest import SharedFeatures, SharedSet
 
 START_SECONDS, SLOWEST = 60.0, 5e6  # of a child; bytes a second
 MEMORY = 8 << 30  # bytes of address space beyond the files, which are mapped
+STATED = {"dataset", "fingerprint", "samples_sha256", "splits", "classes"}  # of a set
 PROGRAM = "from autods.interop.shared.check import main; main()"
 
 
-def check_set(root: DataRoot, shared: SharedFeatures, one: SharedSet) -> list[str]:
-    """Return what is wrong with a feature set that has arrived, none if it is what was stated."""
-    request = {
-        "root": str(root.path),
-        "encoder": shared.encoder,
-        "provenance": shared.provenance,
-        "dim": shared.dim,
-        "size": one.size,
-        **one.model_dump(include={"dataset", "fingerprint", "samples_sha256", "splits", "classes"}),
-    }
-    seconds = START_SECONDS + one.size / SLOWEST
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        return list(json.loads(done.stdout))
-    except subprocess.TimeoutExpired:
-        return [f"its shards could not be read within {seconds:.0f} seconds"]
-    except ValueError:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        return [f"its shards cannot be read: the reader ended with {done.returncode} ({last:.160})"]
+class Checker:
+    """Checks sets one after another in a child, which is started anew when it has ended."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def problems(self, root: DataRoot, shared: SharedFeatures, one: SharedSet) -> list[str]:
+        """Return what is wrong with a set that has arrived, none if it is what was stated."""
+        request = {
+            "root": str(root.path),
+            "encoder": shared.encoder,
+            "provenance": shared.provenance,
+            "dim": shared.dim,
+            "size": one.size,
+            **one.model_dump(include=STATED),
+        }
+        child = self._started()
+        seconds = START_SECONDS + one.size / SLOWEST
+        timer = Timer(seconds, child.kill)
+        timer.start()
+        try:
+            print(json.dumps(request), file=child.stdin, flush=True)
+            answer = child.stdout.readline() if child.stdout else ""
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            timer.cancel()
+        if answer:
+            return list(json.loads(answer))
+        self._end()
+        return [f"its shards cannot be read: the reader ended with {child.returncode}"]
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._child is None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        return self._child
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
 
 
 def main() -> None:
-    """Check what standard input asks for; print the problems as JSON."""
-    request = json.load(sys.stdin)
-    with suppress(ImportError, ValueError, OSError):  # not on every platform
-        import resource
+    """Check what each line of standard input asks for; answer with a line of problems as JSON."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        with suppress(ImportError, ValueError, OSError):  # not on every platform
+            import resource
 
-        most = MEMORY + 4 * int(request["size"])
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    try:
-        found = _problems(request)
-    except AutodsError as error:
-        found = [str(error)]
-    print(json.dumps(found))
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY + 4 * int(request["size"]), hard))
+        try:
+            found = _problems(request)
+        except AutodsError as error:
+            found = [str(error)]
+        print(json.dumps(found), flush=True)
 
 
 def _problems(request: Mapping[str, Any]) -> list[str]:
@@ -75,11 +106,10 @@ def _problems(request: Mapping[str, Any]) -> list[str]:
     if problems := verify_features(root, encoder, [dataset]):
         return problems
     described = describe_features(stored)
-    keys = ("dataset", "dim", "fingerprint", "samples_sha256", "splits", "classes")
     found = [
         f"{key}: the features manifest says {request[key]!s:.80}, the shards say "
         f"{described[key]!s:.80}"
-        for key in keys
+        for key in sorted(STATED | {"dim"})
         if request[key] != described[key]
     ]
     one, two = request["provenance"], dict(stored.info.encoder)

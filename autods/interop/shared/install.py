@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from autods.fetch.digests import remove
 from autods.fetch.many import fetch_many
 from autods.fetch.report import Report, Row, failed_row
 from autods.index.samples import load_samples
-from autods.interop.shared.check import check_set
+from autods.interop.shared.check import Checker
 from autods.interop.shared.locate import Located
 from autods.interop.shared.manifest import RECORD, SharedFeatures, SharedSet
 from autods.manifest.catalogue import Catalogue
@@ -95,14 +95,16 @@ def fetch_sets(
     shared = located.shared
     own = of_mirrors(shared, mirrors)
     report = fetch_many(plan.releases, plan.arrivals, board, own, unread=plan.refused, **options)
-    for one in shared.of([release.name for release in plan.releases]):
-        row = report.rows.get(one.dataset)
-        if row is None or not row.here:
-            continue
-        try:
-            install(root, shared, one, plan.arrivals, board.of(one.dataset))
-        except AutodsError as error:
-            report.rows[one.dataset] = failed_row(one.dataset, error, root, files=row.files)
+    with Checker() as checker:
+        for one in shared.of([release.name for release in plan.releases]):
+            row = report.rows.get(one.dataset)
+            if row is None or not row.here:
+                continue
+            try:
+                install(root, shared, one, plan.arrivals, checker, board.of(one.dataset))
+                report.rows[one.dataset] = replace(row, state="done")  # all may have been here
+            except AutodsError as error:
+                report.rows[one.dataset] = failed_row(one.dataset, error, root, files=row.files)
     for name in plan.kept:
         report.asked.append(name)
         report.rows[name] = Row(name, "kept")
@@ -111,7 +113,12 @@ def fetch_sets(
 
 
 def install(
-    root: DataRoot, shared: SharedFeatures, one: SharedSet, arrivals: Arrivals, progress: Progress
+    root: DataRoot,
+    shared: SharedFeatures,
+    one: SharedSet,
+    arrivals: Arrivals,
+    checker: Checker,
+    progress: Progress,
 ) -> None:
     """Check a set that has arrived and move it to its place, all of it at once.
 
@@ -129,7 +136,7 @@ def install(
         _check_room(root, shared, one)
         _leave_only(origin, {file.name for file in one.files})
         progress.note(f"checking {one.dataset}")
-        if problems := check_set(arrivals, shared, one):
+        if problems := checker.problems(arrivals, shared, one):
             shown = "\n".join(f"  {problem}" for problem in problems[:5])
             raise StoreError(
                 f"{one.dataset}: the features that arrived are not what their manifest states; "

@@ -481,3 +481,21 @@ def test_the_published_archive_comes_by_the_same_door(tmp_path):
 def test_a_published_folder_is_found_by_name_among_manifests(public):
     located = locate(ENCODER, [public])
     assert located.shared.names() == NAMES
+
+
+def test_a_reader_that_dies_is_told_and_the_next_set_is_checked(public, far, monkeypatch):
+    from autods.interop.shared import check
+
+    dying = "import os, sys; line = sys.stdin.readline(); 'cats' in line and os.abort()\n"
+    again = "import io; sys.stdin = io.StringIO(line + sys.stdin.read(0))\n"
+    monkeypatch.setattr(check, "PROGRAM", dying + again + check.PROGRAM)
+    report = fetch(public, far, ["cats"])
+    assert "the reader ended with -6" in report.rows["cats"].message
+    assert not far.features(ENCODER, "cats").exists()
+    monkeypatch.setattr(check, "PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr(check, "START_SECONDS", 0.5)
+    report = fetch(public, far, ["cats", "frogs"])
+    assert states(report) == {"cats": "failed", "frogs": "failed"}
+    assert "the reader ended with -9" in report.rows["frogs"].message
+    monkeypatch.undo()
+    assert states(fetch(public, far)) == dict.fromkeys(NAMES, "done")
