@@ -78,16 +78,20 @@ def _files_title(manifest: Manifest) -> str:
 def _files(manifest: Manifest) -> Rows:
     for entry in manifest.files:
         yield "-", f"{entry.name}: {_stated(entry)}, {entry.checksum}"
+        if entry.stated_by:
+            yield "  size", f"{'from' if entry.estimate else 'by'} {entry.stated_by}"
         for mirror in entry.mirrors:
             yield f"  {mirror.kind}", mirror.url
+            if mirror.versions:
+                yield "  versions", f"known: {', '.join(map(str, mirror.versions))}"
 
 
 def _stated(entry: FileEntry) -> str:
-    """Return the size of a file in words, and who says so."""
+    """Return the size of a file in words, with how sure it is."""
     if entry.roughly is None:
         return "size unknown"
     words = "" if entry.size is not None else "about " if entry.about is not None else "estimated "
-    return f"{words}{_size(entry.roughly)}" + (f" ({entry.stated_by})" if entry.stated_by else "")
+    return f"{words}{_size(entry.roughly)}"
 
 
 def _tasks(manifest: Manifest) -> Rows:
@@ -96,6 +100,8 @@ def _tasks(manifest: Manifest) -> Rows:
             is_default = name == manifest.default_task
             mark = " (default)" if len(manifest.tasks) > 1 and is_default else ""
             yield name, _classes(spec, manifest.expected.classes if is_default else None) + mark
+            if spec.readable:
+                yield "  prompts", _shortened(list(spec.readable.values()))
         return
     alike: dict[str, list[str]] = {}
     for name, spec in manifest.tasks.items():
@@ -116,10 +122,13 @@ def _count(spec: TaskSpec) -> str:
 def _classes(spec: TaskSpec, expected: int | None) -> str:
     names = spec.names()
     if names is not None:
-        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-        return f"{len(names):,} classes: {shown}"
+        return f"{len(names):,} classes: {_shortened(names)}"
     count = "classes" if expected is None else f"{expected:,} classes"
     return f"{count}, named by {_table(spec.classes) if spec.classes else 'the archive'}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _table(table: ClassTable | list[str]) -> str:

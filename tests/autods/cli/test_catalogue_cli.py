@@ -281,6 +281,21 @@ def test_info_is_a_page_that_says_what_is_here(monkeypatch, capsys, pets):
         assert line in lines, f"{line}\n{page}"
 
 
+def test_info_says_who_states_a_size_which_versions_are_known_and_how_classes_read(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("COLUMNS", "120")
+    info("sports", root=tmp_path)
+    page = printed(capsys)
+    assert "sports-classification.zip: estimated 450.0 MB" in page
+    assert "size      from 14,572 JPEG images" in page
+    assert "versions  known: 1, 2, 3, 4, 5, 6, 7, 8, 9" in page
+    info("gtsrb", root=tmp_path)
+    page = printed(capsys)
+    assert "size      by git-annex keys" in page
+    assert "prompts   speed limit of 20 km/h sign, speed limit of 30 km/h sign" in page
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_page_of_every_shipped_dataset_fits_the_width(monkeypatch, capsys, tmp_path, width):
     monkeypatch.setenv("COLUMNS", str(width))
