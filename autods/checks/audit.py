@@ -16,6 +16,7 @@ import numpy.typing as npt
 from autods.checks.audit_scan import Scan, Scanner
 from autods.core.files import hash_file, locked, read_json, write_json
 from autods.core.progress import Progress
+from autods.core.refusals import refusal
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
 from autods.core.version import __version__
@@ -62,7 +63,11 @@ def audit_dataset(
             "decoded": scanner.decode,
             **_findings(index, scan, scanner.decode),
         }
-        write_json(root.audit(name), findings)
+        try:
+            write_json(root.audit(name), findings)
+        except OSError as error:  # a root that can only be read: what was found is still told
+            why = refusal(error).why
+            progress.note(f"{name}: the audit is not kept: {why} ({root.audit(name)})")
     return findings
 
 

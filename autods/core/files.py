@@ -153,15 +153,19 @@ def held(path: Path, what: str, note: Callable[[str], None]) -> Iterator[None]:
 def locked(path: Path, timeout: float = 600.0) -> Iterator[None]:
     """Hold an inter-process lock on ``path`` (a ``.lock`` file beside it).
 
+    Where nothing can be written beside ``path``, nothing is locked: what is there can still be
+    read, and who writes learns why that fails.
+
     `Busy` names the process that keeps the lock for more than ``timeout`` seconds.
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(path.name + ".lock"), timeout=timeout)
     holder = path.with_name(path.name + ".holder")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except Timeout:  # only here: a `Timeout` of the body is about another lock
         name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
         raise Busy(
@@ -169,12 +173,24 @@ def locked(path: Path, timeout: float = 600.0) -> Iterator[None]:
             "Wait until it has finished, then run the same command again."
         ) from None
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+        lock.release()
+        if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), lock.lock_file) from None
+        if not _only_readable(path.parent, error):
             raise
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), lock.lock_file) from None
+        yield
+        return
     try:
-        holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _only_readable(folder: Path, error: OSError) -> bool:
+    """Tell whether an error means that this user can write nothing in a folder."""
+    if error.errno == errno.EROFS:
+        return True
+    above = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return denied and above.is_dir() and not os.access(above, os.W_OK)

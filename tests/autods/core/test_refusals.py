@@ -9,7 +9,6 @@ import pytest
 from autods.containers.base import damaged
 from autods.core import files, refusals
 from autods.core.files import atomic, locked
-from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch import unwritable_explained
@@ -158,4 +157,40 @@ def test_every_root_is_a_folder_of_files_that_were_put_in_place(root: DataRoot):
     files.write_json(root.record("toy"), {"a": 1})
     assert files.read_json(root.record("toy")) == {"a": 1}
     assert not root.record("toy").with_name("record.json.tmp").exists()
-    assert Silent() is not None
+
+
+def refusing_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "a.lock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_where_nothing_can_be_written_nothing_is_locked(tmp_path, monkeypatch, missing):
+    refusing_locks(monkeypatch, errno.EROFS)
+    folder = tmp_path / "absent" if missing else tmp_path
+    with locked(folder / "record.json", timeout=1):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_folder_of_another_user_is_read_without_a_lock(tmp_path, monkeypatch, number):
+    refusing_locks(monkeypatch, number)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with locked(tmp_path / "record.json", timeout=1):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EDQUOT, errno.EMFILE])
+def test_a_lock_that_is_refused_where_others_may_write_is_an_error(tmp_path, monkeypatch, number):
+    refusing_locks(monkeypatch, number)
+    with pytest.raises(OSError, match=r"a\.lock"), locked(tmp_path / "record.json", timeout=1):
+        raise AssertionError("it is not locked")
+
+
+def test_an_error_of_the_body_is_not_taken_for_one_of_the_lock(tmp_path):
+    with pytest.raises(OSError, match="of the body"), locked(tmp_path / "record.json"):
+        raise OSError(errno.EROFS, "of the body")
+    with locked(tmp_path / "record.json", timeout=1):
+        pass
