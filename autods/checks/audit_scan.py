@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from collections import Counter, deque
@@ -120,7 +121,8 @@ class Scanner:
             yield from (scan_chunk(root, dataset, chunk, self.decode) for chunk in addresses)
             return
         if self._pool is None:
-            resource_tracker.ensure_running()  # once: it would take our mask of signals off
+            if "forkserver" in multiprocessing.get_all_start_methods():
+                resource_tracker.ensure_running()  # once: it would take our mask of signals off
             with _deaf():  # so does the fork server
                 context = worker_context([__name__])
             self._stop = context.Event()
@@ -185,11 +187,13 @@ def _deaf() -> Iterator[None]:
         return
     came: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    masked = hasattr(signal, "pthread_sigmask")  # Windows has no masks
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
     if came:
         signal.raise_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ from autods.containers.locations import (
 )
 from autods.core.refusals import REFUSALS
 from autods.core.root import DataRoot, inside
-from autods.core.slices import open_slice
+from autods.core.slices import BELOW_FOLDERS, READ, open_slice, read_at
 from autods.errors import ContainerError, DamagedMember
 
 ZIP_LOCAL_HEADER = 30  # bytes before the name, APPNOTE 4.3.7
@@ -143,13 +143,12 @@ class MemberReader:
 
     def _own_bytes(self, container: str, member: str) -> bytes:
         # From the folder on: walking the whole path would take longer than reading small files.
-        if ".." in member or "\\" in member or member[:1] == "/":
+        if not BELOW_FOLDERS or ".." in member or "\\" in member or member[:1] == "/":
             return self._own_file(container, member).read_bytes()
         if container not in self._folders:
             folder = self.root.archive(self.dataset, container)
-            self._folders[container] = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        descriptor = os.open(member, flags, dir_fd=self._folders[container])
+            self._folders[container] = os.open(folder, READ)
+        descriptor = os.open(member, READ, dir_fd=self._folders[container])
         try:
             return _exactly(descriptor, 0, os.fstat(descriptor).st_size)
         finally:
@@ -173,7 +172,7 @@ class MemberReader:
         if key not in self._open:
             path = self._path(key)
             try:
-                self._open[key] = (os.open(path, os.O_RDONLY | os.O_CLOEXEC), path)
+                self._open[key] = (os.open(path, READ), path)
             except OSError as error:
                 raise _gone(path, error) from None
         return self._open[key]
@@ -182,7 +181,7 @@ class MemberReader:
 def _exactly(descriptor: int, offset: int, size: int) -> bytes:
     blocks = []
     while size:
-        block = os.pread(descriptor, size, offset)
+        block = read_at(descriptor, size, offset)
         if not block:
             raise EOFError(f"the file ends before byte {offset + size}")
         blocks.append(block)
@@ -209,7 +208,7 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     # The compressed size is not needed (and often absent here): deflate marks its own end.
     # Data that deflate cannot shrink is hardly longer than before, so small members and their
     # headers come with the first read; what is missing, and large members, with the next.
-    first = os.pread(descriptor, min(size + FIRST, BLOCK), header)
+    first = read_at(descriptor, min(size + FIRST, BLOCK), header)
     if len(first) < ZIP_LOCAL_HEADER:
         raise EOFError(f"the file ends before byte {header + ZIP_LOCAL_HEADER}")
     name, extra = struct.unpack_from("<HH", first, 26)
@@ -217,7 +216,7 @@ def _inflated(descriptor: int, header: int, size: int) -> Iterator[bytes]:
     block = first[position - header :]
     engine, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not engine.eof and length <= size:
-        block = block or os.pread(descriptor, BLOCK, position)
+        block = block or read_at(descriptor, BLOCK, position)
         if not block:
             raise EOFError("the file ends inside compressed data")
         position += len(block)

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from autods.core import sharing
 from autods.core.cores import single_threaded_children, usable_cores
 from autods.errors import AutodsError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
@@ -27,9 +30,11 @@ NICE = 10  # how far the workers give way to an encoder on the same cores
 def choose_workers(images: int, processes: int = 1) -> int:
     """Return how many processes decode by default: one per core, none for a few images.
 
-    ``processes`` share the cores, each with as many workers.
+    ``processes`` share the cores, each with as many workers. None where processes cannot share
+    memory.
     """
-    return 0 if images < FEW * processes else max(1, min(MOST, usable_cores()) // processes)
+    few = images < FEW * processes or not sharing.AVAILABLE
+    return 0 if few else max(1, min(MOST, usable_cores()) // processes)
 
 
 def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext:

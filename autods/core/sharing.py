@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import sys
 import tempfile
-from multiprocessing.reduction import DupFd
+from multiprocessing import reduction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 NOWHERE = -1  # in place of a descriptor: memory of this process
+# Windows hands no descriptors to other processes.
+AVAILABLE = hasattr(reduction, "DupFd")
 
 
 class SharedArray:
@@ -30,9 +31,11 @@ class SharedArray:
     ) -> None:
         size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
         try:
-            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # bytes
-            if size > (most := memory // 2):
+            most = _half_of_memory()
+            if most is not None and size > most:
                 raise OSError(errno.ENOMEM, f"at most {most / 2**20:,.0f} MiB are taken")
+            if not alone and not AVAILABLE:
+                raise OSError(errno.ENOSYS, "this system does not share it: use one process")
             descriptor = NOWHERE if alone else _nameless_file(size)
         except OSError as error:
             told = f"{size / 2**20:,.0f} MiB of shared memory could not be had: {error.strerror}"
@@ -48,7 +51,7 @@ class SharedArray:
         self.array: npt.NDArray[Any] = numbers.reshape(shape)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return DupFd(self._descriptor), self._size, self.array.shape, self.array.dtype
+        return reduction.DupFd(self._descriptor), self._size, self.array.shape, self.array.dtype
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._hold(state[0].detach(), *state[1:])
@@ -58,9 +61,17 @@ class SharedArray:
             os.close(self._descriptor)
 
 
+def _half_of_memory() -> int | None:
+    """Return half of the machine's memory in bytes, ``None`` if the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def _nameless_file(size: int) -> int:
     """Return the descriptor of a new file of zeros that has no name."""
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("autods")
     else:
         with tempfile.TemporaryFile() as handle:

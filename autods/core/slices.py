@@ -5,9 +5,24 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from typing_extensions import override
+
+# Systems lack some of these: Windows has no ``O_CLOEXEC``, and only there files may be texts.
+READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+BELOW_FOLDERS = os.open in os.supports_dir_fd  # whether files can be opened below an open folder
+_one_at_a_time = Lock()
+
+
+def read_at(descriptor: int, size: int, position: int) -> bytes:
+    """Return up to ``size`` bytes at a position of an open file; several threads may call it."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, position)
+    with _one_at_a_time:
+        os.lseek(descriptor, position, os.SEEK_SET)
+        return os.read(descriptor, size)
 
 
 class Slice(io.RawIOBase):

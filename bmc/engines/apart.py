@@ -54,6 +54,6 @@ def train_apart(
     return Answer(
         [buffer.to_bytes() for buffer in buffers],
         steps,
-        costs.peak_host_bytes(),
+        costs.peak_host_bytes() or 0,
         costs.peak_device_bytes(device),
     )

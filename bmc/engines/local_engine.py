@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from autods.core import sharing
 from autods.core.cores import usable_cores
 from bmc.config import Config
 from bmc.engines.apart import Setting
@@ -47,7 +48,7 @@ class LocalEngine:
         note: Callable[[str], None] = lambda _: None,
         start: float = START,
     ) -> None:
-        self._crew = Crew(devices, note)
+        self._crew = Crew(devices if sharing.AVAILABLE else (), note)
         self._note = note
         self._start = start
         self._gain = 0.0  # seconds that workers would have saved so far

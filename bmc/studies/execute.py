@@ -13,10 +13,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autods.core.processes import end_with_parent, worker_context
 from autods.core.refusals import refusal, why_refused
@@ -24,6 +23,9 @@ from autods.errors import AutodsError, UsageError
 from bmc.runs.choice import StreamChoice
 from bmc.runs.folder import RunFolder
 from bmc.studies.plan import PlannedRun
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 # What every run imports; torch's optimisers need the compiler, which takes a second or two.
 PRELOADED = [

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]  # where it is absent
+
 MEGABYTE = 1_000_000
 
 
-def peak_host_bytes() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
+def peak_host_bytes() -> int | None:
+    """Return the largest resident size of this process so far, in bytes; ``None`` if unknown."""
+    if resource is None:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from autods.core.refusals import refusal
+from autods.core.slices import READ, read_at
 from autods.errors import ContainerError
 from autods.interop.published.archive import Stored
 
@@ -65,7 +66,7 @@ class LmdbFile:
     def __init__(self, file: Stored) -> None:
         self._file = file
         try:
-            self._handle = os.open(file.path, os.O_RDONLY)
+            self._handle = os.open(file.path, READ)
         except OSError as error:
             raise self._damaged(f"cannot be opened: {refusal(error).why}") from None
         try:
@@ -211,7 +212,7 @@ class LmdbFile:
                 f"it ends at byte {self._file.size:,}, before byte {start + size:,}"
             )
         try:
-            data = os.pread(self._handle, size, self._file.offset + start)
+            data = read_at(self._handle, size, self._file.offset + start)
         except (OSError, OverflowError) as error:
             raise self._damaged(f"byte {start:,} cannot be read: {error}") from None
         if len(data) < size:
