@@ -21,6 +21,7 @@ from autods.features.sets import StoredFeatures, open_features
 from autods.features.shards import CODES
 from autods.pages.thumbnails import Pictures
 
+SURE = 1e-9  # no probability is nearer to 0 or 1 than this
 LISTED = 1000  # pairs and labels that findings name, of each dataset and between all
 SPLIT_NAMES = {0: "extra", **{code: name for name, code in CODES.items()}}
 
@@ -137,6 +138,6 @@ class _Album:
         return {
             **self.image(int(scores.rows[position] + self.table.starts[number])),
             "likely": self._names[number][int(scores.likely[position])],
-            "p_given": float(f"{scores.p_given[position]:.3g}"),
-            "p_likely": float(f"{scores.p_likely[position]:.6g}"),
+            "p_given": float(f"{max(scores.p_given[position], SURE):.3g}"),
+            "p_likely": float(f"{min(scores.p_likely[position], 1 - SURE):.9g}"),
         }

@@ -15,6 +15,7 @@ from autods.cli import (
     features,
     fetch,
     new,
+    preview,
     probe,
     share,
     streams,
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "publish": share.publish,
     "verify": checks.verify,
     "audit": audit.audit,
+    "preview": preview.preview,
     "probe": probe.probe,
     "doctor": checks.doctor,
 }  # in the order of --help

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from autods.manifest.schema import StreamItem, StreamSpec
+    from autods.pages.contact_sheet import ContactSheet
     from autods.streams.images import ImageSet
 
 SCENARIOS = ("class-il", "task-il")
@@ -128,6 +129,20 @@ class Task:
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         return self.image_source(split, transform=transform, workers=workers, rgb=rgb)
+
+    def preview(self, per_row: int = 8, seed: int = 0) -> ContactSheet:
+        """Return a contact sheet, a row for each class; a notebook shows it as a picture.
+
+        ``sheet.write("task.html")`` writes a page, ``sheet.write("task.png")`` the picture.
+
+        Raises
+        ------
+        ImagesMissing, IndexMissing, FeatureMismatch
+            As of `images`.
+        """
+        from autods.streams.preview import preview_task
+
+        return preview_task(self, per_row, seed)
 
 
 def class_embeddings_of(
@@ -254,6 +269,17 @@ class Stream:
             As of `spec`.
         """
         return self.spec().write(Path(path))
+
+    def preview(self, per_row: int = 8, seed: int = 0) -> ContactSheet:
+        """Return a contact sheet, a row for each task; a notebook shows it as a picture.
+
+        Tasks whose images are not at hand have a row without images that says why.
+        """
+        from autods.streams.preview import preview_tasks
+
+        counted = [{s: len(getattr(task, s)) for s in SPLITS} for task in self.tasks]
+        pairs = list(zip(self.tasks, counted, strict=True))
+        return preview_tasks(self.name, pairs, per_row, seed)
 
     def describe(self) -> list[dict[str, str | int]]:
         """Return one row per task: task, dataset, and the numbers of classes and samples."""

@@ -1,6 +1,7 @@
 """Feature sets of made-up arrays, written as an import would."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ def write_set(
     hashes: Mapping[str, Sequence[int]] | None = None,
     samples: Mapping[str, Sequence[int]] | None = None,
     samples_sha256: str = "",
+    provenance: Mapping[str, Any] | None = None,
 ) -> StoredFeatures:
     """Write a finished feature set: split to features [n, d] and labels [n].
 
@@ -33,7 +35,8 @@ def write_set(
         content = (hashes or {}).get(split, sample + 1000)
         info = shard_info(
             n, {"class": list(classes)}, dataset=name, split=split,
-            samples_sha256=samples_sha256, hashed="image" if samples else "features",
+            samples_sha256=samples_sha256, encoder=provenance or {"model": "tiny"},
+            hashed="image" if samples else "features",
         )  # fmt: skip
         data = ShardData(
             np.asarray(features, np.float16), {"class": np.asarray(labels, np.int32)}, sample,
