@@ -6,12 +6,12 @@ sent to the Hub only, not to the storage host that it redirects to.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autods.core.credentials import HUB, HUB_LOG_IN, Credentials, hub_credentials
+from autods.core.credentials import HUB_LOG_IN, Credentials, hub_credentials
+from autods.core.hub import endpoint
 from autods.core.progress import Progress
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
 from autods.fetch.sources.base import SOURCES, MirrorFailed
@@ -29,7 +29,7 @@ def fetch_huggingface(
     """Download one file of a dataset repository, continuing a part (see `Source`)."""
     repository, revision, path = _parts(mirror)
     token = hub_credentials()
-    explain = _explain(f"{_endpoint()}/datasets/{repository}", repository, revision, path, token)
+    explain = _explain(f"{endpoint()}/datasets/{repository}", repository, revision, path, token)
     url = address(mirror)
     fetch_url(url, mirror, target_part, entry, progress, token=token, explain=explain)
 
@@ -41,7 +41,7 @@ def address(mirror: Mirror) -> str:
     repository, revision, path = _parts(mirror)
     try:
         return hf_hub_url(
-            repository, path, repo_type="dataset", revision=revision, endpoint=_endpoint()
+            repository, path, repo_type="dataset", revision=revision, endpoint=endpoint()
         )
     except ValueError as error:
         raise MirrorFailed(f"not a name of the Hub: {error}") from None
@@ -53,10 +53,6 @@ def _parts(mirror: Mirror) -> tuple[str, str, str]:
     if found is None:
         raise MirrorFailed("expected owner/repository@revision:path")
     return found[1], found[2], found[3]
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
 def _explain(

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from autods.core.credentials import HUB, HUB_LOG_IN
-from autods.errors import (
-    AutodsError,
-    CredentialsMissing,
-    FetchError,
-    LinkGone,
-    RulesNotAccepted,
-    Unreachable,
-    UsageError,
-)
+from autods.core.credentials import HUB_LOG_IN
+from autods.core.hub import asking_hub, endpoint
+from autods.errors import LinkGone, UsageError
 from autods.interop.shared.manifest import FOLDER, SharedFeatures
 from autods.interop.shared.texts import download_text
 from autods.manifest.catalogue import load, parse
@@ -31,10 +22,16 @@ def find_manifest(
     repository: str, revision: str | None, path: str | None, folder: str
 ) -> tuple[str, str]:
     """Return the commit of a dataset repository and the path of the features manifest in it."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
 
-    with _asking(repository, "nothing was fetched"):
-        info = HfApi(endpoint=_endpoint()).dataset_info(repository, revision=revision)
+    try:
+        with _asking(repository, "nothing was fetched"):
+            info = HfApi(endpoint=endpoint()).dataset_info(repository, revision=revision)
+    except errors.RevisionNotFoundError:
+        raise LinkGone(
+            f"{repository} has no revision {revision}; nothing was fetched.",
+            "Correct what follows the @.",
+        ) from None
     names = [sibling.rfilename for sibling in info.siblings or []]
     found = sorted(n for n in names if re.fullmatch(rf"(.+/)?{folder}/[^/]+\.ya?ml", n))
     wanted = found if path is None else [name for name in names if name == path]
@@ -66,7 +63,7 @@ def push(folder: Path, repository: str) -> str:
     """
     from huggingface_hub import HfApi
 
-    api, kept = HfApi(endpoint=_endpoint()), f"{folder} is whole and was not changed"
+    api, kept = HfApi(endpoint=endpoint()), f"{folder} is whole and was not changed"
     with _asking(repository, kept):
         api.create_repo(repository, repo_type="dataset", exist_ok=True)
         siblings = api.dataset_info(repository).siblings or []
@@ -78,7 +75,7 @@ def push(folder: Path, repository: str) -> str:
             ignore_patterns=LEFT_HERE,
             commit_message="Publish features",
         )
-    return f"{_endpoint()}/datasets/{repository}"
+    return f"{endpoint()}/datasets/{repository}"
 
 
 def _check_nothing_lost(folder: Path, repository: str, there: list[str]) -> None:
@@ -98,54 +95,9 @@ def _check_nothing_lost(folder: Path, repository: str, there: list[str]) -> None
             )
 
 
-@contextmanager
-def _asking(repository: str, kept: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into our errors."""
-    from huggingface_hub import errors
-
-    place = f"{_endpoint()}/datasets/{repository}"
-    try:
-        yield
-    except errors.GatedRepoError:
-        raise RulesNotAccepted(
-            f"the Hub wants the conditions of {repository} accepted, see {place}; {kept}.",
-            f"Ask for access at {place}. Then: {HUB_LOG_IN}",
-            place,
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise LinkGone(
-            f"the Hub has no dataset repository {repository}, or shows it to no stranger; {kept}.",
-            f"Correct the name; for a private one: {HUB_LOG_IN}",
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise LinkGone(
-            f"{repository} has no such revision; {kept}.", "Correct what follows the @."
-        ) from None
-    except errors.LocalTokenNotFoundError:
-        raise CredentialsMissing(
-            f"the Hub takes uploads only with a token, and none was found; {kept}.", HUB_LOG_IN
-        ) from None
-    except AutodsError:
-        raise
-    except Exception as error:  # of which HTTP library depends on the version of the client
-        raise _unexpected(error, repository, kept) from None
-
-
-def _unexpected(error: Exception, repository: str, kept: str) -> FetchError:
-    """Return our error for an answer that the client has no name for."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    cause = " ".join(str(error).split())[:160] or type(error).__name__
-    if status in (401, 403):
-        return CredentialsMissing(
-            f"the Hub refuses {repository} ({status}): {cause}; {kept}.",
-            f"The token needs the right to write there. {HUB_LOG_IN}",
-        )
-    return Unreachable(
-        f"the Hub did not do it for {repository}: {cause}; {kept}.",
-        "Check the network and HF_ENDPOINT, then run the same command again: what has arrived "
-        "there is not sent again.",
+def _asking(repository: str, kept: str) -> AbstractContextManager[None]:
+    absent = LinkGone(
+        f"the Hub has no dataset repository {repository}, or shows it to no stranger; {kept}.",
+        f"Correct the name; for a private one: {HUB_LOG_IN}",
     )
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    return asking_hub(repository, kept, absent)

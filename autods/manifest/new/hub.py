@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from autods.containers.parquets import holds_bytes
 from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
 from autods.core.csv_files import NOTHING
+from autods.core.hub import AGAIN, asking_hub, endpoint
 from autods.core.network import trusted
 from autods.core.registry import unknown
-from autods.errors import AutodsError, LayoutError, RulesNotAccepted, Unreachable, UsageError
+from autods.errors import LayoutError, UsageError
 from autods.manifest.new.common import (
     TEST_FRACTION,
     check_target,
@@ -109,34 +109,13 @@ def manifest_from_hub(name: str, identifier: str, out_dir: Path) -> tuple[Path, 
     return target, [found, *([left] if others else []), *next_steps(target)]
 
 
-@contextmanager
-def _asking(repository: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into our errors."""
-    from huggingface_hub import errors
-
-    place = f"{_endpoint()}/datasets/{repository}"
-    try:
-        yield
-    except errors.GatedRepoError:
-        raise RulesNotAccepted(
-            f"the Hub wants the conditions of {repository} accepted, see {place}; {NOTHING}.",
-            f"Ask for access at {place}. Then: {HUB_LOG_IN}",
-            place,
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise UsageError(
-            f"--hf {repository}: the Hub has no such dataset, or shows it to no stranger; "
-            f"{NOTHING}. Correct the name; for a private one: {HUB_LOG_IN}"
-        ) from None
-    except (AutodsError, errors.RevisionNotFoundError):
-        raise
-    except Exception as error:  # of which HTTP library depends on the version of the client
-        cause = " ".join(str(error).split())[:160] or type(error).__name__
-        raise Unreachable(
-            f"the Hub did not answer for {repository}: {cause}; {NOTHING}.",
-            "Check the network and HF_ENDPOINT, then run the same command again; or write the "
-            "manifest where there is a network and copy it.",
-        ) from None
+def _asking(repository: str) -> AbstractContextManager[None]:
+    absent = UsageError(
+        f"--hf {repository}: the Hub has no such dataset, or shows it to no stranger; "
+        f"{NOTHING}. Correct the name; for a private one: {HUB_LOG_IN}"
+    )
+    step = f"{AGAIN}; or write the manifest where there is a network and copy it."
+    return asking_hub(repository, NOTHING, absent, step)
 
 
 def _listed(repository: str) -> tuple[str, list[_Parquet], list[str], str | None]:
@@ -146,7 +125,7 @@ def _listed(repository: str) -> tuple[str, list[_Parquet], list[str], str | None
     """
     from huggingface_hub import HfApi, errors
 
-    api = HfApi(endpoint=_endpoint())
+    api = HfApi(endpoint=endpoint())
     with _asking(repository):
         info = api.dataset_info(repository, files_metadata=True)
         licence = getattr(info.card_data, "license", None)
@@ -231,7 +210,7 @@ def _schema(repository: str, revision: str, parquet: _Parquet) -> Any:
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(
-        repository, parquet.path, repo_type="dataset", revision=revision, endpoint=_endpoint()
+        repository, parquet.path, repo_type="dataset", revision=revision, endpoint=endpoint()
     )
     token = hub_credentials()
     headers = {"Range": f"bytes={max(0, parquet.size - TAIL)}-"}
@@ -268,7 +247,3 @@ def _rule(meaning: Mapping[str, str]) -> dict[str, Any]:
     if not names["test"]:
         return {"rule": "official", "train": names["train"], "test": names["dev"]}
     return {"rule": "official", **{split: of for split, of in names.items() if of}}
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")

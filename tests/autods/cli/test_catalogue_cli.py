@@ -87,6 +87,13 @@ def test_a_stream_lists_its_datasets_in_its_order(capsys, tmp_path):
         list_datasets(stream="stream72", root=tmp_path)
 
 
+def test_names_alone_are_for_scripts(capsys, tmp_path):
+    list_datasets(["cifar*"], exclude=["cifar100"], names_only=True, root=tmp_path)
+    shown = capsys.readouterr()
+    assert shown.out == "cifar10\n"
+    assert shown.err == "Left out by --exclude: cifar100.\n"
+
+
 def states(root: Path, manifests: Path, capsys) -> set[str]:
     """Return the state of the dataset by its name and by status; it must be one."""
     (holding,) = take_inventory(Catalogue([manifests]), DataRoot(root), ["pets"])
