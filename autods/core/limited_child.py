@@ -26,7 +26,9 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=descriptor) as link:
-        while select.select([link], [], [], IDLE)[0]:
+        requests = select.poll()  # `select` refuses descriptors from 1,024 on
+        requests.register(link, select.POLLIN)
+        while requests.poll(1000 * IDLE):
             head, descriptors, _, _ = socket.recv_fds(link, HEAD.size, 1)
             if len(head) < HEAD.size:
                 return

@@ -3,6 +3,7 @@
 import ctypes
 import io
 import os
+import resource
 import time
 
 import pytest
@@ -134,3 +135,21 @@ def test_a_child_that_leaves_while_it_is_asked_is_replaced_once():
     with pytest.raises(ParserFailed, match="exit code 0"):
         call(f"{HERE}:leaves", b"")
     assert not limited._idle
+
+
+def test_a_process_with_more_than_1024_open_files_has_a_child_too():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    limited._idle.clear()
+    opened = []
+    try:
+        while not opened or opened[-1] < 1100:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+        assert call(f"{HERE}:content", b"ab", b"c") == b"abc"
+        with open(__file__, "rb") as handle:
+            assert call(f"{HERE}:content", handle, b"").startswith(b'"""')
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        limited._idle.clear()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
