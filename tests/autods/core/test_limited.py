@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import time
+from pathlib import Path
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_a_process_with_more_than_1024_open_files_has_a_child_too():
         while not opened or opened[-1] < 1100:
             opened.append(os.open(os.devnull, os.O_RDONLY))
         assert call(f"{HERE}:content", b"ab", b"c") == b"abc"
-        with open(__file__, "rb") as handle:
+        with Path(__file__).open("rb") as handle:
             assert call(f"{HERE}:content", handle, b"").startswith(b'"""')
     finally:
         for descriptor in opened:
