@@ -127,7 +127,7 @@ def _rows(shown: Sequence[Entry], scenario: str) -> Iterator[Figure]:
         yield Figure(
             "intervals", "Intervals",
             f"Final mean accuracy with its 95 % interval over {over}; the dashed line is the best, "
-            "and what lies far below is at the edge.",
+            "and an arrow at the edge stands for what lies far below.",
             "", partial(row_charts.intervals, shown, rows),
         )  # fmt: skip
 

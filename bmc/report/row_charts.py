@@ -38,11 +38,21 @@ def _rows(rows: Sequence[Row], style: Style, *layers: alt.Chart) -> alt.LayerCha
     data = table([[r.entry.name, r.words] for r in rows], name="string", words="string")
     words = alt.Chart(data).encode(y=_band(rows))
     above: dict[str, Any] = {"dy": -0.27 * style.row, "baseline": "middle"}
+    # lines that cross the rows end at a text: it has a rim of the ground's colour
+    rim: dict[str, Any] = {
+        "stroke": style.colour("ground"),
+        "strokeWidth": 4,
+        "strokeJoin": "round",
+    }
     labels = [
-        words.mark_text(align="left", limit=18 * style.size, **above)
-            .encode(x=alt.value(0), text="name:N"),
-        words.mark_text(align="right", color=style.colour("soft"), **above)
-            .encode(x=alt.value("width"), text="words:N"),
+        layer
+        for look in (rim, {})
+        for layer in (
+            words.mark_text(align="left", limit=18 * style.size, **above, **look)
+                .encode(x=alt.value(0), text="name:N"),
+            words.mark_text(align="right", color=style.colour("soft"), **above, **look)
+                .encode(x=alt.value("width"), text="words:N"),
+        )
     ]  # fmt: skip
     total = style.row * len(rows) / style.shrink
     return style.finish(*layers, *labels, height=total)
@@ -239,7 +249,8 @@ def intervals(
         rows, style, *([_line_at(best, style)] if best is not None else []),
         ends.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
         *_caps(base, scale, style, offset),
-        base.mark_point(filled=True, size=1.5 * style.point, opacity=1, **offset)
+        base.transform_filter(f"datum.mean >= {start}")
+            .mark_point(filled=True, size=1.5 * style.point, opacity=1, **offset)
             .encode(shape=look["shape"].legend(None)),
     )  # fmt: skip
 
@@ -269,14 +280,12 @@ def _caps(
     import altair as alt
 
     size = 0.22 * style.row
-    for side, field, arrow in (
-        ("left", "low", "triangle-left"),
-        ("right", "high", "triangle-right"),
-    ):
+    for side, field, inwards in (("left", "low", 1), ("right", "high", -1)):
         x = alt.X(f"{field}:Q", scale=scale)
         closed = base.transform_filter(f"datum.{side} == 'closed'")
         yield closed.mark_tick(thickness=style.stroke, size=size, **offset).encode(x=x)
         going_on = base.transform_filter(f"datum.{side} == 'open'")
         yield going_on.mark_point(
-            shape=arrow, fill=style.colour("ground"), size=style.point, opacity=1, **offset
-        ).encode(x=x)
+            shape=f"triangle-{side}", fill=style.colour("ground"), size=style.point, opacity=1,
+            xOffset=inwards * style.point / 9, **offset,
+        ).encode(x=x)  # fmt: skip
