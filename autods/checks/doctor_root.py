@@ -64,7 +64,13 @@ def _space(root: DataRoot, manifests: Sequence[Manifest]) -> Check:
     from rich.filesize import decimal
 
     from autods.fetch.plan import plan_dataset
-    from autods.fetch.space import copies_to_come, estimated_remaining, free_bytes, known_remaining
+    from autods.fetch.space import (
+        copies_to_come,
+        estimated_remaining,
+        free_bytes,
+        known_remaining,
+        space_needed,
+    )
 
     plans = []
     for manifest in manifests:
@@ -81,7 +87,7 @@ def _space(root: DataRoot, manifests: Sequence[Manifest]) -> Check:
         text += f", {decimal(estimated)} estimated" if estimated else ""
         text += f", {unknown} of unknown size" if unknown else ""
     text += f"; copies made by 'autods index': about {decimal(copies)}" if copies else ""
-    if free < known + estimated + copies or (files and free < LITTLE):
+    if free < space_needed(plans) or (files and free < LITTLE):
         cure = "Free space, choose a larger disk with --root, or fetch fewer datasets."
         return Check("disk", "warn", text, cure)
     return Check("disk", "ok", text)

@@ -78,7 +78,7 @@ def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     from rich.filesize import decimal
 
     from autods.fetch.plan import tokens
-    from autods.fetch.space import free_bytes, known_remaining
+    from autods.fetch.space import free_bytes, known_remaining, largest, space_needed
 
     found = tokens(plans)
     begun = any(plan.here for plan in plans)
@@ -90,7 +90,7 @@ def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     here = decimal(sum(plan.here for plan in plans))
     needed, free = known_remaining(plans), free_bytes(root)
     print(f"Here: {here}. Still to come: {_to_come(plans)}.")
-    whole = _whole(plans)
+    whole = space_needed(plans)
     enough = "."
     if needed > free:
         enough = ": not enough, the fetch would be refused."
@@ -98,9 +98,7 @@ def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
         enough = f": not enough for the {decimal(whole)} of archives and copies."
     print(f"Free under {root.path}: {decimal(free)}{enough}")
     if whole > free:
-        largest = sorted(plans, key=lambda plan: known_remaining([plan]), reverse=True)[:5]
-        named = ", ".join(f"{p.dataset} {decimal(known_remaining([p]))}" for p in largest)
-        print(f"Leave some out with --exclude or --max-size; the largest: {named}.")
+        print(f"Leave some out with --exclude or --max-size; the largest: {largest(plans)}.")
     for host, place in found.items():
         print(f"Token for {host}: {place or NO_TOKEN[host]}.")
     for plan in plans:
@@ -123,13 +121,6 @@ def _to_come(plans: Sequence[PlannedDataset]) -> str:
     text += f", and {_count(unknown, 'file')} of unknown size" if unknown else ""
     copies = copies_to_come(plans)
     return text + (f"; copies made by 'index': about {decimal(copies)}" if copies else "")
-
-
-def _whole(plans: Sequence[PlannedDataset]) -> int:
-    """Return the bytes that archives still to come and copies will take, as far as known."""
-    from autods.fetch.space import copies_to_come, estimated_remaining, known_remaining
-
-    return known_remaining(plans) + estimated_remaining(plans) + copies_to_come(plans)
 
 
 def _plan_row(plan: PlannedDataset, begun: bool, no_kaggle: bool) -> dict[str, Any]:

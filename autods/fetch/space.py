@@ -45,8 +45,6 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
             f"cannot write below {_standing(root)}: {why}. Nothing was fetched.",
             f"{cure} (--root), then run the same command again.",
         ) from None
-    largest = sorted(plans, key=lambda plan: known_remaining([plan]), reverse=True)[:5]
-    sizes = ", ".join(f"{plan.dataset} {decimal(known_remaining([plan]))}" for plan in largest)
     unknown = sum(
         any(file.basis in ("estimate", "unknown") and not file.verified for file in plan.files)
         for plan in plans
@@ -56,7 +54,7 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
         f"not enough space under {root.path}: {decimal(needed)} are still to come{more}; "
         f"{decimal(free)} are free. Nothing was fetched.",
         "Free space, choose a larger disk with --root, or name fewer datasets; the largest: "
-        f"{sizes}.",
+        f"{largest(plans)}.",
     )
 
 
@@ -75,3 +73,16 @@ def estimated_remaining(plans: Sequence[PlannedDataset]) -> int:
 def copies_to_come(plans: Sequence[PlannedDataset]) -> int:
     """Return the bytes of the copies that indexing will make, as far as they are known."""
     return sum(file.copy or 0 for plan in plans for file in plan.files)
+
+
+def space_needed(plans: Sequence[PlannedDataset]) -> int:
+    """Return the bytes that archives still to come and copies will take, as far as told."""
+    return known_remaining(plans) + estimated_remaining(plans) + copies_to_come(plans)
+
+
+def largest(plans: Sequence[PlannedDataset], count: int = 5) -> str:
+    """Return the datasets that need most space, with archives still to come and copies."""
+    from rich.filesize import decimal
+
+    first = sorted(plans, key=lambda plan: space_needed([plan]), reverse=True)[:count]
+    return ", ".join(f"{plan.dataset} {decimal(space_needed([plan]))}" for plan in first)
