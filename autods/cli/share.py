@@ -24,6 +24,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_table
+from autods.core.shell import quoted
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
@@ -187,4 +188,5 @@ def _tell_published(done: Outcome, folder: Path, json: bool) -> None:
     print_table(f"Published in {folder}", rows)
     if done.left_out:
         print(told_left_out(done.left_out))
-    print(f"Host {folder}; others then run:\n  autods fetch --features {done.manifest}")
+    manifest = quoted(done.manifest or "MANIFEST")
+    print(f"Host {folder}; others then run:\n  autods fetch --features {manifest}")

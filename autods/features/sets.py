@@ -16,6 +16,7 @@ import numpy.typing as npt
 from autods.core.files import read_json, write_json
 from autods.core.root import DataRoot
 from autods.core.seals import BrokenSealError, trailer_of
+from autods.core.shell import quoted
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
 from autods.features.content import open_shards
 from autods.features.shards import (
@@ -274,8 +275,8 @@ def _missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMissing:
     return FeaturesMissing(
         f"features of dataset '{dataset}' by encoder '{encoder}' {state} under {root.path}; "
         f"{have or 'no encoder has features of it'}. Run `autods extract {dataset} "
-        f"{_options(encoder)} --root {root.path}`, or `autods import-features` for features "
-        "made elsewhere."
+        f"{_options(encoder)} --root {quoted(root.path)}`, or `autods import-features` for "
+        "features made elsewhere."
     )
 
 

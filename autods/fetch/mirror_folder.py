@@ -6,7 +6,6 @@ Every copy is hashed before it gets its name; one that was ended is continued.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from autods.core.home import expanded
 from autods.core.progress import Progress
 from autods.core.refusals import refusal
 from autods.core.root import DataRoot, inside
+from autods.core.shell import quoted
 from autods.errors import AutodsError, FetchError, UsageError
 from autods.fetch import fetch_file, unwritable_explained
 from autods.fetch.digests import is_folder, size_of
@@ -224,7 +224,7 @@ def _recipe(folder: Path, mirrored: Sequence[Mirrored]) -> str:
     text = RECIPE.format(
         rows="\n".join(rows),
         names=" ".join(one.dataset for one in mirrored if one.held),
-        path=shlex.quote(str(folder)),
+        path=quoted(folder),
         quoted='"{}"'.format(str(folder).replace("\\", "\\\\").replace('"', '\\"')),
     )
     for title, why, kind in LACKING:

@@ -17,6 +17,7 @@ from typer.core import TyperArgument, TyperOption
 from autods.core.console import AppCommand
 from autods.core.refusals import refusal
 from autods.core.registry import unknown
+from autods.core.shell import quoted
 from autods.core.yaml_files import parse_yaml
 from autods.errors import UsageError
 from bmc.config import Overrides
@@ -255,7 +256,7 @@ def write_config(path: Path, overrides: Overrides | None = None, **changes: Any)
             values.setdefault(name, (key, _plain(value)))
     sections: Overrides = context.meta.get(OVERRIDES, {}) if overrides is None else overrides
     content = dict(values.values()) | {name: own for name, own in sections.items() if own}
-    text = f"# bmc-stream {context.info_name} --config {path.name}\n"
+    text = f"# bmc-stream {context.info_name} --config {quoted(path.name)}\n"
     with atomic(path) as temporary:
         temporary.write_text(text + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 

@@ -10,6 +10,7 @@ import typer
 
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.core.console import print_json, print_table
+from autods.core.shell import quoted
 from autods.errors import UsageError
 from bmc.cli import complete
 from bmc.cli.options import Command, with_config_options, with_options
@@ -120,7 +121,8 @@ def expert(
     rows = [{"tensor": n, "shape": " x ".join(map(str, s))} for n, s in made.tensors.items()]
     print_table(f"{out}: {_size(made.size)} about task '{header.task}'", rows)
     print("It also says: class names, samples of each, encoder, versions.")
-    print(f"Send it to the centre:  bmc-stream consolidate {base.name} {out.name} ... --out NEXT")
+    files = quoted(base.name, out.name)
+    print(f"Send it to the centre:  bmc-stream consolidate {files} ... --out NEXT")
 
 
 def consolidate(
@@ -228,11 +230,12 @@ def _next(base: Base) -> None:
     path = base.file.path
     names = _following(base)
     if not names:
-        print(f"All are learned:  bmc-stream evaluate {path} --root ROOT")
+        print(f"All are learned:  bmc-stream evaluate {quoted(path)} --root ROOT")
         return
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     print(f"Next, where the data of each are ({shown}):")
-    print(f"  bmc-stream expert --base {path.name} --dataset {names[0]} --out MESSAGE")
+    words = f"--base {quoted(path.name)} --dataset {quoted(names[0])}"
+    print(f"  bmc-stream expert {words} --out MESSAGE")
 
 
 def _size(count: int) -> str:

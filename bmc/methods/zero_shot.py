@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autods.core.shell import quoted
 from autods.errors import FeaturesMissing
 from autods.streams.stream import Stream, Task
 from bmc.config import Config, option
@@ -74,7 +75,7 @@ class ZeroShot(ClosedForm):
         return (
             f"{cls.title} needs class names embedded with templates '{templates}'; of "
             f"stream '{stream.name}' these have none: {', '.join(without[:NAMED])}{more}. Run "
-            f"`autods embed-classes --templates {templates} --encoder {encoder}` with "
+            f"`autods embed-classes --templates {quoted(templates)} --encoder {encoder}` with "
             "--model and --pretrained of the CLIP model that made these features."
         )
 

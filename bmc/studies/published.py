@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.core.shell import quoted
 from autods.errors import FeaturesMissing
 
 
@@ -101,7 +102,7 @@ def check_features(experiment: Experiment, encoder: str, root: DataRoot) -> None
 
 
 def _commands(experiment: Experiment, encoder: str, missing: Sequence[str], root: DataRoot) -> str:
-    place = f"--root {root.path}"
+    place = f"--root {quoted(root.path)}"
     if experiment.published and encoder == experiment.encoder:
         return (
             f"  autods fetch --features {experiment.name} {place}\n"
@@ -110,5 +111,5 @@ def _commands(experiment: Experiment, encoder: str, missing: Sequence[str], root
         )
     model, _, tag = encoder.partition(".")
     options = f"--model {model}" + (f" --pretrained {tag}" if tag else "")
-    names = " ".join(missing)
+    names = quoted(*missing)
     return f"  autods fetch {names} {place}\n  autods extract {names} {options} {place}"

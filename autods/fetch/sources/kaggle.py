@@ -17,6 +17,7 @@ from urllib.parse import quote
 from autods.core.credentials import Credentials
 from autods.core.home import expanded, home
 from autods.core.progress import Progress
+from autods.core.shell import quoted
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
 from autods.fetch.sources.base import SOURCES, MirrorFailed
 from autods.fetch.sources.http import Explain, fetch_url, is_elsewhere
@@ -118,7 +119,7 @@ def _key_file(path: Path) -> Credentials | None:
 
 def _openness(path: Path) -> str:
     if path.stat().st_mode & 0o077:
-        return f"{path} can be read by other users: chmod 600 {path}"
+        return f"{path} can be read by other users: chmod 600 {quoted(path)}"
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from autods.core.registry import unknown
+from autods.core.shell import quoted
 from autods.errors import LayoutError, UsageError
 from autods.manifest.new.split_names import splits_of
 
@@ -149,8 +149,8 @@ def _splits(shown: Path, folders: Folders, top: str) -> dict[str, str]:
     if others:
         raise LayoutError(
             f"{shown}: expected train and test folders only, or class folders only; found "
-            f"{_listed(others)} beside them; {NOTHING}. Add --splits {choice} to leave them out, "
-            "or --splits none if all are classes."
+            f"{_listed(others)} beside them; {NOTHING}. Add --splits {quoted(choice)} to leave "
+            "them out, or --splits none if all are classes."
         )
     if hollow or flat:
         what = "no images" if hollow else "images, but no class folders"
@@ -194,7 +194,7 @@ def _check_depth(shown: Path, folders: Folders, reading: Reading) -> None:
 
 def _unclear(shown: Path, what: str, choice: str, when: str = "if they are classes") -> LayoutError:
     return LayoutError(
-        f"{shown}: {what}; {NOTHING}. Add --splits {shlex.quote(choice)} {when}, or name the "
+        f"{shown}: {what}; {NOTHING}. Add --splits {quoted(choice)} {when}, or name the "
         "splits with --splits train=FOLDER,test=FOLDER."
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from autods.containers.base import printable
 from autods.core.files import atomic, hash_tree
 from autods.core.refusals import refusal
+from autods.core.shell import quoted
 from autods.core.trees import Tree, list_tree
 from autods.errors import LayoutError, UsageError
 from autods.manifest.catalogue import Catalogue, load
@@ -65,7 +65,7 @@ def single_images(classes: Counter[str]) -> list[str]:
 
 def next_steps(target: Path) -> list[str]:
     """Return the next steps after a manifest was written."""
-    where = f" --manifests {shlex.quote(str(target.parent))}"
+    where = f" --manifests {quoted(target.parent)}"
     found = []
     if target.stem in Catalogue().datasets():
         found.append(
