@@ -1,9 +1,10 @@
-"""Kill extractions with SIGKILL, again and again, and compare what comes out to the byte.
+"""Kill commands with SIGKILL, again and again, and compare what comes out to the byte.
 
 An extraction of 20 shards is started, one of its processes is killed at a random moment, and
 the same command is run until it completes; with Ray, workers and nodes are lost under way,
 and a killed command is continued by Ray or locally. The features must have the bytes of an
-undisturbed local run every time, and nothing may lie beside them.
+undisturbed local run every time, and nothing may lie beside them. Fetch, index, run, sweep and
+compare likewise (`kills_commands.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kills_commands
 import kills_run as runs
 
 from autods.core.files import hash_tree
@@ -33,6 +35,7 @@ from autods.core.root import DataRoot
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 LONGEST = 120.0  # seconds of one run; more is a hang
+COMMANDS = ("fetch", "index", "run", "sweep", "compare")
 STARTS = 0.15  # share of kills that come before the first shard of a run
 
 
@@ -67,14 +70,14 @@ class Run:
 
     def __init__(self, root: Path, engine: str, address: str = "") -> None:
         self.folder = DataRoot.open(root).features(runs.small("cpu").name, runs.NAME)
+        self._begin(root, engine, address)
+
+    def _begin(self, root: Path, engine: str, address: str) -> None:
         if engine in ("decoders", "devices"):  # with a tree of processes of its own
             command = [sys.executable, runs.__file__, str(root), engine]
             self.process: Any = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         else:  # forked off one that has imported everything
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([runs.__name__])
-            self.process = context.Process(target=runs.extract, args=(root, engine, address))
-            self.process.start()
+            self.process = forked(runs.extract, root, engine, address)
 
     @property
     def status(self) -> int | None:
@@ -105,6 +108,22 @@ class Run:
                 raise TimeoutError(f"a run took more than {LONGEST:.0f} s")
             time.sleep(0.002)
         return self.status
+
+
+class CommandRun(Run):
+    """One run of any command."""
+
+    def __init__(self, program: str, *arguments: str) -> None:
+        self.process = forked(kills_commands.call, program, arguments)
+
+
+def forked(target: Any, *arguments: Any) -> Any:
+    """Start a process off one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([runs.__name__, kills_commands.__name__])
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def parents() -> dict[int, tuple[int, str]]:
@@ -252,6 +271,8 @@ def main() -> None:
     parser.add_argument("--decoders", type=int, default=10, help="kills with decoding processes")
     parser.add_argument("--devices", type=int, default=10, help="kills with two devices")
     parser.add_argument("--ray", type=int, default=50, help="kills on a Ray cluster")
+    for name in COMMANDS:
+        parser.add_argument(f"--{name}", type=int, default=10, help=f"kills of {name}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -261,9 +282,15 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        expected = undisturbed(root)
+        expected = undisturbed(root) if asked.ray or asked_of(asked) else ""
         for engine, kills in asked_of(asked).items():
             rows.append(punish(Local(engine, chance), kills, root, expected))
+        made = kills_commands.commands(root / "commands")
+        for name in COMMANDS:
+            if kills := getattr(asked, name):
+                local = Local(name, chance)
+                repeated = kills_commands.Repeated(name, made[name], CommandRun, local.row)
+                rows.append(repeated.punish(kills, chance, local.strike))
         if asked.ray:
             with cluster() as made:
                 rows.append(punish(OnRay(made, chance), asked.ray, root, expected))
@@ -281,7 +308,7 @@ def report(rows: list[Row], as_json: bool) -> None:
     if as_json:
         print(json.dumps([{**vars(row), "kills": dict(row.kills)} for row in rows]))
         return
-    print("| engine | killed | kills | extractions | identical | seconds |")
+    print("| command or engine | killed | kills | completed | identical | seconds |")
     print("|---|---|---:|---:|---:|---:|")
     for row in rows:
         what = ", ".join(f"{name} {count}" for name, count in sorted(row.kills.items()))
