@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.files import locked
+from autods.core.halves import EXPECTED, unfit_rows, worst
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.encode.encoders.interface import TextEncoder
@@ -138,12 +139,15 @@ def _embed(
             progress.advance(len(chosen))
     finally:
         progress.finish()
-    stored = np.concatenate(blocks).astype(np.float16)
-    if not np.isfinite(stored).all():
+    unit = np.concatenate(blocks)
+    if (unfit := unfit_rows(unit)).any():
+        row = int(unfit.argmax())
         raise EncoderError(
-            f"encoder {encoder.name} gave text embeddings that are not finite; nothing was "
+            f"encoder {encoder.name} gave text embeddings that are not finite, or all zero: "
+            f"class name '{every[row]}': expected {EXPECTED}, got {worst(unit[row])}; nothing was "
             "written. Check the weights, or use --precision fp32."
         )
+    stored = unit.astype(np.float16)
     return {task: stored[[row[name] for name in read]] for task, read in names.items()}
 
 

@@ -21,7 +21,12 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 DECODINGS = ("reference", "draft", "gpu")
 
 
-BITS_PER_SAMPLE = 258  # of the tags of TIFF
+TIFF = (b"II*\0", b"MM\0*")  # the first bytes
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+SIGNED = 2  # a sample format
+WHITE_IS_ZERO = 0  # a photometric interpretation
+PLAIN = {"La": "LA", "RGBa": "RGBA"}  # modes with alpha multiplied into the colours
+CONVERTIBLE = ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
 class Unreadable(Exception):
@@ -38,7 +43,8 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
 
     Orientation tags are not applied and the first frame of an animation is taken, as
     open_clip does. Grey values of 9 to 16 bits are scaled to eight: PIL would cut them off at 255,
-    which turns such images white. Those of 32 bits, floating point or below 0 are refused.
+    which turns such images white. Those of 32 bits, signed or floating point are refused, as are
+    colours that Pillow does not convert (LAB).
     With ``draft`` (width, height), JPEG files are decoded at the smallest scale of 1, 1/2, 1/4 or
     1/8 that leaves at least this size: faster for large images, and the pixels are others.
 
@@ -52,12 +58,9 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
             if draft:
                 image.draft(None, draft)
             image.load()
-        return _eight_bits(image), image.mode
+        return _convertible(_eight_bits(image)), image.mode
     except UnidentifiedImageError:
-        what = (
-            "is empty" if not data else "is not an image of a known format, or its head is damaged"
-        )
-        raise Unreadable(f"the file {what}") from None
+        raise Unreadable(f"the file {_unidentified(data)}") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise errors of every class on damaged files
@@ -85,6 +88,22 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
 
 
+def _unidentified(data: bytes) -> str:
+    if not data:
+        return "is empty"
+    if data.startswith(TIFF):
+        return "is a TIFF of a depth or colour space that Pillow does not read, or is damaged"
+    return "is not an image of a known format, or its head is damaged"
+
+
+def _convertible(image: Image.Image) -> Image.Image:
+    """Return an image in a mode that every encoder's conversion to RGB takes, or refuse it."""
+    image = image.convert(PLAIN[image.mode]) if image.mode in PLAIN else image
+    if image.mode not in CONVERTIBLE:
+        raise Unreadable(f"colours of mode {image.mode} are not supported; convert it to RGB")
+    return image
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale grey values of 9 to 16 bits to 8, and refuse those without a known range."""
     if image.mode == "F" or (image.mode == "I" and _bits(image) > 16):
@@ -96,13 +115,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)
-    if len(values) and values.min() < 0:
+    signed = SIGNED in getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, ())
+    if signed or (len(values) and values.min() < 0):
         raise Unreadable(
-            f"grey values below 0 (mode {image.mode}) do not say which of them is black; convert "
+            f"signed grey values (mode {image.mode}) do not say which of them is black; convert "
             "the image to 8 or 16 bits"
         )
     bits = _bits(image)
-    return Image.fromarray((values.clip(0, 2**bits - 1) >> (bits - 8)).astype(np.uint8))
+    grey = (values.clip(0, 2**bits - 1) >> (bits - 8)).astype(np.uint8)
+    tags = getattr(image, "tag_v2", {})  # Pillow inverts those of 8 bits only
+    return Image.fromarray(~grey if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else grey)
 
 
 def _bits(image: Image.Image) -> int:

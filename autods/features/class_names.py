@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.halves import EXPECTED, unfit_rows, worst
 from autods.core.hdf5 import own_array
 from autods.core.limited import call
 from autods.core.registry import unknown
@@ -143,14 +144,30 @@ def texts_of(handle: BinaryIO) -> ClassTexts:
             if len(array) != len(classes):
                 raise ValueError(f"task '{task}': {len(array)} rows for its classes")
             made.embeddings[task] = array[()]
+            if (told := _unfit(made.embeddings[task])) is not None:
+                raise ValueError(f"task '{task}': {told}")
         return made
 
 
 def write_texts(path: Path, texts: ClassTexts) -> None:
-    """Write atomically; the same input gives the same bytes."""
+    """Write atomically; the same input gives the same bytes.
+
+    Raises `ValueError` for rows that float16 does not hold.
+    """
+    for task, rows in texts.embeddings.items():
+        if (told := _unfit(rows)) is not None:
+            raise ValueError(f"embeddings of task '{task}': {told}")
     arrays = {f"embeddings/{task}": texts.embeddings[task] for task in sorted(texts.embeddings)}
     record = {name: value for name, value in vars(texts).items() if name != "embeddings"}
     write_hdf5(path, arrays, {**plain_values(record), "format": FORMAT})
+
+
+def _unfit(rows: Embeddings) -> str | None:
+    """Say which row float16 does not hold; ``None``: none."""
+    if not (unfit := unfit_rows(rows)).any():
+        return None
+    row = int(unfit.argmax())
+    return f"row {row}: expected {EXPECTED}, got {worst(rows[row])}"
 
 
 def first_shard(root: DataRoot, encoder: str, dataset: str) -> Shard | None:

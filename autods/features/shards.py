@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.files import atomic
+from autods.core.halves import EXPECTED, unfit_rows, worst
 from autods.core.seals import HEX_DIGITS, trailer_of, with_trailer
 from autods.core.splits import SPLITS
 from autods.errors import StoreError
@@ -82,7 +83,9 @@ class Shard(ShardData):
 def write_shard(path: Path, data: ShardData, info: ShardInfo) -> None:
     """Write one shard atomically; the same input gives the same bytes.
 
-    Raises `ValueError` for wrong lengths or dtypes; when the disk is full, no file is left.
+    Raises `ValueError` for wrong lengths or dtypes, and for rows that float16 does not hold (not
+    finite, or so small that digits are lost), of which whoever converts them tells the user. When
+    the disk is full, no file is left.
     """
     attributes = {**plain_values(asdict(info)), "format": FORMAT, "normalisation": "none"}
     attributes["complete"] = True
@@ -139,6 +142,11 @@ def _arrays(data: ShardData, info: ShardInfo) -> dict[str, Array]:
             )
     if data.features.ndim != 2 or data.features.shape[1] == 0:
         raise ValueError(f"shard features: expected [n, d > 0], got {data.features.shape}")
+    if (unfit := unfit_rows(data.features)).any():
+        row = int(unfit.argmax())
+        raise ValueError(
+            f"shard features, row {row}: expected {EXPECTED}, got {worst(data.features[row])}"
+        )
     if set(data.labels) != set(info.class_names):
         raise ValueError("shard labels and class names are of different tasks")
     return {name: np.ascontiguousarray(array, dtype) for name, (array, dtype) in arrays.items()}

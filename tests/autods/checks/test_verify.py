@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import h5py
 import numpy as np
@@ -52,7 +53,8 @@ def rewrite(
     data = ShardData(
         arrays["features"], {"kind": arrays["kind"]}, arrays["sample"], np.array(shard.content_hash)
     )
-    write_shard(path, data, info)
+    with patch("autods.features.shards.unfit_rows", lambda rows: np.zeros(len(rows), bool)):
+        write_shard(path, data, info)  # as one who does not check it may write it
 
 
 def test_a_whole_feature_set_has_no_problems(tmp_path):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import patch
 
 import h5py
 import numpy as np
@@ -325,6 +326,24 @@ def test_embeddings_that_are_not_finite_are_refused(root, encoder):
     with pytest.raises(EncoderError, match="not finite"):
         embed_classes("pets", root, Broken(), find_templates("plain"))
     assert root.texts() == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e-7])
+def test_embeddings_that_float16_does_not_hold_are_neither_written_nor_read(root, encoder, value):
+    store(root, encoder.name, np.ones((3, encoder.dim)), np.arange(3))
+    embed_classes("pets", root, encoder, find_templates("plain"))
+    (path,) = root.texts()
+    texts = read_texts(path)
+    rows = {task: embeddings.copy() for task, embeddings in texts.embeddings.items()}
+    rows[texts.default_task][1] = 0
+    rows[texts.default_task][1, 2] = value
+    wrong = replace(texts, embeddings=rows)
+    with pytest.raises(ValueError, match=r"row 1: .* in column 2"):
+        write_texts(path, wrong)
+    with patch("autods.features.class_names._unfit", lambda rows: None):
+        write_texts(path, wrong)
+    with pytest.raises(StoreError, match=r"row 1: .* in column 2"):
+        read_texts(path)
 
 
 def test_what_is_missing_is_answered_with_the_command_that_makes_it(root, encoder):

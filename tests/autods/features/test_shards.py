@@ -70,6 +70,18 @@ def test_a_shard_reads_back_as_it_was_written(tmp_path, n):
     assert np.array_equal(shard.splits["paper"], expected.splits["paper"])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 6e-8, -5e-5])
+def test_a_row_that_float16_does_not_hold_is_not_written(tmp_path, value):
+    path, wrong = tmp_path / "train-00000-of-00001.h5", data(9)
+    features = wrong.features.copy()
+    features[4], features[4, 3] = 0, value
+    with pytest.raises(ValueError, match=r"shard features, row 4: .* in column 3"):
+        write_shard(path, replace(wrong, features=features), info(9))
+    assert not path.exists()
+    features[4] = 0  # a row of zeros is one
+    write_shard(path, replace(wrong, features=features), info(9))
+
+
 def test_arrays_of_a_shard_are_aligned_read_only_memory_maps(tmp_path):
     path = tmp_path / "shard.h5"
     write_shard(path, data(100), info(100))
