@@ -9,6 +9,7 @@ from small import small_config, small_stream
 from autods.core.files import read_json
 from autods.streams.feature_set import FeatureSet
 from autods.streams.stream import Stream
+from bmc.engines import local
 from bmc.methods import METHODS
 from bmc.runs import divergence, run
 from bmc.runs.divergence import RunDiverged, ranked
@@ -87,3 +88,13 @@ def test_a_method_that_survives_in_some_orders_only_is_not_ranked(tmp_path):
     kept, notes = ranked([tmp_path / "er-0", tmp_path / "ncm"], [lost])
     assert kept == [tmp_path / "ncm"]
     assert notes == ["Not ranked: 1 of 2 runs of one setting diverged, er-1."]
+
+
+@pytest.mark.parametrize("size", [1e5, 1e30, np.nan])
+def test_intermediate_features_that_float16_cannot_hold_are_no_results(size, tmp_path, monkeypatch):
+    """They are finite when they are computed, and infinite in what BMC sends and keeps."""
+    whole = local.stored_phi
+    monkeypatch.setattr(local, "stored_phi", lambda *given: whole(*given) * size)
+    with pytest.raises(RunDiverged, match="are not finite"):
+        run.run(small_stream(3), "bmc", small_config("bmc"), tmp_path)
+    assert RunFolder(tmp_path).status == "diverged"

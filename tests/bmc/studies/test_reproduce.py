@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,16 @@ from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UnknownName
 from autods.interop.published import import_published, load_archive
 from autods.manifest.catalogue import Catalogue
+from bmc.cli.study import carry_out
 from bmc.methods import METHODS as REGISTRY
+from bmc.studies import engine
 from bmc.studies.differences import DIFFERENCES, differences
-from bmc.studies.presets import preset_names, read_preset
+from bmc.studies.engine import RunsFailed
+from bmc.studies.execute import attempt
+from bmc.studies.options import StudyOptions
+from bmc.studies.presets import Preset, preset_names, read_preset
 from bmc.studies.published import EXPERIMENTS, METHODS, check_features, published_methods
+from bmc.studies.reproduce import reproduce_study
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -204,3 +211,23 @@ def test_the_documentation_lists_the_differences_of_both_presets():
         assert f"- {names}: {difference.text}" in page if names else f"- {difference.text}" in page
     for name in preset_names():
         assert f"`{name}`" in page
+
+
+def test_a_published_method_that_diverges_is_told_and_not_ranked(root, tmp_path, monkeypatch):
+    def absurd(name: str) -> Preset:
+        preset = read_preset(name)
+        methods = {**preset.methods, "er": {**preset.methods["er"], "learning_rate": 1e30}}
+        return replace(preset, methods=methods)
+
+    monkeypatch.setattr("bmc.studies.reproduce.read_preset", absurd)
+    monkeypatch.setattr("bmc.cli.study.write_config", lambda path: None)  # no command runs
+    monkeypatch.setattr(engine, "runner_of", lambda *_: lambda jobs: map(attempt, jobs))
+    study = reproduce_study("stream-clip", methods="er,gdumb", max_tasks=2, root=root)
+    with pytest.raises(RunsFailed, match="1 of 3 runs diverged, the others are finished"):
+        carry_out(study, StudyOptions(out=tmp_path))
+    data = json.loads((tmp_path / "reproduce.json").read_text())
+    assert {row["method"] for row in data["rows"]} == {"gdumb", "finetune"}
+    assert "er diverged" in next(iter(data["diverged"].values()))
+    assert "diverged" in (tmp_path / "report.html").read_text()
+    rows = list(csv.DictReader((tmp_path / "reproduce.csv").open()))
+    assert {row["method"] for row in rows} == {"gdumb", "finetune"}
