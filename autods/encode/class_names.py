@@ -141,10 +141,10 @@ def _embed(
         progress.finish()
     unit = np.concatenate(blocks)
     if (unfit := unfit_rows(unit)).any():
-        row = int(unfit.argmax())
+        first = int(unfit.argmax())
         raise EncoderError(
             f"encoder {encoder.name} gave text embeddings that are not finite, or all zero: "
-            f"class name '{every[row]}': expected {EXPECTED}, got {worst(unit[row])}; nothing was "
+            f"class name '{every[first]}': expected {EXPECTED}, got {worst(unit[first])}; nothing was "
             "written. Check the weights, or use --precision fp32."
         )
     stored = unit.astype(np.float16)
