@@ -144,8 +144,8 @@ def _embed(
         first = int(unfit.argmax())
         raise EncoderError(
             f"encoder {encoder.name} gave text embeddings that are not finite, or all zero: "
-            f"class name '{every[first]}': expected {EXPECTED}, got {worst(unit[first])}; nothing was "
-            "written. Check the weights, or use --precision fp32."
+            f"class name '{every[first]}': expected {EXPECTED}, got {worst(unit[first])}; nothing "
+            "was written. Check the weights, or use --precision fp32."
         )
     stored = unit.astype(np.float16)
     return {task: stored[[row[name] for name in read]] for task, read in names.items()}
