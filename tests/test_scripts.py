@@ -125,10 +125,11 @@ def test_the_benchmark_of_the_full_size_trains_every_kind_of_method_on_the_files
     assert row["peak_own_bytes"] > 50e6
 
 
-def test_no_flipped_bit_in_features_or_runs_changes_a_number_silently():
-    table = run_script("bench/flips.py", "--flips", "3", "--seed", "7")
-    assert len(table.splitlines()) == 9
-    assert all(line.split()[-1] == "0" for line in table.splitlines()[1:])
+def test_no_flipped_bit_in_any_type_of_file_changes_a_number_silently():
+    table = run_script("bench/flips.py", "--flips", "2", "--seed", "7").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    assert len(rows) == 24 and rows[-1][:2] == ["all", "46"]
+    assert all(row[-2:] == ["0", "0"] for row in rows)  # silently changed, crashed
 
 
 def test_the_gpu_check_measures_updates_on_a_cpu(tmp_path):

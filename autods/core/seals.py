@@ -1,8 +1,8 @@
 """Hashes by which a file shows that it is still what this program wrote.
 
 A JSON object carries its hash under the key `SEAL`, a file of a kind that ignores what follows
-its end (HDF5) as its last bytes, any other file in a sealed object. Files of earlier versions
-have none, and are read as before.
+its end (HDF5) as its last bytes, YAML in a comment, any other file in a sealed object. Files of
+earlier versions have none, and are read as before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 SEAL = "seal"
 TRAILER = b"\nautods sha256 "
+COMMENT = "# sha256 of what follows: "
 HEX_DIGITS = 64  # of a sha256
 LENGTH = len(TRAILER) + HEX_DIGITS  # bytes of a trailer
 BLOCK = 1 << 20  # bytes read at once
@@ -72,6 +73,18 @@ def is_whole(path: Path) -> bool:
             digest.update(block)
             left -= len(block)
     return digest.hexdigest() == written
+
+
+def with_comment(text: str) -> str:
+    """Return YAML with the sha256 of it in a comment before it."""
+    return f"{COMMENT}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def comment_holds(text: str) -> bool:
+    """Tell whether what follows the comment of `with_comment`, if there is one, has its hash."""
+    _, found, rest = text.partition(COMMENT)
+    written, _, content = rest.partition("\n")
+    return not found or hashlib.sha256(content.encode()).hexdigest() == written
 
 
 def hash_parts(parts: Iterable[Any]) -> str:

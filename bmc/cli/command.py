@@ -17,6 +17,7 @@ from typer.core import TyperArgument, TyperOption
 from autods.core.console import AppCommand
 from autods.core.refusals import refusal
 from autods.core.registry import unknown
+from autods.core.seals import comment_holds, with_comment
 from autods.core.shell import quoted
 from autods.core.yaml_files import parse_yaml
 from autods.errors import UsageError
@@ -175,7 +176,8 @@ def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], O
         f"({', '.join(preset_names())}), {{}}; nothing was run."
     )
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = parse_yaml(text)
     except OSError as error:
         raise UsageError(wrong.format(f"got none ({refusal(error).why})")) from None
     except ValueError as error:  # not UTF-8, or not YAML
@@ -183,6 +185,8 @@ def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], O
         raise UsageError(wrong.format(f"but it cannot be read: {cause}")) from None
     if not isinstance(content, dict):
         raise UsageError(wrong.format(f"got {type(content).__name__}"))
+    if not comment_holds(text):
+        typer.echo(f"note: {path} is not as bmc-stream wrote it: it was changed since.", err=True)
     values: dict[str, Any] = {}
     sections: Overrides = {}
     for key, value in content.items():
@@ -258,7 +262,8 @@ def write_config(path: Path, overrides: Overrides | None = None, **changes: Any)
     content = dict(values.values()) | {name: own for name, own in sections.items() if own}
     text = f"# bmc-stream {context.info_name} --config {quoted(path.name)}\n"
     with atomic(path) as temporary:
-        temporary.write_text(text + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        written = with_comment(yaml.safe_dump(content, sort_keys=False))
+        temporary.write_text(text + written, encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

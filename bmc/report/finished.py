@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from autods.core.files import read_json
+from autods.core.files import hash_file, read_json
+from autods.core.seals import CHANGED
 from autods.errors import UsageError
 from bmc.runs.samples import SAMPLES, Answers, check_hash, read_answers, read_samples
 from bmc.train.phases import OUTSIDE_LEARNING
@@ -251,7 +252,7 @@ def read_run(folder: Path) -> Run:
     try:
         costs = {**fields.get("costs", {}), **timing}
         place = {"folder": folder.name, "path": folder, "finished": _finished(path, timing)}
-        return Run.model_validate({**fields, **place, "costs": costs})
+        run = Run.model_validate({**fields, **place, "costs": costs})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
@@ -260,6 +261,19 @@ def read_run(folder: Path) -> Run:
             "nothing was written. "
             "Was it written by another version? Run the method again."
         ) from None
+    _check_matrices(run, folder)
+    return run
+
+
+def _check_matrices(run: Run, folder: Path) -> None:
+    """Refuse a run beside which an accuracy matrix is not what was written."""
+    for path in sorted(folder.glob("R_*.csv")):
+        written = run.files.get(path.name)
+        if written not in (None, hash_file(path, "sha256")):
+            raise UsageError(
+                f"{path}: {CHANGED}; nothing was written. Delete this file: results.json beside "
+                "it has its numbers."
+            )
 
 
 def _finished(path: Path, timing: Mapping[str, Any]) -> object:
