@@ -43,7 +43,7 @@ against the checksum in its manifest. The licences hold for copies, too; many fo
 ## Fetch from it
 
 ```sh
-autods fetch {names} --mirror {path}
+autods fetch {names} --mirror {place}
 autods fetch {names} --mirror http://HOST:8080
 ```
 
@@ -65,13 +65,13 @@ server {{
 For an afternoon, with Python (a broken download begins anew):
 
 ```sh
-python -m http.server 8080 --directory {path}
+python -m http.server 8080 --directory {place}
 ```
 
 ## Copy it
 
 ```sh
-rsync -a --partial --exclude '*.part' --exclude '*.part.json' {path}/ HOST:/srv/mirror/
+rsync -a --partial --exclude '*.part' --exclude '*.part.json' {place}/ HOST:/srv/mirror/
 ```
 """
 
@@ -224,7 +224,7 @@ def _recipe(folder: Path, mirrored: Sequence[Mirrored]) -> str:
     text = RECIPE.format(
         rows="\n".join(rows),
         names=" ".join(one.dataset for one in mirrored if one.held),
-        path=quoted(folder),
+        place=quoted(folder),
         quoted='"{}"'.format(str(folder).replace("\\", "\\\\").replace('"', '\\"')),
     )
     for title, why, kind in LACKING:
