@@ -196,3 +196,32 @@ def test_names_of_the_front_never_meet_and_its_best_point_is_always_named(points
     assert named[-1:] == front[-1:]
     for k, (x, y) in enumerate(named):
         assert all(abs(x - a) > 0.5 or abs(y - b) > 0.05 for a, b in named[k + 1 :])
+
+
+def test_intervals_stay_within_0_and_100_and_end_open_where_they_were_cut():
+    rows = []
+    for name, means in (("high", (0.9, 0.99)), ("mid", (0.8, 0.82)), ("low", (0.001, 0.1))):
+        for seed, mean in enumerate(means):
+            results = of(name, name.title(), tasks=4, order_seed=seed)
+            results["metrics"]["class-il"]["final_mean"] = mean
+            rows.append(Run.model_validate(results))
+    shown = entries(group(rows))
+    known = {f.name: f for f in figures(shown, shown)}
+    chart = known["intervals"].draw(PAGE)
+    drawn = {row["name"]: row for row in rows_of(chart, 1)}
+    assert all(0 <= float(row[end]) <= 100 for row in drawn.values() for end in ("low", "high"))
+    assert (drawn["High"]["right"], drawn["Mid"]["right"]) == ("open", "closed")
+    assert drawn["Low"]["left"] == "open"
+    lowest, highest = chart.to_dict()["layer"][1]["encoding"]["x"]["scale"]["domain"]
+    assert 0 <= lowest < highest <= 100
+
+
+def test_the_error_bars_of_the_pareto_chart_stay_within_0_and_100():
+    rows = []
+    for seed, mean in enumerate((0.6, 1.0, 1.0)):
+        results = of("steep", "Steep", tasks=4, order_seed=seed)
+        results["metrics"]["class-il"]["final_mean"] = mean
+        rows.append(Run.model_validate(results))
+    (row,) = rows_of(pareto(entries(group(rows)), PAGE), 0)
+    assert float(row["high"]) == 100
+    assert 0 <= float(row["low"]) < float(row["mean"]) < 100
