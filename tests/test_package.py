@@ -87,7 +87,10 @@ def test_the_wheel_holds_what_the_code_reads_and_the_marks_of_typed_packages(whe
     for name in ("autods/py.typed", "bmc/py.typed", "bmc/report/page.css",
                  "bmc/report/page.html.jinja", "bmc/report/page.js", "bmc/report/tables.js",
                  "bmc/report/answers.html.jinja", "bmc/report/tables.html.jinja",
-                 "bmc/report/section.html.jinja"):  # fmt: skip
+                 "bmc/report/section.html.jinja", "autods/pages/page.css",
+                 "autods/pages/base.html.jinja", "autods/pages/audit.html.jinja",
+                 "autods/pages/map.html.jinja", "autods/pages/preview.html.jinja",
+                 "autods/pages/probe.html.jinja", "autods/pages/shot.html.jinja"):  # fmt: skip
         assert name in found
     shipped = {
         path.relative_to(REPOSITORY / "manifests").as_posix(): path.read_bytes()
@@ -236,11 +239,13 @@ def test_without_extras_datasets_are_fetched_and_other_commands_name_the_extra(t
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), f"#{int(name[4]) * 111:06}").save(path)
     new = ["new", "pets", "--folder", "pictures", "--out", "manifests"]
-    for command in (new, ["fetch", "pets"], ["index", "pets"], ["verify", "pets"]):
+    drawn = ["preview", "pets", "--out", "pets.png"]
+    for command in (new, ["fetch", "pets"], ["index", "pets"], ["verify", "pets"], drawn):
         done = light("autods", *command)
         assert done.returncode == 0, done.stderr
     for program, extra, command in (
         ("autods", "extract", ["extract", "pets"]),
+        ("autods", "report", ["preview", "pets", "--out", "pets.html"]),
         ("bmc", "train", ["run", "--scenario", "class-il"]),
     ):
         done = light(program, *command)

@@ -12,6 +12,7 @@ from autods.cli import (
     checks,
     export,
     extract,
+    feature_map,
     features,
     fetch,
     new,
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": checks.verify,
     "audit": audit.audit,
     "preview": preview.preview,
+    "map": feature_map.draw_map,
     "probe": probe.probe,
     "doctor": checks.doctor,
 }  # in the order of --help

@@ -11,6 +11,7 @@ EXTRAS = {  # import names; those of two extras, torch and safetensors, are not 
     "report": ("altair", "jinja2", "pandas", "vl_convert"),
     "ray": ("ray",),
     "interop": ("avalanche", "continuum", "datasets"),
+    "umap": ("umap",),
     "trackers": ("alembic", "mlflow", "sqlalchemy", "tensorboard", "wandb"),
 }
 OPTIONAL = {"safetensors", "torch"}.union(*EXTRAS.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -115,12 +116,12 @@ class ContactSheet:
         across = max([4, *(len(row.shots) for row in rows)])
         width = 2 * GAP + LABEL + across * (CELL + GAP)
         picture = Image.new(
-            "RGB", (width, HEAD + len(rows) * (CELL + GAP) + GAP), _colour("ground")
+            "RGB", (width, HEAD + len(rows) * (CELL + GAP) + GAP), colour_of("ground")
         )
         pen = ImageDraw.Draw(picture)
-        pen.text((GAP, GAP), _fitting(self.title, 20, width - 2 * GAP), _colour("ink"), _font(20))
+        pen.text((GAP, GAP), fitting(self.title, 20, width - 2 * GAP), colour_of("ink"), font(20))
         facts = ", ".join(f"{key} {value}" for key, value in self.facts.items())
-        pen.text((GAP, 38), _fitting(facts, 13, width - 2 * GAP), _colour("soft"), _font(13))
+        pen.text((GAP, 38), fitting(facts, 13, width - 2 * GAP), colour_of("soft"), font(13))
         for number, row in enumerate(rows):
             self._draw_row(picture, pen, row, HEAD + number * (CELL + GAP))
         return picture
@@ -131,33 +132,36 @@ class ContactSheet:
         y = top + 4
         for text, colour, size in lines:
             if text:
-                pen.text((GAP, y), _fitting(text, size, LABEL), _colour(colour), _font(size))
+                pen.text((GAP, y), fitting(text, size, LABEL), colour_of(colour), font(size))
                 y += size + 6
         for place, shot in enumerate(row.shots):
             left = GAP + LABEL + place * (CELL + GAP)
             box = (left, top, left + CELL - 1, top + CELL - 1)
-            outline = _colour(SPLIT_COLOURS.get(shot.split, "line"))
+            outline = colour_of(SPLIT_COLOURS.get(shot.split, "line"))
             if isinstance(shot.image, str):
-                pen.rectangle(box, fill=_colour("panel"), outline=outline)
-                pen.text((left + 6, top + 36), "no image", _colour("soft"), _font(12))
+                pen.rectangle(box, fill=colour_of("panel"), outline=outline)
+                pen.text((left + 6, top + 36), "no image", colour_of("soft"), font(12))
                 continue
             small = shrunk(shot.image, CELL - 6)
             at = (left + (CELL - small.width) // 2, top + (CELL - small.height) // 2)
-            pen.rectangle(box, fill=_colour("ground"), outline=outline)
+            pen.rectangle(box, fill=colour_of("ground"), outline=outline)
             picture.paste(small, at)
 
 
-def _colour(name: str) -> str:
+def colour_of(name: str) -> str:
+    """Return a colour of the palette as pictures take it, which are light."""
     return PALETTE[name][0]
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+@cache
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Return the font of pictures, which Pillow brings, in pixels."""
     return ImageFont.load_default(size)
 
 
-def _fitting(text: str, size: int, width: int) -> str:
+def fitting(text: str, size: int, width: int) -> str:
     """Cut a text to a width in pixels; what cannot be printed becomes a question mark."""
-    font, shown = _font(size), "".join(c if c.isprintable() else "?" for c in text)
-    while shown and font.getlength(shown) > width:
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    while shown and font(size).getlength(shown) > width:
         shown = shown.rstrip("…")[:-1] + "…" if len(shown) > 1 else ""
     return shown

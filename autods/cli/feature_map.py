@@ -1,0 +1,95 @@
+"""The command that draws features in two dimensions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autods.cli import complete
+from autods.cli.common import (
+    Manifests,
+    Root,
+    check_report,
+    command_line,
+    open_catalogue,
+    open_root,
+)
+from autods.core.registry import unknown
+from autods.errors import UsageError
+
+if TYPE_CHECKING:
+    from autods.core.root import DataRoot
+    from autods.manifest.catalogue import Catalogue
+
+
+def draw_map(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A dataset, or a stream, with features.",
+            autocompletion=complete.streams,
+        ),
+    ],
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose features; needed if there are several.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="pca, or umap (an extra).")] = "pca",
+    by: Annotated[
+        str | None,
+        typer.Option(help="Colours: class or dataset; default dataset for a stream."),
+    ] = None,
+    points: Annotated[int, typer.Option(min=3, max=20_000, help="Images drawn.")] = 3000,
+    seed: Annotated[int, typer.Option(min=0, help="Which images are drawn.")] = 0,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="File, .html or .png; can be repeated; default both, as NAME-map."),
+    ] = None,
+    root: Root = None,
+    manifests: Manifests = None,
+) -> None:
+    """Draw features in two dimensions, coloured by class or dataset, as a page and a picture."""
+    from autods.checks.feature_map import map_features
+    from autods.checks.map_page import write_map
+    from autods.features.sets import open_features
+
+    files = out or [Path(f"{name}-map{end}") for end in (".html", ".png")]
+    for file in files:
+        check_report(file, "--out")
+    data_root = open_root(root)
+    catalogue = open_catalogue(manifests, data_root)
+    names = _names(name, catalogue, data_root)
+    chosen = _encoder(name, names, encoder, data_root)
+    here = [one for one in names if (chosen, one) in data_root.feature_sets()]
+    sets = [open_features(data_root, chosen, one) for one in here or names]
+    found = map_features(sets, name, method=method, by=by, points=points, seed=seed)
+    for file in files:
+        print(write_map(file, data_root, sets, found, command_line()))
+    if absent := len(names) - len(sets):
+        print(f"{absent} of {len(names)} datasets have no features by {chosen}.")
+
+
+def _names(name: str, catalogue: Catalogue, root: DataRoot) -> list[str]:
+    """Return the datasets of a stream, or the one that is named."""
+    stored = {dataset for _, dataset in root.feature_sets()}
+    if name in stored or name in catalogue.datasets():
+        return [name]
+    if name in catalogue.streams():
+        return list(dict.fromkeys(item.dataset for item in catalogue.stream(name).datasets))
+    raise unknown("dataset or stream", name, {*catalogue.datasets(), *catalogue.streams(), *stored})
+
+
+def _encoder(name: str, names: list[str], encoder: str | None, root: DataRoot) -> str:
+    """Return the encoder that is asked for, or the only one that has features of these."""
+    here = sorted({one for one, dataset in root.feature_sets() if dataset in names})
+    if encoder is not None and encoder not in here:
+        raise unknown(f"encoder with features of '{name}'", encoder, here)
+    if encoder is None and len(here) != 1:
+        step = f"name one: --encoder {here[0]}" if here else f"run autods extract {names[0]}"
+        raise UsageError(
+            f"expected features of '{name}' by one encoder, got {', '.join(here) or 'none'}; "
+            f"nothing was drawn. Instead {step}."
+        )
+    return encoder or here[0]
