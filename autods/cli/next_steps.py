@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from autods.core.shell import quoted
 
 if TYPE_CHECKING:
     from autods.checks.inventory import Holding
@@ -66,4 +67,4 @@ def after(holdings: Sequence[Holding], root: Path | None) -> str:
 def command(program: str, *words: str, root: Path | None = None) -> str:
     """Return a command with its words quoted, and with ``--root`` if one was given."""
     words = words if root is None else (*words, "--root", str(root))
-    return " ".join([program, *map(shlex.quote, words)])
+    return " ".join([program, *map(quoted, words)])

@@ -113,9 +113,11 @@ class Board:
         """
         return _Step(self, f"{name}: " if self._several and not self._in_turn else "")
 
-    def ended(self) -> None:
-        """Count one thing as ended."""
+    def ended(self, *, worked: bool = True) -> None:
+        """Count one thing as ended; without work it says nothing of how long others take."""
         with self._lock:
+            if not worked and self._totals.ended < len(self._totals.weights):
+                self._totals.weights[self._totals.ended] = 0.0
             self._totals.ended += 1
         self._screen.draw()
 

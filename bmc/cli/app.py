@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from autods.cli.common import Json
-from autods.core.console import AppCommand, AppGroup, add_version, print_json, run_app
+from autods.cli.common import Json, Quiet
+from autods.core.console import AppCommand, AppGroup, add_version, print_json, print_next, run_app
 from autods.core.cores import one_thread_by_default
+from bmc.cli import next_steps
 from bmc.cli.command import register, watch, write_config
 from bmc.cli.compare import compare
 from bmc.cli.methods import methods
@@ -77,10 +78,11 @@ def run(
             hidden=True, help="Follow runs with tensorboard, wandb, mlflow; comma-separated."
         ),
     ] = "",
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train methods on a stream, print the results table, write the report."""
-    from autods.core.progress import console_progress
+    from autods.core.progress import console_board
     from bmc.runs.trackers import trackers_of
 
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
@@ -108,7 +110,10 @@ def run(
     folder = out or Path("runs") / choice.folder
     finished: list[Path] = []
     diverged: list[tuple[Path, str]] = []
-    with engine_of(engine, names, chosen, ray_address, ray_workers, workers, threads) as where:
+    noun = "run" if len(streams) > 1 else "method"
+    board = console_board(len(names) * len(streams), quiet=quiet, in_turn=noun)
+    experts = engine_of(engine, names, chosen, ray_address, ray_workers, workers, threads)
+    with board, experts as where:
         for one_order in list(streams):
             opened = streams.pop(one_order)  # its features stay in memory for as long as it does
             for name in names:
@@ -116,21 +121,26 @@ def run(
                 own = settings[name]
                 own = replace(own, evaluate_every=own.evaluate_every or step)
                 path = folder / run_name(label, identity_of(opened, name, own, chosen), threads)
+                kept = (path / "results.json").exists()
                 try:
                     made = run_one(
                         opened, name, own, path, device=chosen, engine=where, threads=threads,
-                        resume=resume, report=console_progress(), tracker=trackers,
+                        resume=resume, report=board.of(""), tracker=trackers,
                         watch=None if finished else watch(),  # its first run has what came before
                     )  # fmt: skip
                 except RunDiverged as error:  # the others go on
                     diverged.append((path, str(error)))
+                    board.ended()
                     continue
                 finished.append(made)
+                board.ended(worked=not kept)
                 shared = {f: getattr(own, f) for f in own.names()}
                 given = {name: own.options.as_dict()}
                 write_config(made / "run.yaml", given, method=name, order=one_order, **shared)
     unranked = [path for path, _ in diverged]
     _show_ranked(finished, unranked, folder / "report.html", json, choice.root)
+    if finished and not json:
+        print_next(next_steps.compare(choice, names), quiet=quiet)
     if diverged:
         raise RunDiverged("\n".join(f"{path.name}: {why}" for path, why in diverged))
 
@@ -158,6 +168,8 @@ def report(
 
         written = write_figures(load_runs(found), figures)
         typer.echo(f"Figures: {len(written)} files in {figures.resolve()}", err=json)
+    elif found and not json:
+        print_next(next_steps.figures(folders))
 
 
 def _show_ranked(

@@ -34,7 +34,8 @@ _running: ContextVar[Any] = ContextVar("_running", default=None)
 # say how a command is carried out, not what it computes, or are in the sections of methods:
 # `write_config` leaves them out
 NOT_REPEATED = {
-    "config_file", HELP_ALL, "help", "option", "expert_rows", "out", "resume", "list", "json",
+    "config_file", HELP_ALL, "help", "option", "expert_rows", "out", "resume", "list",
+    "quiet", "json",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from autods.cli.common import Json
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
 from bmc.cli import complete
 from bmc.config import Config, expected
 
@@ -29,13 +29,21 @@ def methods(
 
     if name is not None:
         described = describe(METHODS.get(name))
-        print_json(described) if json else _print(described)
+        if json:
+            print_json(described)
+            return
+        _print(described)
+        print_next(f"bmc-stream run --scenario class-il --method {name}")
         return
     rows = [
         {"name": key, "title": METHODS.get(key).title, "what it does": summary(METHODS.get(key))}
         for key in METHODS.names()
     ]
-    print_json(rows) if json else print_table("Methods", rows)
+    if json:
+        print_json(rows)
+        return
+    print_table("Methods", rows)
+    print_next("bmc-stream methods NAME", "bmc-stream run --scenario class-il --method NAME,..")
 
 
 def summary(method: type[Method]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,13 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autods.cli.common import Json
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
+from autods.core.tables import terminal_width
 from autods.errors import UsageError
+from bmc.cli import next_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bmc.runs.listing import ListedRun
+
+
+# settings that a table of runs names, also if they are the same in all
+SHARED = ("encoder", "protocol", "tasks", "evaluate_on", "epochs", "batch_size", "memory")
 
 
 def runs(
@@ -35,6 +42,19 @@ def runs(
         members = list(group)
         noun = "run" if len(members) == 1 else "runs"
         print_table(f"{folder / parent}: {len(members)} {noun}", _rows(members))
+        if shared := _shared(members):
+            print(textwrap.fill(f"The same for all: {shared}.", terminal_width()))
+    print_next(next_steps.report(folder))
+
+
+def _shared(members: Sequence[ListedRun]) -> str:
+    """Return the settings that tell runs from those elsewhere, if all runs here have them."""
+    found = {}
+    for name in SHARED:
+        values = {_text(run.settings[name]) for run in members if name in run.settings}
+        if len(values) == 1 and values != {"None"}:
+            found[name] = values.pop()
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items())
 
 
 def _record(run: ListedRun, names: Sequence[str]) -> dict[str, Any]:

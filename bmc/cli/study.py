@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.core.console import print_json, print_table
-from bmc.cli import complete
+from autods.core.console import print_json, print_next, print_table
+from bmc.cli import complete, next_steps
 from bmc.cli.command import write_config
 from bmc.cli.options import Command, with_options
 from bmc.studies.options import StudyOptions
@@ -69,7 +69,7 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
     executed, findings = conduct(
         study,
         options,
-        console_progress(),
+        console_progress(quiet=options.quiet),
         lambda path: write_config(path / f"{study.command}.yaml"),
     )
     for note in executed.notes:
@@ -81,6 +81,8 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
         formats = ", ".join(FORMATS[suffix] for suffix in (*findings.files, "json"))
         print(f"{formats}: {folder.resolve()}/{study.command}.*")
         print(f"Report: {folder.resolve()}/report.html")
+        if study.command != "tune":  # which has a next step of its own
+            print_next(next_steps.figures([folder]), quiet=options.quiet)
     executed.check(
         "are finished and in the report", but_diverged=study.may_diverge and findings is not None
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autods.core.console import print_next
 from autods.core.shell import quoted
 from bmc.cli.options import with_config_options, with_stream_options
 from bmc.cli.study import (
@@ -40,6 +41,6 @@ def tune(
     )  # fmt: skip
     folder = carry_out(study, options)
     if not (options.list or options.json):
-        print(
-            f"Next: bmc-stream compare --tuned {quoted(folder / 'tune.json')}, on other datasets."
-        )
+        path = quoted(folder / "tune.json")
+        step = f"bmc-stream compare --tuned {path} --scenario {choice.scenario} --stream OTHERS"
+        print_next(step, quiet=options.quiet)

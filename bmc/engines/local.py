@@ -15,6 +15,7 @@ from bmc.train.data import Split, TaskTensors, is_on, joined, network_input, tak
 from bmc.train.loop import Course, by_loss, train_stacked
 from bmc.train.losses import distillation_loss, expert_loss, stored_phi, task_loss
 from bmc.train.memory import Samples
+from bmc.train.movement import stage
 from bmc.train.parts import buffer_rows
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.sampling import Shuffled, rows_per_pass, steps_for
@@ -59,7 +60,8 @@ def train_experts(
         # in their order in the stream, where their samples lie side by side
         part = sorted(ordered[first : first + stack], key=lambda task: task.key)
         bank = _expert_bank(base, part, config, widest)
-        made = _train(bank, base, part, config)
+        with stage(first / len(ordered), (first + len(part)) / len(ordered)):
+            made = _train(bank, base, part, config)
         for k, task in enumerate(part):
             done[task.key] = _sample_buffer(bank, k, task, config), made[k]
     return [done[task.key][0] for task in tasks], [done[task.key][1] for task in tasks]

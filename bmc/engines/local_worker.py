@@ -6,6 +6,7 @@ A worker that is lost is replaced, and what it was training is trained again.
 from __future__ import annotations
 
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,11 @@ from autods.errors import AutodsError, ClusterError
 from bmc.engines.apart import Answer, Setting, train_apart
 from bmc.engines.shared import Shared, opened
 from bmc.train.data import Split, TaskTensors, no_texts, placed
+from bmc.train.movement import Listener, listening, moved
 
 # what workers import; torch's optimisers need the compiler, which takes a second or two
 PRELOADED = [__name__, "torch._dynamo", "safetensors.torch"]
+TOLD_EVERY = 0.5  # seconds between two messages of a worker about how far it is
 MOST_LOSSES = 3  # workers that the same experts may cost
 
 
@@ -54,6 +57,7 @@ class Crew:
         shared = Shared(work)
         waiting, losses = deque(range(len(parts))), [0] * len(parts)
         answers: dict[int, Answer] = {}
+        shares = [0.0] * len(parts)  # of each part, how much is done
         busy: dict[Any, tuple[_Worker, int]] = {}  # by the connection
         try:
             while waiting or busy:
@@ -63,7 +67,14 @@ class Crew:
                     busy[worker.connection] = worker, number
                 for ready in wait(list(busy)):
                     worker, number = busy.pop(ready)
-                    if (answer := worker.answer()) is not None:
+                    answer = worker.answer()
+                    if answer is not None:
+                        shares[number] = answer if isinstance(answer, float) else 1.0
+                        moved(_done(shares, parts), 100, "%")
+                    if isinstance(answer, float):  # it is still at work
+                        busy[ready] = worker, number
+                        continue
+                    if answer is not None:
                         answers[number] = answer
                         continue
                     losses[number] += 1
@@ -123,10 +134,13 @@ class _Worker:
         with suppress(ConnectionError):
             self.connection.send_bytes(message)
 
-    def answer(self) -> Answer | None:
-        """Return the answer, ``None`` if the worker is lost; raise what it raised."""
+    def answer(self) -> Answer | float | None:
+        """Return the answer, or how much of the work is done, from 0 to 1.
+
+        ``None`` if the worker is lost; raise what it raised.
+        """
         try:
-            answer: Answer | Exception = self.connection.recv()
+            answer: Answer | float | Exception = self.connection.recv()
         except (EOFError, ConnectionError):
             return None
         if isinstance(answer, Exception):
@@ -147,7 +161,30 @@ def _serve(device: str, parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     with suppress(EOFError, ConnectionError):
         while True:
-            parent.send(_answer(parent.recv_bytes(), torch.device(device)))
+            message = parent.recv_bytes()
+            with listening(_teller(parent), "experts"):
+                answer = _answer(message, torch.device(device))
+            parent.send(answer)
+
+
+def _teller(parent: Connection) -> Listener:
+    """Return what tells the parent, now and then, how much of the work is done."""
+    told = time.monotonic()
+
+    def tell(share: float, _: str) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= TOLD_EVERY:
+            told = now
+            with suppress(ConnectionError):
+                parent.send(float(share))
+
+    return tell
+
+
+def _done(shares: Sequence[float], parts: Sequence[Sequence[TaskTensors]]) -> float:
+    """Return the percentage of all parts that is done, by their training samples."""
+    rows = [sum(len(task.train) for task in part) for part in parts]
+    return 100 * sum(s * n for s, n in zip(shares, rows, strict=True)) / max(1, sum(rows))
 
 
 def _answer(message: bytes, device: torch.device) -> Answer | Exception:

@@ -20,6 +20,7 @@ from bmc.engines.ray_worker import Place, task_bytes, train_part, versions
 from bmc.network.mlp import ResidualMLP
 from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples
+from bmc.train.movement import moved
 
 MOST_LOSSES = 10  # workers that one expert may cost
 LOOK = 10.0  # seconds without news until Ray is looked after
@@ -147,6 +148,7 @@ class RayEngine:
                 for ready in self._wait(list(under_way)):
                     answers.append((under_way[ready], self._result(ready)))
                     del under_way[ready]
+                    moved(len(answers), len(answers) + len(parts) + len(under_way), "done")
         finally:  # what is under way is of no further use
             for reference in under_way:
                 self._ray.cancel(reference, force=True)

@@ -27,6 +27,7 @@ from bmc.train.loop import Course
 from bmc.train.losses import among, base_loss, distillation_loss, task_loss
 from bmc.train.memory import Samples, balanced_choice, concatenate, share_of_each
 from bmc.train.mixup import mixed
+from bmc.train.movement import stage
 from bmc.train.parts import experts_of
 from bmc.train.plateau import Plateau, judge_by_loss
 from bmc.train.sampling import Balanced, rows_per_pass, steps_for
@@ -159,9 +160,21 @@ class BatchModelConsolidation(NetMethod):
 
     def learn(self, group: Sequence[TaskTensors]) -> None:
         """Regularisation phase, consolidation phase, memory update."""
-        with self.watch.phase("experts", self.device):
-            trained = self.engine.train(self.net, experts_of(group, self.config), self.config)
-        self._learn_from(group, trained)
+        experts = experts_of(group, self.config)
+        share = self._share_of_experts(experts)
+        with self.watch.phase("experts", self.device), stage(0, share, "experts"):
+            trained = self.engine.train(self.net, experts, self.config)
+        with stage(share, 1, "consolidation"):
+            self._learn_from(group, trained)
+
+    def _share_of_experts(self, experts: Sequence[TaskTensors]) -> float:
+        """Return which share of learning a group is its experts', about; for progress alone."""
+        config, size = self.config, self.config.batch_size
+        rows = (rows_per_pass(len(one.train), size, config.drop_last) for one in experts)
+        updates = sum(steps_for(n, config.epochs, size) for n in rows)
+        trained = updates * size / max(1, min(self.engine.workers, len(experts)))
+        sent = config.memory + self.options.buffer * len(experts)
+        return trained / (trained + self.options.consolidation_epochs * sent)
 
     def message(self, task: TaskTensors, group: Sequence[TaskTensors], part: int = 0) -> Message:
         """Train the expert of a task from the base model; return its buffer."""

@@ -12,6 +12,7 @@ from torch.nn import functional
 from bmc.config import Config
 from bmc.methods.base import Method
 from bmc.train.data import TaskTensors
+from bmc.train.movement import moved
 from bmc.train.packed import Kept
 from bmc.train.seeds import generator
 
@@ -70,7 +71,8 @@ class ClosedForm(Method):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield lifted features [n, D], float64, and labels [n] from 0, of training rows."""
         rows = torch.arange(len(task.train)) if rows is None else rows
-        for block in torch.split(rows, size):
+        for number, block in enumerate(torch.split(rows, size)):
+            moved(number * size, len(rows), "samples")
             x = task.train.features[block.to(task.train.features.device)]
             labels = task.train.labels[block.to(task.train.labels.device)]
             yield self.lift(x).double(), labels.to(self.device) - task.start

@@ -25,6 +25,7 @@ from bmc.network.mlp import ResidualMLP
 from bmc.train.batch import Batch
 from bmc.train.data import Split, TaskTensors, dev_data, joined, training_data
 from bmc.train.moments import Moments
+from bmc.train.movement import stage
 from bmc.train.rows import together
 
 
@@ -78,10 +79,10 @@ class DeepModelConsolidation(Balancing):
         if group[0].start == 0:  # nothing to consolidate with
             super().learn(group)
             return
-        with self.watch.phase("train", self.device):
+        with self.watch.phase("train", self.device), stage(0, 0.5, "expert"):
             expert = self._expert(group)
         self.seen = group[-1].stop
-        with self.watch.phase("consolidation", self.device):
+        with self.watch.phase("consolidation", self.device), stage(0.5, 1, "consolidation"):
             self._consolidate(group, expert)
         with self.watch.phase("memory", self.device):
             self.end_group(group)

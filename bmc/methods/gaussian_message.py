@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from bmc.methods.closed_form import BLOCK
 from bmc.methods.message import LABELS, NOT_NEGATIVE, Entry, Variant
+from bmc.train.movement import moved
 from bmc.train.packed import SCALE, Packing
 from bmc.train.rows import Features
 
@@ -37,7 +38,8 @@ class Table:
 
     def blocks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield rows, float64 [n, d], and their labels [n]."""
-        for block in torch.split(index, BLOCK):
+        for number, block in enumerate(torch.split(index, BLOCK)):
+            moved(number * BLOCK, len(index), "samples")
             yield self.rows(block).double(), self.labels[block]
 
 

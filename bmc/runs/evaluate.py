@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bmc.methods.base import Method
 from bmc.train.data import Split, TaskTensors, joined
+from bmc.train.movement import moved
 
 CHUNK = {"cpu": 1024}  # rows scored at once, so that memory stays bounded; elsewhere 16,384
 BLOCK, FEW = 64, 8  # classes whose largest score is found at once, blocks that pay; `first_best`
@@ -59,6 +60,7 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     finite = torch.ones((), dtype=torch.bool, device=labels.device)  # read once, at the end
     size = CHUNK.get(labels.device.type, 16_384)
     for first in range(0, len(labels), size):
+        moved(first, len(labels), "samples")
         last = min(first + size, len(labels))
         scores = method.scores(features[first:last])
         best = first_best(scores)

@@ -28,6 +28,7 @@ from bmc.runs.folder import RunFolder, RunState, plain
 from bmc.runs.grid import measured_after
 from bmc.runs.identity import effective, identity_of, on_device
 from bmc.runs.trackers import Tracker, tracked
+from bmc.runs.within import within
 from bmc.train import costs
 from bmc.train.data import TaskTensors, check_samples, to_tensors
 from bmc.train.phases import EVALUATE, LEARN, LOAD, OTHER, START, WRITE, Stopwatch, writing_is_due
@@ -109,6 +110,7 @@ def run(
             try:
                 _learn_all(method, tasks, state, target, report, follower)
             except RunDiverged as error:
+                report.finish()
                 target.mark_diverged(str(error), state.done)
                 raise
             with watch.phase(WRITE):
@@ -142,8 +144,7 @@ def _learn_all(
     groups = method.group_ends(len(tasks))
     ends = measured_after(method.config.evaluate_every, groups)
     watch = method.watch
-    report.start(method.title, len(tasks), "tasks")
-    report.advance(state.done)
+    report.start(method.title, len(tasks), "tasks", done=state.done)
     for stop in groups[bisect_right(groups, state.done) :]:
         first = state.done
         group = tasks[first:stop]
@@ -151,12 +152,12 @@ def _learn_all(
             with watch.phase(EVALUATE, method.device):
                 following = next(end for end in ends if end > first)
                 _look_ahead(method, tasks, tasks[first:following], state)
-        with watch.phase(LEARN, method.device):
+        with watch.phase(LEARN, method.device), within(report, group):
             begun = method.steps
             guarded(method, group, partial(method.learn, group))
         means = {}
         if stop in ends:
-            with watch.phase(EVALUATE, method.device):
+            with watch.phase(EVALUATE, method.device), within(report, group, measuring=True):
                 row = guarded(method, group, partial(evaluate, method, tasks))
                 if not row.finite:
                     raise scores_diverged(method, tasks[:stop], group, begun)
@@ -174,6 +175,7 @@ def _learn_all(
             if stop == len(tasks) or writing_is_due(state.seconds):
                 target.save(tensors, state)
         report.advance(len(group))
+        report.detail("")
         if means:
             follower.scalars(state.done, means)
     report.finish()

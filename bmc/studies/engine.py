@@ -5,7 +5,7 @@ What a study plans and what its runs say is in the file of its command; here is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -150,7 +150,8 @@ def conduct(
     first run. Raises `RunExists` if the folder holds runs of this study and ``options.resume`` is
     false, `Busy` while another process works on it.
     """
-    runner = runner_of(options.runner, options.jobs, options.ray_address)
+    progress = progress or Silent()
+    runner = runner_of(options.runner, options.jobs, options.ray_address, progress.partly)
     jobs, folder = study.jobs(options), study.folder(options)
     with locked(folder / study.command, LOCK_SECONDS):
         known = [job.name for job in jobs if job.status != "to do"]
@@ -161,16 +162,16 @@ def conduct(
                 "another --out."
             )
         begun(folder)
-        progress = progress or Silent()
-        progress.start(study.command.capitalize(), len(jobs), "runs")
-        outcomes = execute(jobs, runner, partial(_show, progress))
+        kept = {job.name for job in jobs if job.status == "finished"}
+        progress.start(study.command.capitalize(), len(jobs), "runs", done=len(kept))
+        outcomes = execute(jobs, runner, partial(_show, progress, kept))
         progress.finish()
         messages = {o.job.name: o.message for o in outcomes if o.message is not None}
         failed = {job.name: messages[job.name] for job in jobs if job.name in messages}
         done = {job.folder: job for job in jobs if job.status == "finished"}
         left_out = [job.folder for job in jobs if job.status == "diverged"]
-        kept, notes = ranked(done, left_out)
-        finished = [done[path] for path in kept]
+        usable, notes = ranked(done, left_out)
+        finished = [done[path] for path in usable]
         if not finished:
             return Executed(jobs, {}, failed, notes), None
         folders = [job.folder for job in finished]
@@ -190,16 +191,10 @@ def conduct(
     return executed, findings
 
 
-def _show(progress: Progress, outcome: Outcome, seconds_left: float | None) -> None:
+def _show(progress: Progress, kept: Collection[str], outcome: Outcome) -> None:
     if outcome.message is not None:
         progress.note(f"{outcome.job.name}: {outcome.message}")
     if outcome.detail:
         progress.note(outcome.detail)
-    progress.detail(f"about {_duration(seconds_left)} left" if seconds_left else "")
-    progress.advance(1)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if outcome.job.name not in kept:
+        progress.advance(1)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autods.core.processes import end_with_parent, worker_context
+from autods.core.progress import Progress
 from autods.core.refusals import refusal, why_refused
 from autods.errors import AutodsError, UsageError
 from bmc.runs.choice import StreamChoice
@@ -35,6 +36,7 @@ PRELOADED = [
     "torch._dynamo",
     "safetensors.torch",
 ]
+TOLD_EVERY = 1.0  # seconds between two messages of a run about how far it is
 ATTEMPTS = 2  # processes that a run may cost
 POLL_SECONDS = 1.0  # between two looks at Ray's tasks
 
@@ -60,7 +62,7 @@ class Job:
         """See `bmc.runs.folder.RunFolder.status`."""
         return RunFolder(self.folder).status
 
-    def execute(self) -> None:
+    def execute(self, report: Progress | None = None) -> None:
         """Execute the run here, or complete it. Errors as of `bmc.runs.run.run`."""
         from bmc.train.phases import START, Stopwatch
 
@@ -76,6 +78,7 @@ class Job:
             run(
                 stream, self.run.method, self.run.config, self.folder,
                 device=device, engine=engine, threads=self.threads, resume=True, watch=watch,
+                report=report,
             )  # fmt: skip
 
 
@@ -91,43 +94,38 @@ class Outcome:
 Runner = Callable[[Sequence[Job]], Generator[Outcome, None, None]]
 
 
-def runner_of(name: str, jobs: int, address: str | None) -> Runner:
-    """Return what executes runs: ``local`` processes, or tasks of ``ray`` at an address."""
+def runner_of(
+    name: str, jobs: int, address: str | None, moved: Callable[[float], None] = lambda _: None
+) -> Runner:
+    """Return what executes runs: ``local`` processes, or tasks of ``ray`` at an address.
+
+    ``moved`` gets now and then what processes have done so far of unfinished runs, in runs.
+    """
     from autods.core.registry import unknown
 
     if name not in ("local", "ray"):
         raise unknown("runner", name, ("local", "ray"))
     if name == "local" and address:
         raise UsageError("--ray-address needs --runner ray; leave it out. Nothing was run.")
-    return RayTasks(address, jobs) if name == "ray" else Processes(jobs)
+    return RayTasks(address, jobs) if name == "ray" else Processes(jobs, moved)
 
 
 def execute(
-    jobs: Sequence[Job], runner: Runner, report: Callable[[Outcome, float | None], None]
+    jobs: Sequence[Job], runner: Runner, report: Callable[[Outcome], None]
 ) -> list[Outcome]:
-    """Execute runs, those already finished first.
-
-    ``report`` takes each outcome and the estimated seconds left, ``None`` while unknown.
-    """
-    finished = {job.name for job in jobs if job.status == "finished"}
-    ordered = sorted(jobs, key=lambda job: job.name not in finished)  # stable
+    """Execute runs, those already finished first; ``report`` takes each outcome."""
+    ordered = sorted(jobs, key=lambda job: job.status != "finished")  # stable
     outcomes: list[Outcome] = []
-    began, fresh = time.monotonic(), 0
     for outcome in runner(ordered):
         outcomes.append(outcome)
-        if outcome.job.name in finished:
-            began = time.monotonic()
-        else:
-            fresh += 1
-        each = (time.monotonic() - began) / fresh if fresh else None
-        report(outcome, None if each is None else each * (len(jobs) - len(outcomes)))
+        report(outcome)
     return outcomes
 
 
-def attempt(job: Job) -> Outcome:
+def attempt(job: Job, report: Progress | None = None) -> Outcome:
     """Execute a run and say how it ended."""
     try:
-        job.execute()
+        job.execute(report)
     except AutodsError as error:
         return Outcome(job, str(error))
     except OSError as error:
@@ -161,12 +159,17 @@ class _Worker:
         sender.close()  # the end of the process then ends what can be received
         return cls(job, process, receiver)
 
-    def outcome(self) -> Outcome | None:
-        """Return the outcome of a process that ended; ``None`` if it ended without one."""
+    def outcome(self) -> Outcome | float | None:
+        """Return the outcome of a process that ended; ``None`` if it ended without one.
+
+        A number is how much of the run is done, from 0 to 1: the process goes on.
+        """
         try:
-            outcome: Outcome | None = self.outcomes.recv()
+            outcome: Outcome | float | None = self.outcomes.recv()
         except EOFError:
             outcome = None
+        if isinstance(outcome, float):
+            return outcome
         self.outcomes.close()
         self.process.join()
         return outcome
@@ -181,9 +184,11 @@ class Processes:
     """Executes ``jobs`` runs at once, each in its own process of this machine."""
 
     jobs: int
+    moved: Callable[[float], None] = lambda _: None
 
     def __call__(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         """Yield the outcome of every run as it ends."""
+        shares: dict[str, float] = {}  # of runs under way, how much is done
         context = worker_context(PRELOADED)
         waiting = deque((job, ATTEMPTS) for job in jobs)
         left: dict[str, int] = {}
@@ -195,8 +200,13 @@ class Processes:
                     workers.append(_Worker.start(context, job))
                 ready = wait([worker.outcomes for worker in workers])
                 for worker in [worker for worker in workers if worker.outcomes in ready]:
-                    workers.remove(worker)
                     outcome, job = worker.outcome(), worker.job
+                    if isinstance(outcome, float):
+                        shares[job.name] = outcome
+                        self.moved(sum(shares.values()))
+                        continue
+                    workers.remove(worker)
+                    shares.pop(job.name, None)
                     if outcome is None and left[job.name] > 1:
                         waiting.appendleft((job, left[job.name] - 1))
                     else:
@@ -210,7 +220,28 @@ class Processes:
 def _work(job: Job, outcomes: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command answers Ctrl-C
     end_with_parent()  # so that its run can be resumed
-    outcomes.send(attempt(job))
+    outcomes.send(attempt(job, _Teller(outcomes)))
+
+
+class _Teller(Progress):
+    """Tells the command now and then how much of a run is done."""
+
+    def __init__(self, outcomes: Connection) -> None:
+        self._outcomes = outcomes
+        self._total, self._done, self._told = 0, 0, time.monotonic()
+
+    def start(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
+        self._total, self._done = total or 0, done
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        self.partly(0.0)
+
+    def partly(self, amount: float) -> None:
+        now = time.monotonic()
+        if self._total and now - self._told >= TOLD_EVERY:
+            self._told = now
+            self._outcomes.send(min(1.0, (self._done + amount) / self._total))
 
 
 @dataclass(frozen=True)

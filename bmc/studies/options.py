@@ -45,4 +45,5 @@ class StudyOptions:
     )
     resume: bool = _option(False, "Complete or extend what is in the folder.", flag=True)
     list: bool = _option(False, "Print what would be run, and end.", flag=True)
+    quiet: bool = _option(False, "Show no progress, no next step.", flag=True)
     json: bool = _option(False, "Print JSON for programs.", flag=True)

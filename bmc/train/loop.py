@@ -15,6 +15,7 @@ from bmc.network.mlp import ResidualMLP
 from bmc.train.batch import Batch, Gather
 from bmc.train.copies import CHUNK, StackedCopies, Step
 from bmc.train.moments import Moments
+from bmc.train.movement import moved
 from bmc.train.plateau import Judge, Plateau
 from bmc.train.seeds import Noise
 from bmc.train.transfer import Lead
@@ -123,7 +124,7 @@ def train_stacked(
     rate = rate or config.learning_rate
     longest = max(course.steps for course in courses)
     exactly = plateau is not None
-    lead = Lead(net.weights.device)
+    lead, planned = Lead(net.weights.device), sum(course.steps for course in courses)
     with StackedCopies(net, config, rate, classes, capture, optimizer, plateau, moments) as stacked:
         t = 0
         while stacked.copies:
@@ -141,6 +142,7 @@ def train_stacked(
                 lead.next()
             for copy in stacked.copies:
                 made[copy] = t
+            moved(sum(made), planned, "updates")
             if judge is not None:
                 due = [c for c in stacked.copies if courses[c].is_due(t, exactly)]
                 stacked.judge(due, judge, patience)
