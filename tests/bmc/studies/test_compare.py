@@ -376,7 +376,7 @@ def tuned(tmp_path_factory) -> Path:
     )  # fmt: skip
     assert code == 0, told
     assert "0.01" in out
-    assert "--tuned tuned/tune.json" in out
+    assert "Next: bmc-stream compare --tuned tuned/tune.json" in told
     return folder / "tuned" / "tune.json"
 
 
