@@ -11,10 +11,16 @@ import hashlib
 import json
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # where it is absent
 
 from autods.core.seals import sealed, unsealed
 from autods.core.trees import list_tree
@@ -31,16 +37,54 @@ def atomic(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target``; move it into place on success.
 
     The content is flushed to disk before the rename, and its folder after it. When the body
-    raises, the temporary file is removed and ``target`` stays as it was.
+    raises, the temporary file is removed and ``target`` stays as it was. Two processes that write
+    the same target have files of their own; the one that ends last stays.
     """
     make_folder(target.parent)
-    temporary = target.with_name(target.name + ".tmp")
+    with _reserved(target) as temporary:
+        try:
+            yield temporary
+            put_in_place(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _reserved(target: Path) -> Iterator[Path]:
+    """Give the name of an empty temporary file that nobody else writes meanwhile.
+
+    It is ``target`` with ``.tmp``, also if a killed process left that; only while another
+    process works on it the name is one of this process.
+    """
+    usual = target.with_name(target.name + ".tmp")
+    own = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    if fcntl is None:  # there, no open file could be renamed
+        yield own if usual.exists() else usual
+        return
+    for temporary in (usual, own):
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if temporary == own or _is_ours(descriptor, temporary):
+                os.ftruncate(descriptor, 0)
+                yield temporary
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_ours(descriptor: int, path: Path) -> bool:
+    """Lock an open file; tell whether nobody else has it, and it still has its name."""
     try:
-        yield temporary
-        put_in_place(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def put_in_place(whole: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ MEMORY_WORDS = (
     "out of memory",
     "bad_alloc",
     "not enough memory",
+    "failed to map segment",  # how a library is loaded that finds no room
 )
 
 

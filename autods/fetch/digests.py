@@ -57,6 +57,8 @@ def remove(path: Path) -> None:
     A git process whose parent was killed may still write below the folder for a moment;
     it stops when its working directory is gone, hence the repetition.
     """
+    if not path.exists() and not path.is_symlink():
+        return  # asked to delete nothing, a file system that can only be read refuses
     for _ in range(50):
         if not path.is_dir():
             path.unlink(missing_ok=True)
