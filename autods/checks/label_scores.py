@@ -22,6 +22,7 @@ IMPROBABLE = 0.02  # a suspicious label has at most this probability
 LIKELY = 0.5  # and another class at least this one; both chosen in docs/benchmarks/audit.md
 FOLDS = 5
 BLOCK = 4096  # rows scored at once
+LARGEST = 20  # rows of a group; of more, near-duplicates are a chain and not copies of one image
 CALIBRATED = 20_000  # rows that the temperature is fitted on
 TEMPERATURES = (1e-3, 10.0)
 
@@ -77,7 +78,7 @@ def score_labels(
         int64 [N]; -1: none.
     group
         int64 [N]; rows of one number, such as copies of an image, share a fold, so that none
-        vouches for another.
+        vouches for another. Groups of more than `LARGEST` rows are taken apart.
     """
     progress = progress or Silent()
     rows = np.flatnonzero(labels >= 0)
@@ -98,8 +99,11 @@ def score_labels(
 
 
 def _folds(group: Rows, seed: int) -> Rows:
-    """Draw the fold of every row; groups stay together."""
-    _, number = np.unique(group, return_inverse=True)
+    """Draw the fold of every row; groups stay together, except chains of all too many."""
+    _, number, size = np.unique(group, return_inverse=True, return_counts=True)
+    chained = size[number] > LARGEST
+    number[chained] = len(size) + np.arange(int(chained.sum()))
+    _, number = np.unique(number, return_inverse=True)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(int(number.max()) + 1)
     return order[number] % FOLDS
 

@@ -44,8 +44,8 @@ class NearDuplicates:
         self._beside = np.zeros(count, np.uint8)  # bit c: a near-duplicate is in split c
         self._later = np.zeros(count, np.uint8)  # bit c: one before it is in split c, its own
         self._conflict = np.zeros(count, np.bool_)
-        self._elsewhere: set[tuple[int, int, int]] = set()  # row's set, other set, row
-        self._between: dict[tuple[int, int], int] = {}
+        self._elsewhere = np.zeros(0, np.int64)  # row * sets + number of the other's set, unique
+        self._between = np.zeros((len(table.sets), len(table.sets)), np.int64)
         self._waiting: list[Pairs] = []
 
     def add(self, pairs: Pairs) -> None:
@@ -90,17 +90,18 @@ class NearDuplicates:
     def between(self) -> list[dict[str, Any]]:
         """Return the pairs of datasets that share images, most pairs first."""
         names = [stored.dataset for stored in self.table.sets]
-        images: dict[tuple[int, int], int] = {}
-        for own, other, _ in self._elsewhere:
-            images[own, other] = images.get((own, other), 0) + 1
-        ranked = sorted(self._between.items(), key=lambda item: (-item[1], item[0]))
+        count = len(names)
+        images = np.zeros((count, count), np.int64)  # of one with a near-duplicate in another
+        np.add.at(images, (self.owner[self._elsewhere // count], self._elsewhere % count), 1)
+        found = np.argwhere(self._between).tolist()
+        ranked = sorted(found, key=lambda pair: (-self._between[tuple(pair)], pair))
         return [
             {
                 "datasets": [names[one], names[other]],
-                "pairs": pairs,
-                "images": [images[one, other], images[other, one]],
+                "pairs": int(self._between[one, other]),
+                "images": [int(images[one, other]), int(images[other, one])],
             }
-            for (one, other), pairs in ranked
+            for one, other in ranked
         ]
 
     def _keep(self, pairs: Pairs) -> None:
@@ -121,10 +122,13 @@ class NearDuplicates:
         self._conflict[a[differ]] = self._conflict[b[differ]] = True
 
     def _count_between(self, a: Rows, b: Rows) -> None:
-        one, other = self.owner[a].tolist(), self.owner[b].tolist()
-        for i, j, row, beside in zip(one, other, a.tolist(), b.tolist(), strict=True):
-            self._between[i, j] = self._between.get((i, j), 0) + 1
-            self._elsewhere |= {(i, j, row), (j, i, beside)}
+        if not len(a):
+            return
+        one, other = self.owner[a].astype(np.int64), self.owner[b].astype(np.int64)
+        np.add.at(self._between, (one, other), 1)
+        count = len(self._between)
+        seen = [self._elsewhere, a * count + other, b * count + one]
+        self._elsewhere = np.unique(np.concatenate(seen))
 
     def _join(self) -> None:
         if not self._waiting:

@@ -63,3 +63,11 @@ def test_the_only_image_of_a_class_is_not_suspicious(tmp_path):
     x, labels = np.concatenate([x, x[:1]]), np.concatenate([labels, [3]])
     scores = score_labels(table(tmp_path, x, labels), labels)
     assert 60 not in scores.rows[scores.suspicious()]
+
+
+def test_a_chain_of_near_duplicates_does_not_fill_a_fold(tmp_path):
+    x, labels = classes_of(np.random.default_rng(4), 300, 3)
+    joined = table(tmp_path, x, labels)
+    one = score_labels(joined, labels, np.zeros(300, np.int64))
+    alone = score_labels(joined, labels)
+    assert one.accuracy == alone.accuracy > 0.9
