@@ -6,6 +6,7 @@ A reader that crashes, hangs or asks for all memory takes the child down, not th
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ class Checker:
     def _started(self) -> subprocess.Popen[str]:
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM],
+                [sys.executable, "-P", "-c", PROGRAM],  # nothing is imported from this folder
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

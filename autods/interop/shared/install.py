@@ -94,6 +94,8 @@ def fetch_sets(
     """
     shared = located.shared
     own = of_mirrors(shared, mirrors)
+    if plan.releases:
+        shared.write(plan.arrivals.path)  # licences and citations stay with the features
     report = fetch_many(plan.releases, plan.arrivals, board, own, unread=plan.refused, **options)
     with Checker() as checker:
         for one in shared.of([release.name for release in plan.releases]):

@@ -90,6 +90,8 @@ def served(public: Path, server: Server) -> str:
 def test_a_round_trip_gives_the_same_bytes_and_the_same_stream(source, public, far):
     assert states(fetch(public, far)) == dict.fromkeys(NAMES, "done")
     assert hash_sets(far) == hash_sets(source)
+    kept = far.path / "published" / ENCODER / "features" / f"{ENCODER}.yaml"
+    assert kept.read_bytes() == manifest_of(public).read_bytes()
     assert states(fetch(manifest_of(public), far)) == dict.fromkeys(NAMES, "kept")
     one, two = (open_stream("all", root, ENCODER) for root in (source, far))
     assert one.provenance == two.provenance
