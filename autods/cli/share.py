@@ -23,7 +23,7 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
-from autods.core.console import print_json, print_table
+from autods.core.console import print_json, print_next, print_table
 from autods.core.shell import quoted
 from autods.errors import AutodsError, UsageError
 
@@ -73,7 +73,7 @@ def mirror(
 
     def finish() -> None:
         if done:
-            _tell_mirror(done, folder, catalogue, json)
+            _tell_mirror(done, folder, catalogue, json, quiet)
 
     with console_board(len(wanted), quiet=quiet, in_turn="dataset") as board:
         each(wanted, one, finish, board)
@@ -85,7 +85,9 @@ def mirror(
         )
 
 
-def _tell_mirror(done: Sequence[Mirrored], folder: Path, catalogue: Catalogue, json: bool) -> None:
+def _tell_mirror(
+    done: Sequence[Mirrored], folder: Path, catalogue: Catalogue, json: bool, quiet: bool
+) -> None:
     """Write the recipe for all that the mirror holds; tell what this command did."""
     from dataclasses import asdict
 
@@ -111,7 +113,7 @@ def _tell_mirror(done: Sequence[Mirrored], folder: Path, catalogue: Catalogue, j
     print_table(f"Mirror {folder}", rows, ["missing"])
     if git := [f"{one.dataset}/{file}" for one in done for file in one.git]:
         print(f"Git repositories, which a mirror cannot hold: {', '.join(git)}.")
-    print(f"How to serve it and fetch from it: {recipe}")
+    print_next(f"{recipe} tells how to serve it and fetch from it.", quiet=quiet)
 
 
 def publish(
@@ -129,6 +131,7 @@ def publish(
     ] = None,
     root: Root = None,
     manifests: Manifests = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Publish features as a folder that anyone can host: shards, hashes, licences, citations.
@@ -143,7 +146,7 @@ def publish(
     from autods.interop.shared.publish import publish as publish_features
     from autods.manifest.select import Selection
 
-    data_root, progress = open_root(root), console_progress()
+    data_root, progress = open_root(root), console_progress(quiet=quiet)
     catalogue = open_catalogue(manifests, data_root)
     if encoder not in (encoders := list_encoders(data_root)):
         raise unknown("encoder with features under the root", encoder, encoders)
@@ -154,7 +157,7 @@ def publish(
     done = publish_features(
         wanted, data_root, encoder, folder, name=name, catalogue=catalogue, progress=progress
     )
-    _tell_published(done, folder, json)
+    _tell_published(done, folder, json, quiet)
     if done.failed:
         raise AutodsError(
             f"{len(done.failed)} of {len(wanted)} datasets failed: {', '.join(done.failed)}"
@@ -165,7 +168,7 @@ def publish(
         print(f"Others run: autods fetch --features hf:{repository}", file=sys.stderr)
 
 
-def _tell_published(done: Outcome, folder: Path, json: bool) -> None:
+def _tell_published(done: Outcome, folder: Path, json: bool, quiet: bool) -> None:
     from rich.filesize import decimal
 
     from autods.interop.shared.publish import told_left_out
@@ -189,4 +192,4 @@ def _tell_published(done: Outcome, folder: Path, json: bool) -> None:
     if done.left_out:
         print(told_left_out(done.left_out))
     manifest = quoted(done.manifest or "MANIFEST")
-    print(f"Host {folder}; others then run:\n  autods fetch --features {manifest}")
+    print_next(f"autods fetch --features {manifest}", f"Host {folder}.", quiet=quiet)
