@@ -106,7 +106,7 @@ def expand(wanted: Iterable[str], known: Collection[str], matched: Collection[st
             continue
         matching = sorted(one for one in matched if fnmatchcase(one, name))
         if not matching:
-            raise _no_match(name, known)
+            raise _no_match(name, known, [one for one in known if fnmatchcase(one, name)])
         found |= dict.fromkeys(matching)
     return list(found)
 
@@ -188,7 +188,12 @@ def listed(texts: Iterable[str]) -> list[str]:
     return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
-def _no_match(pattern: str, known: Collection[str]) -> UnknownName:
+def _no_match(pattern: str, known: Collection[str], elsewhere: Sequence[str]) -> UnknownName:
+    if elsewhere:
+        return UnknownName(
+            f"no dataset that is here matches '{pattern}', only {_first(sorted(elsewhere))}; "
+            f"nothing was done. Run `autods fetch '{pattern}'` first."
+        )
     near = str(unknown("dataset", re.sub(r"[*?]|\[.*?\]", "", pattern), known))
     return UnknownName(
         f"no dataset matches '{pattern}'; {near.partition('; ')[2]} Nothing was done."
