@@ -30,23 +30,34 @@ def new(
         str | None,
         typer.Option(help="What names the class in deep folders: first, last or path."),
     ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option("--in-place", help="Use the images where they are; fetch copies nothing."),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the manifest.")] = Path(),
 ) -> None:
-    """Write a manifest for images of a folder, a CSV file, or the Hugging Face Hub."""
+    """Write a manifest for images of a folder, a CSV file, or the Hugging Face Hub.
+
+    `autods fetch` then copies the images into the data root, unless --in-place is given.
+    """
     if sum(given is not None for given in (folder, csv, hf)) != 1:
         raise UsageError(
             "expected one of --folder, --csv and --hf; nothing was written. See autods new --help."
         )
     if folder is None and (splits, classes) != (None, None):
         raise UsageError("--splits and --classes go with --folder; nothing was written.")
+    if hf is not None and in_place:
+        raise UsageError("--in-place goes with --folder or --csv; nothing was written.")
     if folder is not None:
         from autods.manifest.new.folder import manifest_from_folder
 
-        target, remarks = manifest_from_folder(name, folder, out, splits=splits, classes=classes)
+        target, remarks = manifest_from_folder(
+            name, folder, out, splits=splits, classes=classes, in_place=in_place
+        )
     elif csv is not None:
         from autods.manifest.new.csv_file import manifest_from_csv
 
-        target, remarks = manifest_from_csv(name, csv, out)
+        target, remarks = manifest_from_csv(name, csv, out, in_place=in_place)
     else:
         from autods.manifest.new.hub import manifest_from_hub
 

@@ -92,7 +92,7 @@ def put_in_place(whole: Path, target: Path) -> None:
 
     Its content must be on the disk before the name is, and the name before anyone builds on it.
     """
-    within = list(whole.rglob("*")) if whole.is_dir() else []
+    within = list(whole.rglob("*")) if whole.is_dir() and not whole.is_symlink() else []
     if len(within) > MANY and hasattr(os, "sync"):
         os.sync()
     else:

@@ -52,7 +52,7 @@ def listing(folder: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder if it exists.
+    """Delete a file, a folder or a link if it exists.
 
     A git process whose parent was killed may still write below the folder for a moment;
     it stops when its working directory is gone, hence the repetition.
@@ -60,7 +60,7 @@ def remove(path: Path) -> None:
     if not path.exists() and not path.is_symlink():
         return  # asked to delete nothing, a file system that can only be read refuses
     for _ in range(50):
-        if not path.is_dir():
+        if path.is_symlink() or not path.is_dir():  # a link goes, what it leads to stays
             path.unlink(missing_ok=True)
             return
         shutil.rmtree(path, ignore_errors=True)

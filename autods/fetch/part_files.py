@@ -21,7 +21,14 @@ def place(part: Path, target: Path) -> None:
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Move a wrong file to ``<target>.bad`` (``.bad2`` ...); one of each content is enough."""
+    """Move a wrong file to ``<target>.bad`` (``.bad2`` ...); one of each content is enough.
+
+    Of a link only the link goes; the path returned is what it led to.
+    """
+    if path.is_symlink():  # a folder used in place stays where it is, as it is
+        origin = path.resolve()
+        path.unlink()
+        return origin
     form = "tree:" if path.is_dir() else "sha256:"
     number, bad = 1, target.with_name(target.name + ".bad")
     while bad.exists():

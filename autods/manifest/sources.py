@@ -48,6 +48,7 @@ class Mirror(Strict):
     url: str
     versions: list[int] = Field(default=[])  # of a Kaggle dataset: those known to exist
     stated_by: str | None = None  # who says that this place, or this version, has these bytes
+    in_place: bool = False  # of a local folder: used where it is, instead of copied
 
     @model_validator(mode="after")
     def _url_of_its_kind(self) -> Mirror:
@@ -56,6 +57,8 @@ class Mirror(Strict):
             raise ValueError(f"url: a mirror of kind {self.kind} expects {words}, got '{self.url}'")
         if self.versions and self.kind != "kaggle":
             raise ValueError(f"versions: expected of kind kaggle only, got {self.kind}")
+        if self.in_place and self.kind != "file":
+            raise ValueError(f"in_place: expected of kind file only, got {self.kind}")
         return self
 
 

@@ -1,4 +1,7 @@
-"""Local files and folders: copied, never linked, so that no later edit changes an archive."""
+"""Local files and folders: copied, so that no later edit changes an archive.
+
+Only a folder that is asked for ``in_place`` is linked; `autods verify` then finds later edits.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,9 @@ def fetch_file(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pr
     if origin.is_dir() != is_folder(entry.checksum):
         got, expected = ("folder", "file") if origin.is_dir() else ("file", "folder")
         raise MirrorFailed(f"is a {got}, expected a {expected}")
+    if mirror.in_place:
+        _link_folder(origin, target_part)
+        return
     if origin.is_dir():
         _copy_folder(origin, target_part, entry, progress)
         return
@@ -34,6 +40,18 @@ def fetch_file(mirror: Mirror, target_part: Path, entry: FileEntry, progress: Pr
         offset = 0
     seen = Seen(mirror.url, total=total)
     receive(_read(origin, offset), target_part, entry, progress, seen=seen, at=offset)
+
+
+def _link_folder(origin: Path, part: Path) -> None:
+    """Make a link to a folder, which is then read where it is."""
+    if not origin.is_dir():
+        raise MirrorFailed("is a file, and only folders are used in place")
+    try:
+        part.symlink_to(origin.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise MirrorFailed(
+            f"cannot be linked: {error.strerror}; take 'in_place' out of the manifest to copy it"
+        ) from None
 
 
 def _read(origin: Path, offset: int) -> Iterator[bytes]:

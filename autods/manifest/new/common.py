@@ -46,13 +46,21 @@ def write_manifest(target: Path, **content: Any) -> None:
     load(target, Manifest)
 
 
-def folder_entry(folder: Path, out_dir: Path) -> dict[str, Any]:
+def folder_entry(folder: Path, out_dir: Path, in_place: bool = False) -> dict[str, Any]:
     """Return a folder of images as the file ``images`` of a manifest in ``out_dir``."""
+    mirror: dict[str, Any] = {"kind": "file", "url": mirror_to(folder, out_dir)}
     return {
         "name": "images",
         "checksum": f"tree:{hash_tree(folder)}",
-        "mirrors": [{"kind": "file", "url": mirror_to(folder, out_dir)}],
+        "mirrors": [{**mirror, "in_place": True} if in_place else mirror],
     }
+
+
+def whether_copied(in_place: bool) -> str:
+    """Say what becomes of the images when they are fetched."""
+    if in_place:
+        return "The images stay where they are; do not change them, `autods verify` would find it."
+    return "`autods fetch` copies the images into the data root; with --in-place it does not."
 
 
 def single_images(classes: Counter[str]) -> list[str]:

@@ -26,6 +26,7 @@ from autods.manifest.new.common import (
     mirror_to,
     next_steps,
     single_images,
+    whether_copied,
     write_manifest,
 )
 from autods.manifest.new.split_names import USUAL, splits_of
@@ -41,13 +42,16 @@ class _Image(NamedTuple):
     split: str  # train, dev, test, or "" where the file names none
 
 
-def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list[str]]:
+def manifest_from_csv(
+    name: str, table: Path, out_dir: Path, *, in_place: bool = False
+) -> tuple[Path, list[str]]:
     """Write ``<out_dir>/<name>.yaml`` and ``<name>.csv`` for the images that a file lists.
 
     Columns: ``path`` or ``image``, ``label``, and perhaps ``split`` (train, val, test, or
     their usual other names). Without test rows a stratified fifth of each class becomes the
     test split. ``table`` is UTF-8, its cells divided by commas, semicolons, tabs or ``|``;
-    paths are relative to its folder, or absolute. The lines returned are for the user.
+    paths are relative to its folder, or absolute. ``in_place``: fetching uses the images where they
+    are. The lines returned are for the user.
     """
     target = out_dir / f"{name}.yaml"
     check_target(name, target)
@@ -87,11 +91,12 @@ def manifest_from_csv(name: str, table: Path, out_dir: Path) -> tuple[Path, list
     write_manifest(
         target,
         title=f"Images listed in {table.resolve().name}",
-        files=[folder_entry(folder, out_dir), listed],
+        files=[folder_entry(folder, out_dir, in_place), listed],
         layout=layout,
         splits={"clean": rule},
     )
-    return target, _remarks(target, folder, len(tree.files), images, official)
+    remarks = _remarks(folder, len(tree.files), images, official)
+    return target, [*remarks, whether_copied(in_place), *next_steps(target)]
 
 
 def _images(table: Path, found: CsvFile) -> list[_Image]:
@@ -153,12 +158,10 @@ def _write_table(target: Path, folder: Path, images: list[_Image]) -> None:
             writer.writerow([relative, image.label, image.split])
 
 
-def _remarks(
-    target: Path, folder: Path, files: int, images: list[_Image], official: bool
-) -> list[str]:
+def _remarks(folder: Path, files: int, images: list[_Image], official: bool) -> list[str]:
     classes = Counter(image.label for image in images)
     text = f"{counted(len(images), 'image')} in {counted(len(classes), 'class', 'classes')}"
     if files > len(images):
         other = counted(files - len(images), "other file")
         text += f"; {other} below {folder} will be fetched with them"
-    return [f"{text}.", *([] if official else single_images(classes)), *next_steps(target)]
+    return [f"{text}.", *([] if official else single_images(classes))]

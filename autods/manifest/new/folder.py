@@ -35,6 +35,7 @@ from autods.manifest.new.common import (
     folder_entry,
     listed_tree,
     next_steps,
+    whether_copied,
     write_manifest,
 )
 from autods.manifest.new.remarks import class_table, empty_folders, followed_links, merged_classes
@@ -51,6 +52,7 @@ def manifest_from_folder(
     *,
     splits: str | None = None,
     classes: str | None = None,
+    in_place: bool = False,
 ) -> tuple[Path, list[str]]:
     """Write ``<out_dir>/<name>.yaml`` for images in ``folder/<class>/``.
 
@@ -68,6 +70,8 @@ def manifest_from_folder(
     classes
         What names the class where folders are deeper: ``first``, the first folder; ``last``, the
         folder that holds the image; ``path``, all folders.
+    in_place
+        Whether fetching uses the folder where it is, instead of a copy.
 
     Raises
     ------
@@ -92,13 +96,18 @@ def manifest_from_folder(
     write_manifest(
         target,
         title=f"Images of {folder.resolve().name}",
-        files=[folder_entry(folder, out_dir)],
+        files=[folder_entry(folder, out_dir, in_place)],
         layout=layout,
         splits={"clean": rule},
     )
     remarks = [*class_table(reading, samples, rule), *merged_classes(reading, folders), *told]
     remarks += empty_folders(folders)
-    return target, [*remarks, *followed_links(folder, tree), *next_steps(target)]
+    return target, [
+        *remarks,
+        *followed_links(folder, tree),
+        whether_copied(in_place),
+        *next_steps(target),
+    ]
 
 
 def _given_splits(text: str | None) -> dict[str, str] | None:

@@ -124,3 +124,33 @@ def test_a_command_with_a_root_of_its_own_names_it_in_the_next_one(tmp_path, cal
 def test_json_has_no_next_step_beside_it(called):
     for words in (["list", "--json"], ["status", "--json"], ["info", "flowers", "--json"]):
         assert called(*words)[1] == ""
+
+
+def test_images_used_in_place_are_not_copied_and_never_touched(tmp_path, called):
+    pictures(tmp_path / "cats", 2)
+    _, said = called("new", "cats", "--folder", "cats", "--in-place")
+    assert "The images stay where they are" in said
+    before = {path: path.read_bytes() for path in (tmp_path / "cats").rglob("*.png")}
+    called("fetch", "cats", "--manifests", ".")
+    archive = tmp_path / "root" / "datasets" / "cats" / "archives" / "images"
+    assert archive.is_symlink() and archive.resolve() == tmp_path / "cats"
+    called("extract", "cats", *MODEL)
+    called("fetch", "cats")
+    assert "No problem found" in called("verify")[0]
+
+    changed = tmp_path / "cats" / "c0" / "0.png"
+    changed.write_bytes(before[tmp_path / "cats" / "c1" / "0.png"])
+    assert "is damaged: expected tree:" in called("verify", fails=True)[0]
+    called("fetch", "cats", fails=True)
+    assert not archive.exists()  # the link is gone
+    kept = {path: path.read_bytes() for path in (tmp_path / "cats").rglob("*.png")}
+    assert kept == before | {changed: changed.read_bytes()}
+    changed.write_bytes(before[changed])
+    called("fetch", "cats")
+    assert "No problem found" in called("verify")[0]
+
+
+def test_new_says_that_fetch_copies_and_refuses_in_place_for_the_hub(tmp_path, called):
+    pictures(tmp_path / "cats", 2)
+    assert "copies the images into the data root" in called("new", "cats", "--folder", "cats")[1]
+    called("new", "beans", "--hf", "a/b", "--in-place", fails=True)

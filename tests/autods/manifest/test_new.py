@@ -114,6 +114,7 @@ def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
         "'eel': one image only, which is for training; nothing is left to test.",
         "pictures: images: 21 of 24 members used; not used: 1 hidden ('.hidden'), "
         "1 unmatched ('top.png'), 1 unsupported ('cat/notes.txt').",
+        "`autods fetch` copies the images into the data root; with --in-place it does not.",
         f"Next: autods fetch mine --manifests '{tmp_path}/out of here'",
     ]
 
@@ -123,7 +124,7 @@ def test_classes_are_counted_below_official_splits_and_may_have_one_image_there(
     _, remarks = manifest_from_folder("mine", folder, tmp_path / "out")
     assert remarks[0] == "2 images in 1 class; splits: train, test."
     assert remarks[1:3] == ["class   train    test", "cat         1       1"]
-    assert len(remarks) == 4
+    assert len(remarks) == 5
 
 
 def test_a_name_that_a_shipped_dataset_has_is_told(tmp_path):
