@@ -182,7 +182,11 @@ def compare(
     return findings.table
 
 
-def report(runs: Path | str | Iterable[Path | str], out: Path | str = "report.html") -> Path:
+def report(
+    runs: Path | str | Iterable[Path | str],
+    out: Path | str = "report.html",
+    root: Path | str | None = None,
+) -> Path:
     """Write the report of finished runs, one self-contained HTML page, and return its path.
 
     Parameters
@@ -191,6 +195,9 @@ def report(runs: Path | str | Iterable[Path | str], out: Path | str = "report.ht
         Run folders, or folders that hold some.
     out
         The page.
+    root
+        Data root where images of wrong answers are looked for; default: ``AUTODS_ROOT``, else
+        the user's data folder.
 
     Raises
     ------
@@ -203,7 +210,7 @@ def report(runs: Path | str | Iterable[Path | str], out: Path | str = "report.ht
 
     folders = [Path(one) for one in ([runs] if isinstance(runs, str | Path) else runs)]
     kept, notes = ranked(finished_runs(folders), diverged_runs(folders))
-    return build_report(kept, Path(out), notes)
+    return build_report(kept, Path(out), notes, None if root is None else Path(root))
 
 
 def _progress(quiet: bool) -> Progress:

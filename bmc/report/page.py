@@ -122,8 +122,6 @@ def _content(
     looks = {e.group.first.setup: e.look for e in everything}
     shown_entries = [e for e in everything if e.group in shown]
     tests = tests_of(groups, scenario)
-    named = [(_run_name(g, run), run) for g in groups for run in g.runs]
-    carried = named if len(named) <= MATRICES else [(_run_name(g, g.first), g.first) for g in shown]
     return {
         "id": prefix,
         "groups": groups,
@@ -149,8 +147,6 @@ def _content(
         "swatch": lambda g: looks[g.first.setup].swatch,
         "entries": everything,
         "shown_entries": shown_entries,
-        "finished": finished(runs),
-        "commands": commands(runs),
         "answers": answers_of(groups, shown_entries, root),
         "datasets": _by_dataset(groups, scenario),
         "any_task": charts.add(any_task(shown_entries)),
@@ -162,13 +158,25 @@ def _content(
         "task_table": _task_table(shown, scenario),
         "open": OPEN,
         "most": MOST,
+        "results_csv": _data_link(full.csv()),
+        **_made_with(groups, shown),
+    }  # fmt: skip
+
+
+def _made_with(groups: Sequence[Group], shown: Sequence[Group]) -> dict[str, Any]:
+    """Gather settings, provenance and matrices, and what repeats the runs."""
+    named = [(_run_name(g, run), run) for g in groups for run in g.runs]
+    carried = named if len(named) <= MATRICES else [(_run_name(g, g.first), g.first) for g in shown]
+    runs = [run for _, run in named]
+    return {
+        "finished": finished(runs),
+        "commands": commands(runs),
         "csv": [(label, _csv_links(run)) for label, run in carried],
         "all_matrices": len(carried) == len(named),
-        "results_csv": _data_link(full.csv()),
         "settings": side_by_side(groups),
         "provenance": compare(provenance_of(named)),
         "versions": compare([(label, run.versions) for label, run in named]),
-    }  # fmt: skip
+    }
 
 
 def _run_name(g: Group, run: Run) -> str:
