@@ -63,6 +63,7 @@ class Outcome:
 
     def __post_init__(self) -> None:
         lines = [line for line in self.text.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith(("Next:", "Report:"))] or lines
         errors = [line for line in lines if line.startswith("error:")]
         self.last = (errors or lines or [""])[-1].strip()
 
