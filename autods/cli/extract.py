@@ -211,12 +211,14 @@ def _work(names: Sequence[str], encoder: str, catalogue: Catalogue, root: DataRo
     """Return about how many images of each dataset are to be encoded, 0 if it is done."""
     from autods.checks.inventory import take_inventory
 
-    work: list[float] = []
+    work: list[float | None] = []
     for holding in take_inventory(catalogue, root, names):
         expected = None if holding.manifest is None else holding.manifest.expected.images
         done = encoder in holding.features and encoder not in holding.stale
-        work.append(0.0 if done else float(holding.index.get("samples") or expected or 1))
-    return work
+        work.append(0.0 if done else holding.index.get("samples") or expected)
+    known = [images for images in work if images]
+    usual = sum(known) / len(known) if known else 1.0
+    return [usual if images is None else images for images in work]
 
 
 def _tell_unreadable(outcomes: Sequence[ExtractOutcome], root: DataRoot) -> None:

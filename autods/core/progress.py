@@ -116,9 +116,7 @@ class Board:
     def ended(self, *, worked: bool = True) -> None:
         """Count one thing as ended; without work it says nothing of how long others take."""
         with self._lock:
-            if not worked and self._totals.ended < len(self._totals.weights):
-                self._totals.weights[self._totals.ended] = 0.0
-            self._totals.ended += 1
+            self._totals.end_one(worked)
         self._screen.draw()
 
     def weigh(self, weights: Sequence[float]) -> None:

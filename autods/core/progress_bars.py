@@ -124,7 +124,14 @@ class Totals:
         self.ended, self.arrived = 0, 0
         self.bytes: int | None = None  # that will arrive
         self.least = False
+        self._reached = 0.0  # of the one under way, between two of its steps
         self._began = time.monotonic()
+
+    def end_one(self, worked: bool) -> None:
+        """Count one as ended; without work it has no weight."""
+        if not worked and self.ended < len(self.weights):
+            self.weights[self.ended] = 0.0
+        self.ended, self._reached = self.ended + 1, 0.0
 
     @property
     def which(self) -> str:
@@ -159,8 +166,9 @@ class Totals:
         """Return how much of the work in turn is done, from 0 to 1."""
         weights = self.weights
         done = sum(weights[: self.ended])
-        if steps and self.ended < len(weights):
-            done += weights[self.ended] * max(step.share for step in steps)
+        if self.ended < len(weights):
+            self._reached = max([self._reached, *(step.share for step in steps)])
+            done += weights[self.ended] * self._reached
         whole = sum(weights)
         return done / whole if whole else self.ended / self.count
 

@@ -117,6 +117,24 @@ def test_of_several_in_turn_a_plain_line_says_which_and_how_long_all_will_take(c
     ]
 
 
+def test_the_total_does_not_fall_between_two_steps_of_one_dataset(clock):
+    board = Board(2, in_turn="dataset")
+    progress = board.of("")
+    shown = []
+    for _ in range(2):
+        progress.start("features", 10, "images")
+        progress.advance(10)
+        shown.append(board._rows()[-1].done)
+        progress.finish()
+        shown.append(board._rows()[-1].done)
+        progress.start("writing", None, "bytes")
+        shown.append(board._rows()[-1].done)
+        progress.finish()
+        board.ended()
+        shown.append(board._rows()[-1].done)
+    assert shown == [50, 50, 50, 50, 100, 100, 100, 100]
+
+
 def test_lines_of_many_short_steps_are_at_most_one_in_ten_seconds(clock, capsys):
     with console_board(200, in_turn="method") as board:
         progress = board.of("")
