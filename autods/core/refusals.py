@@ -102,8 +102,14 @@ def refusal(error: Exception) -> Refusal:
 
 def why_refused(error: OSError) -> str:
     """Return why the system refused, with the file that it names."""
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{refusal(error).why}{where}"
+    file = refused_file(error)
+    return f"{refusal(error).why} ({file})" if file else refusal(error).why
+
+
+def refused_file(error: OSError) -> str:
+    """Return the file that an error is about: of a copy or a rename, where it should go."""
+    full = error.errno in (*FULL, errno.EROFS)
+    return str((full and error.filename2) or error.filename or "")
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from autods.core.face import make_callable
 from autods.core.files import held
 from autods.core.progress import Progress
-from autods.core.refusals import FULL, refusal
+from autods.core.refusals import FULL, refusal, refused_file
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
 from autods.fetch.mirrors import KINDS, check_mirrors, most_useful, users_mirrors
@@ -83,7 +83,7 @@ def unwritable_explained(dataset: str, root: DataRoot) -> Iterator[None]:
         kind = DiskFull if error.errno in FULL else FetchError
         why, cure = refusal(error)
         raise kind(
-            f"{dataset}: cannot write {error.filename or root.path}: {why}; what has arrived stays "
-            "and will be continued.",
+            f"{dataset}: cannot write {refused_file(error) or root.path}: {why}; what has arrived "
+            "stays and will be continued.",
             f"{cure} (--root), then run the same command again.",
         ) from None

@@ -194,3 +194,19 @@ def test_an_error_of_the_body_is_not_taken_for_one_of_the_lock(tmp_path):
         raise OSError(errno.EROFS, "of the body")
     with locked(tmp_path / "record.json", timeout=1):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+def test_a_copy_that_finds_no_room_names_where_it_should_go(root, number):
+    error = OSError(number, os.strerror(number), "source.png", None, "copy.png")
+    assert refusals.why_refused(error).endswith("(copy.png)")
+    with (
+        pytest.raises(FetchError, match=r"cannot write copy\.png"),
+        unwritable_explained("toy", root),
+    ):
+        raise error
+
+
+def test_a_source_that_cannot_be_read_is_named_itself():
+    error = OSError(errno.EACCES, "Permission denied", "source.png", None, "copy.png")
+    assert refusals.why_refused(error).endswith("(source.png)")
