@@ -102,10 +102,10 @@ def plain_name(archive: Path, name: str) -> str | None:
             f"{archive}: member '{name}' would leave the archive's folder; expected a relative "
             "path without '..'; nothing of the archive was used. Do not trust this archive."
         ) from None
-    if (readable := printable(name)) != name:
+    if (readable := printable(name).replace("\0", "\\0")) != name:
         step = "Rename the file where it comes from and correct the checksum in the manifest."
         raise ContainerError.at(
-            f"{archive}: member '{readable}'", "a name in UTF-8", "other bytes", step=step
+            f"{archive}: member '{readable}'", "a name in UTF-8, no NUL", "other bytes", step=step
         )
     name = name.removeprefix("./")
     names = name.split("/")

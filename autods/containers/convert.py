@@ -19,6 +19,7 @@ from autods.containers.compressed import ERRORS, unpacked
 from autods.containers.kinds import Kind
 from autods.containers.locations import Location
 from autods.containers.rars import check_rar
+from autods.containers.sizes import unpacked_limit
 from autods.containers.system_tools import TOOLS, ToolFailed, Unpacked
 from autods.containers.tars import TarWriter, expand_tar, list_tar
 from autods.containers.zips import FALLBACK, guessed_names
@@ -150,6 +151,7 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     if not tools:
         raise _missing(shown, archive)
     crcs = check_rar(source, shown) if archive == "rar" else {}
+    limit = unpacked_limit(source.stat().st_size)
     if archive == "zip" and (guessed := guessed_names(source)):
         progress.note(
             f"{shown}: {len(guessed):,} names are not UTF-8 and were read as {FALLBACK}, for "
@@ -159,7 +161,7 @@ def unpack(source: Path, shown: Path, archive: str, target: Path, progress: Prog
     for tool, executable in tools:
         try:
             with closing(tool.unpack(executable, source, archive)) as members:
-                _write_sorted(members, crcs, shown, target, progress)
+                _write_sorted(members, crcs, shown, target, progress, limit)
             return
         except ToolFailed as error:
             complaints.append(f"{Path(executable).name}: {error}")
@@ -174,8 +176,12 @@ def _write_sorted(
     shown: Path,
     target: Path,
     progress: Progress,
+    limit: int,
 ) -> None:
-    """Write members as a tar: first into one nameless file in their order, then sorted."""
+    """Write members as a tar: first into one nameless file in their order, then sorted.
+
+    `ContainerError` if they have more than ``limit`` bytes.
+    """
     byte_ranges: dict[str, tuple[int, int]] = {}
     others: dict[str, Unpacked] = {}  # links and special files
     with tempfile.TemporaryFile(dir=target.parent) as bag:
@@ -190,6 +196,8 @@ def _write_sorted(
                 others[name] = member
                 continue
             byte_ranges[name] = start, size = bag.tell(), member.size
+            if start + size > limit:
+                raise damaged(shown, f"more than {limit:,} bytes come out of it")
             crc = 0
             while block := member.stream.read(min(BLOCK, start + size - bag.tell())):
                 bag.write(block)

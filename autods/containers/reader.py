@@ -18,6 +18,7 @@ from autods.containers.locations import (
     location_path,
     split_offset,
 )
+from autods.containers.sizes import WHOLE, unpacked_limit
 from autods.core.refusals import REFUSALS
 from autods.core.root import DataRoot, inside
 from autods.core.slices import BELOW_FOLDERS, READ, open_slice, read_at
@@ -69,6 +70,7 @@ class MemberReader:
                 raise _gone(self._own_file(container, member), error) from None
         descriptor, path = self._descriptor(container, member, offset)
         _, byte, deflated = split_offset(offset)
+        _check_size(path, member, size, WHOLE)
         with _explained(path, member):
             if deflated:
                 return b"".join(_checked(_inflated(descriptor, byte, size), crc32))
@@ -91,6 +93,8 @@ class MemberReader:
                 raise _gone(path, error) from None
         descriptor, path = self._descriptor(container, member, offset)
         _, byte, deflated = split_offset(offset)
+        if deflated:
+            _check_size(path, member, size, unpacked_limit(os.fstat(descriptor).st_size))
         with _explained(path, member):
             if deflated:
                 return self.unpacked(_checked(_inflated(descriptor, byte, size), crc32))
@@ -150,7 +154,9 @@ class MemberReader:
             self._folders[container] = os.open(folder, READ)
         descriptor = os.open(member, READ, dir_fd=self._folders[container])
         try:
-            return _exactly(descriptor, 0, os.fstat(descriptor).st_size)
+            size = os.fstat(descriptor).st_size
+            _check_size(self.root.archive(self.dataset, container), member, size, WHOLE)
+            return _exactly(descriptor, 0, size)
         finally:
             os.close(descriptor)
 
@@ -176,6 +182,14 @@ class MemberReader:
             except OSError as error:
                 raise _gone(path, error) from None
         return self._open[key]
+
+
+def _check_size(path: Path, member: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise DamagedMember(
+            f"{path}: member '{member}' claims {size:,} bytes, more than the {limit:,} that are "
+            "read of one; nothing was changed. Do not trust this archive, or repack it."
+        )
 
 
 def _exactly(descriptor: int, offset: int, size: int) -> bytes:

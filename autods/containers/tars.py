@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,7 +12,8 @@ from autods.containers.base import Listing, NeedsConversion, damaged, decode_nam
 from autods.containers.entries import Entries
 from autods.containers.locations import Location
 from autods.core.files import BLOCK
-from autods.core.slices import Slice, open_slice
+from autods.core.slices import Headers, Slice, open_slice
+from autods.errors import AutodsError
 
 if TYPE_CHECKING:
     from autods.core.progress import Progress
@@ -21,6 +22,9 @@ END = bytes(2 * tarfile.BLOCKSIZE)
 # Bytes that sparse members may claim: so many, or so many times the bytes of their tar.
 SPARSE_BYTES, SPARSE_TIMES = 1 << 30, 20
 FALLBACK = "latin-1"  # of names that are not UTF-8: what most old archives use
+HEADER_BYTES = 1 << 20  # of the extended headers of one entry: names, times, attributes
+RECORD_DIGITS = 10  # of the length of a pax record, with the blank after it
+EXTENDED = 20  # extended headers of one entry; tar(1) writes up to three
 UNKNOWN = b"?"  # type of an entry that is neither file nor link
 
 
@@ -95,9 +99,9 @@ def _one_tar(
 ) -> Generator[tuple[tarfile.TarInfo, int], None, int]:
     """Yield the entries of the tar at the start of a window; return where it ends there."""
     reached, entries = 0, 0
-    handle = io.BufferedReader(window)
+    handle = Headers(window, HEADER_BYTES)
     try:
-        with tarfile.open(fileobj=handle, mode="r:") as archive:
+        with tarfile.open(fileobj=handle, mode="r:", tarinfo=_Entry) as archive:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # untyped; it keeps 1 kB of each
                 reached, entries = (
@@ -106,7 +110,9 @@ def _one_tar(
                 )
                 yield info, at
             end = int(archive.offset)
-    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
+    except AutodsError:
+        raise
+    except Exception as error:  # damaged headers make tarfile fail in every way there is
         if entries and reached == size:  # not even padding after the last member
             return size
         raise damaged(shown, error) from None
@@ -115,6 +121,52 @@ def _one_tar(
     if last != bytes(tarfile.BLOCKSIZE) and end != size:
         raise damaged(shown, f"no member and no end of archive at byte {at + end}")
     return min(end + tarfile.BLOCKSIZE, size)
+
+
+class _Entry(tarfile.TarInfo):
+    """An entry whose extended headers are few and well-formed.
+
+    tarfile reads them by recursion, and looks for their records with an expression that takes
+    minutes for some.
+    """
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        handle: Any = archive.fileobj
+        start = handle.tell()
+        _check_records(handle.read(self._whole_blocks()))
+        handle.seek(start)
+        parent: Any = super()
+        return self._counted(archive, parent._proc_pax)
+
+    def _proc_gnulong(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        parent: Any = super()
+        return self._counted(archive, parent._proc_gnulong)
+
+    def _whole_blocks(self) -> int:
+        return -(-self.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+    def _counted(
+        self, archive: Any, process: Callable[[tarfile.TarFile], tarfile.TarInfo]
+    ) -> tarfile.TarInfo:
+        archive.extended = getattr(archive, "extended", 0) + 1
+        try:
+            if archive.extended > EXTENDED:
+                raise tarfile.ReadError(f"more than {EXTENDED} headers of one member")
+            return process(archive)
+        finally:
+            archive.extended -= 1
+
+
+def _check_records(data: bytes) -> None:
+    """Raise `tarfile.ReadError` unless data are pax records: ``LENGTH KEY=VALUE`` and a newline."""
+    at = 0
+    while at < len(data) and data[at]:
+        length, blank, _ = data[at : at + RECORD_DIGITS].partition(b" ")
+        end = at + int(length) if blank and length.isdigit() else 0
+        record = data[at + len(length) + 1 : end]
+        if not at < end <= len(data) or b"=" not in record or record[-1:] != b"\n":
+            raise tarfile.ReadError("damaged records of an extended header")
+        at = end
 
 
 def _filled(handle: BinaryIO, start: int, size: int) -> int:

@@ -25,10 +25,11 @@ FAT = 0  # the system of an entry's writer, APPNOTE 4.4.2
 DEFLATE64 = 9  # APPNOTE 4.4.5; zlib cannot read it
 READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 LOCAL = b"PK\x03\x04"  # the header before the content of an entry, APPNOTE 4.3.7
+SHRINK = 1032  # deflate makes no data shorter than by this factor
 LINK_BYTES = 4096  # as long as a path may be
 ZIP_ERRORS = (
     zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError, zlib.error,
-    RecursionError,
+    RecursionError, OverflowError, struct.error, IndexError, RuntimeError,
 )  # fmt: skip
 
 
@@ -68,6 +69,8 @@ def _enter(
         links = {
             info.header_offset: link_target(shown, archive, info) for info in infos if is_link(info)
         }
+    if sum(info.compress_size for info in infos) > size:
+        raise zipfile.BadZipFile("its members overlap")
     if infos:
         _enter_first(entries, handle, start, infos[-1].header_offset, base, shown)
     while infos:  # they are large: 0.5 kB each
@@ -161,6 +164,13 @@ def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, bas
         raise NeedsConversion
     if info.compress_type not in READABLE:
         raise _refused(path, info, f"method {info.compress_type}")
+    stored = info.compress_type == zipfile.ZIP_STORED
+    least = info.file_size if stored else info.file_size // SHRINK
+    if (least != info.compress_size) if stored else (least > info.compress_size):
+        raise zipfile.BadZipFile(
+            f"member '{info.filename}' claims {info.file_size:,} bytes, packed into "
+            f"{info.compress_size:,}"
+        )
     header = start + info.header_offset
     handle.seek(header)
     local = handle.read(30)
@@ -170,7 +180,7 @@ def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, bas
     data = header + 30 + name + extra
     if data + info.compress_size > os.fstat(handle.fileno()).st_size:
         raise EOFError(f"it ends inside member '{info.filename}'")
-    return base + data if info.compress_type == zipfile.ZIP_STORED else -2 - header - base
+    return base + data if stored else -2 - header - base
 
 
 def _refused(path: Path, info: zipfile.ZipInfo, how: str) -> ContainerError:

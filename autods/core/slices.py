@@ -78,6 +78,20 @@ class Slice(io.RawIOBase):
         super().close()
 
 
+class Headers(io.BufferedReader):
+    """A window of which small pieces are read; one that a file asks for is not allocated first."""
+
+    def __init__(self, window: Slice, most: int) -> None:
+        super().__init__(window)
+        self._most = most
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= self._most:
+            raise OSError(f"a header of {size:,} bytes" if size else "a header without a size")
+        return super().read(size)
+
+
 def open_slice(path: Path, start: int, size: int) -> BinaryIO:
     """Open a byte range of a file as a seekable, buffered file."""
     return io.BufferedReader(Slice(path.open("rb"), start, size, owned=True))

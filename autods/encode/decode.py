@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+import tempfile
 import warnings
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +25,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 DECODINGS = ("reference", "draft", "gpu")
 
 
+LARGE = 1 << 25  # pixels, 100 MB as RGB; Pillow refuses more than 179 million
 TIFF = (b"II*\0", b"MM\0*")  # the first bytes
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 SIGNED = 2  # a sample format
@@ -38,7 +43,9 @@ def content_hash(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
-def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
+def load_image(
+    data: bytes, draft: tuple[int, int] | None = None, turns: ExitStack | None = None
+) -> tuple[Image.Image, str]:
     """Decode an image file to its end; return the image and the mode it is stored in.
 
     Orientation tags are not applied and the first frame of an animation is taken, as
@@ -47,6 +54,8 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
     colours that Pillow does not convert (LAB).
     With ``draft`` (width, height), JPEG files are decoded at the smallest scale of 1, 1/2, 1/4 or
     1/8 that leaves at least this size: faster for large images, and the pixels are others.
+    With ``turns``, at most one of the processes of a machine has an image of more than `LARGE`
+    pixels in memory, until the stack is closed.
 
     Raises `Unreadable` for truncated, damaged, empty or unknown files, and decompression bombs;
     not for want of memory, which is not the image's fault.
@@ -57,6 +66,8 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if draft:
                 image.draft(None, draft)
+            if turns is not None and image.width * image.height > LARGE:
+                _wait_for_turn(turns)
             image.load()
         return _convertible(_eight_bits(image)), image.mode
     except UnidentifiedImageError:
@@ -66,6 +77,16 @@ def load_image(data: bytes, draft: tuple[int, int] | None = None) -> tuple[Image
     except Exception as error:  # decoders raise errors of every class on damaged files
         text = re.sub(r" at 0x[0-9a-f]+", "", f"{error}") or type(error).__name__
         raise Unreadable(text.splitlines()[0][:200]) from None
+
+
+def _wait_for_turn(turns: ExitStack) -> None:
+    """Hold a lock of this user and machine until the stack is closed."""
+    from filelock import FileLock
+
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    lock = FileLock(Path(tempfile.gettempdir()) / f"autods-large-image-{user}.lock")
+    with suppress(OSError):  # a temporary folder that cannot be written: no turns
+        turns.enter_context(lock)
 
 
 def is_plain_jpeg(data: bytes) -> bool:
@@ -114,15 +135,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         )
     if not image.mode.startswith("I"):
         return image
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)  # int32 or uint16
     signed = SIGNED in getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, ())
-    if signed or (len(values) and values.min() < 0):
+    if signed or (values.size and values.min() < 0):
         raise Unreadable(
             f"signed grey values (mode {image.mode}) do not say which of them is black; convert "
             "the image to 8 or 16 bits"
         )
     bits = _bits(image)
-    grey = (values.clip(0, 2**bits - 1) >> (bits - 8)).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for row, line in enumerate(values):  # by rows: copies of the whole would be four times as large
+        grey[row] = line.astype(np.int64).clip(0, 2**bits - 1) >> (bits - 8)
     tags = getattr(image, "tag_v2", {})  # Pillow inverts those of 8 bits only
     return Image.fromarray(~grey if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else grey)
 

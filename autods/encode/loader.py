@@ -7,7 +7,8 @@ asked for, whatever the number of workers.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ from autods.encode.preprocessing import Preprocessing
 from autods.errors import DamagedMember, EncoderError
 
 PRELOADED = (__name__, "autods.encode.encoders.open_clip")  # what workers need
+
+SHOWN = 32  # images that were under way, named in a message
 
 Request = tuple[int, list[Address]]  # number of the slot for the pixels, and the images
 
@@ -57,13 +60,17 @@ class Decoder:
     preprocessing: Preprocessing
     decoding: str = "reference"
 
-    def decode(self, addresses: list[Address], pixels: npt.NDArray[Any]) -> _Report:
+    def decode(
+        self, addresses: list[Address], pixels: npt.NDArray[Any], at: npt.NDArray[np.int32]
+    ) -> _Report:
         """Read and decode the images at ``addresses`` into the first rows of ``pixels`` [b, ...].
 
-        Unreadable images are reported, not raised.
+        ``at``, int32 [1], says which of them is under way, -1 in the end. Unreadable images are
+        reported, not raised.
         """
         report = _Report()
         for position, address in enumerate(addresses):
+            at[0] = position
             began = time.perf_counter()
             try:
                 data = self.reader.read(*address)
@@ -85,12 +92,14 @@ class Decoder:
                 report.hashes.append(content_hash(data))
             report.read += read - began
             report.decode += time.perf_counter() - read
+        at[0] = -1
         return report
 
     def _pixels(self, data: bytes) -> npt.NDArray[Any]:
         height, width = self.preprocessing.size
         draft = (width, height) if self.decoding == "draft" else None
-        pixels = self.preprocessing.pixels(load_image(data, draft)[0])
+        with ExitStack() as turns:
+            pixels = self.preprocessing.pixels(load_image(data, draft, turns)[0])
         if pixels.shape != self.preprocessing.shape:
             raise RuntimeError(f"expected {self.preprocessing.shape}, got {pixels.shape}")
         return pixels
@@ -113,10 +122,12 @@ class _Report:
         return Decoded(filled, kept, hashes, self.unreadable, self.files, self.read, self.decode)
 
 
-def _decode(decoder: Decoder, slots: SharedArray, request: Request) -> tuple[int, _Report]:
+def _decode(
+    decoder: Decoder, slots: SharedArray, marks: SharedArray, request: Request
+) -> tuple[int, _Report]:
     """Decode the batch that is asked for; it holds no list of samples, so workers start small."""
     slot, addresses = request
-    return slot, decoder.decode(addresses, slots.array[slot])
+    return slot, decoder.decode(addresses, slots.array[slot], marks.array[slot : slot + 1])
 
 
 def decoded_batches(
@@ -140,29 +151,46 @@ def decoded_batches(
     pre = decoder.preprocessing
     try:
         slots = SharedArray((count, batch_size, *pre.shape), pre.dtype, alone=not workers)
+        marks = SharedArray((count,), np.dtype(np.int32), alone=not workers)
     except OSError as error:
         raise EncoderError(
             f"{error.strerror}; decoded images need it. Finished shards are kept. Use fewer "
             "--workers or a smaller --batch-size."
         ) from None
-    requests = ((number % count, addresses) for number, addresses in enumerate(batches))
-    decode = partial(_decode, decoder, slots)
-    answers = worker_answers(decode, requests, workers, PRELOADED, yielding)
-    while answer := _next(answers):
+    marks.array[:] = -1
+    asked: dict[int, list[Address]] = {}  # what each slot is for
+
+    def requests() -> Iterator[Request]:
+        for number, addresses in enumerate(batches):
+            asked[number % count] = addresses
+            yield number % count, addresses
+
+    decode = partial(_decode, decoder, slots, marks)
+    answers = worker_answers(decode, requests(), workers, PRELOADED, yielding)
+    while answer := _next(answers, lambda: _under_way(asked, marks)):
         slot, report = answer
         yield report.with_pixels(slots.array[slot])
 
 
-def _next(answers: Iterator[tuple[int, _Report]]) -> tuple[int, _Report] | None:
+def _under_way(asked: Mapping[int, list[Address]], marks: SharedArray) -> list[Address]:
+    """Return the images that workers were at when one of them died."""
+    return [asked[slot][at] for slot, at in enumerate(marks.array) if at >= 0 and slot in asked]
+
+
+def _next(
+    answers: Iterator[tuple[int, _Report]], under_way: Callable[[], list[Address]]
+) -> tuple[int, _Report] | None:
     try:
         return next(answers, None)
     except RuntimeError as error:
         if "worker" not in f"{error}":
             raise
+        images = ", ".join(f"{address[0]}/{address[1]}" for address in under_way()[:SHOWN])
         raise EncoderError(
             "a process that decodes images ended without a word, most likely for want of "
-            "memory; finished shards are kept. Run the same command again with fewer "
-            "--workers; --workers 0 needs none."
+            f"memory, else because one of these crashed it: {images or 'none was under way'}; "
+            "finished shards are kept. Run the same command again with fewer --workers; "
+            "--workers 0 needs none. If it happens again, leave the image out in the manifest."
         ) from None
 
 

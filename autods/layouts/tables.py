@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from autods.containers import Container
 from autods.containers.array_specs import DatasetFile
+from autods.containers.sizes import WHOLE
 from autods.core.patterns import compile_pattern
 from autods.core.strict import repeated
 from autods.errors import LayoutError
 
 BLANKS = " \t\r\n"  # around a cell; other white space may be part of a name
-TEXT_BYTES = 1 << 30  # far more than any list takes; it is read whole
+TEXT_BYTES = WHOLE  # far more than any list takes; it is read whole
 LINE_END = re.compile(r"\r?\n|\r")
 
 

@@ -1,8 +1,12 @@
 import io
+import tempfile
+import tracemalloc
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from encode_tools import drawn
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -109,3 +113,37 @@ def test_the_content_hash_is_that_of_the_files_bytes():
     assert content_hash(b"") == int.from_bytes(bytes.fromhex("e3b0c44298fc1c14"), "little")
     assert content_hash(drawn(1)) != content_hash(drawn(2))
     assert 0 <= content_hash(b"x") < 2**64
+
+
+def test_images_of_very_many_pixels_take_turns(monkeypatch, tmp_path):
+    monkeypatch.setattr("autods.encode.decode.LARGE", 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    content = io.BytesIO()
+    Image.new("L", (20, 20)).save(content, "PNG")
+    with ExitStack() as turns:
+        load_image(content.getvalue(), turns=turns)
+        (lock,) = tmp_path.glob("*.lock")
+        with pytest.raises(Timeout), FileLock(lock, timeout=0):
+            pass
+    with FileLock(lock, timeout=0):
+        pass
+    monkeypatch.setattr("autods.encode.decode.LARGE", 1000)
+    with ExitStack() as turns:
+        load_image(content.getvalue(), turns=turns)
+        with FileLock(lock, timeout=0):
+            pass
+
+
+def test_deep_grey_values_are_scaled_without_copies_of_the_whole():
+    side = 1500
+    values = np.arange(side * side, dtype=np.uint16).reshape(side, side)
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, "PNG")
+    tracemalloc.start()
+    try:
+        image, _ = load_image(content.getvalue())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(np.asarray(image), values >> 8)
+    assert peak < 6 * side * side

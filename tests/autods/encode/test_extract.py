@@ -245,6 +245,21 @@ def test_want_of_memory_stops_the_run_and_condemns_no_image(root, error, workers
     assert "Traceback" not in str(caught.value)
 
 
+class Crashing:
+    """A transform that ends its process, as a crash of a decoder does."""
+
+    def __call__(self, image):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_images_that_were_under_way_when_a_decoding_process_crashed_are_named(root):
+    make_dataset(root, many(8))
+    index = load_samples(root, "drawn")
+    batches = [[index.locate(i) for i in range(4)]]
+    with pytest.raises(EncoderError, match=r"one of these crashed it: images/\S*\.png; finished"):
+        list(decoded_batches(decoder(root, Crashing()), batches, 4, 1))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_memory_that_no_machine_has_is_an_error(root, workers):
     batches = decoded_batches(decoder(root, Greedy(MemoryError)), [], 1 << 40, workers)
