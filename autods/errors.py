@@ -17,10 +17,23 @@ FETCH_AGAIN = (
 )
 
 
+# What could command a terminal: control characters but tab and newline, and changes of direction.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""Return a text whose control characters are written out, as ``\x1b``."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class AutodsError(Exception):
     """Base of all errors that are reported to a user as one message."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message; what files and servers have put into it commands no terminal."""
+        return visible(super().__str__())
 
     @classmethod
     def at(
@@ -135,7 +148,7 @@ class FetchError(AutodsError):
         self.url, self.dataset, self.again = url, dataset, again
 
     def __str__(self) -> str:
-        return f"{self.message}\n{step_for(self.dataset, self.next_step)}"
+        return visible(f"{self.message}\n{step_for(self.dataset, self.next_step)}")
 
 
 def step_for(dataset: str, step: str) -> str:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import re
 import sys
 import unicodedata
+from typing import TextIO
+
+from typing_extensions import override
+
+from autods.errors import visible
 
 HANDLER = "autods-plain"
+STYLE = re.compile("(\x1b\\[[0-9;]*m)")  # SGR, ECMA-48 8.3.117
 # One sign for one where possible, so that columns of tables stay below each other.
 SIGNS = {
     "\u2026": "~",  # the end of what was cut off
@@ -22,12 +29,46 @@ SIGNS = {
 }  # fmt: skip
 
 
+class VisibleStream(io.TextIOWrapper):
+    r"""A stream that writes out control characters, but those of bold text on a terminal.
+
+    Names of files, titles and what servers say reach a terminal through it, and cannot command it.
+    ``commanding`` is the stream below, for what draws on a terminal itself.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors=HANDLER,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        self.commanding = stream
+        self._styled = stream.isatty()
+
+    @override
+    def write(self, text: str, /) -> int:
+        self.commanding.flush()
+        if not text.isprintable():
+            parts = STYLE.split(text) if self._styled else [text]
+            text = "".join(p if k % 2 else visible(p) for k, p in enumerate(parts))
+        return super().write(text)
+
+
+def commanding(stream: TextIO) -> TextIO:
+    """Return what a program that draws on a terminal writes to in place of a standard stream."""
+    return stream.commanding if isinstance(stream, VisibleStream) else stream
+
+
 def make_printable() -> None:
-    """Let standard output and error take every text, whatever their encoding."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Let standard output and error take every text, whatever their encoding, and obey none."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is io.TextIOWrapper:
             with contextlib.suppress(OSError, ValueError):  # closed, or exchanged below it
                 stream.reconfigure(errors=HANDLER)
+                setattr(sys, name, VisibleStream(stream))
 
 
 def plain(text: str) -> str:

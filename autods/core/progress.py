@@ -9,8 +9,10 @@ from threading import Event, RLock
 
 from rich.console import Console
 
+from autods.core.output import commanding
 from autods.core.progress_bars import Bar, Totals, duration
 from autods.core.progress_screens import NotebookScreen, Screen, TerminalScreen, in_notebook
+from autods.errors import visible
 
 SHORT = 10.0  # seconds between two plain lines
 LONG = 60.0  # between two of one step where several transfers run for days
@@ -142,7 +144,7 @@ class Board:
 
     def say(self, text: str) -> None:
         """Print lines of a step."""
-        self._screen.say(text)
+        self._screen.say(visible(text))
 
     def say_in_time(self, text: str, *, last: bool = False) -> None:
         """Print a plain line of a step, unless one was printed just before.
@@ -159,7 +161,7 @@ class Board:
 
     def begin(self, title: str, total: int | None, unit: str, done: int) -> Bar:
         """Draw the bar of one more step, above the totals."""
-        bar = Bar(title, total, unit, done)
+        bar = Bar(visible(title), total, unit, done)
         with self._lock:
             self._bars.append(bar)
         self._screen.open()
@@ -231,7 +233,7 @@ class _Step(Progress):
     def detail(self, text: str) -> None:
         self._check()
         if self._bar is not None:
-            self._bar.detail = text
+            self._bar.detail = visible(text)
 
     def note(self, text: str) -> None:
         self._check()
@@ -281,8 +283,10 @@ def console_board(
 
 def _screen() -> Screen:
     if in_notebook():
-        return NotebookScreen(Console(stderr=True, force_terminal=False, force_jupyter=False))
+        return NotebookScreen(
+            Console(file=commanding(sys.stderr), force_terminal=False, force_jupyter=False)
+        )
     # CI logs get plain lines, whatever they ask of rich
     terminal = sys.stderr.isatty()
-    console = Console(stderr=True, force_terminal=terminal, force_jupyter=False)
+    console = Console(file=stream, force_terminal=terminal, force_jupyter=False)
     return TerminalScreen(console) if console.is_terminal else Screen(console)
