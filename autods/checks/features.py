@@ -141,13 +141,16 @@ def _record(root: DataRoot, stored: StoredFeatures) -> Iterator[str]:
     except BrokenSealError as error:
         yield broken(path, f"{error}")
         return
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield f"{path}: not valid JSON: {error}."
+        return
+    if not isinstance(record, dict):
+        yield f"{path}: expected an object, got {type(record).__name__}."
         return
     seals = record.pop("seals", None)
     actual = describe_features(stored)
     keys = actual.keys() | record.keys()
-    if (version := record.get("format")) != FORMAT and version in READERS:
+    if (version := record.get("format")) != FORMAT and version in [*READERS]:
         keys = (actual.keys() & record.keys()) - {"format"}  # others came or went since
     for key in sorted(keys):
         if record.get(key) != actual.get(key):

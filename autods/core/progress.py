@@ -282,10 +282,9 @@ def console_board(
 
 
 def _screen() -> Screen:
+    stream = commanding(sys.stderr)
     if in_notebook():
-        return NotebookScreen(
-            Console(file=commanding(sys.stderr), force_terminal=False, force_jupyter=False)
-        )
+        return NotebookScreen(Console(file=stream, force_terminal=False, force_jupyter=False))
     # CI logs get plain lines, whatever they ask of rich
     terminal = sys.stderr.isatty()
     console = Console(file=stream, force_terminal=terminal, force_jupyter=False)

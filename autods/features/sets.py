@@ -128,10 +128,12 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
         raise _missing(root, encoder, dataset)
     try:
         record = read_json(record_path)
-        expected, seals = dict(record["shards"]), record.get("seals")
+        expected, seals = record["shards"], record.get("seals")
+        if not _is_of(expected, int) or not (seals is None or _is_of(seals, str)):
+            raise ValueError("of shards by name it has no numbers of rows, or no hashes")
     except BrokenSealError as error:
         raise StoreError(broken(record_path, f"{error}")) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StoreError(broken(record_path, "is not the record of a feature set")) from None
     stored = read_all_shards(root, encoder, dataset)
     lengths = {shard.path.name: len(shard) for shard in stored.shards}
@@ -147,6 +149,10 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
         path = stored.shards[0].path.with_name(different)
         raise StoreError(broken(path, "is not the shard that the record states"))
     return stored
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    return isinstance(value, dict) and all(type(one) is kind for one in value.values())
 
 
 def list_features(root: DataRoot, encoder: str) -> list[str]:

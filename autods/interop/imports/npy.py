@@ -29,7 +29,7 @@ def open_npy(folder: Path) -> Table:
     features, labels = folder / FEATURES, folder / LABELS
     try:
         array = np.load(features, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # NumPy's reader of headers fails in many ways
         raise ContainerError(
             f"{features}: cannot be read as a plain array: {error}; {DONE}. Save it again with "
             "numpy.save."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
+from autods.containers.array_files import check_length, npy_header
+from autods.containers.sizes import unpacked_limit
 from autods.core.halves import EXPECTED, SCALE, unfit_rows, worst
 from autods.core.splits import SPLITS
 from autods.errors import ContainerError
@@ -18,9 +20,13 @@ from autods.interop.imports.base import Array, Reader, Table, wrong
 def open_npz(path: Path) -> Table:
     """Open a file; its arrays are read whole, since a compressed file has no other way."""
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as error:
+            if odd := [key for key in arrays if not isinstance(arrays[key], np.ndarray)]:
+                raise ValueError(f"'{odd[0]}' is no array")
+    except Exception as error:  # NumPy's readers of zips and headers fail in many ways
         raise ContainerError(
             f"{path}: cannot be read as an .npz of plain arrays: {error}; it was not imported. "
             "Save it again with numpy.savez; text as unicode arrays, no Python objects."
@@ -51,6 +57,20 @@ def open_npz(path: Path) -> Table:
     splits = [np.full(len(arrays[f"y_{p}"]), SPLITS.index(s), np.int8) for p, s in parts.items()]
     labels = [arrays[f"y_{part}"].astype(np.int32) for part in order]
     return Table(dim, np.concatenate(labels), np.concatenate(splits), names, blocks, where)
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise `ValueError` if the arrays are larger than the file explains, or than they say."""
+    allowed = unpacked_limit(size)
+    for info in archive.infolist():
+        allowed -= info.file_size
+        if allowed < 0:
+            raise ValueError(f"its arrays have more bytes than a file of {size:,} explains")
+        with archive.open(info) as member:
+            if not info.filename.endswith(".npy"):
+                continue
+            dtype, shape, _ = npy_header(cast(BinaryIO, member))
+            check_length(dtype, shape, info.file_size)
 
 
 def _class_names(path: Path, names: Array) -> list[str]:

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from autods.core.label_texts import label_text
+from autods.core.limited import ParserFailed, call
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
     ROWS,
@@ -53,6 +54,12 @@ def open_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     files = _files(path)
+    for file in files:
+        try:
+            with file.open("rb") as handle:
+                call(f"{__name__}:rehearse", handle)
+        except (OSError, ParserFailed) as error:
+            raise _unreadable(file, error) from None
     try:
         opened = [pq.ParquetFile(file) for file in files]
         schema = opened[0].schema_arrow
@@ -102,6 +109,16 @@ def open_parquet(path: Path) -> Table:
     told = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(value, value)
     more = float_type(path, columns.features[0], told)
     return Table(dim, numbers, splits, names, blocks, where, (*more, *notes))
+
+
+def rehearse(handle: BinaryIO) -> None:
+    """Read a file to its end; in a child, so that what is read here crashes nothing."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(handle)
+    [*file.schema_arrow]
+    for _ in file.iter_batches(ROWS, use_threads=False):
+        pass
 
 
 def _columns(path: Path, schema: pa.Schema) -> _Columns:
