@@ -54,12 +54,7 @@ def open_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     files = _files(path)
-    for file in files:
-        try:
-            with file.open("rb") as handle:
-                call(f"{__name__}:rehearse", handle)
-        except (OSError, ParserFailed) as error:
-            raise _unreadable(file, error) from None
+    _rehearse(files)
     try:
         opened = [pq.ParquetFile(file) for file in files]
         schema = opened[0].schema_arrow
@@ -111,12 +106,22 @@ def open_parquet(path: Path) -> Table:
     return Table(dim, numbers, splits, names, blocks, where, (*more, *notes))
 
 
+def _rehearse(files: Sequence[Path]) -> None:
+    """Read files to their ends in a child, so that none crashes this process."""
+    for file in files:
+        try:
+            with file.open("rb") as handle:
+                call(f"{__name__}:rehearse", handle)
+        except (OSError, ParserFailed) as error:
+            raise _unreadable(file, error) from None
+
+
 def rehearse(handle: BinaryIO) -> None:
-    """Read a file to its end; in a child, so that what is read here crashes nothing."""
+    """Read a file to its end; for `autods.core.limited`."""
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(handle)
-    [*file.schema_arrow]
+    list(file.schema_arrow)
     for _ in file.iter_batches(ROWS, use_threads=False):
         pass
 

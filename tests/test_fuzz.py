@@ -1,0 +1,22 @@
+"""A few inputs of each reader of the fuzz suite; `scripts/fuzz.py` tries thousands."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fuzz_readers import READERS
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+@pytest.mark.parametrize("reader", sorted({*READERS} - {"tar.bz2", "tar.xz", "published tar"}))
+def test_damaged_files_end_in_errors_of_ours_and_crash_nothing(reader):
+    if reader == "7z" and not shutil.which("bsdtar"):
+        pytest.skip("bsdtar is not installed")
+    command = [sys.executable, SCRIPTS / "fuzz.py", "--reader", reader, "--count", "25"]
+    done = subprocess.run(
+        [*command, "--seed", "1000"], capture_output=True, text=True, check=False, timeout=500
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
