@@ -21,6 +21,7 @@ from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.jobs import BatchReport, ShardReport
 from autods.encode.timings import Processes
 from autods.errors import ContainerError, EncoderError, TooManyUnreadable, UsageError
+from autods.fetch.records import record_file
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,9 @@ def test_an_error_of_one_device_ends_the_run_and_the_next_completes(
 ):
     images = many(120)
     make_dataset(root, images)
-    (root.archive("drawn", "images") / "train/class0/0000.png").unlink()
+    folder = root.archive("drawn", "images")
+    (folder / "train/class0/0000.png").unlink()
+    record_file(root, "drawn", drawn_manifest().files[0], folder, None)  # as if fetched so
     with pytest.raises(ContainerError, match=r"0000\.png is missing"):
         run(root, encoder, engine)
     make_dataset(root, images)

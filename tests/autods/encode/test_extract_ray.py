@@ -102,10 +102,11 @@ def tree(root: DataRoot, encoder: Encoder) -> str:
 
 
 def broken(root: DataRoot, count: int) -> None:
-    """Break images far apart: each is in another shard."""
+    """Break images far apart, each in another shard, as if they had been fetched so."""
     images = sorted(root.archive("drawn", "images").glob("train/*/*.png"))
     for path in images[5 :: len(images) // count][:count]:
         path.write_bytes(b"broken")
+    make_dataset(root, {})
 
 
 def test_workers_on_two_nodes_make_the_local_engines_bytes(root, encoder, engine, calm, cluster):

@@ -69,7 +69,10 @@ def test_the_table_fits_80_columns_and_tells_each_next_step_once(host, root, fol
     assert "'autods import NAME FILE'" in done.stdout
     assert lines[-1] == "2 of 5 datasets are here, 3 are not; run the same command again to go on."
     said = done.stderr.splitlines()
-    assert all(line.partition(":")[0] in values for line in said)
+    others = [line for line in said if line.partition(":")[0] not in values]
+    assert [line.split(" --root")[0] for line in others] == [
+        "Next: autods extract fine a-dataset-with-a-long-name"
+    ]
     assert "gone1: gone (" in done.stderr
     assert f"gone1:   {host.url('gone1/a.bin')}: 404 Not Found: the file is gone" in said
 
@@ -247,7 +250,7 @@ def test_a_disk_that_is_full_fails_what_does_not_fit_and_loses_nothing(host, roo
     record = json.loads(done.stdout)["datasets"]
     states = {name: row["state"] for name, row in record.items()}
     assert states == {"small": "done", "big": "disk full", "tiny": "done"}
-    assert "Free space or choose another --root" in record["big"]["next_step"]
+    assert "'ulimit -f' shows it" in record["big"]["next_step"]
     assert record["big"]["fetched"] == record["big"]["files"][0]["arrived"] == 200_000
     assert done.returncode == 1
     host.log = []
@@ -317,7 +320,7 @@ def test_a_root_that_cannot_be_written_is_not_called_full(host, folder):
     done = autods("fetch", "a", *options(DataRoot(Path("/sys/autods")), folder))
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot write below /sys: ")
-    assert "space" not in done.stderr and "another --root" in done.stderr
+    assert "space" not in done.stderr and "another folder (--root)" in done.stderr
 
 
 def test_files_that_came_by_hand_are_imported_and_the_rest_is_named(root, folder, tmp_path):

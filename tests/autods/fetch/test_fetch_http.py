@@ -70,7 +70,7 @@ def test_a_file_arrives_whole_with_its_progress_in_bytes(root, server):
     class Count(Silent):
         total, done = None, 0
 
-        def start(self, title: str, total: int | None, unit: str) -> None:
+        def start(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
             self.total = total
             assert (title, unit) == ("a.bin", "bytes")
 
