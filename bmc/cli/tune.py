@@ -41,6 +41,6 @@ def tune(
     )  # fmt: skip
     folder = carry_out(study, options)
     if not (options.list or options.json):
-        path = quoted(folder / "tune.json")
-        step = f"bmc-stream compare --tuned {path} --scenario {choice.scenario} --stream OTHERS"
+        tuned = quoted(folder / "tune.json")
+        step = f"bmc-stream compare --tuned {tuned} --scenario {choice.scenario} --stream OTHERS"
         print_next(step, quiet=options.quiet)
