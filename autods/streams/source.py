@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
+from autods.errors import StoreError
 from autods.features.sets import StoredFeatures, open_features
-from autods.features.shards import CODES
+from autods.features.shards import CODES, broken
 from autods.manifest.schema import StreamItem, StreamSpec
 
 Rows = npt.NDArray[np.int64]
@@ -55,6 +56,7 @@ def open_source(item: StreamItem, root: DataRoot, encoder: str, protocol: str) -
     label_set = item.task or stored.info.default_task
     if label_set not in stored.info.class_names:
         raise unknown(f"task of dataset '{item.dataset}'", label_set, stored.info.class_names)
+    _check_labels(stored, label_set)
     labels = stored.labels(label_set)
     member = stored.membership(protocol)
     rows = {s: np.flatnonzero((member == code) & (labels >= 0)) for s, code in CODES.items()}
@@ -91,3 +93,13 @@ def _remove_duplicates(
         "contradictory": int(contradictory.sum()),
         "repeated": int(repeated.sum()),
     }
+
+
+def _check_labels(stored: StoredFeatures, label_set: str) -> None:
+    """Refuse a shard with a label of no class: a bit may have flipped since it was hashed."""
+    count = len(stored.info.class_names[label_set])
+    for shard in stored.shards:
+        largest = int(shard.labels[label_set].max(initial=-1))
+        if largest >= count:
+            what = f"holds label {largest} of '{label_set}', which has {count} classes"
+            raise StoreError(broken(shard.path, what))

@@ -1,10 +1,12 @@
 """Streams over stored features: numbering, order, protocol, normalisation, batches."""
 
+import os
 import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from shard_tools import shard_info
 
 from autods.core.root import DataRoot
-from autods.errors import FeatureMismatch, FeaturesMissing, UnknownName, UsageError
+from autods.errors import FeatureMismatch, FeaturesMissing, StoreError, UnknownName, UsageError
 from autods.features.class_names import ClassTexts, write_texts
 from autods.features.sets import open_features, seal_features
 from autods.features.shards import CODES, ShardData, write_shard
@@ -489,3 +491,27 @@ def test_the_real_features_make_a_stream_of_small_tasks(tmp_path):
     learned = np.concatenate([np.unique(t.train.labels) for t in stream.tasks])
     assert learned.tolist() == list(range(353))
     assert open_features(root, encoder, "grocery").info.origin["file"] == "grocery.npz"
+
+
+@pytest.mark.parametrize("flip", [1 << 4, 1 << 12, 1 << 30])
+def test_a_label_of_no_class_that_a_flipped_bit_made_is_refused(tmp_path, flip):
+    """The file has its old size and time, so it is not hashed again."""
+    root = DataRoot.open(tmp_path)
+    small = np.ones((6, 4), np.float16)
+    data = ShardData(small, {"class": np.arange(6, dtype=np.int32) % 2}, np.arange(6),
+                     np.arange(6, dtype=np.uint64))  # fmt: skip
+    for split in ("train", "test"):
+        info = shard_info(6, {"class": ["a", "b"]}, dataset="pets", split=split)
+        shifted = replace(data, sample=data.sample + (0 if split == "train" else 6))
+        write_shard(root.shard("made.up", "pets", split, 0, 1), shifted, info)
+    seal_features(root, "made.up", "pets")
+    path = root.shard("made.up", "pets", "train", 0, 1)
+    with h5py.File(path) as file:
+        at = file["label"].id.get_offset()
+    content, status = bytearray(path.read_bytes()), path.stat()
+    label = int.from_bytes(content[at : at + 4], "little") ^ flip
+    content[at : at + 4] = label.to_bytes(4, "little")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(StoreError, match=r"holds label .* which has 2 classes"):
+        open_stream("pets", root, "made.up", scenario="class-il")
