@@ -37,7 +37,10 @@ def runs(
         print_json([_record(run, differing(found)) for run in found])
         return
     if not found:
-        raise UsageError(f"no runs below {folder}. Start one with `bmc-stream run`.")
+        raise UsageError(
+            f"no runs below {folder}. If they are elsewhere, name their folder: `bmc-stream runs "
+            "FOLDER`; else start one with `bmc-stream run`."
+        )
     for parent, group in groupby(found, key=lambda run: run.path.parent):
         members = list(group)
         noun = "run" if len(members) == 1 else "runs"

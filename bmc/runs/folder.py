@@ -275,6 +275,8 @@ def finished_runs(folders: Iterable[Path]) -> list[Path]:
     """Return the finished runs in or below folders, each of which must hold some."""
     runs: list[Path] = []
     for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: expected a folder with finished runs, but there is none.")
         inside = sorted(path.parent for path in folder.rglob("results.json"))
         if not inside and (diverged := diverged_runs([folder])):
             raise UsageError(

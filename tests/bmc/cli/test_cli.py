@@ -53,6 +53,25 @@ def test_run_prints_a_table_and_writes_a_report_and_resumes_without_repeating(tm
     assert (tmp_path / "again.html").read_bytes() == report.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["runs"],
+            "no runs below runs. If they are elsewhere, name their folder: `bmc-stream runs",
+        ),
+        (["runs", "my runs"], "no runs below my runs. If they are elsewhere"),
+        (["report", "my runs"], "my runs: expected a folder with finished runs, but there is none"),
+        (["report", "empty"], "no finished run in empty; expected results.json in it"),
+    ],
+)
+def test_a_folder_without_runs_is_named_with_the_next_step(tmp_path, arguments, told):
+    (tmp_path / "empty").mkdir()
+    done = bmc_stream(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
 def test_task_il_is_the_headline_when_asked_for(tmp_path):
     done = bmc_stream(
         "run", "--scenario", "task-il", "--method", "slda", *SMALL, "--json", cwd=tmp_path
