@@ -16,7 +16,7 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_dataset
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def _names(name: str, catalogue: Catalogue, root: DataRoot) -> list[str]:
         return [name]
     if name in catalogue.streams():
         return list(dict.fromkeys(item.dataset for item in catalogue.stream(name).datasets))
-    raise unknown("dataset or stream", name, {*catalogue.datasets(), *catalogue.streams(), *stored})
+    raise unknown_dataset(
+        "dataset or stream", name, {*catalogue.datasets(), *catalogue.streams(), *stored}
+    )
 
 
 def _encoder(name: str, names: list[str], encoder: str | None, root: DataRoot) -> str:

@@ -16,7 +16,7 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
-from autods.core.registry import unknown
+from autods.core.registry import unknown_dataset
 
 if TYPE_CHECKING:
     from autods.pages.contact_sheet import ContactSheet
@@ -69,6 +69,8 @@ def _sheet(
         manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
         return preview_dataset(data_root, name, manifest, per_row=per_row, seed=seed)
     if name not in catalogue.streams():
-        raise unknown("dataset or stream", name, {*catalogue.datasets(), *catalogue.streams()})
+        raise unknown_dataset(
+            "dataset or stream", name, {*catalogue.datasets(), *catalogue.streams()}
+        )
     listed = list(dict.fromkeys(item.dataset for item in catalogue.stream(name).datasets))
     return preview_datasets(data_root, name, listed, per_row=per_row or 8, seed=seed)

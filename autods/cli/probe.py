@@ -25,7 +25,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_table
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_dataset
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def probe(
 ) -> None:
     """Tell how well features tell classes apart: kNN, LDA and linear probe, what is confused.
 
-    A folder of images, one folder for each class, needs nothing else: it is indexed and extracted
-    under --root, or under a temporary one.
+    A folder of images, one for each class, is extracted first, under --root or a temporary one.
     """
     from autods.checks.probe import probe as probe_features
     from autods.core.progress import console_progress
@@ -129,7 +128,7 @@ def _prepared(
             f"{what}: expected the name of a dataset or a folder of images; nothing was done."
         )
     elif not folder.is_dir():
-        raise unknown("dataset or folder", what, {*catalogue.datasets(), *here})
+        raise unknown_dataset("dataset or folder", what, {*catalogue.datasets(), *here})
     elif root is not None:
         yield _from_folder(folder, data_root)
     else:
@@ -154,7 +153,9 @@ def _from_folder(folder: Path, root: DataRoot) -> tuple[str, DataRoot, Catalogue
     home = root.path / "manifests"
     if not (home / f"{name}.yaml").exists():
         _, remarks = manifest_from_folder(name, folder, home)
-        print("\n".join(remarks[:-1]), file=sys.stderr)  # the last one is the next command
+        print(
+            "\n".join(remarks[:-2]), file=sys.stderr
+        )  # without what `fetch` does, and the next command
     catalogue = Catalogue([home], root)
     manifest = catalogue.dataset(name)
     if manifest.files[0].checksum != f"tree:{hash_tree(folder)}":

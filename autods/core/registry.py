@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from autods.errors import UnknownName
@@ -24,6 +27,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     else:
         hint = "none is known"
     return UnknownName(f"unknown {kind} '{name}'; {hint}")
+
+
+def unknown_dataset(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """Build the error for an unknown dataset or stream.
+
+    It tells how your own is made of a folder, or found where no known name resembles this one.
+    """
+    error = unknown(kind, name, known)
+    if os.sep in name and Path(name).expanduser().is_dir():
+        return UnknownName(
+            f"unknown {kind} '{name}': expected a name, got a folder; nothing was done. Make a "
+            f"dataset of its images with `autods new NAME --folder {shlex.quote(name)}`."
+        )
+    if "; did you mean" in str(error):
+        return error
+    return UnknownName(
+        f"{error}{'' if str(error).endswith('...') else '.'} One of your own is found by the "
+        "folder of its manifest: --manifests FOLDER, or AUTODS_MANIFESTS."
+    )
 
 
 class Registry(Generic[T]):

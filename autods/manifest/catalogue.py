@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from autods.core.home import expanded
 from autods.core.refusals import refusal
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_dataset
 from autods.core.root import DataRoot
 from autods.core.yaml_files import YamlFault, parse_yaml
 from autods.errors import ManifestError
@@ -86,7 +86,7 @@ class Catalogue:
     def path(self, name: str) -> Path:
         """Return the file of a dataset's manifest; raise `UnknownName` otherwise."""
         if name not in self._datasets:
-            raise unknown("dataset", name, self._datasets)
+            raise unknown_dataset("dataset", name, self._datasets)
         return self._datasets[name]
 
     def dataset(self, name: str) -> Manifest:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import get_args
 
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_dataset
 from autods.errors import ManifestError, UnknownName, UsageError
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import Manifest
@@ -101,7 +101,7 @@ def expand(wanted: Iterable[str], known: Collection[str], matched: Collection[st
     for name in wanted:
         if not is_glob(name):
             if name not in known:
-                raise unknown("dataset", name, known)
+                raise unknown_dataset("dataset", name, known)
             found[name] = None
             continue
         matching = sorted(one for one in matched if fnmatchcase(one, name))

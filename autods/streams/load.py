@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import overload
 
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_dataset
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
 from autods.manifest.catalogue import Catalogue
@@ -89,7 +89,7 @@ def load(
     catalogue = catalogue or Catalogue(root=root)
     known = {*catalogue.datasets(), *(dataset for _, dataset in root.feature_sets())}
     if name not in known:
-        raise unknown("dataset", name, known)
+        raise unknown_dataset("dataset", name, known)
     spec = StreamSpec(name=name, datasets=[StreamItem(dataset=name, task=label_set)])
     (task,) = open_stream(
         spec, root, encoder, protocol=protocol, normalize=normalize, catalogue=catalogue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_dataset
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
 from autods.features.sets import list_encoders
@@ -149,10 +149,10 @@ def _datasets(name: str, root: DataRoot, encoder: str | None, catalogue: Catalog
         return matching
     datasets, known = [part.strip() for part in name.split(",")], {*with_manifest, *with_features}
     if len(datasets) == 1 and datasets[0] not in known:
-        raise unknown("stream", name, {*known, *catalogue.streams(), SYNTHETIC})
+        raise unknown_dataset("stream", name, {*known, *catalogue.streams(), SYNTHETIC})
     for dataset in datasets:
         if dataset not in known:
-            raise unknown("dataset", dataset, known)
+            raise unknown_dataset("dataset", dataset, known)
     return datasets
 
 

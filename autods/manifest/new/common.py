@@ -60,7 +60,10 @@ def whether_copied(in_place: bool) -> str:
     """Say what becomes of the images when they are fetched."""
     if in_place:
         return "The images stay where they are; do not change them, `autods verify` would find it."
-    return "`autods fetch` copies the images into the data root; with --in-place it does not."
+    return (
+        "`autods fetch` copies the images into the data root; `autods new --in-place` leaves them "
+        "where they are."
+    )
 
 
 def single_images(classes: Counter[str]) -> list[str]:

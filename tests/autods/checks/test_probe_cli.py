@@ -68,6 +68,7 @@ def test_a_bare_folder_is_indexed_extracted_and_probed(tmp_path, folder, capsys)
     out, err = capsys.readouterr()
     assert "Probe of my-trees by tiny-test-vit.random-0" in out
     assert "36 images in 3 classes" in err
+    assert "`autods fetch`" not in err  # it was fetched; there is nothing to decide
     text = page.read_text("utf-8")
     assert "&lt;b&gt;cedar" in text
     assert "<b>cedar" not in text

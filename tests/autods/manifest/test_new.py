@@ -114,7 +114,8 @@ def test_the_remarks_count_what_is_used_and_name_what_is_left_out(tmp_path):
         "'eel': one image only, which is for training; nothing is left to test.",
         "pictures: images: 21 of 24 members used; not used: 1 hidden ('.hidden'), "
         "1 unmatched ('top.png'), 1 unsupported ('cat/notes.txt').",
-        "`autods fetch` copies the images into the data root; with --in-place it does not.",
+        "`autods fetch` copies the images into the data root; `autods new --in-place` leaves them "
+        "where they are.",
         f"Next: autods fetch mine --manifests '{tmp_path}/out of here'",
     ]
 

@@ -82,7 +82,8 @@ def test_the_remarks_count_and_name_what_comes_along(tmp_path):
         f"3 images in 2 classes; 17 other files below {tmp_path / 'mine' / 'shots'} will be "
         "fetched with them.",
         "'a': one image only, which is for training; nothing is left to test.",
-        "`autods fetch` copies the images into the data root; with --in-place it does not.",
+        "`autods fetch` copies the images into the data root; `autods new --in-place` leaves them "
+        "where they are.",
         f"Next: autods fetch mine --manifests {target.parent}",
     ]
 

@@ -1,0 +1,32 @@
+"""Names that are not known: what the error tells."""
+
+import shlex
+
+import pytest
+
+from autods.core.registry import unknown_dataset
+
+
+@pytest.mark.parametrize("name", ["pictures", "my pictures"])
+@pytest.mark.parametrize("kind", ["dataset", "stream", "dataset or stream"])
+def test_who_names_a_folder_is_told_how_it_becomes_a_dataset(tmp_path, name, kind):
+    folder = tmp_path / name
+    folder.mkdir()
+    told = str(unknown_dataset(kind, str(folder), ["flowers", "pets"]))
+    assert told == (
+        f"unknown {kind} '{folder}': expected a name, got a folder; nothing was done. Make a "
+        f"dataset of its images with `autods new NAME --folder {shlex.quote(str(folder))}`."
+    )
+
+
+@pytest.mark.parametrize("known", [[], ["pets"], [f"set{i}" for i in range(20)]])
+def test_who_names_a_dataset_like_no_other_is_told_where_own_manifests_are_named(known):
+    told = str(unknown_dataset("dataset", "zzz", known))
+    assert told.startswith("unknown dataset 'zzz'; ")
+    assert told.endswith(". One of your own is found by the folder of its manifest: "
+                         "--manifests FOLDER, or AUTODS_MANIFESTS.")  # fmt: skip
+
+
+def test_a_wrong_spelling_gets_the_near_names_only():
+    told = str(unknown_dataset("dataset", "flowrs", ["flowers", "pets"]))
+    assert told == "unknown dataset 'flowrs'; did you mean flowers?"
