@@ -42,7 +42,8 @@ def _printed(output: dict[str, Any]) -> str:
     """Return what a cell printed or returned, empty for warnings."""
     data = output.get("data", {})
     if "text/html" in data:
-        return "".join(data["text/html"]).replace("\n\n", "\n")
+        html = "".join(data["text/html"]).replace("\n\n", "\n")
+        return html.replace(' class="dataframe"', "")  # so that the site lets it scroll
     if output.get("name") == "stderr":
         return ""
     text = "".join(data.get("text/plain") or output.get("text", ""))
