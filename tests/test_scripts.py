@@ -1,6 +1,7 @@
 """The scripts run; what they measure is not judged here."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -143,7 +144,8 @@ def test_the_gpu_check_measures_updates_on_a_cpu(tmp_path):
     report = json.loads((tmp_path / "out" / "gpu_check.json").read_text())
     assert report["machine"]["device"] == "CPU"
     assert report["failures"] == []
-    assert all(microseconds > 0 for microseconds in report["parts"]["steps"].values())
+    steps = report["parts"]["steps"].values()  # of a difference of times: of any sign here
+    assert steps and all(map(math.isfinite, steps))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")

@@ -176,7 +176,7 @@ def _positions(file: Stored) -> dict[bytes, int]:
     try:
         listed = pickles.load(stored, paths=True)
         del stored
-        numbers = np.array([positions.get(path_key(str(item)), -1) for item in listed], np.int64)
+        numbers = np.array([positions.get(_key(item), -1) for item in listed], np.int64)
     except UnsafePickle as error:
         raise UnsafePickle(f"{file.shown}: the value of 'file_names': {error}") from None
     except (ValueError, TypeError) as error:
@@ -189,6 +189,12 @@ def _positions(file: Stored) -> dict[bytes, int]:
             f"{len(numbers):,} in the list"
         )
     return positions
+
+
+def _key(item: object) -> bytes:
+    if not isinstance(item, str):  # the text of a list may be longer than any memory
+        raise ValueError(f"expected paths, got a {type(item).__name__}")
+    return path_key(item)
 
 
 def _ordered(sets: Mapping[str, LabelSet], default: str | None) -> list[str]:

@@ -11,6 +11,7 @@ bytes for text, tuples or arrays for lists, ``None`` for ``none``, no level of l
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,9 @@ def read_metadata(file: Stored, positions: Mapping[str, Positions]) -> dict[str,
     for published in list(files):
         task = ONLY if published == "none" else published
         if not TASK.fullmatch(task) or task in sets:
-            raise _wrong(file, "file_names", "distinct plain names of label sets", repr(published))
+            raise _wrong(
+                file, "file_names", "distinct plain names of label sets", reprlib.repr(published)
+            )
         where = f"file_names of '{published}'"
         splits = _mapping(file, where, files.pop(published))
         sets[task] = _label_set(file, where, splits, named.get(published, ()), positions)
@@ -125,7 +128,7 @@ def _read_list(
     features, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
     for place, row in enumerate(rows):
         if not _is_row(row) or len(row) != 2:
-            raise _wrong(file, where, "pairs of path and label", repr(row)[:80])
+            raise _wrong(file, where, "pairs of path and label", reprlib.repr(row))
         path, label = row
         if type(path) is not str:
             path = _text(file, where, path)

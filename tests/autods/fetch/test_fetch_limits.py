@@ -128,7 +128,7 @@ def test_a_body_of_unknown_size_leaves_a_reserve_on_the_disk(root, server, monke
     with pytest.raises(DiskFull, match="without telling how many") as caught:
         fetch_dataset(toy(server.url("/a")), root, Silent())
     assert "add a --mirror" in caught.value.next_step
-    assert 1_500_000 < max(most) <= 2_000_000
+    assert 1_500_000 < max(most) <= 2_000_000 + 50_000  # the block that comes is written whole
     assert archived(root) == {}
     fetch_dataset(toy(server.url("/a"), server.url("/good")), root, Silent())
     assert archived(root) == {"a.bin": len(CONTENT)}

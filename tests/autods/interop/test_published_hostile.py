@@ -32,15 +32,16 @@ MEMORY = 700 << 20  # bytes of the process and its children
 
 
 PROGRAM = """
-import json, resource, sys
+import json, re, resource, sys
 from pathlib import Path
 from autods.core import limited
 from autods.core.root import DataRoot
 from autods.interop.published import import_published
 outcome = import_published(Path(sys.argv[1]), DataRoot.open(Path(sys.argv[2])), extractor="clip")
 limited._end_all()
-both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-peaks = [resource.getrusage(who).ru_maxrss for who in both]
+# a process inherits the resource usage of the one that started it, but not its high-water mark
+(own,) = re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+peaks = [int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
 refused = [str(error) for error in outcome.refused.values()]
 print(json.dumps({"refused": refused, "peak": sum(peaks) << 10}))
 """

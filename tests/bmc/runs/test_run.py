@@ -100,6 +100,9 @@ def test_a_resumed_run_starts_after_its_last_finished_group(tmp_path, monkeypatc
     reports = []
 
     class Reporter(run.Silent):
+        def start(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
+            reports.append(done)
+
         def advance(self, amount: int) -> None:
             reports.append(amount)
 
