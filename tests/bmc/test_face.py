@@ -56,5 +56,5 @@ def test_a_comparison_returns_a_frame_and_writes_tables_and_a_report(tmp_path):
     assert {path.suffix for path in (tmp_path / "cmp").glob("compare.*")} >= {".csv", ".json"}
     page = bmc.report(tmp_path / "cmp", tmp_path / "again.html")
     assert page.read_text().startswith("<!doctype html>")
-    with pytest.raises(UsageError, match="no finished run"):
+    with pytest.raises(UsageError, match="expected a folder with finished runs"):
         bmc.report(tmp_path / "nothing")

@@ -62,4 +62,4 @@ def test_the_command_prints_a_table_of_80_columns_and_json(folder, monkeypatch, 
 def test_a_folder_without_runs_says_how_to_start_one(tmp_path):
     code, _, told = bmc_stream("runs", tmp_path, cwd=tmp_path)
     assert code == 2
-    assert "Start one with `bmc-stream run`" in told
+    assert "no runs below" in told and "name their folder" in told and "bmc-stream run" in told
