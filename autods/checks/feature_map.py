@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autods.checks.draws import at_most
 from autods.checks.near import Joined, Rows
 from autods.core.extras import require
 from autods.core.registry import unknown
@@ -95,7 +96,7 @@ def map_features(
             "nothing was drawn."
         )
     generator = np.random.Generator(np.random.PCG64(seed))
-    rows = _drawn(used, group, points, generator)
+    rows = at_most(used, group, points, generator)
     if method == "umap":
         xy, explained = _umap(table.units(rows), seed), None
     else:
@@ -119,16 +120,6 @@ def _groups(table: Joined, by: str) -> tuple[Rows, list[str]]:
         several = by == "class" and len(table.sets) > 1
         names += [f"{stored.dataset}: {name}" for name in own] if several else own
     return np.concatenate(found), names
-
-
-def _drawn(used: Rows, group: Rows, points: int, generator: np.random.Generator) -> Rows:
-    if len(used) <= points:
-        return used
-    shuffled = generator.permutation(used)
-    order = shuffled[np.argsort(group[shuffled], kind="stable")]
-    _, first, count = np.unique(group[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(first, count)
-    return np.sort(order[np.argsort(place, kind="stable")[:points]])
 
 
 def _principal(

@@ -1,7 +1,7 @@
 """Are these features any good for these classes? Three probes, their accuracy, what is confused.
 
-Settings are chosen on dev rows, or on a fifth of train where there are none; then train and dev are
-learned from together, and test rows are judged once.
+Settings are chosen on dev rows, or on a fifth of train if there are no dev rows. The probes then
+learn from train and dev together, and are measured once on test.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autods.checks.discriminant import SHRINKAGES, Floats, Rows
+from autods.checks.draws import at_most, held_out
 from autods.checks.intervals import wilson
 from autods.checks.near import Joined
 from autods.checks.probe_models import discriminant, linear, nearest
@@ -122,12 +123,12 @@ def probe(
     generator = np.random.Generator(np.random.PCG64(seed))
     drawn = not len(rows["dev"])
     if drawn:
-        rows["train"], rows["dev"] = _held_out(rows["train"], labels, generator)
+        rows["train"], rows["dev"] = held_out(rows["train"], labels, generator)
     both, test = np.concatenate([rows["train"], rows["dev"]]), rows["test"]
     used = {
-        "train": _some(rows["train"], labels, MOST, generator),
-        "dev": _some(rows["dev"], labels, MOST // 4, generator),
-        "both": _some(both, labels, MOST, generator),
+        "train": at_most(rows["train"], labels, MOST, generator),
+        "dev": at_most(rows["dev"], labels, MOST // 4, generator),
+        "both": at_most(both, labels, MOST, generator),
         "test": test,
     }
     data = {key: (Joined([stored]).units(of), labels[of]) for key, of in used.items()}
@@ -189,25 +190,3 @@ def _check(stored: StoredFeatures, rows: dict[str, Rows], labels: Rows) -> None:
             f"dataset '{stored.dataset}' has one class only: expected two or more to tell apart; "
             "nothing was probed. A folder of images needs a folder for each class."
         )
-
-
-def _held_out(rows: Rows, labels: Rows, generator: np.random.Generator) -> tuple[Rows, Rows]:
-    """Draw a fifth of each class, of those that have two rows at least."""
-    shuffled = generator.permutation(rows)
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, first, count = np.unique(labels[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(first, count)
-    size = np.repeat(count, count)
-    held = place < np.where(size > 1, np.maximum(1, size // 5), 0)
-    return np.sort(order[~held]), np.sort(order[held])
-
-
-def _some(rows: Rows, labels: Rows, most: int, generator: np.random.Generator) -> Rows:
-    """Draw at most so many rows; a small class keeps all of its own."""
-    if len(rows) <= most:
-        return rows
-    shuffled = generator.permutation(rows)
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, first, count = np.unique(labels[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(first, count)
-    return np.sort(order[np.argsort(place, kind="stable")[:most]])

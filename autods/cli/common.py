@@ -98,7 +98,7 @@ def open_root(path: Path | None) -> DataRoot:
 def open_catalogue(folders: list[Path] | None, root: DataRoot | None = None) -> Catalogue:
     """Return the shipped manifests, those a root remembers, and those of ``--manifests``.
 
-    Remembered folders that are gone are told on standard error.
+    Remembered folders that no longer exist are reported on standard error.
     """
     from autods.manifest.catalogue import Catalogue
 

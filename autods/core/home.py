@@ -24,7 +24,7 @@ def home() -> Path | None:
 
 
 def substitute() -> Path:
-    """Return the folder that serves as a home where there is none; it is this user's alone.
+    """Return a folder to use in place of a missing home; no other user may write to it.
 
     It lies among the temporary files, which a system may remove.
     """

@@ -16,7 +16,7 @@ PALETTE = {
     "h9": ("#0d3360", "#c9e2f8"),
 }  # fmt: skip
 LEVELS = [f"h{k}" for k in range(10)]  # a scale, low to high
-COLOURS = 8  # m0 to m7: kinds that are told apart
+COLOURS = 8  # m0 to m7, which people can tell apart
 
 
 def variables(dark: bool) -> str:

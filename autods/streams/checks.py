@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, UsageError
@@ -16,6 +17,12 @@ from autods.streams.stream import Task
 INFORMATIONAL = frozenset(
     {"batch_size", "device", "open_clip", "pillow", "timm", "torch", "torchvision"}
 )
+
+
+def differing_facts(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+    """Return the facts of two encoders' provenances that features depend on and that differ."""
+    keys = (one.keys() | two.keys()) - INFORMATIONAL
+    return sorted(key for key in keys if one.get(key) != two.get(key))
 
 
 def check_present(spec: StreamSpec, root: DataRoot, encoder: str) -> None:
@@ -57,8 +64,8 @@ def check_one_encoder(features: Sequence[StoredFeatures]) -> None:
     for other in features[1:]:
         one = {**first.info.encoder, "dimensions": first.dim}
         two = {**other.info.encoder, "dimensions": other.dim}
-        keys = (one.keys() | two.keys()) - INFORMATIONAL
-        if key := min((k for k in keys if one.get(k) != two.get(k)), default=None):
+        if differing := differing_facts(one, two):
+            key = differing[0]
             raise FeatureMismatch(
                 f"features of '{first.dataset}' and '{other.dataset}' by '{first.encoder}' are "
                 f"not of one encoder: {key} is {one.get(key)!s:.80} and {two.get(key)!s:.80}; "

@@ -5,7 +5,7 @@ and a memory of former ones, whose labels are not used. Expert (but for its head
 begin as the network of before: from new weights (``restart``), tasks of a hundred samples teach
 them little.
 
-An expert is as sure of samples of other tasks as of its own, and surer the more updates it made:
+An expert is as confident on samples of other tasks as on its own, and more so after more updates:
 DMC tells the classes of one task apart but not the tasks, least of all where these differ in
 size. Its class-il accuracy can fall below that of fine-tuning, which at least keeps the last task.
 """

@@ -97,11 +97,11 @@ def encoder_of(stream: Stream) -> dict[str, Any]:
 
 def differing(one: Mapping[str, Any], two: Mapping[str, Any]) -> str | None:
     """Say in which fact two provenances differ that features depend on; ``None``: in none."""
-    from autods.streams.checks import INFORMATIONAL
+    from autods.streams.checks import differing_facts
 
-    for key in sorted((one.keys() | two.keys()) - INFORMATIONAL):
-        if one.get(key) != two.get(key):
-            return f"{key} is {one.get(key)!r:.60} and {two.get(key)!r:.60}"
+    if facts := differing_facts(one, two):
+        key = facts[0]
+        return f"{key} is {one.get(key)!r:.60} and {two.get(key)!r:.60}"
     return None
 
 

@@ -1,6 +1,7 @@
 """Containers of every kind with the same members."""
 
 import importlib
+import io
 import zipfile
 from pathlib import Path
 
@@ -54,3 +55,17 @@ def opened(tmp_path: Path, source: Path, **options):
 
 def inner_bytes(tmp_path: Path, kind: str, files: dict[str, bytes] = FILES) -> bytes:
     return build(tmp_path / "inner", kind, files).read_bytes()
+
+
+class Pipe(io.RawIOBase):
+    """What zips are streamed to: sizes and checksums come after the data."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        self.data += data
+        return len(data)

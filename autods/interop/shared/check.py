@@ -101,7 +101,7 @@ def main() -> None:
 def _problems(request: Mapping[str, Any]) -> list[str]:
     from autods.checks.features import verify_features
     from autods.features.sets import describe_features, open_features
-    from autods.streams.checks import INFORMATIONAL
+    from autods.streams.checks import differing_facts
 
     root, encoder, dataset = DataRoot(Path(request["root"])), request["encoder"], request["dataset"]
     stored = open_features(root, encoder, dataset)
@@ -118,7 +118,6 @@ def _problems(request: Mapping[str, Any]) -> list[str]:
     found += [
         f"encoder {key}: the features manifest says {one.get(key)!s:.80}, the shards say "
         f"{two.get(key)!s:.80}"
-        for key in sorted((one.keys() | two.keys()) - INFORMATIONAL)
-        if one.get(key) != two.get(key)
+        for key in differing_facts(one, two)
     ]
     return found

@@ -27,7 +27,7 @@ from autods.interop.shared.locate import Located
 from autods.interop.shared.manifest import RECORD, SharedFeatures, SharedSet
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.sources import Release
-from autods.streams.checks import INFORMATIONAL
+from autods.streams.checks import differing_facts
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ def _check_encoder(root: DataRoot, shared: SharedFeatures) -> None:
         stored = open_features(root, shared.encoder, name)
         one = {**stored.info.encoder, "dimensions": stored.dim}
         two = {**shared.provenance, "dimensions": shared.dim}
-        keys = (one.keys() | two.keys()) - INFORMATIONAL
-        if key := min((key for key in keys if one.get(key) != two.get(key)), default=None):
+        if differing := differing_facts(one, two):
+            key = differing[0]
             raise FeatureMismatch(
                 f"the features of '{name}' here are of another encoder than the published ones, "
                 f"though both are called '{shared.encoder}': {key} is {one.get(key)!s:.80} here "

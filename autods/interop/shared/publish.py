@@ -27,7 +27,7 @@ from autods.interop.shared.manifest import (
 from autods.interop.shared.readme import write_readme
 from autods.manifest.catalogue import Catalogue, load
 from autods.manifest.schema import Manifest
-from autods.streams.checks import INFORMATIONAL, check_current
+from autods.streams.checks import check_current, differing_facts
 
 
 @dataclass
@@ -141,8 +141,8 @@ def _check_same(
         return
     one = {**before.provenance, "dimensions": before.dim, "encoder": before.encoder}
     two = {**stored.info.encoder, "dimensions": stored.dim, "encoder": stored.encoder}
-    keys = (one.keys() | two.keys()) - INFORMATIONAL
-    if key := min((key for key in keys if one.get(key) != two.get(key)), default=None):
+    if differing := differing_facts(one, two):
+        key = differing[0]
         raise UsageError(
             f"{folder / FOLDER / name}.yaml is of another encoder than the features of "
             f"'{stored.dataset}': {key} is {one.get(key)!s:.80} there and {two.get(key)!s:.80} "

@@ -7,25 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from container_tools import opened
+from container_tools import Pipe, opened
 
 from autods.errors import ContainerError
 
 CONTENT = {"a/1.jpg": os.urandom(3000), "b/2.jpg": b"text " * 900, "c/3.jpg": os.urandom(90_000)}
-
-
-class Pipe(io.RawIOBase):
-    """What zips are streamed to: sizes and checksums come after the data."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data) -> int:
-        self.data += data
-        return len(data)
 
 
 def zipped(streamed: bool, method: int, files: dict[str, bytes] = CONTENT) -> bytes:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archives import folders_layout, make_folder, make_tar, make_zip, manifest_of, open_file, placed
-from container_tools import FILES, KEPT, build, opened, setting
+from container_tools import FILES, KEPT, Pipe, build, opened, setting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -180,17 +180,6 @@ def test_encrypted_and_rarely_compressed_zips_are_refused(tmp_path):
 
 
 def test_a_streamed_zip_without_sizes_in_its_headers_is_read(tmp_path):
-    class Pipe(io.RawIOBase):
-        def __init__(self) -> None:
-            self.data = bytearray()
-
-        def writable(self) -> bool:
-            return True
-
-        def write(self, data) -> int:
-            self.data += data
-            return len(data)
-
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in KEPT:

@@ -1,16 +1,13 @@
 """Progress of one step and of several datasets at once, on terminals and elsewhere."""
 
 import io
-import os
-import pty
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from threading import Barrier, Thread
 
 import pytest
 from rich.console import Console
+from terminals import written
 
 from autods.core.progress import Board, Progress, Stopped, console_board
 from autods.core.progress_screens import Screen, TerminalScreen
@@ -146,31 +143,9 @@ def test_threads_share_the_bars_and_the_totals_miss_nothing():
         assert any(line.startswith(f"{name}: a.zip: 200.0/200.0 kB, ") for line in lines())
 
 
-def on_a_terminal(count: int) -> str:
-    """Return what the program writes to a real terminal."""
-    outer, inner = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(count)], stderr=inner, env=environment
-    )
-    os.close(inner)
-    shown = b""
-    while True:
-        try:
-            block = os.read(outer, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(outer)
-    assert child.wait(timeout=60) == 0
-    return shown.decode()
-
-
 @pytest.mark.parametrize(("count", "totals"), [(1, False), (2, True)])
 def test_a_terminal_gets_bars_and_a_line_of_totals_only_where_there_are_several(count, totals):
-    shown = on_a_terminal(count)
+    shown = written(PROGRAM, str(count))
     assert "\x1b[" in shown
     assert "cats.zip" in shown
     assert ("cats: fetching cats/cats.zip" in shown) == totals

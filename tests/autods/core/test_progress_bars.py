@@ -1,15 +1,13 @@
 """What the bars of a command say at every width, in a notebook, and where there are none."""
 
 import io
-import os
-import pty
 import re
-import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from rich.console import Console
+from terminals import written
 
 from autods.core.progress import Board, console_board, console_progress
 from autods.core.progress_bars import Bar, table
@@ -183,22 +181,7 @@ def test_quiet_progress_prints_nothing(capsys):
 
 def on_a_terminal(width: int) -> str:
     """Return what the program draws last on a terminal of this width."""
-    outer, inner = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(width)}
-    child = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=inner, env=environment)
-    os.close(inner)
-    shown = b""
-    while True:
-        try:
-            block = os.read(outer, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(outer)
-    assert child.wait(timeout=60) == 0
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written(PROGRAM, columns=width))
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])

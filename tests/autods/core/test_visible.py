@@ -1,13 +1,12 @@
 """Nothing that a file or server says commands a terminal."""
 
-import os
-import pty
 import subprocess
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from terminals import written
 
 from autods.errors import AutodsError, ContainerError, LinkGone, visible
 
@@ -53,21 +52,7 @@ def test_printed_text_and_progress_are_shown_in_a_pipe_without_any_command():
 
 
 def test_on_a_terminal_bold_text_and_bars_stay_and_nothing_else_commands_it():
-    ours, theirs = pty.openpty()
-    code = f"import os; os.environ['TERM'] = 'xterm'\n{PRINTS}"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    printed = b""
-    while True:
-        try:
-            block = os.read(ours, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not block:
-            break
-        printed += block
-    os.close(ours)
-    assert process.wait() == 0
+    printed = written(PRINTS).encode()
     assert b"\x1b[1mbold\x1b[0m" in printed
     assert rb"\x1b]0;pwned\x07" in printed
     assert not [command for command in (b"\x1b]", b"\x07", b"\x1b[2J") if command in printed]
