@@ -3,11 +3,10 @@
 import csv
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import EXECUTABLE, Page
+from chromium import Page
 from report_runs import answered, make_results, write
 
 from bmc.report import build_report
@@ -30,14 +29,6 @@ def folders(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def page_file(folders, tmp_path_factory) -> Path:
     return build_report(folders, tmp_path_factory.mktemp("page") / "report.html")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[Page]:
-    if EXECUTABLE is None:
-        pytest.skip("no Chromium is installed")
-    with Page(tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """The report page in a real browser: charts, legends, tooltips, phones, both colour schemes."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import EXECUTABLE, Page
+from chromium import Page
 from report_runs import TITLES, ablation, make_results, write, write_all
 
 from autods.pages.palette import PALETTE
@@ -17,14 +16,6 @@ def full_page(tmp_path_factory) -> Path:
     """Five methods, 71 tasks, two orders."""
     root = tmp_path_factory.mktemp("page")
     return build_report(write_all(root, (1, 2)), root / "report.html")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[Page]:
-    if EXECUTABLE is None:
-        pytest.skip("no Chromium is installed")
-    with Page(tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 def test_the_browser_reports_errors_and_sideways_scrolling(browser, tmp_path):
