@@ -14,6 +14,7 @@ OBJECTS = 256 << 20  # bytes of shared memory of a local cluster: jobs and repor
 REACH = 5.0  # seconds for a cluster to answer
 SETTINGS = {  # Ray reads them when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",  # send no usage statistics
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # an error is raised where its answer is asked for
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # we report a lost worker ourselves, in one line
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it remarks on this choice itself
 }

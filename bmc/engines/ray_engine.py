@@ -140,18 +140,16 @@ class RayEngine:
         slots = max(1, self._slots())
         under_way: dict[Any, list[TaskTensors]] = {}
         answers = []
-        try:
-            while parts or under_way:
-                while parts and len(under_way) < slots:
-                    part = parts.popleft()
-                    under_way[self._start(setting, base, part)] = part
-                for ready in self._wait(list(under_way)):
-                    answers.append((under_way[ready], self._result(ready)))
-                    del under_way[ready]
-                    moved(len(answers), len(answers) + len(parts) + len(under_way), "done")
-        finally:  # what is under way is of no further use
-            for reference in under_way:
-                self._ray.cancel(reference, force=True)
+        # After an error what is under way ends by itself, or with the connection: Ray's cancel
+        # aborts this whole program where a task ends at the same moment.
+        while parts or under_way:
+            while parts and len(under_way) < slots:
+                part = parts.popleft()
+                under_way[self._start(setting, base, part)] = part
+            for ready in self._wait(list(under_way)):
+                answers.append((under_way[ready], self._result(ready)))
+                del under_way[ready]
+                moved(len(answers), len(answers) + len(parts) + len(under_way), "done")
         return answers
 
     def _start(self, setting: Setting, base: Any, part: Sequence[TaskTensors]) -> Any:

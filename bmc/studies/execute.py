@@ -265,13 +265,13 @@ class RayTasks:
             threads = max((job.threads for job in jobs), default=1)
             connect(ray, self.address, cores=self.jobs * threads)
         try:
-            yield from _ray_outcomes(ray, jobs)
+            yield from _ray_outcomes(ray, jobs, ours)
         finally:
             if ours:
                 ray.shutdown()
 
 
-def _ray_outcomes(ray: Any, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+def _ray_outcomes(ray: Any, jobs: Sequence[Job], ours: bool) -> Generator[Outcome, None, None]:
     task = ray.remote(max_retries=ATTEMPTS - 1, max_calls=1)(attempt)
     pending = {
         task.options(
@@ -292,5 +292,7 @@ def _ray_outcomes(ray: Any, jobs: Sequence[Job]) -> Generator[Outcome, None, Non
                 except ray.exceptions.RayError as error:
                     yield _lost(job, " ".join(f"{error}".split())[:200])
     finally:
-        for reference in pending:
+        # Our own connection ends with all that is under way. Not cancelled there: a cancel aborts
+        # this whole program where a task ends at the same moment.
+        for reference in () if ours else pending:
             ray.cancel(reference, force=True)

@@ -250,8 +250,10 @@ def test_the_command_line_runs_experts_on_a_cluster_or_says_why_not(tmp_path, cl
 def test_workers_with_another_torch_are_refused_and_both_versions_named(engine, monkeypatch):
     here = versions()
     monkeypatch.setattr(ray_engine, "versions", lambda: {**here, "torch": "1.0"})
-    with pytest.raises(ClusterError, match=rf"expected torch 1\.0 on .* got {here['torch'][:4]}"):
-        engine.train(base(), tensors(STREAM), CONFIG)
+    refused = rf"expected torch 1\.0 on .* got {here['torch'][:4]}"
+    for _ in range(10):  # errors while other experts start: Ray aborted the program now and then
+        with pytest.raises(ClusterError, match=refused):
+            engine.train(base(), tensors(STREAM), CONFIG)
     monkeypatch.undo()
     assert len(engine.train(base(), tensors(STREAM)[:1], CONFIG).buffers) == 1
 
