@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,7 @@ def fetch(
     per_host: int = 2,
     rounds: int = 1,
     accept_licence: str | Iterable[str] = (),
+    kaggle_version: int | Mapping[str, int] | None = None,
     catalogue: Catalogue | None = None,
     quiet: bool = False,
 ) -> Report:
@@ -85,6 +86,9 @@ def fetch(
         60 minutes.
     accept_licence
         Datasets whose licence you have read and accept, or ``all``.
+    kaggle_version
+        Version of a Kaggle dataset to ask for instead of the manifest's: a number for one
+        dataset, name to number for several. The checksums stay.
     catalogue
         Manifests that can be named; default: the shipped ones, and those of the folders that
         the root remembers.
@@ -106,10 +110,12 @@ def fetch(
         When a name is unknown, or a manifest or an option is wrong.
     """
     from autods.fetch.many import PAUSES, fetch_many
+    from autods.fetch.versions import at_version, versions_asked
 
     root, chosen = DataRoot.open(root), _listed(names)
     catalogue = catalogue or Catalogue(root=root)
-    manifests = [catalogue.dataset(name) for name in chosen]
+    versions = versions_asked(kaggle_version, chosen)
+    manifests = [at_version(catalogue.dataset(name), versions.get(name)) for name in chosen]
     board = nullcontext(Board()) if quiet else console_board(len(chosen))
     with board as shown:
         report = fetch_many(

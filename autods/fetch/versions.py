@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from autods.errors import UsageError
@@ -36,6 +36,18 @@ def wanted_versions(values: Sequence[str], names: Sequence[str]) -> dict[str, in
             )
         wanted[name] = int(number)
     return wanted
+
+
+def versions_asked(value: int | Mapping[str, int] | None, names: Sequence[str]) -> dict[str, int]:
+    """Return dataset to version: of the one dataset of ``names``, or as given by name.
+
+    Raises `UsageError` as `wanted_versions` does.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return wanted_versions([f"{name}={number}" for name, number in value.items()], names)
+    return wanted_versions([str(value)], names)
 
 
 def at_version(manifest: ReleaseT, version: int | None) -> ReleaseT:

@@ -72,9 +72,10 @@ GROUPS = """\
 Groups keep together what belongs together, so a pattern that was written from one name is not
 enough: the one for colorectal made `10c.tif` a slide of its own.
 `tests/autods/manifest/published_names.yaml` has the names; a test reads all of them, {names} of
-{datasets} datasets, {plain} of these without a group. Not checked so, for no such names were
-found: satellite, histaerial and the difficulty levels of oriset. Patterns that take whole folders
-only (`{{class}}/*`) cannot be misled by the name of a file.
+{datasets} datasets, {plain} of these without a group. Not checked so, for no names of single
+files were found: satellite and histaerial, whose folders are confirmed. Patterns that take whole
+folders only (`{{class}}/*`) cannot be misled by the name of a file, but by a folder that nobody
+named: `origami_classification_data` of oriset has a third one, oriwiki.
 """
 
 CHANGES = """\
@@ -87,7 +88,7 @@ knowledge).
 
 # What a diff cannot tell: who says so.
 SOURCES = {
-    "cars": "pytorch/vision issue 7545",
+    "cars": "pytorch/vision issue 7545; tgabriel22/Doc (devkit)",
     "cataract": "yiweichen04/retina_dataset",
     "colorectal": "public loaders that name single tiles",
     "core50": "core50_labels.txt of vlomonaco/core50 (readable names)",
@@ -97,7 +98,9 @@ SOURCES = {
     "galaxy10": "README of henrysky/Galaxy10",
     "kvasircapsule": "simula/kvasir-capsule (README, LICENSE.md, splits), public Training_set.csv",
     "manga": "public README",
+    "histaerial": "iLab-USC/USC-DCT (names of folders)",
     "office": "lists of cuishuhao/BNM; DomainBed loaders",
+    "oriset": "public file index of the authors' repository",
     "pcam": "torchvision, TFDS patch_camelyon",
     "planets": "README of the author's repository",
     "resisc45": "torchgeo",
@@ -225,8 +228,11 @@ def differences(old: Manifest, new: Manifest) -> Iterable[str]:
         if getattr(old, key) != getattr(new, key):
             yield key
     for task, spec in new.tasks.items():
-        if task in old.tasks and spec.names() != old.tasks[task].names():
-            yield f"order of classes of {task}"
+        if task not in old.tasks:
+            yield f"label set {task} added"
+        elif (names := spec.names()) != (was_names := old.tasks[task].names()):
+            same = sorted(names or ()) == sorted(was_names or ())
+            yield f"{'order of ' if same else ''}classes of {task}"
     count = sum(len(spec.readable) for spec in new.tasks.values())
     if count:
         yield f"{count} readable name" + ("s" if count > 1 else "")

@@ -5,12 +5,15 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from notes import Notes
 from servers.hosts import Kaggle
 from servers.web import Storage, running
 
+import autods
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import (
@@ -24,6 +27,7 @@ from autods.errors import (
 from autods.fetch import fetch_dataset
 from autods.fetch.sources import base, kaggle
 from autods.fetch.versions import at_version, wanted_versions
+from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = b"PK\x03\x04" + hashlib.shake_128(b"kaggle").digest(300_000)
@@ -110,6 +114,18 @@ def test_a_version_that_the_user_asks_for_replaces_that_of_the_manifest(root, si
     assert fetched(root, at_version(toy("ann/cats@2"), 1)) == CONTENT
     with pytest.raises(UsageError, match="does not come from a Kaggle dataset"):
         at_version(contest(), 1)
+
+
+def test_the_function_fetch_asks_for_a_version_too(root, site):
+    site.datasets["ann/cats"] = {"1": CONTENT, "2": CONTENT + b"!"}
+    whole = Catalogue().dataset("rice").model_copy(update=dict(toy("ann/cats@2")))
+    shelf: Any = SimpleNamespace(dataset=lambda name: whole, remember=lambda *_: None)
+    for asked in (1, {"toy": 1}):
+        autods.fetch("toy", root, kaggle_version=asked, catalogue=shelf, quiet=True)
+        assert root.archive("toy", "a.zip").read_bytes() == CONTENT
+    for refused in (0, True, {"b": 1}):
+        with pytest.raises(UsageError, match="nothing was fetched"):
+            autods.fetch("toy", root, kaggle_version=refused, catalogue=shelf, quiet=True)
 
 
 @pytest.mark.parametrize(
