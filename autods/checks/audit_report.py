@@ -8,9 +8,9 @@ from typing import Any
 NAMED = 20  # classes named that miss in a split
 EXAMPLES = 5  # unreadable images named
 LEGEND = (
-    "broken: images that cannot be decoded; copies: images whose content stands before them "
-    "already; in test: images of train and dev that are in test too; conflicts: images "
-    "whose content stands under several classes; missing: classes without an image in some split; "
+    "broken: images that cannot be decoded; copies: images that repeat an earlier one, byte for "
+    "byte; in test: images of train and dev that are in test too; conflicts: images that appear "
+    "under several classes; missing: classes without an image in some split; "
     "ratio: the largest class of train divided by the smallest. Protocol clean."
 )
 

@@ -43,19 +43,22 @@ class Answer:
 
 
 def check_network(manifests: Sequence[Manifest]) -> Iterator[Check]:
-    """Yield the findings: each host, then the clock, then the network if no host answers."""
+    """Yield the findings: each host, then the clock; one on the network if no host answers."""
     hosts = hosts_of(manifests)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(ask, (host.address for host in hosts)))
-    for host, answer in zip(hosts, answers, strict=True):
-        yield _finding(host, answer)
+    silent = hosts and not any(answer.reached for answer in answers)
+    if not silent or len(hosts) == 1:
+        for host, answer in zip(hosts, answers, strict=True):
+            yield _finding(host, answer)
     yield from _clock(answers)
-    if hosts and not any(answer.reached for answer in answers):
+    if silent:
+        reasons = ", ".join(sorted({answer.text for answer in answers}))
         which = f"none of {len(hosts)} hosts" if len(hosts) > 1 else "no host"
         yield Check(
             "network",
             "fail",
-            f"{which} can be reached",
+            f"{which} can be reached: {reasons}",
             "Check the connection and the proxy (HTTPS_PROXY, HTTP_PROXY); without a network, "
             "fetch from a copy: autods fetch --mirror FOLDER.",
         )

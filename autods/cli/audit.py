@@ -27,6 +27,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_table
+from autods.core.output import tell
 from autods.core.registry import unknown
 from autods.errors import UsageError
 
@@ -112,9 +113,9 @@ def audit(
             _write(report, data_root, found, features)
             print(f"Report: {report}", file=sys.stderr)
         elif not json and (features or any(flawed(findings) for findings in found)):
-            print("--report FILE.html shows these images.")
+            tell("--report FILE.html shows these images.")
         if not json and encoder is None and (one := _encoder_of(data_root, wanted)):
-            print(f"--encoder {one} also finds near-duplicates and suspicious labels.")
+            tell(f"--encoder {one} also finds near-duplicates and suspicious labels.")
 
     with Scanner(workers or usable_cores(), decode=not fast) as scanner, board:
 

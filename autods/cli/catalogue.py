@@ -20,6 +20,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import tell
 from autods.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def list_datasets(
         shown = ("name", "classes", "images", "access", "state", "licence")
         table = [{key: row[key] for key in shown} for row in rows]
         print_table("Datasets ('?': unknown)", table, ["licence"])
-        print(_totals(rows))
+        tell(_totals(rows))
         print_next("autods info NAME", next_steps.command("autods fetch", "NAME", root=root))
     if wrong := [holding.problem for holding in holdings if holding.manifest is None]:
         raise ManifestError("\n".join(map(str, wrong)))
@@ -152,10 +153,10 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
         print_table(f"Under {data_root.path}", [_status_row(holding) for holding in holdings])
         for holding in holdings:
             if problem := _problem(holding, data_root):
-                print(f"{holding.dataset}: {problem}")
+                tell(f"{holding.dataset}: {problem}")
         print_next(next_steps.after(holdings, root))
     else:
-        print(f"Nothing under {data_root.path} yet. Start with `autods fetch NAME`.")
+        tell(f"Nothing under {data_root.path} yet. Start with `autods fetch NAME`.")
 
 
 def _status_row(holding: Holding) -> dict[str, Any]:

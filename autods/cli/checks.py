@@ -24,6 +24,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import counted, tell
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def verify(
         if checked:
             print_table(f"Under {data_root.path}", [found.row() for found in checked])
         for sentence in [*problems, *(note for found in checked for note in found.notes)]:
-            print(sentence)
+            tell(sentence)
     if problems:
-        raise AutodsError(f"{len(problems)} problem(s) found; nothing was changed.")
+        raise AutodsError(f"{counted(len(problems), 'problem')} found; nothing was changed.")
     if not json:
         looked = "No problem found" if checked else "Nothing to verify yet"
-        print(f"{looked} under {data_root.path}.")
+        tell(f"{looked} under {data_root.path}.")
         holdings = take_inventory(catalogue, data_root, [found.dataset for found in checked])
         print_next(next_steps.after(holdings, root), quiet=quiet)
 
@@ -136,4 +137,4 @@ def doctor(
             print_next(next_steps.command("autods fetch", *(wanted or ["NAME"]), root=root))
     failed = sum(check.state == "fail" for check in checks)
     if failed:
-        raise AutodsError(f"{failed} check(s) failed; each names its cure.")
+        raise AutodsError(f"{counted(failed, 'check')} failed; each names its cure.")

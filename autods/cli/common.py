@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.cli import complete
+from autods.core.output import tell
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
@@ -104,11 +105,11 @@ def open_catalogue(folders: list[Path] | None, root: DataRoot | None = None) -> 
 
     catalogue = Catalogue(folders or (), root)
     for folder, names in catalogue.gone.items():
-        print(
+        tell(
             f"The manifests of {', '.join(names)} are gone: this root remembers {folder}, which "
             "has none of them. Name the folder they are in now with --manifests; index or fetch "
             "makes the root remember it.",
-            file=sys.stderr,
+            sys.stderr,
         )
     return catalogue
 
@@ -124,10 +125,10 @@ def chosen(
 
     found = select(selection, catalogue, here)
     for option, names in found.left_out.items():
-        print(f"Left out by {option}: {', '.join(names)}.", file=sys.stderr)
+        tell(f"Left out by {option}: {', '.join(names)}.", sys.stderr)
     if found.unsized:
         kept = ", ".join(found.unsized)
-        print(f"Kept, though the size of some files is unknown: {kept}.", file=sys.stderr)
+        tell(f"Kept, though the size of some files is unknown: {kept}.", sys.stderr)
     return found.names
 
 
@@ -159,7 +160,7 @@ def each(
         except AutodsError as error:
             failed[name] = error
             if len(names) > 1:
-                print(f"error: {name}: {error}", file=sys.stderr)
+                tell(f"error: {name}: {error}", sys.stderr)
         if board is not None:
             board.ended()
     if board is not None:

@@ -31,6 +31,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import tell
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _tell_unreadable(outcomes: Sequence[ExtractOutcome], root: DataRoot) -> None
         images = [f"{path} ({why})" for _, path, why in outcome.unreadable]
         more = f" and {len(images) - TOLD} more, see {root.extract_record()}" * (len(images) > TOLD)
         if images:
-            print(f"{outcome.dataset}: unreadable, left out: {', '.join(images[:TOLD])}{more}")
+            tell(f"{outcome.dataset}: unreadable, left out: {', '.join(images[:TOLD])}{more}")
 
 
 def _tell_run(
@@ -283,7 +284,7 @@ def _tell_unused(summaries: Sequence[IndexSummary]) -> None:
     if any(Why.UNSUPPORTED in line for line in lines):
         lines.append("Images with other endings: list the endings in 'suffixes' of the layout.")
     if lines:
-        print(*lines, sep="\n", end="\n\n")
+        tell("\n".join(lines) + "\n")
 
 
 def _warn(manifests: Sequence[Manifest], root: DataRoot) -> None:

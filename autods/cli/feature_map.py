@@ -16,6 +16,7 @@ from autods.cli.common import (
     open_catalogue,
     open_root,
 )
+from autods.core.output import tell
 from autods.core.registry import unknown, unknown_dataset
 from autods.errors import UsageError
 
@@ -68,7 +69,7 @@ def draw_map(
     for file in files:
         print(write_map(file, data_root, sets, found, command_line()))
     if absent := len(names) - len(sets):
-        print(f"{absent} of {len(names)} datasets have no features by {chosen}.")
+        tell(f"{absent} of {len(names)} datasets have no features by {chosen}.")
 
 
 def _names(name: str, catalogue: Catalogue, root: DataRoot) -> list[str]:

@@ -13,6 +13,7 @@ from autods.cli import next_steps
 from autods.cli.common import Json, Quiet, Root, open_catalogue, open_root
 from autods.cli.plan import tell_plan
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import tell
 from autods.core.root import DataRoot
 from autods.errors import AutodsError, DatasetsFailed, UsageError
 
@@ -163,7 +164,7 @@ def _tell_sets(report: Report, encoder: str, root: DataRoot, quiet: bool) -> Non
     print_table(f"Features by {encoder} under {root.path}", rows)
     for row in report.in_order():
         if not row.here:
-            print(f"{row.dataset}: {row.told()}")
+            tell(f"{row.dataset}: {row.told()}")
     _tell_next([row.dataset for row in report.in_order() if row.here], encoder, root, quiet)
 
 
@@ -199,7 +200,7 @@ def _fetch_archive(
         print(f"{path}: {file.size:,} bytes, {file.checksum}{recorded}")
     import_archive(path, root, archive=archive, json=json, quiet=quiet)
     if not json:
-        print(f"The features do not need {path} any more; delete it to free its space.")
+        tell(f"The features do not need {path} any more; delete it to free its space.")
 
 
 def import_archive(
@@ -225,7 +226,7 @@ def import_archive(
         encoder=encoder,
         names=names,
         progress=console_progress(quiet=quiet),
-        failed=lambda name, error: print(f"error: {name}: {error}", file=sys.stderr),
+        failed=lambda name, error: tell(f"error: {name}: {error}", sys.stderr),
     )
     if json:
         refused = {name: str(error) for name, error in outcome.refused.items()}
@@ -243,9 +244,9 @@ def import_archive(
 def _tell(outcome: PublishedOutcome, root: DataRoot, quiet: bool) -> None:
     _tell_names(outcome.imported, outcome.kept)
     for name, others in outcome.without.items():
-        print(f"left out {name}: the archive has it by {', '.join(others)} only")
+        tell(f"left out {name}: the archive has it by {', '.join(others)} only")
     found = ", ".join(f"{one} ({number})" for one, number in outcome.extractors.items())
-    print(f"Extractors in the archive, with numbers of datasets: {found}")
+    tell(f"Extractors in the archive, with numbers of datasets: {found}")
     print(f"Encoder: {outcome.encoder}")
     _tell_next([*outcome.imported, *outcome.kept], outcome.encoder, root, quiet)
 
@@ -265,13 +266,13 @@ def _import_files(
     try:
         outcome = import_files(
             place, root, encoder, pad_to=pad_to, progress=console_progress(quiet=quiet),
-            failed=lambda name, error: print(f"error: {name}: {error}", file=sys.stderr),
+            failed=lambda name, error: tell(f"error: {name}: {error}", sys.stderr),
         )  # fmt: skip
     except DatasetsFailed as error:
         outcome = cast("ImportOutcome", error.outcomes)
         refused = {name: str(one) for name, one in error.failures.items()}
     for note in outcome.notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}", sys.stderr)
     if json:
         names = {"imported": outcome.imported, "kept": outcome.kept, "refused": refused}
         print_json({"encoder": encoder, **names})

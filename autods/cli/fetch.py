@@ -25,6 +25,7 @@ from autods.cli.common import (
 )
 from autods.cli.plan import tell_plan
 from autods.core.console import print_json, print_next, print_table, wrapped
+from autods.core.output import tell
 from autods.errors import AutodsError, ManifestError, UsageError, step_for
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def import_files(
     for file, action in done:
         print(f"{action} {name}/{file}")
     if missing:
-        print(f"Not here yet: {', '.join(missing)}.")
+        tell(f"Not here yet: {', '.join(missing)}.")
     step = next_steps.command("autods fetch", name, root=root)
     print_next(step if missing else next_steps.extract([name], root), quiet=quiet)
 
@@ -231,7 +232,7 @@ def _tell_mirrors(report: Report, mirrors: Sequence[str]) -> None:
         shown = ", ".join(
             f"{file} ({'from ' + host if host else 'not here'})" for file, host in lacking
         )
-        print(f"Not from the mirror: {shown}.", file=sys.stderr)
+        tell(f"Not from the mirror: {shown}.", sys.stderr)
 
 
 def _print_report(report: Report) -> None:
@@ -255,4 +256,4 @@ def _print_report(report: Report) -> None:
     for step, names in report.steps().items():
         text = f"{', '.join(names)}: {step_for(names[0] if len(names) == 1 else '', step)}"
         print("\n".join(wrapped(f"({steps[step]}) ", text, width)))
-    print(report.summary())
+    tell(report.summary())

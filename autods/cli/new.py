@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from autods.core.output import tell
 from autods.errors import UsageError
 
 
@@ -64,4 +65,4 @@ def new(
         target, remarks = manifest_from_hub(name, hf or "", out)
     print(target)
     for remark in remarks:
-        print(remark, file=sys.stderr)
+        tell(remark, sys.stderr)

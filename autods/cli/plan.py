@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from autods.core.console import print_json, print_table
+from autods.core.output import counted, tell
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def tell_plan(
     else:
         _print_plan(plans, root)
         for name, problem in wrong.items():
-            print(f"{name}: {problem}")
+            tell(f"{name}: {problem}")
     if wrong:
         raise typer.Exit(1)
 
@@ -86,25 +87,27 @@ def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
     marks = "'?': unknown" + (", '~': estimated" if any("~" in str(row) for row in rows) else "")
     print_table(f"To fetch ({marks})", rows, ["from", "licence"])
     files = sum(len(plan.files) for plan in plans)
-    print(f"{_count(len(plans), 'dataset')}, {_count(files, 'file')}.")
+    tell(f"{counted(len(plans), 'dataset')}, {counted(files, 'file')}.")
     here = decimal(sum(plan.here for plan in plans))
     needed, free = known_remaining(plans), free_bytes(root)
-    print(f"Here: {here}. Still to come: {_to_come(plans)}.")
+    tell(f"Here: {here}. Still to come: {_to_come(plans)}.")
     whole = space_needed(plans)
     enough = "."
     if needed > free:
         enough = ": not enough, the fetch would be refused."
     elif whole > free:
         enough = f": not enough for the {decimal(whole)} of archives and copies."
-    print(f"Free under {root.path}: {decimal(free)}{enough}")
+    tell(f"Free under {root.path}: {decimal(free)}{enough}")
     if whole > free:
-        print(f"Leave some out with --exclude or --max-size; the largest: {largest(plans)}.")
+        tell(f"Leave some out with --exclude or --max-size; the largest: {largest(plans)}.")
     for host, place in found.items():
-        print(f"Token for {host}: {place or NO_TOKEN[host]}.")
+        tell(f"Token for {host}: {place or NO_TOKEN[host]}.")
     for plan in plans:
         if plan.acceptance and plan.kinds:
-            print(f"Licence of {plan.dataset}: read {plan.acceptance}; to accept it, add", end=" ")
-            print(f"--accept-licence {plan.dataset}.")
+            tell(
+                f"Licence of {plan.dataset}: read {plan.acceptance}; to accept it, add "
+                f"`--accept-licence {plan.dataset}`."
+            )
 
 
 def _to_come(plans: Sequence[PlannedDataset]) -> str:
@@ -118,7 +121,7 @@ def _to_come(plans: Sequence[PlannedDataset]) -> str:
     if estimated:
         text += f" ({decimal(estimated)} of it estimated)"
     unknown = sum(file.remaining is None for plan in plans for file in plan.files)
-    text += f", and {_count(unknown, 'file')} of unknown size" if unknown else ""
+    text += f", and {counted(unknown, 'file')} of unknown size" if unknown else ""
     copies = copies_to_come(plans)
     return text + (f"; copies made by 'index': about {decimal(copies)}" if copies else "")
 
@@ -138,10 +141,6 @@ def _plan_row(plan: PlannedDataset, begun: bool, no_kaggle: bool) -> dict[str, A
         "needs": " ".join([*needs, *(["accept"] if plan.acceptance and plan.kinds else [])]),
         "licence": plan.licence,
     }
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _amount(sizes: Sequence[int | None]) -> str:

@@ -25,6 +25,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_table
+from autods.core.output import tell
 from autods.core.registry import unknown, unknown_dataset
 from autods.errors import UsageError
 
@@ -89,7 +90,7 @@ def probe(
             write_probe_page(report, data_root, features[best], found[best], command)
             print(f"Report: {report}", file=sys.stderr)
         elif not json:
-            print("--report FILE.html shows the images that are confused.")
+            tell("--report FILE.html shows the images that are confused.")
 
 
 def _wanted(
@@ -133,9 +134,9 @@ def _prepared(
         yield _from_folder(folder, data_root)
     else:
         with tempfile.TemporaryDirectory(prefix="autods-probe-") as temporary:
-            print(
+            tell(
                 "The index and the features are temporary; --root FOLDER keeps them.",
-                file=sys.stderr,
+                sys.stderr,
             )
             yield _from_folder(folder, open_root(Path(temporary)))
 
@@ -153,9 +154,7 @@ def _from_folder(folder: Path, root: DataRoot) -> tuple[str, DataRoot, Catalogue
     home = root.path / "manifests"
     if not (home / f"{name}.yaml").exists():
         _, remarks = manifest_from_folder(name, folder, home)
-        print(
-            "\n".join(remarks[:-2]), file=sys.stderr
-        )  # without what `fetch` does, and the next command
+        tell("\n".join(remarks[:-2]), sys.stderr)  # without what `fetch` does, and the next command
     catalogue = Catalogue([home], root)
     manifest = catalogue.dataset(name)
     if manifest.files[0].checksum != f"tree:{hash_tree(folder)}":
@@ -190,7 +189,7 @@ def _features(
         )
     wanted["model"] = wanted["model"] or MODEL
     told = encoder or wanted["model"]
-    print(f"Extracting the features of {name} by {told}.", file=sys.stderr)
+    tell(f"Extracting the features of {name} by {told}.", sys.stderr)
     outcome = verbs.extract(name, root, catalogue=catalogue, device=device, **wanted)[name]
     return [open_features(root, outcome.encoder, name)]
 
@@ -219,9 +218,9 @@ def _show(found: list[Probe], best: Probe) -> None:
         f"frequent class: {best.chance:.1%}."
     ]
     names = best.class_names
-    pairs = [f"{names[a]} and {names[b]} {count:,}" for a, b, count in best.confused()[:TOLD]]
+    pairs = [f"{names[a]} and {names[b]} ({count:,})" for a, b, count in best.confused()[:TOLD]]
     if pairs:
-        lines.append(f"Most confused ({best.best.name}): {', '.join(pairs)}.")
+        lines.append(f"Most confused ({best.best.name}): {'; '.join(pairs)}.")
     width = shutil.get_terminal_size().columns
     print(*(textwrap.fill(line, width) for line in lines), sep="\n")
 

@@ -24,6 +24,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import counted, tell
 from autods.core.shell import quoted
 from autods.errors import AutodsError, UsageError
 
@@ -80,8 +81,8 @@ def mirror(
     lacking = [f"{one.dataset}/{file}" for one in done for file in one.missing]
     if lacking and (names or stream is not None):
         raise AutodsError(
-            f"{len(lacking)} file(s) are not fetched and so not in the mirror; what is there is "
-            "whole. Run `autods fetch` for these datasets, then this command again."
+            f"{counted(len(lacking), 'file')} not fetched and so not in the mirror; what is there "
+            "is whole. Run `autods fetch` for these datasets, then this command again."
         )
 
 
@@ -112,7 +113,7 @@ def _tell_mirror(
     ]
     print_table(f"Mirror {folder}", rows, ["missing"])
     if git := [f"{one.dataset}/{file}" for one in done for file in one.git]:
-        print(f"Git repositories, which a mirror cannot hold: {', '.join(git)}.")
+        tell(f"Git repositories, which a mirror cannot hold: {', '.join(git)}.")
     print_next(f"{recipe} tells how to serve it and fetch from it.", quiet=quiet)
 
 
@@ -174,7 +175,7 @@ def _tell_published(done: Outcome, folder: Path, json: bool, quiet: bool) -> Non
     from autods.interop.shared.publish import told_left_out
 
     for name, error in done.failed.items():
-        print(f"error: {name}: {error}", file=sys.stderr)
+        tell(f"error: {name}: {error}", sys.stderr)
     if json:
         failed = {name: str(error) for name, error in done.failed.items()}
         print_json({**vars(done), "folder": str(folder), "failed": failed})
@@ -190,6 +191,6 @@ def _tell_published(done: Outcome, folder: Path, json: bool, quiet: bool) -> Non
     ]
     print_table(f"Published in {folder}", rows)
     if done.left_out:
-        print(told_left_out(done.left_out))
+        tell(told_left_out(done.left_out))
     manifest = quoted(done.manifest or "MANIFEST")
     print_next(f"autods fetch --features {manifest}", f"Host {folder}.", quiet=quiet)

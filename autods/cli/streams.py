@@ -10,6 +10,7 @@ import typer
 from autods.cli import complete, next_steps
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.core.console import AppCommand, AppGroup, print_json, print_next, print_table
+from autods.core.output import tell
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def show(
     print_table(
         f"Stream {table.spec.name} ('?': unknown)", list(map(_shown, table.rows)), ["dataset"]
     )
-    print(_total(table.rows))
+    tell(_total(table.rows))
     for note in table.notes():
-        print(f"Note: {note}.")
+        tell(f"Note: {note}.")
     print_next(_run(stream, encoder, classes_per_task, max_tasks, root))
 
 

@@ -22,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from autods.core.extras import OPTIONAL, missing
 from autods.core.home import ensure_home
 from autods.core.network import share_certificates
-from autods.core.output import make_printable, plain
+from autods.core.output import make_printable, plain, tell
 from autods.core.refusals import MEMORY, lacks_memory, refusal, why_refused
 from autods.core.root import default_root
 from autods.core.tables import Column, print_columns
@@ -30,6 +30,8 @@ from autods.core.version import __version__
 from autods.errors import AutodsError
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "h5py", "numpy", "pillow", "pyarrow")
+# 1,231; 17.2%; ~ 60.0 MB; 2.0 GB + ?; and what stands for none and for an unknown number
+AMOUNT = re.compile(r"((?:~ )?\d[\d,.]*(?:%| ?[kMGT]B| bytes)?(?: \+ \?)?)|[-?]?")
 DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 
 
@@ -43,7 +45,7 @@ def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
     make_printable()
     share_certificates()
     if note := ensure_home():
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}", sys.stderr)
     try:
         _run(app)
     except AutodsError as error:
@@ -99,7 +101,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    tell(f"error: {message}", sys.stderr)
     sys.exit(code)
 
 
@@ -189,13 +191,22 @@ def print_table(
         Column(
             key,
             [_cell(row[key]) for row in rows],
-            number=all(type(row[key]) in (int, float, type(None)) for row in rows),
+            number=_amounts([row[key] for row in rows]),
             name=k < names,
             cut=key in cut,
         )
         for k, key in enumerate(rows[0] if rows else ())
     ]
     print_columns(columns, title=title, more=more)
+
+
+def _amounts(values: Sequence[Any]) -> bool:
+    """Tell whether these are numbers, or texts of numbers and sizes; some may be unknown."""
+    texts = [value for value in values if type(value) not in (int, float, type(None))]
+    found = [AMOUNT.fullmatch(text) if isinstance(text, str) else None for text in texts]
+    return None not in found and (
+        len(texts) < len(values) or any(match[1] for match in found if match)
+    )
 
 
 def _cell(value: Any) -> str:

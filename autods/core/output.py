@@ -1,12 +1,17 @@
-"""What is printed reaches every terminal: signs that its encoding lacks are written otherwise."""
+"""What is printed reaches every terminal: signs that its encoding lacks are written otherwise.
+
+Prose is broken at words there; what programs read is written as it is.
+"""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
 import io
+import os
 import re
 import sys
+import textwrap
 import unicodedata
 from typing import TextIO
 
@@ -15,6 +20,8 @@ from typing_extensions import override
 from autods.errors import visible
 
 HANDLER = "autods-plain"
+BLANK = "\0"  # within commands that stay on one line, while the text is broken
+COMMAND = re.compile("`[^`\n]*`")
 STYLE = re.compile("(\x1b\\[[0-9;]*m)")  # SGR, ECMA-48 8.3.117
 # One sign for one where possible, so that columns of tables stay below each other.
 SIGNS = {
@@ -69,6 +76,44 @@ def make_printable() -> None:
             with contextlib.suppress(OSError, ValueError):  # closed, or exchanged below it
                 stream.reconfigure(errors=HANDLER)
                 setattr(sys, name, VisibleStream(stream))
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print prose on standard output or another stream; a terminal gets it broken at words."""
+    stream = stream or sys.stdout
+    print(at_words(text, _columns(stream)) if stream.isatty() else text, file=stream)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def at_words(text: str, width: int) -> str:
+    """Return prose in lines of at most ``width`` columns.
+
+    Commands stay whole, so that they can be copied: in backquotes, and those of the next step.
+    """
+    return "\n".join(_at_words(line, width) for line in text.split("\n"))
+
+
+def _at_words(line: str, width: int) -> str:
+    if len(line) <= width or line.startswith("Next: "):
+        return line
+    whole = COMMAND.sub(lambda command: command[0].replace(" ", BLANK), line)
+    margin = " " * (len(line) - len(line.lstrip()) + 2)
+    lines = textwrap.wrap(
+        whole, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines).replace(BLANK, " ")
+
+
+def _columns(stream: TextIO) -> int:
+    """Return the columns of the terminal behind a stream, or what ``COLUMNS`` says."""
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns) or 80
+    except (OSError, ValueError):  # no size is known
+        return 80
 
 
 def plain(text: str) -> str:

@@ -107,8 +107,13 @@ class Bar:
 
     def line(self, live: bool, *, under_way: bool = False) -> str:
         """Return the step as a plain line."""
-        of = f" of {self.total:,}" if self.total is not None else ""
-        amount = self.amount() if live else f"{self.done:,}{of} {self.unit}"
+        if live and (under_way or self.total is not None):
+            amount = self.amount()
+        elif live and self.unit == "bytes":
+            amount = decimal(self.done)
+        else:
+            of = f" of {self.total:,}" if self.total is not None else ""
+            amount = f"{self.done:,}{of} {self.unit}"
         detail = f"; {self.detail}" if self.detail else ""
         seconds = self.left() if under_way else None
         left = "" if seconds is None else f", about {duration(seconds)} left"
@@ -143,7 +148,7 @@ class Totals:
         left = self.left(steps)
         if not self.in_turn:
             bar = Bar("total", self.count, "datasets", self.ended, left=left, is_total=True)
-            bar.arrived, bar.least = self.arrived, self.least
+            bar.arrived, bar.least = self.arrived, self.least and self.ended < self.count
             return bar
         bar = Bar(self.which, 100, "%", left=left, is_total=True)
         bar.done = round(100 * self._share(steps))
@@ -151,6 +156,8 @@ class Totals:
 
     def left(self, steps: Sequence[Bar]) -> float | None:
         """Return the seconds that are left for all, ``None`` while unknown."""
+        if self.ended >= self.count:
+            return 0.0
         elapsed = time.monotonic() - self._began
         if self.in_turn:
             share = self._share(steps)

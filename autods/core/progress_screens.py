@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from autods.core.output import at_words
 from autods.core.progress_bars import Bar, table
 
 REDRAW = 0.25  # seconds between two drawings in a notebook
@@ -63,6 +64,10 @@ class TerminalScreen(Screen):
     def close(self) -> None:
         """Draw no more."""
         self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print lines that stay, broken at words."""
+        super().say(at_words(text, self.console.width))
 
     def _renderable(self) -> RenderableType:
         return table(self.rows(), self.console.width)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from autods.core.output import counted
 from autods.core.refusals import refusal
 from autods.core.root import DataRoot
 from autods.errors import DiskFull, FetchError
@@ -49,7 +50,7 @@ def check_space(plans: Sequence[PlannedDataset], root: DataRoot) -> None:
         any(file.basis in ("estimate", "unknown") and not file.verified for file in plan.files)
         for plan in plans
     )
-    more = f", and {unknown} dataset(s) of unknown size" if unknown else ""
+    more = f", and {counted(unknown, 'dataset')} of unknown size" if unknown else ""
     raise DiskFull(
         f"not enough space under {root.path}: {decimal(needed)} are still to come{more}; "
         f"{decimal(free)} are free. Nothing was fetched.",

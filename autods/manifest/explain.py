@@ -26,8 +26,8 @@ PLAIN = {
     "dict_type": "expected keys with values",
     "int_parsing": "expected a whole number",
     "int_type": "expected a whole number",
-    "string_too_long": "expected at most {max_length} character(s)",
-    "string_too_short": "expected at least {min_length} character(s)",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_too_short": "expected at least {min_length} characters",
     "too_short": "expected at least {min_length} entry, got {actual_length}",
 }  # problem to our words for it
 OF_KEYS = ("model_type", "model_attributes_type")  # problems: not keys with values at all

@@ -10,6 +10,7 @@ import typer
 
 from autods.cli.common import Json
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import tell
 from bmc.cli import complete
 from bmc.config import Config, expected
 
@@ -79,7 +80,7 @@ def _print(described: dict[str, Any]) -> None:
     name = described["name"]
     print(fill(f"{described['title']} ({name}): {described['what it does']}", 79))
     if described["equation"]:
-        print(f"\n{indent(described['equation'], '  ')}")
+        tell(f"\n{indent(described['equation'], '  ')}")
     if described["source"]:
         print("\n" + fill(f"Source: {described['source']}.", 79))
     if described["options"]:

@@ -24,6 +24,10 @@ def compare(choice: StreamChoice, methods: Sequence[str]) -> str:
         "--protocol": choice.protocol,
         "--classes-per-task": choice.classes_per_task,
         "--max-tasks": choice.max_tasks,
+        "--normalize": choice.normalize,
+        "--scale": choice.scale,
+        "--difficulty": choice.difficulty,
+        "--stream-seed": choice.stream_seed or None,
     }
     given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
     return _command("bmc-stream compare", *given)

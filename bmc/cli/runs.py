@@ -79,7 +79,7 @@ def _rows(members: Sequence[ListedRun]) -> list[dict[str, str]]:
         {
             "run": run.path.name,
             "accuracy %": run.state if run.accuracy is None else f"{100 * run.accuracy:.1f}",
-            **{name: _text(run.settings.get(name, "")) for name in names},
+            **{name.replace("_", " "): _text(run.settings.get(name, "")) for name in names},
             "date": run.date.strftime("%Y-%m-%d %H:%M"),
         }
         for run in members

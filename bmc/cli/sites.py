@@ -10,6 +10,7 @@ import typer
 
 from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
 from autods.core.console import print_json, print_table
+from autods.core.output import tell
 from autods.core.shell import quoted
 from autods.errors import UsageError
 from bmc.cli import complete
@@ -120,7 +121,7 @@ def expert(
         return
     rows = [{"tensor": n, "shape": " x ".join(map(str, s))} for n, s in made.tensors.items()]
     print_table(f"{out}: {_size(made.size)} about task '{header.task}'", rows)
-    print("It also says: class names, samples of each, encoder, versions.")
+    tell("It also says: class names, samples of each, encoder, versions.")
     files = quoted(base.name, out.name)
     print(f"Send it to the centre:  bmc-stream consolidate {files} ... --out NEXT")
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from autods.core.output import counted
 from autods.core.ray_cluster import connect, import_ray
 from autods.errors import AutodsError, ClusterError, UsageError
 from bmc.config import Config
@@ -82,7 +83,7 @@ class RayEngine:
                 f"expected a cluster with {kind}s, as --device {self._device} asks for, got one "
                 "that has none; nothing was done. Use another --device, or another cluster."
             )
-        self._note(f"Ray: experts train on {slots} {kind}(s)")
+        self._note(f"Ray: experts train on {counted(slots, kind)}")
 
     def close(self) -> None:
         """Leave the cluster, and end it if it was started here."""

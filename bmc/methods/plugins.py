@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
 from typing import Any, TypeVar
 
+from autods.core.output import tell
 from autods.core.registry import Registry
 from autods.errors import UsageError
 from bmc.config import Config, OptionSet
@@ -59,7 +60,7 @@ class PluginRegistry(Registry[type[T]]):
             if problem := self._enter(name, list(entries), built_in):
                 self._refused[name] = problem
                 if multiprocessing.parent_process() is None:  # told once, not by every worker
-                    print(f"warning: {problem}; left out.", file=sys.stderr)
+                    tell(f"warning: {problem}; left out.", sys.stderr)
 
     def _enter(self, name: str, entries: list[EntryPoint], built_in: dict[str, type[T]]) -> str:
         """Enter one class; return why it cannot be used, ``""`` if it can."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from autods.core.output import counted
 from autods.encode.engines.devices import Factory
 from autods.encode.engines.ray_worker import Machine, Token, Worker
 from autods.encode.jobs import Jobs, ShardJob, ShardReport
@@ -34,9 +35,9 @@ class CrewPlan:
 
     def describe(self) -> str:
         """Return the workers in a few words."""
-        by = "GPU" if self.device == "cuda" else f"{self.cores} core(s)"
+        by = "GPU" if self.device == "cuda" else counted(self.cores, "core")
         decode = f" and {self.decoders} processes that decode" if self.decoders else ""
-        return f"{self.workers} worker(s) with {by}{decode} each"
+        return f"{counted(self.workers, 'worker')} with {by}{decode} each"
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autods.core.output import counted
 from autods.core.processes import MOST
 from autods.core.progress import Progress
 from autods.core.ray_cluster import connect, import_ray
@@ -107,7 +108,7 @@ class RayEngine:
     def _described(self, ray: Any, ours: bool) -> _Cluster:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         plan = plan_crew(nodes, self._device, self._workers)
-        self._note(f"Ray: {plan.describe()} on {len(nodes)} machine(s)")
+        self._note(f"Ray: {plan.describe()} on {counted(len(nodes), 'machine')}")
         crew = Crew(ray, plan, self._factory, Machine.here(plan.device), self._note)
         return _Cluster(ray, ours, plan, crew)
 

@@ -86,11 +86,6 @@ def next_steps(target: Path) -> list[str]:
     return [*found, f"Next: autods fetch {target.stem}{where}"]
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def check_target(name: str, target: Path) -> None:
     """Raise `UsageError` unless a manifest of this name can be written there."""
     if not NAME.fullmatch(name):

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from autods.containers.base import printable
 from autods.core.csv_files import NOTHING, CsvFile, read_csv
 from autods.core.files import atomic, hash_file
+from autods.core.output import counted
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
 from autods.manifest.new.common import (
     TEST_FRACTION,
     check_target,
-    counted,
     folder_entry,
     listed_tree,
     mirror_to,

@@ -21,12 +21,12 @@ from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
 from autods.core.csv_files import NOTHING
 from autods.core.hub import AGAIN, asking_hub, endpoint
 from autods.core.network import trusted
+from autods.core.output import counted
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
 from autods.manifest.new.common import (
     TEST_FRACTION,
     check_target,
-    counted,
     next_steps,
     write_manifest,
 )

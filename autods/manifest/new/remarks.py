@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autods.core.output import counted
 from autods.core.splits import SPLITS
 from autods.core.trees import Tree
 from autods.layouts import RawSample
 from autods.manifest.new.class_tree import Folders, Reading
-from autods.manifest.new.common import TEST_FRACTION, counted, single_images
+from autods.manifest.new.common import TEST_FRACTION, single_images
 
 SHOWN = 20  # classes that are shown with their counts
 

@@ -160,6 +160,7 @@ def test_only_where_no_host_answers_the_network_fails(silent, refusing):
     found = network(manifest("cats", *mirrors))
     assert found["network"].state == "fail"
     assert "none of 2 hosts" in found["network"].text
+    assert list(found) == ["network"]  # which says why; a line of each host would say no more
     assert "clock" not in found
 
 

@@ -155,3 +155,14 @@ def test_a_full_disk_behind_standard_output_is_told(tmp_path):
         )  # fmt: skip
     assert done.returncode == 1
     assert b"the disk is full" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_prose_is_broken_at_words_on_a_terminal_and_commands_stay_whole():
+    command = "`autods fetch a-name --mirror /a/folder`"
+    text = f"first {'word ' * 20}then run {command} again.\n  indented {'word ' * 20}"
+    lines = output.at_words(text, 60).split("\n")
+    assert max(map(len, lines)) <= 60
+    assert any(command in line for line in lines)
+    assert [line.startswith("  ") for line in lines] == [False, *[True] * (len(lines) - 1)]
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    assert output.at_words(f"Next: {'x ' * 60}", 60) == f"Next: {'x ' * 60}"

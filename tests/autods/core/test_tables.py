@@ -104,3 +104,13 @@ def test_without_a_terminal_a_table_may_have_100_columns(monkeypatch, capsys):
     print_table("", [{f"column {k:03}": "9" * 10 for k in range(20)}])
     lines = capsys.readouterr().out.splitlines()
     assert 80 < max(map(len, lines)) <= 100
+
+
+def test_sizes_and_counts_that_are_texts_stand_to_the_right_as_numbers_do():
+    sizes = ["~ 60.0 MB", "1.4 GB", "2 bytes", "3.0 kB + ?", "?"]
+    rows = [{"name": "n", "size": size, "files": "1 of 1", "state": "-"} for size in sizes]
+    head, *lines = printed(60, lambda: print_table("", rows))
+    ends = {line.index(size) + len(size) for line, size in zip(lines, sizes, strict=True)}
+    assert ends == {head.index("size") + len("size")}
+    assert {line.index("1 of 1") for line in lines} == {head.index("files")}
+    assert {line.rindex("-") for line in lines} == {head.index("state")}

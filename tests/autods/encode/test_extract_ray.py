@@ -231,7 +231,7 @@ def test_the_command_extracts_with_a_cluster_of_its_own_and_tells_errors_of_work
     command = [program("autods"), "extract", "drawn", "gone", *model, *options, *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "Ray: 1 worker(s)" in done.stderr
+    assert "Ray: 1 worker with" in done.stderr
     assert "error: gone: " in done.stderr
     assert "Traceback" not in done.stderr and "RayTaskError" not in done.stderr
     encoder = load_encoder("timm:test_vit", random_weights=0)

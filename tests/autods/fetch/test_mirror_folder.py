@@ -108,7 +108,7 @@ def test_what_is_not_fetched_is_named_and_fails_only_if_it_was_asked_for(fetched
     assert "- ann/a.bin" in (folder / "README.md").read_text()
     done = autods("mirror", folder, "ann", *options)
     assert done.returncode == 1
-    assert "1 file(s) are not fetched" in done.stderr
+    assert "1 file not fetched" in done.stderr
     assert "| bob | 1 of 1 |" in (folder / "README.md").read_text()
 
 
