@@ -101,8 +101,9 @@ def fetch(
     if features is not None:
         if everything or stream or exclude or max_size or access:
             raise UsageError(
-                "expected names of datasets or --features, got both; nothing was done. Names alone "
-                "choose among published feature sets."
+                "expected names and globs at most with --features, got another choice of datasets "
+                "(--all, --stream, --exclude, --max-size or --access); nothing was done. Without "
+                "names all published feature sets are fetched."
             )
         from autods.cli.features import fetch_features
 

@@ -194,10 +194,9 @@ def _no_match(pattern: str, known: Collection[str], elsewhere: Sequence[str]) ->
             f"no dataset that is here matches '{pattern}', only {_first(sorted(elsewhere))}; "
             f"nothing was done. Run `autods fetch '{pattern}'` first."
         )
-    near = str(unknown("dataset", re.sub(r"[*?]|\[.*?\]", "", pattern), known))
-    return UnknownName(
-        f"no dataset matches '{pattern}'; {near.partition('; ')[2]} Nothing was done."
-    )
+    near = str(unknown("dataset", re.sub(r"[*?]|\[.*?\]", "", pattern), known)).partition("; ")[2]
+    stop = "" if near.endswith(("?", "...")) else "."
+    return UnknownName(f"no dataset matches '{pattern}'; {near}{stop} Nothing was done.")
 
 
 def _nothing_left(left_out: dict[str, list[str]]) -> UsageError:

@@ -30,6 +30,13 @@ from autods.manifest.sources import Release
 from autods.streams.checks import differing_facts
 
 
+# Instead of 'autods import', which takes archives of datasets.
+STEP = (
+    "Tell those who published them, or name another copy of the folder with --mirror; what has "
+    "arrived is kept."
+)
+
+
 @dataclass(frozen=True)
 class Arrivals(DataRoot):
     """Where files arrive: laid out as a data root, so that a set is checked where it lies."""
@@ -97,6 +104,9 @@ def fetch_sets(
     if plan.releases:
         shared.write(plan.arrivals.path)  # licences and citations stay with the features
     report = fetch_many(plan.releases, plan.arrivals, board, own, unread=plan.refused, **options)
+    for name, row in report.rows.items():
+        if "'autods import " in row.next_step:
+            report.rows[name] = replace(row, next_step=STEP)
     with Checker() as checker:
         for one in shared.of([release.name for release in plan.releases]):
             row = report.rows.get(one.dataset)

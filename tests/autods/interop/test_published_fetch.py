@@ -214,7 +214,7 @@ def test_where_a_checksum_is_published_it_decides(root, drive, content):
     [
         (["--features", "stream-clp"], 2, "did you mean stream-clip?"),
         (["boat", "--features", "stream-clip"], 2, "names of datasets or --features, got both"),
-        (["--all", "--features", "stream-clip"], 2, "names of datasets or --features, got both"),
+        (["--all", "--features", "stream-clip"], 2, "names and globs at most with --features"),
         (["--features", "stream-clip", "--mirror", "nowhere"], 2, "mirror 'nowhere'"),
     ],
 )

@@ -5,7 +5,7 @@ from many_tools import described, write_manifests
 
 from autods.errors import UnknownName, UsageError
 from autods.manifest.catalogue import Catalogue
-from autods.manifest.select import Selection, parse_size, select
+from autods.manifest.select import Selection, expand, parse_size, select
 from autods.verbs import datasets
 
 SIZES = {"omni_a": 10, "omni_b": 2_000, "pets": 1_000_000, "far": None}
@@ -68,6 +68,7 @@ def test_globs_match_what_is_here_for_commands_that_work_on_it(catalogue):
         (Selection(["pets"], True), "got several"),
         (Selection(["pets"], stream="mine"), "got several"),
         (Selection(["omin*"]), r"no dataset matches 'omin\*'"),
+        (Selection(["?zq*"]), r"cinic10, ... Nothing was done"),
         (Selection(["pest"]), "unknown dataset 'pest'; did you mean pets"),
         (Selection(stream="mime"), "did you mean mine"),
         (Selection(stream="mine", exclude=["pest"]), "unknown dataset 'pest'"),
@@ -82,6 +83,12 @@ def test_globs_match_what_is_here_for_commands_that_work_on_it(catalogue):
 def test_a_wrong_selection_is_refused_with_what_was_expected(catalogue, selection, message):
     with pytest.raises(UsageError, match=message):
         select(selection, catalogue)
+
+
+def test_a_glob_that_matches_nothing_is_told_in_whole_sentences():
+    few = ["birds", "cats"]
+    with pytest.raises(UsageError, match=r"matches 'z\*'; known: birds, cats\. Nothing was done\."):
+        expand(["z*"], few, few)
 
 
 def test_sizes_are_read_as_people_write_them():
