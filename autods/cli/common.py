@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,16 +142,37 @@ def chosen_here(selection: Selection, catalogue: Catalogue, root: DataRoot) -> l
     return found
 
 
+def set_absent_apart(
+    found: list[str], selection: Selection, root: DataRoot
+) -> tuple[list[str], list[str]]:
+    """Return the datasets to work on, and those of --all or --stream of which nothing is here."""
+    wide = len(found) > 1 and (selection.everything or selection.stream)
+    absent = [name for name in found if wide and _untouched(root, name)]
+    if len(absent) == len(found):
+        raise AutodsError(
+            f"none of the {len(found)} datasets is fetched under {root.path}; nothing was done. "
+            "Run `autods fetch` with the same choice first."
+        )
+    return [name for name in found if name not in absent], absent
+
+
+def _untouched(root: DataRoot, name: str) -> bool:
+    archives = root.dataset(name) / "archives"
+    begun = archives.is_dir() and any(archives.iterdir())
+    return not begun and not root.record(name).is_file()
+
+
 def each(
     names: list[str],
     action: Callable[[str], object],
     then: Callable[[], None] | None = None,
     board: Board | None = None,
+    absent: Sequence[str] = (),
 ) -> None:
     """Do something with each dataset; one that fails does not stop the others.
 
     ``then`` runs at the end, before the failures are raised as one error; ``board`` counts what
-    has ended.
+    has ended. ``absent`` datasets were asked for, too: they are told in one line.
     """
     failed: dict[str, AutodsError] = {}
     for name in names:
@@ -167,8 +188,13 @@ def each(
         board.close()
     if then is not None:
         then()
+    missing = f"nothing is here of: {', '.join(absent)}; `autods fetch` brings them."
     if not failed:
+        if absent:
+            raise AutodsError(missing)
         return
+    if absent:
+        print(f"error: {missing}", file=sys.stderr)
     text = f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}"
     if len(names) == 1:
         text = f"{names[0]}: {failed[names[0]]}"

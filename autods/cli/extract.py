@@ -29,6 +29,7 @@ from autods.cli.common import (
     each,
     open_catalogue,
     open_root,
+    set_absent_apart,
 )
 from autods.core.console import print_json, print_next, print_table
 from autods.core.output import tell
@@ -67,6 +68,7 @@ def index(
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     found = chosen_here(selection, catalogue, data_root)
+    found, absent = set_absent_apart(found, selection, data_root)
     done: list[tuple[Manifest, IndexSummary]] = []
 
     def one(name: str) -> None:
@@ -85,7 +87,7 @@ def index(
             print_next(next_steps.extract(names, root), quiet=quiet)
 
     with console_board(len(found), quiet=quiet, in_turn="dataset") as board:
-        each(found, one, finish, board)
+        each(found, one, finish, board, absent)
 
 
 def extract(
@@ -141,6 +143,7 @@ def extract(
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     found = chosen_here(selection, catalogue, data_root)
+    found, absent = set_absent_apart(found, selection, data_root)
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
     _check_engine(engine, ray_address)
 
@@ -196,7 +199,7 @@ def extract(
             _tell_run(outcomes, classes, root, stream, quiet)
 
     with closing(makers), board:
-        each(found, one, finish, board)
+        each(found, one, finish, board, absent)
 
 
 def _check_engine(engine: str, ray_address: str | None) -> None:

@@ -187,6 +187,18 @@ def test_a_manifest_that_cannot_be_read_does_not_hide_the_other_datasets(capsys,
     assert "broken.yaml:2: titel: unknown key" in shown
 
 
+def test_what_a_wide_choice_names_and_nobody_fetched_is_told_in_one_line(capsys, pets):
+    root, manifests = pets
+    with pytest.raises(AutodsError, match=r"nothing is here of: .*rice, .*`autods fetch` brings"):
+        index(everything=True, root=root, manifests=[manifests])
+    out, err = capsys.readouterr()
+    assert "pets" in rows_of(out)
+    assert "error" not in err
+    with pytest.raises(AutodsError, match="none of the 71 datasets is fetched"):
+        index(stream="stream71", root=root)
+    assert not DataRoot(root).dataset("rice").exists()
+
+
 def test_one_broken_manifest_or_record_does_not_stop_the_step_for_the_others(capsys, pets):
     root, manifests = pets
     (manifests / "broken.yaml").write_text("name: broken\n")
@@ -292,11 +304,11 @@ def test_info_says_who_states_a_size_which_versions_are_known_and_how_classes_re
     monkeypatch, capsys, tmp_path
 ):
     monkeypatch.setenv("COLUMNS", "120")
-    info("sports", root=tmp_path)
+    info("planets", root=tmp_path)
     page = printed(capsys)
-    assert "sports-classification.zip: estimated 450.0 MB" in page
-    assert "size      from 14,572 JPEG images" in page
-    assert "versions  known: 1, 2, 3, 4, 5, 6, 7, 8, 9" in page
+    assert "dataset-ai-in-space.zip: estimated 60.0 MB" in page
+    assert "size      from 1,639 JPEG images" in page
+    assert "versions  known: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11" in page
     info("gtsrb", root=tmp_path)
     page = printed(capsys)
     assert "size      by git-annex keys" in page
