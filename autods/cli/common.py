@@ -132,20 +132,18 @@ def chosen(
     return found.names
 
 
-def chosen_here(selection: Selection, catalogue: Catalogue, root: DataRoot) -> list[str]:
-    """Return the datasets of a command that works on what is fetched already."""
+def chosen_here(
+    selection: Selection, catalogue: Catalogue, root: DataRoot
+) -> tuple[list[str], list[str]]:
+    """Return the datasets of a command that works on what is fetched already.
+
+    Those of --all or --stream of which nothing is here come second.
+    """
     from autods.checks.inventory import fetched
 
     found = chosen(selection, catalogue, lambda: fetched(catalogue, root))
     if not found:
         raise UsageError("no dataset is fetched under this root; start with `autods fetch NAME`.")
-    return found
-
-
-def set_absent_apart(
-    found: list[str], selection: Selection, root: DataRoot
-) -> tuple[list[str], list[str]]:
-    """Return the datasets to work on, and those of --all or --stream of which nothing is here."""
     wide = len(found) > 1 and (selection.everything or selection.stream)
     absent = [name for name in found if wide and _untouched(root, name)]
     if len(absent) == len(found):

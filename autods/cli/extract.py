@@ -29,7 +29,6 @@ from autods.cli.common import (
     each,
     open_catalogue,
     open_root,
-    set_absent_apart,
 )
 from autods.core.console import print_json, print_next, print_table
 from autods.core.output import tell
@@ -67,8 +66,7 @@ def index(
     selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
-    found = chosen_here(selection, catalogue, data_root)
-    found, absent = set_absent_apart(found, selection, data_root)
+    found, absent = chosen_here(selection, catalogue, data_root)
     done: list[tuple[Manifest, IndexSummary]] = []
 
     def one(name: str) -> None:
@@ -142,8 +140,7 @@ def extract(
     selection = Selection(names or (), everything, stream, exclude or (), max_size, access)
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
-    found = chosen_here(selection, catalogue, data_root)
-    found, absent = set_absent_apart(found, selection, data_root)
+    found, absent = chosen_here(selection, catalogue, data_root)
     count, decoding = _workers(workers), _decoding(draft, gpu_decode)
     _check_engine(engine, ray_address)
 

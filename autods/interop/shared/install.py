@@ -29,7 +29,6 @@ from autods.manifest.catalogue import Catalogue
 from autods.manifest.sources import Release
 from autods.streams.checks import differing_facts
 
-
 # Instead of 'autods import', which takes archives of datasets.
 STEP = (
     "Tell those who published them, or name another copy of the folder with --mirror; what has "
