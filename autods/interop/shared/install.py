@@ -103,9 +103,9 @@ def fetch_sets(
     if plan.releases:
         shared.write(plan.arrivals.path)  # licences and citations stay with the features
     report = fetch_many(plan.releases, plan.arrivals, board, own, unread=plan.refused, **options)
-    for name, row in report.rows.items():
-        if "'autods import " in row.next_step:
-            report.rows[name] = replace(row, next_step=STEP)
+    for name, ended in report.rows.items():
+        if "'autods import " in ended.next_step:
+            report.rows[name] = replace(ended, next_step=STEP)
     with Checker() as checker:
         for one in shared.of([release.name for release in plan.releases]):
             row = report.rows.get(one.dataset)
