@@ -57,6 +57,22 @@ COMPARED = (
     "18 SHA-256 values that we lacked are in the manifests now."
 )
 
+SOUGHT = """\
+## Looked for and not found
+
+In the text of public repositories (names of archives, addresses with a version number, lines of the
+Kaggle client, tables of datasets), in the file lists of copies on Hugging Face and in stored web
+pages, without success:
+
+- the sizes of {estimated} files, which are estimated;
+- any version of these Kaggle datasets: {unversioned};
+- which of the known versions has the bytes that the manifest describes: {several};
+- a revision of `aharley/rvl_cdip`: everybody names `main`, the checksums guard it;
+- a second place of the labelled test list of cars; a copy is linked in many scripts, on a Kaggle page
+  that gives no single file;
+- names of single files of satellite and histaerial.
+"""
+
 PLAN = """\
 ## The plan
 
@@ -116,9 +132,25 @@ def page() -> str:
     now = {name: Catalogue().dataset(name) for name in Catalogue().datasets()}
     start, tag = at_commit(START), at_commit(TAG)
     parts = [INTRODUCTION, completeness({"at the start": start, f"at {TAG}": tag, "now": now})]
-    parts += [COUNTS.format(compared=COMPARED), plan(start, now), groups()]
+    parts += [COUNTS.format(compared=COMPARED), sought(now), plan(start, now), groups()]
     parts += [CHANGES, changes(start, now)]
     return "\n".join(parts)
+
+
+def sought(now: Mapping[str, Manifest]) -> str:
+    """Return what was looked for and not found."""
+    entries = [(name, entry) for name, manifest in now.items() for entry in manifest.files]
+    loose = [
+        (name, mirror.versions)
+        for name, entry in entries
+        for mirror in entry.mirrors
+        if mirror.kind == "kaggle" and "@" not in mirror.url
+    ]
+    return SOUGHT.format(
+        estimated=sum(entry.estimate is not None for _, entry in entries),
+        unversioned=", ".join(name for name, versions in loose if not versions),
+        several=", ".join(name for name, versions in loose if versions),
+    )
 
 
 def at_commit(commit: str) -> dict[str, Manifest]:
