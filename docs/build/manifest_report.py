@@ -68,8 +68,8 @@ pages, without success:
 - any version of these Kaggle datasets: {unversioned};
 - which of the known versions has the bytes that the manifest describes: {several};
 - a revision of `aharley/rvl_cdip`: everybody names `main`, the checksums guard it;
-- a second place of the labelled test list of cars; a copy is linked in many scripts, on a Kaggle page
-  that gives no single file;
+- a second place of the labelled test list of cars; many scripts link a copy on a Kaggle page that
+  gives no single file;
 - names of single files of satellite and histaerial.
 """
 
