@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autods.checks.audit_report import LEGEND, row
+from autods.checks.audit_report import LEGEND, pixels_line, row
 from autods.core.root import DataRoot
 from autods.pages.page import write_page
 from autods.pages.thumbnails import Album, Pictures, Thumbnail
 
 SHOWN = 24  # pairs, and labels, of one dataset; the JSON names more
+ALIKE = 12  # pairs with near features but other pixels
 COPIES = 6  # examples of exact copies of one dataset
 BROKEN = 20  # unreadable images that are named
 
@@ -29,7 +30,12 @@ def write_audit_page(
 
     Raises `UsageError` if jinja2 is not installed.
     """
-    features = by_features or {"datasets": {}, "between": [], "examples": []}
+    features = by_features or {
+        "datasets": {},
+        "between": [],
+        "examples": [],
+        "pixels": {"alike": []},
+    }
     names = list(dict.fromkeys([*(a["dataset"] for a in audits), *features["datasets"]]))
     shots = _Shots(root, len(names))
     exact = {findings["dataset"]: findings for findings in audits}
@@ -37,6 +43,7 @@ def write_audit_page(
         _section(name, exact.get(name), features["datasets"].get(name), shots) for name in names
     ]
     between = [shots.pair(pair) for pair in features["examples"][:SHOWN]]
+    alike = [shots.pair(pair) for pair in features["pixels"]["alike"][:ALIKE]]
     title = f"Audit of {names[0]}" if len(names) == 1 else f"Audit of {len(names)} datasets"
     return write_page(
         out,
@@ -47,7 +54,9 @@ def write_audit_page(
         legend=LEGEND,
         rows=[row(findings) for findings in audits],
         features=by_features,
+        pixels=pixels_line(by_features["pixels"]) if by_features else "",
         between=between,
+        alike=alike,
         sections=sections,
         left_out=shots.album.left_out,
     )

@@ -67,7 +67,9 @@ def write_report(audits: Sequence[Findings], features: Findings | None = None) -
 def _by_features(features: Findings) -> Iterator[str]:
     yield f"# By the features of {features['encoder']}"
     yield ""
-    yield f"Near-duplicates have a cosine of at least {features['threshold']}."
+    yield f"Near-duplicates: a cosine of at least {features['threshold']}, or pixels that agree."
+    yield pixels_line(features["pixels"])
+    yield ""
     for item in features["between"]:
         yield f"- {' and '.join(item['datasets'])}: {item['pairs']:,} pairs"
     for pair in features["examples"][:EXAMPLES]:
@@ -90,8 +92,30 @@ def _by_features(features: Findings) -> Iterator[str]:
                 )
 
 
+def pixels_line(pixels: Findings) -> str:
+    """Say what the pixels of images added to their features."""
+    if not pixels["images"]:
+        return "Pixels were not compared: no images are at hand, or --fast."
+    text = (
+        f"The pixels of {_images(pixels['images'])} were compared, too; they add "
+        f"{_pairs(pixels['added'])}."
+    )
+    if pixels["apart"]:
+        text += (
+            f" Not counted: {_pairs(pixels['apart'])} of near features but other pixels, different "
+            "images as a rule, sometimes a crop."
+        )
+    if pixels["crowded"]:
+        text += (
+            f" {_images(pixels['crowded'])} share their outline with many others; their copies are "
+            "found by features alone."
+        )
+    return text
+
+
 def _pair(pair: Findings) -> str:
-    return f"{' = '.join(map(_image, pair['images']))}: cosine {pair['cosine']:.3f}"
+    pixels = "" if pair["pixels"] is None else f", pixels {pair['pixels']:.3f}"
+    return f"{' = '.join(map(_image, pair['images']))}: cosine {pair['cosine']:.3f}{pixels}"
 
 
 def _image(image: Findings) -> str:
@@ -175,6 +199,10 @@ def flawed(found: Findings) -> bool:
     """Tell whether there are images worth naming: broken ones, copies, conflicts."""
     counted = row(found)
     return any(counted[key] for key in ("broken", "copies", "in test", "conflicts"))
+
+
+def _pairs(count: int) -> str:
+    return f"{count:,} pair{'' if count == 1 else 's'}"
 
 
 def _images(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Read each image of an index once: content hashes, what cannot be decoded, modes and sizes."""
+"""Read each image of an index once: hash, mode, size, small picture; what cannot be decoded."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.checks.small_pictures import LEVELS, Levels, small_picture
 from autods.containers.reader import Address, MemberReader
 from autods.core.processes import end_with_parent, worker_context
 from autods.core.progress import Progress
@@ -35,6 +36,7 @@ class Scan:
 
     hashes: npt.NDArray[np.uint64]  # [n], `content_hash`; 0 where `stored` is False
     stored: npt.NDArray[np.bool_]  # [n], whether the bytes could be read out of the archive
+    small: Levels  # [n, 288], `small_picture`, zeros of what cannot be decoded; [n, 0]: not made
     unreadable: list[tuple[int, str]] = field(default_factory=list)  # position and reason
     modes: Counter[str] = field(default_factory=Counter)  # PIL mode, as stored
     # Width and height in pixels over all decoded images, each on its own.
@@ -42,9 +44,10 @@ class Scan:
     largest: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, count: int) -> Scan:
+    def of(cls, count: int, small: bool = False) -> Scan:
         """Return the scan of ``count`` images of which nothing was read yet."""
-        return cls(np.zeros(count, np.uint64), np.zeros(count, np.bool_))
+        levels = np.zeros((count, LEVELS if small else 0), np.uint8)
+        return cls(np.zeros(count, np.uint64), np.zeros(count, np.bool_), levels)
 
     def see(self, mode: str, size: tuple[int, int]) -> None:
         """Enter one decoded image."""
@@ -55,6 +58,7 @@ class Scan:
         """Enter the scan of the images from position ``start`` on."""
         stop = start + len(part.hashes)
         self.hashes[start:stop], self.stored[start:stop] = part.hashes, part.stored
+        self.small[start:stop] = part.small
         self.unreadable += [(start + position, reason) for position, reason in part.unreadable]
         self.modes += part.modes
         if part.smallest is not None and part.largest is not None:
@@ -69,13 +73,15 @@ class Scan:
 class Scanner:
     """Scans datasets with the same worker processes; to be used in a ``with`` statement.
 
-    Without ``decode``, images are hashed only. One worker is this process; more import the
-    calling program again, so a script must start them below ``if __name__ == "__main__"``.
+    Without ``decode``, images are hashed only; with ``small``, the small pictures of decoded ones
+    are kept. One worker is this process; more import the calling program again, so a script must
+    start them below ``if __name__ == "__main__"``.
     """
 
-    def __init__(self, workers: int, decode: bool) -> None:
+    def __init__(self, workers: int, decode: bool, small: bool = False) -> None:
         self.workers = workers
         self.decode = decode
+        self._small: dict[str, Levels] | None = {} if decode and small else None
         self._pool: ProcessPoolExecutor | None = None
         self._stop: Event | None = None
 
@@ -88,15 +94,28 @@ class Scanner:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def scan(self, root: DataRoot, dataset: str, progress: Progress) -> Scan:
+    def small_pictures(self, root: DataRoot, dataset: str, progress: Progress) -> Levels | None:
+        """Return the small pictures of all samples [n, 288]; ``None`` if they are not made.
+
+        A dataset that was not scanned before is scanned. Errors as of `scan`.
+        """
+        if self._small is None:
+            return None
+        if dataset not in self._small:
+            self.scan(root, dataset, progress, "reading the pixels of")
+        return self._small[dataset]
+
+    def scan(
+        self, root: DataRoot, dataset: str, progress: Progress, title: str = "auditing"
+    ) -> Scan:
         """Read all images of an indexed dataset.
 
         A damaged member is a finding; `ContainerError` if an archive is missing or cut off,
         `AutodsError` if a worker process dies.
         """
         count, addresses = _addresses(root, dataset)
-        scan, start = Scan.of(count), 0
-        progress.start(f"auditing {dataset}", count, "images")
+        scan, start = Scan.of(count, self._small is not None), 0
+        progress.start(f"{title} {dataset}", count, "images")
         try:
             for part in self._parts(root, dataset, addresses, count):
                 scan.add(start, part)
@@ -111,14 +130,17 @@ class Scanner:
             ) from None
         finally:
             progress.finish()
+        if self._small is not None:
+            self._small[dataset] = scan.small
         return scan
 
     def _parts(
         self, root: DataRoot, dataset: str, addresses: Iterator[list[Address]], count: int
     ) -> Iterator[Scan]:
         """Yield the scans of all chunks, in order."""
+        options = (self.decode, self._small is not None)
         if self.workers == 1 or count <= CHUNK:
-            yield from (scan_chunk(root, dataset, chunk, self.decode) for chunk in addresses)
+            yield from (scan_chunk(root, dataset, chunk, *options) for chunk in addresses)
             return
         if self._pool is None:
             if "forkserver" in multiprocessing.get_all_start_methods():
@@ -130,16 +152,18 @@ class Scanner:
         waiting: deque[Future[Scan]] = deque()
         for chunk in addresses:
             with _deaf():  # this may start a process, which inherits the mask
-                waiting.append(self._pool.submit(scan_chunk, root, dataset, chunk, self.decode))
+                waiting.append(self._pool.submit(scan_chunk, root, dataset, chunk, *options))
             if len(waiting) > AHEAD * self.workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def scan_chunk(root: DataRoot, dataset: str, addresses: list[Address], decode: bool) -> Scan:
+def scan_chunk(
+    root: DataRoot, dataset: str, addresses: list[Address], decode: bool, small: bool = False
+) -> Scan:
     """Read, hash and decode some images, in this process."""
-    reader, scan = MemberReader(root, dataset), Scan.of(len(addresses))
+    reader, scan = MemberReader(root, dataset), Scan.of(len(addresses), small)
     try:
         for position, address in enumerate(addresses):
             if _stop is not None and _stop.is_set():
@@ -158,6 +182,8 @@ def scan_chunk(root: DataRoot, dataset: str, addresses: list[Address], decode: b
                     scan.unreadable.append((position, str(reason)))
                 else:
                     scan.see(mode, image.size)
+                    if small:
+                        scan.small[position] = small_picture(image)
     finally:
         reader.close()
     return scan

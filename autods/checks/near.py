@@ -7,8 +7,9 @@ every cosine from above, so that whole rows are read for the few pairs that may 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,19 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
+class Table(Protocol):
+    """N rows of d numbers that are read as vectors of length 1."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a row, d."""
+
+    def __len__(self) -> int: ...
+
+    def units(self, rows: Rows) -> Floats:
+        """Return rows in any order: float32 [n, d], of length 1 or zeros."""
+
+
 @dataclass(frozen=True, eq=False)
 class Joined:
     """Feature sets by one encoder as one table of N rows, in the order given."""
@@ -52,6 +66,11 @@ class Joined:
         """First row of each set, and N: int64 [sets + 1]."""
         return np.cumsum([0, *(stored.starts[-1] for stored in self.sets)], dtype=np.int64)
 
+    @property
+    def dim(self) -> int:
+        """Numbers of a row."""
+        return self.sets[0].dim
+
     def __len__(self) -> int:
         return int(self.starts[-1])
 
@@ -61,7 +80,7 @@ class Joined:
 
     def units(self, rows: Rows) -> Floats:
         """Read rows in any order and scale them to length 1: float32 [n, d]; zeros stay zeros."""
-        out = np.empty((len(rows), self.sets[0].dim), np.float32)
+        out = np.empty((len(rows), self.dim), np.float32)
         owner = self.set_of(rows)
         for number in np.unique(owner):
             chosen = owner == number
@@ -73,54 +92,79 @@ class Joined:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of rows: ``a`` < ``b`` int64 [p], and their cosines float32 [p]."""
+    """Pairs of rows: ``a`` < ``b`` int64 [p], and their cosines float32 [p].
+
+    ``pixels`` is the correlation of their images, float32 [p], NaN where it is not known.
+    """
 
     a: Rows
     b: Rows
     cosine: Floats
+    pixels: Floats
+
+    def __getitem__(self, chosen: npt.NDArray[np.bool_] | Rows | slice) -> Pairs:
+        return Pairs(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def near_pairs(
-    table: Joined, threshold: float = THRESHOLD, progress: Progress | None = None
+    table: Table,
+    threshold: float = THRESHOLD,
+    progress: Progress | None = None,
+    others: Sequence[Table] = (),
+    what: str = "comparing features",
 ) -> Iterator[Pairs]:
     """Yield every pair of rows whose cosine is at least ``threshold``, by blocks of rows.
+
+    With ``others``, tables of as many rows, row ``b`` of a pair is read from each of them, too, and
+    the largest cosine counts.
 
     The pairs are those that comparing whole rows finds. Beside the pairs, memory holds some
     columns of every row (`SKETCH`) and the rows of one block.
     """
     progress = progress or Silent()
-    sketch = _sketch(table)
+    tables = (table, *others)
+    directions = _directions(table, SKETCH // len(tables))
+    sketches = [_sketch(one, directions) for one in tables]
     count, (high, wide) = len(table), TILE
-    steps = range(0, count, high)
-    progress.start("comparing features", count, "images")
+    progress.start(what, count, "images")
     try:
-        for top in steps:
-            rows = sketch[top : top + high]
+        for top in range(0, count, high):
+            rows = sketches[0][top : top + high]
             for left in range(top, count, wide):
-                bound = rows @ sketch[left : left + wide].T  # [high, wide]
+                bound = rows @ sketches[0][left : left + wide].T  # [high, wide]
+                for sketch in sketches[1:]:
+                    np.maximum(bound, rows @ sketch[left : left + wide].T, out=bound)
                 a, b = np.nonzero(bound >= threshold - SLACK)
                 a, b = a + top, b + left
                 keep = a < b
                 if keep.any():
-                    yield _exact(table, a[keep], b[keep], threshold)
+                    yield _exact(tables, a[keep], b[keep], threshold)
             progress.advance(len(rows))
     finally:
         progress.finish()
 
 
-def _sketch(table: Joined) -> Floats:
+def _directions(table: Table, memory: int) -> Floats:
+    """Return [d, k], orthonormal: the first eigenvectors of some rows; k columns fit in memory."""
+    count, dim = len(table), table.dim
+    some = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
+    sample = table.units(some)
+    least, most = WIDTHS
+    width = min(dim, max(least, min(most, memory // (4 * max(count, 1)))))
+    if len(sample) < dim:  # the same directions, sooner
+        directions = np.linalg.svd(sample, full_matrices=False)[2][:width].T
+    else:
+        directions = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :width]
+    return np.ascontiguousarray(directions, np.float32)
+
+
+def _sketch(table: Table, directions: Floats) -> Floats:
     """Return [N, k + 1]: rows along k orthonormal directions, and the length of what is left.
 
     The product of two such rows is never below the cosine of the whole ones (Cauchy-Schwarz on
     what is left), for any directions; the first eigenvectors bring it close.
     """
-    count, dim = len(table), table.sets[0].dim
-    some = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
-    sample = table.units(some)
-    least, most = WIDTHS
-    width = min(dim, max(least, min(most, SKETCH // (4 * max(count, 1)))))
-    directions = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :width]  # [d, k]
-    directions = np.ascontiguousarray(directions, np.float32)
+    count, width = len(table), directions.shape[1]
     out = np.empty((count, width + 1), np.float32)
     for start in range(0, count, GATHERED):
         rows = table.units(np.arange(start, min(count, start + GATHERED)))
@@ -132,16 +176,25 @@ def _sketch(table: Joined) -> Floats:
     return out
 
 
-def _exact(table: Joined, a: Rows, b: Rows, threshold: float) -> Pairs:
+def _exact(tables: Sequence[Table], a: Rows, b: Rows, threshold: float) -> Pairs:
     """Keep the pairs whose whole rows pass."""
     first, place_a = np.unique(a, return_inverse=True)
     second, place_b = np.unique(b, return_inverse=True)
-    cosine = np.empty(len(a), np.float32)
     if len(first) * len(second) > SPARSE * len(a):  # few pairs of many rows
-        for start in range(0, len(a), GATHERED):
-            piece = slice(start, start + GATHERED)
-            cosine[piece] = np.einsum("pd,pd->p", table.units(a[piece]), table.units(b[piece]))
+        cosine = cosines(tables[0], tables, a, b)
     else:
-        cosine[:] = (table.units(first) @ table.units(second).T)[place_a, place_b]
-    passed = cosine >= threshold
-    return Pairs(a[passed], b[passed], cosine[passed])
+        rows = tables[0].units(first)
+        products = ((rows @ one.units(second).T)[place_a, place_b] for one in tables)
+        cosine = np.max(list(products), axis=0)
+    return Pairs(a, b, cosine, np.full(len(a), np.nan, np.float32))[cosine >= threshold]
+
+
+def cosines(table: Table, others: Sequence[Table], a: Rows, b: Rows) -> Floats:
+    """Return the largest cosine of rows ``a`` of a table with rows ``b`` of others: float32 [p]."""
+    out = np.empty(len(a), np.float32)
+    for start in range(0, len(a), GATHERED):
+        piece = slice(start, start + GATHERED)
+        rows = table.units(a[piece])
+        products = [np.einsum("pd,pd->p", rows, other.units(b[piece])) for other in others]
+        out[piece] = np.max(products, axis=0)
+    return out

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from autods.checks.near import Joined, Pairs, Rows
+from autods.checks.near import Floats, Joined, Pairs, Rows
 from autods.features.sets import StoredFeatures
 from autods.features.shards import CODES
 
+DIFFER = 0.6  # correlation of pixels below which two images are no copies, whatever features say
 KEPT = 50_000  # pairs that are remembered, the nearest ones
 PENDING = 2_000_000  # pairs that wait to be joined to groups
+NONE = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), *np.zeros((2, 0), np.float32))
 ACROSS = (("train", "test"), ("dev", "test"), ("dev", "train"))
 
 
@@ -26,10 +28,12 @@ class NearDuplicates:
     ----------
     total
         Pairs found within datasets and between them; exact copies are not counted.
-    kept
-        The nearest of them, at most `KEPT`, best first once `finish` was called.
+    apart
+        Pairs that are not counted either, as their pixels differ (`DIFFER`).
+    kept, alike
+        The nearest of both, at most `KEPT` each, best first once `finish` was called.
     group
-        int64 [N], the number of each row's group: near-duplicates and exact copies share one.
+        int64 [N], the number of each row's group: all pairs and exact copies share one.
     """
 
     def __init__(self, table: Joined) -> None:
@@ -38,8 +42,8 @@ class NearDuplicates:
         self.split = np.concatenate([stored.membership("clean") for stored in table.sets])
         self.label = np.concatenate([s.labels(s.info.default_task) for s in table.sets])
         self.content = np.concatenate([stored.content_hash for stored in table.sets])
-        self.total = 0
-        self.kept = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        self.total = self.apart = 0
+        self.kept = self.alike = NONE
         self.group: Rows = np.arange(count)
         self._beside = np.zeros(count, np.uint8)  # bit c: a near-duplicate is in split c
         self._later = np.zeros(count, np.uint8)  # bit c: one before it is in split c, its own
@@ -53,10 +57,14 @@ class NearDuplicates:
         self._waiting.append(pairs)
         if sum(len(waiting.a) for waiting in self._waiting) > PENDING:
             self._join()
-        other = self.content[pairs.a] != self.content[pairs.b]
-        a, b, cosine = pairs.a[other], pairs.b[other], pairs.cosine[other]
+        pairs = pairs[self.content[pairs.a] != self.content[pairs.b]]
+        differ = pairs.pixels < DIFFER
+        self.apart += int(differ.sum())
+        self.alike = _nearest(self.alike, pairs[differ])
+        pairs = pairs[~differ]
+        a, b = pairs.a, pairs.b
         self.total += len(a)
-        self._keep(Pairs(a, b, cosine))
+        self.kept = _nearest(self.kept, pairs)
         same = self.owner[a] == self.owner[b]
         self._count_within(a[same], b[same])
         self._count_between(a[~same], b[~same])
@@ -64,8 +72,7 @@ class NearDuplicates:
     def finish(self) -> None:
         """Join what waits to groups, and sort the pairs that are kept."""
         self._join()
-        order = np.lexsort((self.kept.b, self.kept.a, -self.kept.cosine))
-        self.kept = Pairs(self.kept.a[order], self.kept.b[order], self.kept.cosine[order])
+        self.kept, self.alike = _ranked(self.kept), _ranked(self.alike)
 
     def within(self, number: int) -> dict[str, Any]:
         """Return the counts of one dataset, in images."""
@@ -104,15 +111,6 @@ class NearDuplicates:
             for one, other in ranked
         ]
 
-    def _keep(self, pairs: Pairs) -> None:
-        joined = [
-            np.concatenate(both) for both in zip(_arrays(self.kept), _arrays(pairs), strict=True)
-        ]
-        if len(joined[0]) > KEPT:
-            best = np.sort(np.argpartition(-joined[2], KEPT)[:KEPT])
-            joined = [array[best] for array in joined]
-        self.kept = Pairs(*joined)
-
     def _count_within(self, a: Rows, b: Rows) -> None:
         one, other = self.split[a], self.split[b]
         np.bitwise_or.at(self._beside, a, np.uint8(1) << other)
@@ -145,8 +143,22 @@ class NearDuplicates:
         self.group = first[self.group]
 
 
-def _arrays(pairs: Pairs) -> tuple[npt.NDArray[Any], ...]:
-    return pairs.a, pairs.b, pairs.cosine
+def _nearest(some: Pairs, others: Pairs) -> Pairs:
+    """Return the nearest `KEPT` of two lots of pairs."""
+    both = ((getattr(some, k.name), getattr(others, k.name)) for k in fields(Pairs))
+    joined = Pairs(*map(np.concatenate, both))
+    if len(joined.a) <= KEPT:
+        return joined
+    return joined[np.sort(np.argpartition(-_nearness(joined), KEPT)[:KEPT])]
+
+
+def _ranked(pairs: Pairs) -> Pairs:
+    """Return pairs, the nearest first."""
+    return pairs[np.lexsort((pairs.b, pairs.a, -_nearness(pairs)))]
+
+
+def _nearness(pairs: Pairs) -> Floats:
+    return np.fmax(pairs.cosine, pairs.pixels)
 
 
 def find_near(sets: Sequence[StoredFeatures], pairs: Iterable[Pairs]) -> NearDuplicates:

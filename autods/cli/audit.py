@@ -34,6 +34,8 @@ from autods.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autods.checks.audit_scan import Scanner
+    from autods.core.progress import Progress
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.select import Selection
@@ -102,7 +104,7 @@ def audit(
     def finish() -> None:
         features = None
         if encoder is not None:
-            features = _by_features(data_root, encoder, wanted, threshold, progress)
+            features = _by_features(data_root, encoder, wanted, threshold, progress, scanner)
         if json and encoder is None:
             print_json(found)
         elif json:
@@ -117,7 +119,8 @@ def audit(
         if not json and encoder is None and (one := _encoder_of(data_root, wanted)):
             tell(f"--encoder {one} also finds near-duplicates and suspicious labels.")
 
-    with Scanner(workers or usable_cores(), decode=not fast) as scanner, board:
+    workers = workers or usable_cores()
+    with Scanner(workers, decode=not fast, small=encoder is not None) as scanner, board:
 
         def one(name: str) -> None:
             manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
@@ -127,18 +130,23 @@ def audit(
 
 
 def _by_features(
-    root: DataRoot, encoder: str, names: Sequence[str], threshold: float | None, progress: Any
+    root: DataRoot,
+    encoder: str,
+    names: Sequence[str],
+    threshold: float | None,
+    progress: Progress,
+    scanner: Scanner,
 ) -> dict[str, Any]:
     from autods.checks.audit_features import audit_features
     from autods.checks.near import THRESHOLD
 
     return audit_features(
-        root, encoder, names, progress, THRESHOLD if threshold is None else threshold
+        root, encoder, names, progress, THRESHOLD if threshold is None else threshold, scanner
     )
 
 
 def _show(found: Sequence[dict[str, Any]], features: dict[str, Any] | None) -> None:
-    from autods.checks.audit_report import LEGEND, features_row, row
+    from autods.checks.audit_report import LEGEND, features_row, pixels_line, row
 
     width = shutil.get_terminal_size().columns
     if found:
@@ -151,6 +159,7 @@ def _show(found: Sequence[dict[str, Any]], features: dict[str, Any] | None) -> N
     rows = [features_row(name, findings) for name, findings in features["datasets"].items()]
     print_table(f"By the features of {features['encoder']}", rows)
     print(textwrap.fill(BY_FEATURES, width))
+    print(textwrap.fill(pixels_line(features["pixels"]), width))
     if features["between"]:
         print()
         shared = features["between"]

@@ -5,7 +5,8 @@
     python scripts/bench/audit.py time --rows 100000
 
 `copies` encodes images and copies of some (half size, JPEG of quality 20, mirrored) by the trained
-network of `extract_data.Lite0`, keeps the features in ``--out``, and counts which pairs are found.
+network of `extract_data.Lite0`, keeps the features in ``--out``, and counts which pairs are found
+by features at some cosines, and by features and pixels.
 `labels` moves some labels of stored features to another class at random and counts which are.
 """
 
@@ -18,14 +19,20 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from autods.checks.label_scores import score_labels
-from autods.checks.near import SKETCH, Joined, near_pairs
+from autods.checks.near import SKETCH, THRESHOLD, Joined, near_pairs
+from autods.checks.near_findings import DIFFER
+from autods.checks.pixels import Judged, SmallPictures
+from autods.checks.small_pictures import small_picture
+from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.encode.decode import load_image
 from autods.features.sets import StoredFeatures, seal_features
 from autods.features.shards import ShardData, ShardInfo, write_shard
 
@@ -52,14 +59,17 @@ def stored(root: Path, x: npt.NDArray[np.float16], y: npt.NDArray[np.int32]) -> 
 
 
 def images(folder: Path, name: str) -> list[bytes]:
-    """Return the image files of a dataset: those of a folder, or of the first zip."""
-    found = folder / name
+    """Return the image files of a folder but those of `val/images`, or 1,000 of the first zip.
+
+    ``<name>_rest`` are the next 1,000.
+    """
+    found, first = folder / name.removesuffix("_rest"), 1000 * name.endswith("_rest")
     if archives := sorted(found.rglob("*.zip")):
         with zipfile.ZipFile(archives[0]) as archive:
-            members = sorted(m for m in archive.namelist() if m.endswith(".png"))[:1000]
-            return [archive.read(member) for member in members]
+            members = sorted(m for m in archive.namelist() if m.endswith(".png"))
+            return [archive.read(member) for member in members[first : first + 1000]]
     paths = sorted(p for p in found.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    return [path.read_bytes() for path in paths]
+    return [path.read_bytes() for path in paths if path.parts[-3:-1] != ("val", "images")]
 
 
 def copy(data: bytes, kind: str) -> bytes:
@@ -99,6 +109,12 @@ def encoded(folder: Path, name: str, out: Path) -> dict[str, npt.NDArray[np.gene
         return dict(arrays)
 
 
+def seconds(action: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a result and the seconds of processor time that it took."""
+    began = time.process_time()
+    return action(), time.process_time() - began
+
+
 def copies(args: argparse.Namespace) -> None:
     """Print recall by kind, and pairs found that are not planted, by threshold."""
     print("| dataset | images | cosine | " + " | ".join(KINDS) + " | pairs not planted |")
@@ -110,20 +126,31 @@ def copies(args: argparse.Namespace) -> None:
         owner = np.concatenate([np.arange(n), source])  # rows of one image share it
         with tempfile.TemporaryDirectory() as folder:
             table = Joined([stored(Path(folder), x, np.zeros(len(x), np.int32))])
-            found = list(near_pairs(table, min(THRESHOLDS)))
-        a, b, cosine = (
-            np.concatenate([getattr(p, k) for p in found]) for k in ("a", "b", "cosine")
-        )
-        for threshold in THRESHOLDS:
-            passed = cosine >= threshold
-            own = passed & (a < n) & (b >= n) & (owner[a] == owner[b])
+            files = images(args.images, name)
+            files += [copy(files[i], str(kind)) for i, kind in zip(source, z["kind"], strict=True)]
+            decoded, decoding = seconds(lambda f=files: [load_image(data)[0] for data in f])
+            levels, reading = seconds(lambda d=decoded: np.stack([small_picture(i) for i in d]))
+            judged = Judged(table, SmallPictures(table, [levels], [np.arange(len(x))]))
+            tries = {f"{t}": list(near_pairs(table, t)) for t in THRESHOLDS}
+            features = seconds(lambda t=table: list(near_pairs(t)))[1]
+            found, both = seconds(lambda j=judged: list(j.pairs(THRESHOLD, Silent())))
+            apart = sum(int((p.pixels < DIFFER).sum()) for p in found)
+            tries[f"{THRESHOLD}, pixels"] = [p[~(p.pixels < DIFFER)] for p in found]
+        for threshold, found in tries.items():
+            a, b = (np.concatenate([getattr(p, k) for p in found]) for k in ("a", "b"))
+            own = (a < n) & (b >= n) & (owner[a] == owner[b])
             hit = set(b[own].tolist())
             recall = [
                 np.mean([n + i in hit for i in np.flatnonzero(z["kind"] == kind)]) for kind in KINDS
             ]
-            between = int((passed & (owner[a] != owner[b]) & (b < n)).sum())
+            between = int(((owner[a] != owner[b]) & (b < n)).sum())
             cells = " | ".join(f"{100 * r:.0f} %" for r in recall)
             print(f"| {name} | {n:,} | {threshold} | {cells} | {between:,} |")
+        print(
+            f"  {judged.added} added, {apart} apart, {judged.crowded} crowded; decoding "
+            f"{decoding:.2f} s, small pictures {reading:.2f} s, comparing features {features:.2f} "
+            f"s, pixels {both - features:.2f} s"
+        )
 
 
 def labels(args: argparse.Namespace) -> None:
@@ -187,7 +214,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("copies")
     one.add_argument("--images", type=Path, required=True)
-    one.add_argument("--names", default="flowers17,omniglot,grocery,tinyimagenet")
+    one.add_argument("--names", default="flowers17,omniglot,omniglot_rest,grocery,tinyimagenet")
     one.add_argument("--out", type=Path, required=True)
     one.set_defaults(run=copies)
     two = commands.add_parser("labels")

@@ -10,6 +10,7 @@ from feature_tools import features_of_index, write_set
 from flawed import make_flawed, write_manifest
 
 from autods.checks.audit_features import audit_features
+from autods.checks.audit_scan import Scanner
 from autods.cli.audit import audit
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
@@ -104,6 +105,34 @@ def test_a_page_that_is_full_says_how_many_thumbnails_it_leaves_out(
     page = target.read_text("utf-8")
     assert page.count("data:image/jpeg") == 1
     assert "thumbnails are left out: the page is full" in page
+
+
+def test_pixels_are_read_in_the_pass_that_audits_or_in_one_of_their_own(
+    request, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("flawed.picture.__defaults__", ("RGB", (19, 18)))  # not too small to judge
+    pets, scans, scan = request.getfixturevalue("pets"), [], Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda *of: scans.append(of) or scan(*of))
+
+    def compared(**options):
+        options |= {"encoder": ENCODER, "threshold": 0.999}
+        found = json.loads(audited(pets, capsys, json=True, **options))["features"]["pixels"]
+        return found.pop("alike"), found
+
+    (pair,), counts = compared(report=tmp_path / "audit.html")
+    assert counts == {"images": 32, "added": 4, "crowded": 0, "apart": 1}
+    assert pair["pixels"] < 0.6 < 0.999 < pair["cosine"]
+    assert "1 pair of near features but other pixels" in (tmp_path / "audit.html").read_text()
+    assert len(scans) == 1
+    assert compared() == ([pair], counts)  # the audit is kept
+    assert len(scans) == 2
+    assert compared(fast=True)[1]["images"] == 0
+    assert len(scans) == 2
+    pets[0].archive("pets", "pets.zip").unlink()
+    audit(root=pets[0].path, manifests=[pets[1]], workers=1, encoder=ENCODER)
+    said = capsys.readouterr()
+    assert "Pixels were not compared: no images are at hand" in " ".join(said.out.split())
+    assert "pets: only its features are compared" in said.err
 
 
 def test_imported_features_are_audited_without_images(tmp_path, capsys):

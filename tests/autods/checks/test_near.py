@@ -49,8 +49,8 @@ def test_all_pairs_are_found_for_any_number_of_columns(tmp_path, monkeypatch, th
 def test_the_sketch_of_many_rows_stays_within_its_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(near, "WIDTHS", (3, 192))
     monkeypatch.setattr(near, "SKETCH", 4 * 50 * 10)
-    stored = write_set(DataRoot(tmp_path), "pets", {"train": (cloud(50), [0] * 50)})
-    assert near._sketch(Joined([stored])).shape == (50, 11)
+    table = Joined([write_set(DataRoot(tmp_path), "pets", {"train": (cloud(50), [0] * 50)})])
+    assert near._sketch(table, near._directions(table, near.SKETCH)).shape == (50, 11)
 
 
 def test_counts_say_which_splits_and_classes_share_images(tmp_path):
