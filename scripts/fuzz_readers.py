@@ -224,8 +224,8 @@ def read_run(folder: Path) -> None:
     import torch
 
     from bmc.report import load_runs
+    from bmc.report.listing import differing, list_runs
     from bmc.runs.folder import RunFolder
-    from bmc.runs.listing import differing, list_runs
 
     differing(list_runs(folder))
     (loaded,) = load_runs([folder / "run"])

@@ -58,6 +58,17 @@ def check_dataset(name: str, catalogue: Catalogue, root: DataRoot, encoder: str 
     return checked
 
 
+def bytes_to_hash(name: str, root: DataRoot, encoder: str | None) -> int:
+    """Return about how many bytes `check_dataset` hashes: archives, their copies, shards."""
+    from autods.fetch.digests import size_of
+
+    shards = root.path.glob(f"features/{encoder or '*'}/{name}/*.h5")
+    try:
+        return size_of(root.dataset(name)) + sum(path.stat().st_size for path in shards)
+    except OSError:  # what cannot be read is told when it is checked
+        return 0
+
+
 def _check_data(checked: Checked, manifest: Manifest, root: DataRoot) -> None:
     from autods.fetch import verify_archives
     from autods.index.counts import count_differences

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from autods.core.files import read_json
-from autods.core.registry import unknown
+from autods.core.registry import unknown, unknown_encoder
 from autods.core.root import DataRoot
 from autods.core.seals import CHANGED, BrokenSealError, is_whole
 from autods.encode.plan import digest_samples
@@ -41,7 +41,7 @@ def verify_features(
     sets = sorted((folder.parent.name, folder.name) for folder in folders)
     if encoder is not None:
         if encoder not in (encoders := {one for one, _ in sets}):
-            raise unknown("encoder with features under the root", encoder, encoders)
+            raise unknown_encoder(encoder, encoders, f"under {root.path}")
         sets = [(one, name) for one, name in sets if one == encoder]
     wanted = list(names)
     for name in wanted:

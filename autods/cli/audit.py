@@ -28,7 +28,7 @@ from autods.cli.common import (
 )
 from autods.core.console import print_json, print_table
 from autods.core.output import tell
-from autods.core.registry import unknown
+from autods.core.registry import unknown_encoder
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _wanted(
     """Return the datasets of a selection; of a stream, those that are here."""
     sets = root.feature_sets()
     if encoder is not None and encoder not in (encoders := {one for one, _ in sets}):
-        raise unknown("encoder with features under the root", encoder, encoders)
+        raise unknown_encoder(encoder, encoders, f"under {root.path}")
     here = [name for name in root.datasets() if root.samples(name).is_file()]
     if encoder is not None:
         here = [name for one, name in sets if one == encoder]

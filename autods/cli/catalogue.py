@@ -126,6 +126,12 @@ def manifest_schema(
 
     schema = (StreamSpec if stream else Manifest).model_json_schema(by_alias=True)
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+    file = "stream.json" if stream else "manifest.json"
+    asked = ["--stream"] if stream else []
+    print_next(
+        f"{next_steps.command('autods manifest-schema', *asked)} > {file}",
+        f"Begin the YAML file with  # yaml-language-server: $schema={file}",
+    )
 
 
 def status(root: Root = None, manifests: Manifests = None, json: Json = False) -> None:

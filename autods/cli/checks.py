@@ -46,8 +46,9 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check archives, index, counts and features of what is here; exit 1 on any problem."""
-    from autods.checks.dataset import check_dataset
+    from autods.checks.dataset import bytes_to_hash, check_dataset
     from autods.checks.inventory import take_inventory
+    from autods.core.hashed import hashing
     from autods.core.progress import console_board
     from autods.manifest.select import Selection
 
@@ -56,13 +57,12 @@ def verify(
     selection = Selection(names or (), False, stream, exclude or (), max_size, access)
     wanted, absent = _to_verify(selection, encoder, catalogue, data_root)
     checked = []
-    with console_board(len(wanted), quiet=quiet, in_turn="dataset") as board:
+    sizes = [bytes_to_hash(name, data_root, encoder) for name in wanted]
+    with console_board(len(wanted), quiet=quiet, in_turn="dataset", weights=sizes) as board:
         progress = board.of("")
-        for name in wanted:  # archives are hashed, which takes minutes for large ones
-            progress.start(f"verifying {name}", None, "parts")
-            checked.append(check_dataset(name, catalogue, data_root, encoder))
-            progress.advance(sum(state != "-" for state in checked[-1].states.values()))
-            progress.finish()
+        for name, size in zip(wanted, sizes, strict=True):
+            with hashing(progress, f"verifying {name}", size):
+                checked.append(check_dataset(name, catalogue, data_root, encoder))
             board.ended()
     problems = [problem for found in checked for problem in found.problems]
     if absent:
@@ -93,11 +93,11 @@ def _to_verify(
 
     A dataset that is named and of which nothing is here is refused.
     """
-    from autods.core.registry import unknown
+    from autods.core.registry import unknown_encoder
 
     stored = root.feature_sets(finished=False)
     if encoder is not None and encoder not in (encoders := {one for one, _ in stored}):
-        raise unknown("encoder with features under the root", encoder, encoders)
+        raise unknown_encoder(encoder, encoders, f"under {root.path}")
     here = {*root.datasets(), *(name for _, name in stored)}
     wanted = chosen(selection, catalogue, lambda: here)
     absent = [name for name in wanted if name not in here]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,21 +67,53 @@ Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
 PAGES = (".html", ".htm")  # endings of reports that are pages
 
 
-def check_report(report: Path | None, option: str = "--report") -> None:
-    """Refuse a place where no file can be written, and pages without jinja2, before any work."""
+def check_report(
+    report: Path | None, option: str = "--report", endings: Collection[str] = ()
+) -> None:
+    """Refuse a place where no file can be written, and pages without jinja2, before any work.
+
+    ``endings`` are those that the name may have, if not any.
+    """
     from autods.core.extras import require
 
     if report is None:
         return
-    around = next((one for one in report.absolute().parents if one.exists()), report)
-    if report.is_dir() or not around.is_dir() or not os.access(around, os.W_OK):
-        got = "a folder" if report.is_dir() else f"{around} cannot be written to"
+    if why := "it is a folder" if report.is_dir() else _no_place(report.absolute().parent):
         raise UsageError(
-            f"{option} {report}: expected a place for a file, got {got}; nothing was done. "
+            f"{option} {report}: expected a place for a file, but {why}; nothing was done. "
             "Name another file."
+        )
+    if endings and report.suffix.lower() not in endings:
+        usual = " or ".join(one for one in endings if one != ".htm")
+        raise UsageError(
+            f"{option} {report}: expected a name that ends in {usual}; nothing was done. Name "
+            "another file."
         )
     if report.suffix.lower() in PAGES:
         require(f"{option} FILE.html", "jinja2")
+
+
+def check_folder(folder: Path | None, option: str = "--out") -> None:
+    """Refuse a place where no folder can be made or written to, before any work."""
+    if folder is not None and (why := _no_place(folder.expanduser().absolute())):
+        raise UsageError(
+            f"{option} {folder}: expected a folder to write to, but {why}; nothing was done. "
+            "Name another one."
+        )
+
+
+def _no_place(folder: Path) -> str | None:
+    """Say why nothing can be written in a folder, which need not exist; ``None``: it can."""
+    around = next(one for one in (folder, *folder.parents) if one.exists())
+    if not around.is_dir():
+        return f"{around} is a file"
+    return None if os.access(around, os.W_OK) else f"you may not write to {around}"
+
+
+def say_written(files: Iterable[Path]) -> None:
+    """Print which pages and pictures a command wrote, one a line."""
+    for file in files:
+        print(f"{'Page' if file.suffix.lower() in PAGES else 'Picture'}: {file}")
 
 
 def command_line() -> str:

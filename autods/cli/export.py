@@ -17,14 +17,18 @@ from autods.cli.common import (
     Quiet,
     RandomWeights,
     Root,
+    check_folder,
     each,
     open_catalogue,
     open_root,
 )
 from autods.core.console import print_json, print_next, print_table
+from autods.core.registry import unknown_encoder
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autods.core.root import DataRoot
     from autods.manifest.catalogue import Catalogue
 
@@ -62,17 +66,20 @@ def embed_classes(
 ) -> None:
     """Embed class names with prompt templates, for zero-shot (all with features, if none named)."""
     from autods.core.progress import console_board, console_progress
-    from autods.features.sets import list_features
+    from autods.features.sets import list_encoders, list_features
     from autods.features.templates import find_templates
 
     data_root, found = open_root(root), find_templates(templates)
     progress, catalogue = console_progress(quiet=quiet), open_catalogue(manifests, data_root)
+    asked = _datasets(names or (), catalogue, data_root)
+    if encoder is not None and encoder not in (here := list_encoders(data_root)):
+        raise unknown_encoder(encoder, here, f"under {data_root.path}")
 
     from autods.encode import class_names
     from autods.encode.encoders.open_clip import load_encoder
 
     by = load_encoder(model, pretrained, random_weights, precision, device, progress=progress)
-    chosen = names or list_features(data_root, encoder or by.name)
+    chosen = asked or list_features(data_root, encoder or by.name)
     if not chosen:
         raise UsageError(
             f"no dataset has features by encoder '{encoder or by.name}' under {data_root.path}; "
@@ -113,6 +120,15 @@ def embed_classes(
         each(chosen, one, finish, board)
 
 
+def _datasets(names: Sequence[str], catalogue: Catalogue, root: DataRoot) -> list[str]:
+    """Return the datasets that names and globs stand for; globs match those with features."""
+    from autods.manifest.select import expand, named
+
+    with_features = {dataset for _, dataset in root.feature_sets()}
+    known = {*catalogue.datasets(), *root.datasets(), *with_features}
+    return expand(named(names), known, with_features)
+
+
 def _readable(name: str, catalogue: Catalogue) -> dict[str, dict[str, str]]:
     """Return task to readable class names; none for features of a dataset without manifest."""
     if name not in catalogue.datasets():
@@ -144,6 +160,7 @@ def export(
     from autods.interop.export import check_options, export_features
 
     check_options(to, protocol, dtype)
+    check_folder(out)
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     wanted = _to_export(names, stream, task, encoder, catalogue, data_root)
@@ -195,7 +212,7 @@ def _to_export(
     if bool(names) == bool(stream):
         raise UsageError("expected names of datasets or --stream: autods export NAME...")
     if stream is None:
-        return {name: (name, task) for name in names or []}
+        return {name: (name, task) for name in _datasets(names or (), catalogue, root)}
     if task is not None:
         raise UsageError("--stream says which label sets are meant; leave --task out.")
     from autods.streams.resolve import resolve

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli import complete
+from autods.cli import complete, next_steps
 from autods.cli.common import (
     Manifests,
     Root,
@@ -15,9 +15,11 @@ from autods.cli.common import (
     command_line,
     open_catalogue,
     open_root,
+    say_written,
 )
+from autods.core.console import print_next
 from autods.core.output import tell
-from autods.core.registry import unknown, unknown_dataset
+from autods.core.registry import unknown_dataset, unknown_encoder
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,10 +57,11 @@ def draw_map(
     from autods.checks.feature_map import map_features
     from autods.checks.map_page import write_map
     from autods.features.sets import open_features
+    from autods.pages.contact_sheet import ENDINGS
 
     files = out or [Path(f"{name}-map{end}") for end in (".html", ".png")]
     for file in files:
-        check_report(file, "--out")
+        check_report(file, "--out", ENDINGS)
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     names = _names(name, catalogue, data_root)
@@ -66,10 +69,14 @@ def draw_map(
     here = [one for one in names if (chosen, one) in data_root.feature_sets()]
     sets = [open_features(data_root, chosen, one) for one in here or names]
     found = map_features(sets, name, method=method, by=by, points=points, seed=seed)
-    for file in files:
-        print(write_map(file, data_root, sets, found, command_line()))
+    say_written(write_map(file, data_root, sets, found, command_line()) for file in files)
     if absent := len(names) - len(sets):
         tell(f"{absent} of {len(names)} datasets have no features by {chosen}.")
+    if names == [name]:
+        step = next_steps.command("autods probe", name, "--encoder", chosen, root=root)
+    else:
+        step = next_steps.run(names, chosen, root, stream=name)
+    print_next(step)
 
 
 def _names(name: str, catalogue: Catalogue, root: DataRoot) -> list[str]:
@@ -88,7 +95,7 @@ def _encoder(name: str, names: list[str], encoder: str | None, root: DataRoot) -
     """Return the encoder that is asked for, or the only one that has features of these."""
     here = sorted({one for one, dataset in root.feature_sets() if dataset in names})
     if encoder is not None and encoder not in here:
-        raise unknown(f"encoder with features of '{name}'", encoder, here)
+        raise unknown_encoder(encoder, here, f"of '{name}'")
     if encoder is None and len(here) != 1:
         step = f"name one: --encoder {here[0]}" if here else f"run autods extract {names[0]}"
         raise UsageError(

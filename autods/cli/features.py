@@ -139,7 +139,8 @@ def _fetch_sets(
     wanted = expand(names, known, known) if names else known
     plan = plan_sets(located, root, wanted, open_catalogue(manifests, root))
     if dry_run:
-        tell_plan(plan.releases, plan.refused, plan.arrivals, of_mirrors(shared, mirrors), json)
+        came = of_mirrors(shared, mirrors)
+        tell_plan(plan.releases, plan.refused, plan.arrivals, came, json, quiet=quiet)
         return
     pauses = PAUSES[: speed["rounds"] - 1]
     options = {"jobs": speed["jobs"], "per_host": speed["per_host"], "pauses": pauses}
@@ -181,7 +182,7 @@ def _fetch_archive(
     """Download an archive of features that others published, and import it."""
     published, name = root.published(), archive.name
     if dry_run:
-        tell_plan([archive], {}, published, mirrors, json)
+        tell_plan([archive], {}, published, mirrors, json, quiet=quiet)
         return
     from autods.core.progress import console_board
     from autods.fetch.many import PAUSES, fetch_many

@@ -141,7 +141,7 @@ def fetch(
     if ask_sizes and not dry_run:
         raise UsageError("--ask-sizes: expected together with --dry-run; nothing was fetched.")
     if dry_run:
-        tell_plan(found, unread, data_root, mirror or (), json, ask=ask_sizes)
+        tell_plan(found, unread, data_root, mirror or (), json, ask=ask_sizes, quiet=quiet)
         return
 
     from autods.core.progress import console_board

@@ -36,9 +36,15 @@ def run(
     """
     chosen = stream or (",".join(names) if len(names) <= NAMED else "all")
     words = ["--scenario", "class-il", "--stream", chosen, "--encoder", encoder]
-    if len(names) == 1 and stream is None and classes is not None and classes > 2:
-        words += ["--classes-per-task", str(max(2, -(-classes // CUTS)))]
+    if len(names) == 1 and stream is None and classes is not None:
+        cut = classes_of_a_task(classes)
+        words += [] if cut is None else ["--classes-per-task", str(cut)]
     return command("bmc-stream run", *words, root=root)
+
+
+def classes_of_a_task(classes: int) -> int | None:
+    """Return how many classes each task gets of a single dataset, ``None`` if it has too few."""
+    return max(2, -(-classes // CUTS)) if classes > 2 else None
 
 
 def after(holdings: Sequence[Holding], root: Path | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from autods.core.console import print_json, print_table
+from autods.cli import next_steps
+from autods.core.console import print_json, print_next, print_table
 from autods.core.output import counted, tell
 from autods.errors import AutodsError
 
@@ -31,6 +33,7 @@ def tell_plan(
     json: bool,
     *,
     ask: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Print what a fetch would do; exit 1 where that cannot be told for each dataset.
 
@@ -73,6 +76,9 @@ def tell_plan(
             tell(f"{name}: {problem}")
     if wrong:
         raise typer.Exit(1)
+    if manifests and not json:
+        typed = [word for word in sys.argv[1:] if word not in ("--dry-run", "--ask-sizes")]
+        print_next(next_steps.command("autods", *typed), quiet=quiet)
 
 
 def _print_plan(plans: Sequence[PlannedDataset], root: DataRoot) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autods.cli import complete
+from autods.cli import complete, next_steps
 from autods.cli.common import (
     Manifests,
     Root,
@@ -15,7 +15,9 @@ from autods.cli.common import (
     command_line,
     open_catalogue,
     open_root,
+    say_written,
 )
+from autods.core.console import print_next
 from autods.core.registry import unknown_dataset
 
 if TYPE_CHECKING:
@@ -46,31 +48,35 @@ def preview(
     manifests: Manifests = None,
 ) -> None:
     """Show images of every class with names, splits and counts; of a stream, a row a dataset."""
+    from autods.pages.contact_sheet import ENDINGS
+
     files = out or ([] if terminal else [Path(f"{name}-preview{end}") for end in (".html", ".png")])
     for file in files:
-        check_report(file, "--out")
-    sheet = _sheet(name, root, manifests, per_row, seed)
+        check_report(file, "--out", ENDINGS)
+    sheet, looked_at = _sheet(name, root, manifests, per_row, seed)
     if terminal:
         from autods.pages.half_blocks import show_sheet
 
         show_sheet(sheet, rows=DRAWN)
-    for file in files:
-        print(sheet.write(file, command_line()))
+    say_written(sheet.write(file, command_line()) for file in files)
+    print_next(next_steps.command("autods audit", *looked_at, root=root))
 
 
 def _sheet(
     name: str, root: Path | None, manifests: list[Path] | None, per_row: int | None, seed: int
-) -> ContactSheet:
+) -> tuple[ContactSheet, list[str]]:
+    """Return the sheet of a dataset or a stream, and the words that name it for a command."""
     from autods.checks.preview import preview_dataset, preview_datasets
 
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     if data_root.samples(name).is_file() or name in catalogue.datasets():
         manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
-        return preview_dataset(data_root, name, manifest, per_row=per_row, seed=seed)
+        return preview_dataset(data_root, name, manifest, per_row=per_row, seed=seed), [name]
     if name not in catalogue.streams():
         raise unknown_dataset(
             "dataset or stream", name, {*catalogue.datasets(), *catalogue.streams()}
         )
     listed = list(dict.fromkeys(item.dataset for item in catalogue.stream(name).datasets))
-    return preview_datasets(data_root, name, listed, per_row=per_row or 8, seed=seed)
+    sheet = preview_datasets(data_root, name, listed, per_row=per_row or 8, seed=seed)
+    return sheet, ["--stream", name]

@@ -18,6 +18,7 @@ from autods.cli.common import (
     Quiet,
     Root,
     Stream,
+    check_folder,
     chosen,
     each,
     open_catalogue,
@@ -59,6 +60,7 @@ def mirror(
     from autods.fetch.mirror_folder import check_mirror_folder, mirror_dataset
     from autods.manifest.select import Selection
 
+    check_folder(folder, "DIR")
     data_root = open_root(root)
     catalogue, folder = open_catalogue(manifests, data_root), check_mirror_folder(folder, data_root)
     selection = Selection(names or (), False, stream, exclude or (), max_size, access)
@@ -140,17 +142,18 @@ def publish(
     All that have features by the encoder, if nothing is named.
     """
     from autods.core.progress import console_progress
-    from autods.core.registry import unknown
+    from autods.core.registry import unknown_encoder
     from autods.features.sets import list_encoders, list_features
     from autods.interop.shared.hub import parse_target
     from autods.interop.shared.hub import push as upload
     from autods.interop.shared.publish import publish as publish_features
     from autods.manifest.select import Selection
 
+    check_folder(to, "--to")
     data_root, progress = open_root(root), console_progress(quiet=quiet)
     catalogue = open_catalogue(manifests, data_root)
     if encoder not in (encoders := list_encoders(data_root)):
-        raise unknown("encoder with features under the root", encoder, encoders)
+        raise unknown_encoder(encoder, encoders, f"under {data_root.path}")
     selection = Selection(names or (), False, stream, exclude or ())
     here = list_features(data_root, encoder)
     wanted = chosen(selection, catalogue, lambda: here)
@@ -158,7 +161,7 @@ def publish(
     done = publish_features(
         wanted, data_root, encoder, folder, name=name, catalogue=catalogue, progress=progress
     )
-    _tell_published(done, folder, json, quiet)
+    _tell_published(done, folder, json, quiet or repository is not None)
     if done.failed:
         raise AutodsError(
             f"{len(done.failed)} of {len(wanted)} datasets failed: {', '.join(done.failed)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autods.cli import complete, next_steps
-from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
+from autods.cli.common import Json, Manifests, Root, check_report, open_catalogue, open_root
 from autods.core.console import AppCommand, AppGroup, print_json, print_next, print_table
 from autods.core.output import tell
 from autods.errors import UsageError
@@ -94,6 +94,7 @@ def write(
         raise UsageError(
             f"{file} exists already and was left as it is. Delete it or choose another name."
         )
+    check_report(file, "FILE")
     table = _table(stream, encoder, protocol, order, classes_per_task, max_tasks, root, manifests)
     spec = table.spec if name is None else table.spec.model_copy(update={"name": name})
     unnamed = [row.task for row in table.rows if row.class_names is None and "[" in row.task]

@@ -27,7 +27,7 @@ from autods.core.refusals import MEMORY, lacks_memory, refusal, why_refused
 from autods.core.root import default_root
 from autods.core.tables import Column, print_columns
 from autods.core.version import __version__
-from autods.errors import AutodsError
+from autods.errors import AutodsError, UsageError
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "h5py", "numpy", "pillow", "pyarrow")
 # 1,231; 17.2%; ~ 60.0 MB; 2.0 GB + ?; and what stands for none and for an unknown number
@@ -126,6 +126,8 @@ class AppCommand(_Shown, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of the command line."""
+        if not ctx.resilient_parsing:
+            _refuse_empty(args)
         try:
             return super().parse_args(ctx, args)
         except Exception as error:  # click's; typer has its own copy of it, or not
@@ -136,6 +138,18 @@ class AppCommand(_Shown, TyperCommand):
             if text and hasattr(error, "message"):
                 error.message = f"{error.message} Expected: {text}".strip()
             raise
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse empty words: a variable of a script is not set. As a path they mean this folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        if not word or (option.startswith("--") and equals and not value):
+            given_to = option if word else before if before.startswith("-") else "--"
+            raise UsageError(
+                f"{'arguments' if given_to == '--' else given_to}: expected a value, got an empty "
+                "text; nothing was done. Is a variable of your script empty?"
+            )
 
 
 def print_json(value: Any) -> None:

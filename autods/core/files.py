@@ -22,6 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # where it is absent
 
+from autods.core.hashed import hashed
 from autods.core.seals import sealed, unsealed
 from autods.core.trees import list_tree
 from autods.errors import Busy
@@ -159,6 +160,7 @@ def hash_file(path: Path, algorithm: str) -> str:
     with path.open("rb") as handle:
         while block := handle.read(BLOCK):
             digest.update(block)
+            hashed(len(block))
     return digest.hexdigest()
 
 

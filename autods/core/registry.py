@@ -13,17 +13,23 @@ from typing import Generic, TypeVar
 from autods.errors import UnknownName
 
 T = TypeVar("T")
+SHOWN = 12  # known names that an error lists
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that resemble this one, the nearest first."""
+    lowered = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)
+    return [lowered[one] for one in close]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """Build the error for an unknown name, with the nearest known names first."""
     names = sorted(known)
-    lowered = {n.lower(): n for n in names}
-    near = [lowered[n] for n in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
-    if near:
+    if near := nearest(name, names):
         hint = f"did you mean {', '.join(near)}?"
     elif names:
-        hint = f"known: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
+        hint = f"known: {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
     else:
         hint = "none is known"
     return UnknownName(f"unknown {kind} '{name}'; {hint}")
@@ -45,6 +51,26 @@ def unknown_dataset(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(
         f"{error}{'' if str(error).endswith('...') else '.'} One of your own is found by the "
         "folder of its manifest: --manifests FOLDER, or AUTODS_MANIFESTS."
+    )
+
+
+def unknown_encoder(name: str, known: Iterable[str], where: str) -> UnknownName:
+    """Build the error for an encoder without features: which ones have some, and what to do.
+
+    ``where`` says which features are meant: "of 'flowers'", "under /data/root".
+    """
+    names = sorted(known)
+    more = "`autods extract` makes features, `autods import-features` brings those made elsewhere."
+    if not names:
+        return UnknownName(
+            f"no encoder has features {where} yet, '{name}' neither; nothing was done. {more}"
+        )
+    near = nearest(name, names)
+    asked = f"Did you mean {', '.join(near)}? " if near else ""
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return UnknownName(
+        f"no features {where} are by encoder '{name}'; nothing was done. {asked}Encoders that have "
+        f"some: {shown}. Name one of them; {more}"
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.files import read_json, write_json
+from autods.core.registry import nearest
 from autods.core.root import DataRoot
 from autods.core.seals import BrokenSealError, trailer_of
 from autods.core.shell import quoted
@@ -278,6 +279,8 @@ def _missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMissing:
     started = any(root.features(encoder, dataset).glob("*.h5"))
     state = "are not finished" if started else "were not extracted or imported yet"
     have = f"features of '{dataset}' exist for: {', '.join(others)}" if others else ""
+    if near := nearest(encoder, others):
+        have = f"did you mean {', '.join(near)}? {have[0].upper()}{have[1:]}"
     return FeaturesMissing(
         f"features of dataset '{dataset}' by encoder '{encoder}' {state} under {root.path}; "
         f"{have or 'no encoder has features of it'}. Run `autods extract {dataset} "

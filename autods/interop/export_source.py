@@ -135,7 +135,7 @@ def open_export(
     catalogue: Catalogue | None,
 ) -> ExportSource:
     """Open what is to be exported; see `autods.interop.export.export_features`."""
-    from autods.core.registry import unknown
+    from autods.core.registry import unknown_encoder
     from autods.features.sets import list_encoders
     from autods.manifest.catalogue import Catalogue
     from autods.manifest.schema import StreamItem
@@ -143,7 +143,7 @@ def open_export(
     from autods.streams.source import open_source
 
     if (encoders := list_encoders(root)) and encoder not in encoders:
-        raise unknown("encoder with features under the root", encoder, encoders)
+        raise unknown_encoder(encoder, encoders, f"under {root.path}")
     source = open_source(StreamItem(dataset=name, task=task), root, encoder, protocol)
     check_current([source.stored], catalogue or Catalogue(root=root))
     check_protocol([source.stored], protocol)

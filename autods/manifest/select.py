@@ -153,7 +153,7 @@ def _base(
         for name in names:
             catalogue.path(name)
         return names
-    names = listed(selection.names)
+    names = named(selection.names)
     if not names:
         return sorted(here()) if here else []
     globs = any(map(is_glob, names))
@@ -186,6 +186,20 @@ def _judge(
 def listed(texts: Iterable[str]) -> list[str]:
     """Return names that are repeated, separated by commas, or both."""
     return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+
+
+def named(texts: Sequence[str]) -> list[str]:
+    """Return names as `listed` does; `UsageError` if texts are given and no name is in them.
+
+    They do not stand for all datasets.
+    """
+    names = listed(texts)
+    if texts and not names:
+        raise UsageError(
+            f"expected names of datasets, got '{' '.join(texts)}'; nothing was done. Name some, or "
+            "leave it out for all that are here."
+        )
+    return names
 
 
 def _no_match(pattern: str, known: Collection[str], elsewhere: Sequence[str]) -> UnknownName:

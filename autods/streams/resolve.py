@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from autods.core.registry import unknown, unknown_dataset
+from autods.core.registry import unknown, unknown_dataset, unknown_encoder
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UsageError
 from autods.features.sets import list_encoders
@@ -135,7 +135,7 @@ def _datasets(name: str, root: DataRoot, encoder: str | None, catalogue: Catalog
     with_features = {d for by, d in root.feature_sets() if encoder in (None, by)}
     encoders = list_encoders(root)
     if encoder is not None and encoders and not with_features and name not in with_manifest:
-        raise unknown("encoder with features under the root", encoder, encoders)
+        raise unknown_encoder(encoder, encoders, f"under {root.path}")
     if name == "all" or any(sign in name for sign in "*?["):
         if encoder is None:
             raise encoder_missing(name, root)

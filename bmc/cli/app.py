@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from autods.cli.common import Json, Quiet
+from autods.cli.common import Json, Quiet, check_folder, check_report
 from autods.core.console import AppCommand, AppGroup, add_version, print_json, print_next, run_app
 from autods.core.cores import one_thread_by_default
+from autods.errors import AutodsError
 from bmc.cli import next_steps
 from bmc.cli.command import register, watch, write_config
 from bmc.cli.compare import compare
@@ -33,7 +34,7 @@ from bmc.cli.sweep import sweep
 from bmc.cli.tune import tune
 from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
-from bmc.runs.orders import open_orders, parse_orders
+from bmc.runs.orders import open_orders, parse_orders, single_task
 
 app = typer.Typer(
     cls=AppGroup,
@@ -85,6 +86,7 @@ def run(
     from autods.core.progress import console_board
     from bmc.runs.trackers import trackers_of
 
+    check_folder(out)
     trackers = trackers_of(tracker, lambda line: typer.echo(line, err=True))
     from autods.core.devices import choose_device
     from bmc.methods.fit import choose_methods
@@ -99,7 +101,7 @@ def run(
     streams, notes = open_orders(choice, parse_orders(order))
     names, left_out = choose_methods(method, streams.values(), config, overrides)
     names = list(dict.fromkeys([*names, BASE_OF_TIME])) if finetune else names
-    for note in [*notes, *left_out]:
+    for note in [*single_task(choice, streams), *notes, *left_out]:
         typer.echo(note, err=True)
     settings = {name: config_for(name, config, overrides) for name in names}
     step = common_step(
@@ -108,6 +110,7 @@ def run(
         for name, own in settings.items()
     )
     folder = out or Path("runs") / choice.folder
+    then = next_steps.after_run(choice, names, next(iter(streams.values())))
     finished: list[Path] = []
     diverged: list[tuple[Path, str]] = []
     noun = "run" if len(streams) > 1 else "method"
@@ -137,10 +140,11 @@ def run(
                 shared = {f: getattr(own, f) for f in own.names()}
                 given = {name: own.options.as_dict()}
                 write_config(made / "run.yaml", given, method=name, order=one_order, **shared)
-    unranked = [path for path, _ in diverged]
-    _show_ranked(finished, unranked, folder / "report.html", json, choice.root)
+    _show_ranked(
+        finished, [path for path, _ in diverged], folder / "report.html", json, choice.root
+    )
     if finished and not json:
-        print_next(next_steps.compare(choice, names), quiet=quiet)
+        print_next(*then, quiet=quiet)
     if diverged:
         raise RunDiverged("\n".join(f"{path.name}: {why}" for path, why in diverged))
 
@@ -159,9 +163,16 @@ def report(
     json: Json = False,
 ) -> None:
     """Print the results table of finished runs and write their report."""
+    from bmc.report.damaged import readable
     from bmc.runs.folder import diverged_runs, finished_runs
 
-    found = _show_ranked(finished_runs(folders), diverged_runs(folders), out, json, root)
+    check_report(out, "--out")
+    check_folder(figures, "--figures")
+    finished = finished_runs(folders)
+    kept, damaged = readable(finished)
+    for folder, why in damaged.items():
+        typer.echo(f"Left out, {folder.name}: {why}", err=True)
+    found = _show_ranked(kept, diverged_runs(folders), out, json, root)
     if figures is not None and found:
         from bmc.report import load_runs
         from bmc.report.figures import write_figures
@@ -170,6 +181,12 @@ def report(
         typer.echo(f"Figures: {len(written)} files in {figures.resolve()}", err=json)
     elif found and not json:
         print_next(next_steps.figures(folders))
+    if damaged:
+        names = ", ".join(folder.name for folder in damaged)
+        raise AutodsError(
+            f"{len(damaged)} of {len(finished)} finished runs cannot be read and are left out: "
+            f"{names}."
+        )
 
 
 def _show_ranked(

@@ -18,7 +18,7 @@ from bmc.cli import next_steps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bmc.runs.listing import ListedRun
+    from bmc.report.listing import ListedRun
 
 
 # settings that a table of runs names, also if they are the same in all
@@ -30,7 +30,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs below a folder: accuracy or state, the settings that differ, date."""
-    from bmc.runs.listing import differing, list_runs
+    from bmc.report.listing import differing, list_runs
 
     found = list_runs(folder)
     if json:
@@ -45,6 +45,9 @@ def runs(
         members = list(group)
         noun = "run" if len(members) == 1 else "runs"
         print_table(f"{folder / parent}: {len(members)} {noun}", _rows(members))
+        for run in members:
+            if run.problem:
+                print(textwrap.fill(f"{run.path.name}: {run.problem}", terminal_width()))
         if shared := _shared(members):
             print(textwrap.fill(f"The same for all: {shared}.", terminal_width()))
     print_next(next_steps.report(folder))
@@ -64,6 +67,7 @@ def _record(run: ListedRun, names: Sequence[str]) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "state": run.state,
+        "problem": run.problem or None,
         "accuracy": run.accuracy,
         "date": run.date.isoformat(timespec="seconds"),
         "settings": {name: run.settings[name] for name in names if name in run.settings},
@@ -72,7 +76,7 @@ def _record(run: ListedRun, names: Sequence[str]) -> dict[str, Any]:
 
 def _rows(members: Sequence[ListedRun]) -> list[dict[str, str]]:
     """Return the rows of one folder; those of unfinished runs say how far they are."""
-    from bmc.runs.listing import differing
+    from bmc.report.listing import differing
 
     names = differing(members)
     return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autods.cli.common import Json, Manifests, Root, open_catalogue, open_root
+from autods.cli.common import Json, Manifests, Root, check_folder, open_catalogue, open_root
 from autods.core.console import print_json, print_table
 from autods.core.output import tell
 from autods.core.shell import quoted
@@ -70,6 +70,7 @@ def base(
     from bmc.runs.orders import parse_orders
     from bmc.sites.model import open_base, write_first
 
+    check_folder(out.absolute().parent)
     METHODS.get(method)
     check_chosen(overrides, [method])
     orders = parse_orders(order)
@@ -105,6 +106,7 @@ def expert(
     from autods.core.devices import choose_device
     from bmc.sites.expert import train_expert
 
+    check_folder(out.absolute().parent)
     made = train_expert(
         base, dataset, out, task=task, part=part, root=root,
         catalogue=open_catalogue(manifests, open_root(root)),
@@ -142,6 +144,7 @@ def consolidate(
     from bmc.sites.consolidate import consolidate as consolidate_files
     from bmc.sites.model import centre_path, open_base
 
+    check_folder(out.absolute().parent)
     where = choose_device(device, ("cpu", "cuda"))
     made = consolidate_files(base, messages, out, where)
     _tell(made.notes)
@@ -170,8 +173,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a base on the test data that are here."""
+    import torch
+
     from autods.core.devices import choose_device
     from bmc.sites.evaluate import measure
+    from bmc.sites.model import open_base
 
     measured = measure(
         base, stream, root=root, catalogue=open_catalogue(manifests, open_root(root)),
@@ -188,6 +194,9 @@ def evaluate(
     total = sum(row["samples"] for row in measured.rows)
     shown.append({"task": "mean over tasks", **_percent(measured.means), "test samples": total})
     print_table(f"Accuracy of {base}", shown)
+    opened = open_base(base, torch.device("cpu"))
+    if _following(opened):
+        _next(opened)
 
 
 def _percent(row: dict[str, Any]) -> dict[str, str]:

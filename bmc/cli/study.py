@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autods.cli.common import check_folder
 from autods.core.console import print_json, print_next, print_table
 from bmc.cli import complete, next_steps
 from bmc.cli.command import write_config
@@ -61,6 +62,7 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
     from bmc.studies.engine import conduct
 
     folder = study.folder(options)
+    check_folder(folder)
     for note in study.notes:
         typer.echo(note, err=True)
     if options.list:

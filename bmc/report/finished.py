@@ -256,10 +256,11 @@ def read_run(folder: Path) -> Run:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
+        if where == "format":
+            first["msg"] = f"expected 2, got {fields.get('format')}"
         raise UsageError(
-            f"{path}{' or timing.json' if timing else ''}, field {where}: {first['msg']}; "
-            "nothing was written. "
-            "Was it written by another version? Run the method again."
+            f"{path}{' or timing.json' if timing else ''}, field {where}: {first['msg']}; nothing "
+            f"of it was used. Was it written by another version? {_again(folder)}"
         ) from None
     _check_matrices(run, folder)
     return run
@@ -271,7 +272,7 @@ def _check_matrices(run: Run, folder: Path) -> None:
         written = run.files.get(path.name)
         if written not in (None, hash_file(path, "sha256")):
             raise UsageError(
-                f"{path}: {CHANGED}; nothing was written. Delete this file: results.json beside "
+                f"{path}: {CHANGED}; nothing of it was used. Delete it: results.json beside "
                 "it has its numbers."
             )
 
@@ -291,6 +292,10 @@ def _read_object(path: Path) -> dict[str, Any]:
             return fields
         reason = f"it holds a {type(fields).__name__}"
     raise UsageError(
-        f"expected a JSON object in {path}, but: {reason}; nothing was written. "
-        "Run the method again."
+        f"expected a JSON object in {path}, but: {reason}; nothing of it was used. "
+        f"{_again(path.parent)}"
     )
+
+
+def _again(folder: Path) -> str:
+    return f"Move {folder} away, then run the method again."

@@ -6,6 +6,8 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autods.core.registry import unknown
+
 if TYPE_CHECKING:
     from autods.streams.resolve import Request
     from autods.streams.stream import Stream
@@ -34,7 +36,7 @@ class StreamChoice:
     )
     protocol: str | None = option("clean or paper; default: the file's, else clean.", None)
     classes_per_task: int | None = option(
-        "Cut datasets into tasks of about so many classes.", None, min=1, hidden=True
+        "Cut datasets: about N classes a task.", None, min=1, metavar="N"
     )
     max_tasks: int | None = option("Keep only the first tasks.", None, min=1)
     normalize: str | None = option(
@@ -70,7 +72,10 @@ class StreamChoice:
         from autods.core.root import DataRoot
         from autods.manifest.catalogue import Catalogue
         from autods.manifest.stream import SyntheticData
+        from autods.streams.difficulty import DIFFICULTIES
 
+        if self.difficulty is not None and self.difficulty not in DIFFICULTIES:
+            raise unknown("difficulty", self.difficulty, DIFFICULTIES)
         sizes = {
             "scale": self.scale,
             "seed": self.stream_seed or None,

@@ -33,6 +33,7 @@ from autods.errors import AutodsError, UsageError
 from bmc.runs.identity import without_versions
 from bmc.runs.samples import ANSWER, LABEL, SAMPLES, SAMPLES_FORMAT, SCENARIOS
 
+CONFIG = "config.json"
 DIVERGED = "diverged.json"
 
 
@@ -94,7 +95,7 @@ class RunFolder:
             return "finished"
         if (self.path / DIVERGED).exists():
             return "diverged"
-        return "begun" if (self.path / "config.json").exists() else "to do"
+        return "begun" if (self.path / CONFIG).exists() else "to do"
 
     def begin(self, identity: dict[str, Any], resume: bool) -> None:
         """Write ``config.json``, or check that the run here is the one that is asked for.
@@ -102,7 +103,7 @@ class RunFolder:
         A finished run may be of other versions: nothing is added to it. Raises `RunExists` if a
         run is here and ``resume`` is false, `RunMismatch` if it differs from ``identity``.
         """
-        config = self.path / "config.json"
+        config = self.path / CONFIG
         if self.path.exists() and not self.path.is_dir():
             raise RunMismatch(f"{self.path} is a file; expected a folder. Choose another --out.")
         if not config.exists():

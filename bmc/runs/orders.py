@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from autods.errors import UsageError
@@ -54,3 +54,21 @@ def open_orders(
         else:
             known[sequence], streams[order] = order, stream
     return streams, notes
+
+
+def single_task(choice: StreamChoice, streams: Mapping[Order, Stream]) -> list[str]:
+    """Return a line that says that one task is no continual learning, if there is only one."""
+    stream = next(iter(streams.values()))
+    if len(stream.tasks) > 1:
+        return []
+    if choice.max_tasks == 1:
+        cure = "Raise --max-tasks."
+    else:
+        cure = (
+            f"Cut its {stream.n_classes} classes into tasks with --classes-per-task N, or name "
+            "several datasets with --stream A,B."
+        )
+    return [
+        f"This stream has one task, '{stream.tasks[0].name}': nothing is learned after it, so "
+        f"nothing can be forgotten, and this is no continual learning. {cure}"
+    ]

@@ -107,8 +107,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, _WrongSamples) as error:
         raise UsageError(
-            f"expected the samples of a finished run in {path}, but: {error}; nothing was "
-            "written. Run the method again."
+            f"expected the samples of a finished run in {path}, but: {error}; nothing of it was "
+            f"used. Move {path.parent} away, then run the method again."
         ) from None
 
 
@@ -116,7 +116,8 @@ def check_hash(path: Path, written: str) -> None:
     """Raise `UsageError` unless a file of samples has the sha256 that the results state."""
     if hash_file(path, "sha256") != written:
         raise UsageError(
-            f"{path}: {CHANGED}; nothing was written. Run the method again in another folder."
+            f"{path}: {CHANGED}; nothing of it was used. Move {path.parent} away, then run the "
+            "method again."
         )
 
 

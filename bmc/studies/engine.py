@@ -19,12 +19,13 @@ from autods.streams.stream import Stream
 from bmc.config import Config, Overrides
 from bmc.methods.fit import choose_methods
 from bmc.report import Run, build_report, load_runs
+from bmc.report.damaged import readable
 from bmc.report.table import Table
 from bmc.runs.choice import StreamChoice
 from bmc.runs.divergence import ranked
 from bmc.runs.folder import RunExists
 from bmc.runs.identity import identity_of, run_name
-from bmc.runs.orders import Order, open_orders
+from bmc.runs.orders import Order, open_orders, single_task
 from bmc.studies.execute import Job, Outcome, execute, runner_of
 from bmc.studies.options import StudyOptions
 from bmc.studies.plan import Design, PlannedRun
@@ -128,10 +129,11 @@ def design(
 ) -> tuple[Design, Mapping[Order, Stream], list[str], list[str]]:
     """Open a stream in several orders, and choose the methods (comma-separated, or ``all``).
 
-    Also returns the streams by order, a line about each order that was skipped, and one about
-    each method that cannot learn the stream.
+    Also returns the streams by order, a line about each order that was skipped or about a stream
+    of one task, and one about each method that cannot learn the stream.
     """
     streams, skipped = open_orders(choice, orders)
+    skipped = [*single_task(choice, streams), *skipped]
     names, left_out = choose_methods(methods, streams.values(), config, overrides)
     tasks = {order: len(stream.tasks) for order, stream in streams.items()}
     return Design(names, config, overrides, tasks), streams, skipped, left_out
@@ -169,6 +171,8 @@ def conduct(
         messages = {o.job.name: o.message for o in outcomes if o.message is not None}
         failed = {job.name: messages[job.name] for job in jobs if job.name in messages}
         done = {job.folder: job for job in jobs if job.status == "finished"}
+        _, damaged = readable(path for path, job in done.items() if job.name in kept)
+        failed |= {done.pop(path).name: why for path, why in damaged.items()}
         left_out = [job.folder for job in jobs if job.status == "diverged"]
         usable, notes = ranked(done, left_out)
         finished = [done[path] for path in usable]

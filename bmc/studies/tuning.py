@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autods.core.files import read_json
+from autods.core.refusals import refusal
 from autods.core.seals import BrokenSealError
 from autods.errors import UsageError
 from bmc.config import Config, Overrides
@@ -215,6 +216,8 @@ def read_tuned(path: Path) -> Tuned:
         tuned = Tuned.model_validate(read_json(path))
     except FileNotFoundError:
         raise UsageError(wrong.format("there is none")) from None
+    except OSError as error:  # a folder, or a file that may not be read
+        raise UsageError(wrong.format(refusal(error).why)) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"

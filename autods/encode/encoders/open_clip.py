@@ -23,10 +23,10 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 from autods.core.devices import choose_device
 from autods.core.progress import Progress, Silent
 from autods.core.registry import unknown
-from autods.encode.encoders.checkpoints import fetch_weights, load_weights
+from autods.encode.encoders.checkpoints import fetch_weights, load_weights, read_state
 from autods.encode.encoders.computing import PRECISIONS, TorchEncoder, describe, exactly
 from autods.encode.encoders.interface import Encoder
-from autods.encode.encoders.timm import PREFIX, load_timm
+from autods.encode.encoders.timm import PREFIX, check_timm, load_timm
 from autods.encode.encoders.weights import (
     Weights,
     choose_weights,
@@ -143,6 +143,23 @@ def load_encoder(
         device=place,
         dtype=PRECISIONS[precision],
     )
+
+
+def check_encoder(
+    model: str, pretrained: str | None = None, random_weights: int | None = None
+) -> None:
+    """Raise what `load_encoder` would raise for names, files and weights that cannot be had.
+
+    For work that precedes the encoder: nothing is built, but published weights are downloaded.
+    """
+    if model.startswith(PREFIX):
+        check_timm(model.removeprefix(PREFIX), pretrained, random_weights)
+        return
+    weights = choose_weights(model, pretrained, random_weights)
+    if weights.file is not None:
+        read_state(weights.file, open_clip.factory.load_state_dict)
+    elif weights.seed is None:
+        fetch_weights(weights)
 
 
 def _build(weights: Weights) -> torch.nn.Module:

@@ -101,6 +101,15 @@ def load_timm(
     )
 
 
+def check_timm(name: str, pretrained: str | None, random_weights: int | None) -> None:
+    """Raise what `load_timm` would raise for names, files and weights out of reach."""
+    weights = choose_timm(name, pretrained, random_weights)
+    if weights.file is not None:
+        read_state(weights.file, timm.models.load_state_dict)
+    elif weights.seed is None:
+        _cached(weights)
+
+
 def choose_timm(name: str, pretrained: str | None, random_weights: int | None) -> TimmWeights:
     """Decide on the weights of a timm model; nothing is downloaded or built.
 
@@ -159,23 +168,40 @@ def _build(weights: TimmWeights) -> torch.nn.Module:
 
 def _published(weights: TimmWeights) -> Any:
     """Let timm load published weights, from the local cache without asking the network."""
-    source, overlay = weights.source, {}
-    place = source.hf_hub_id or source.url
+    cached = _cached(weights)
+    overlay = {"file": str(cached)} if cached else {}
+    try:
+        return timm.create_model(weights.model, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # the hub client raises errors of many libraries
+        raise _out_of_reach(weights, error, cached) from None
+
+
+def _cached(weights: TimmWeights) -> Path | None:
+    """Return the file of published weights in the hub's cache, ``None`` if timm downloads them.
+
+    Raises `EncoderError` if it could not.
+    """
+    source = weights.source
     try:
         if source.hf_hub_id:
             if cached := cached_file(source.hf_hub_id, HUB_FILES):
-                overlay = {"file": str(cached)}
-            else:
-                resolve(hub_host())
+                return cached
+            resolve(hub_host())
         elif not Path(torch.hub.get_dir(), "checkpoints", Path(source.url).name).is_file():
             resolve(urlsplit(source.url).hostname or "")
-        return timm.create_model(weights.model, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # the hub client raises errors of many libraries
-        raise EncoderError(
-            f"weights of encoder '{weights.encoder}' could not be had from "
-            f"{overlay.get('file', place)}: {cause_of(error)}; nothing was done. Connect to "
-            f"the network and run the same command again. {NEXT_STEP}"
-        ) from None
+    except OSError as error:
+        raise _out_of_reach(weights, error) from None
+    return None
+
+
+def _out_of_reach(
+    weights: TimmWeights, error: Exception, cached: Path | None = None
+) -> EncoderError:
+    return EncoderError(
+        f"weights of encoder '{weights.encoder}' could not be had from "
+        f"{cached or weights.source.hf_hub_id or weights.source.url}: {cause_of(error)}; nothing "
+        f"was done. Connect to the network and run the same command again. {NEXT_STEP}"
+    )
 
 
 def _from_file(weights: TimmWeights, path: Path) -> Any:

@@ -85,12 +85,7 @@ def manifest_from_folder(
     check_target(name, target)
     if not folder.is_dir():
         raise UsageError(f"{folder}: expected a folder of images; nothing was written.")
-    given, mode = _given_splits(splits), _given_classes(classes)
-    tree = listed_tree(folder)
-    suffixes, images = _images(folder, tree)
-    folders = Folders.of(images, tree.folders)
-    reading = read_folders(folder, folders, given, mode)
-    layout = _layout(reading, folders, suffixes, tree)
+    tree, folders, reading, layout = _laid_out(folder, splits, classes)
     samples, told = _read(folder, tree, layout)
     rule = _rule(reading, samples)
     write_manifest(
@@ -108,6 +103,23 @@ def manifest_from_folder(
         whether_copied(in_place),
         *next_steps(target),
     ]
+
+
+def check_folder(folder: Path) -> None:
+    """Raise what `manifest_from_folder` raises for a folder, before any image is hashed."""
+    _laid_out(folder, None, None)
+
+
+def _laid_out(
+    folder: Path, splits: str | None, classes: str | None
+) -> tuple[Tree, Folders, Reading, dict[str, Any]]:
+    """Return what lies in a folder, how it is read, and the layout for the manifest."""
+    given, mode = _given_splits(splits), _given_classes(classes)
+    tree = listed_tree(folder)
+    suffixes, images = _images(folder, tree)
+    folders = Folders.of(images, tree.folders)
+    reading = read_folders(folder, folders, given, mode)
+    return tree, folders, reading, _layout(reading, folders, suffixes, tree)
 
 
 def _given_splits(text: str | None) -> dict[str, str] | None:

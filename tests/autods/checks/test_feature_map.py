@@ -93,7 +93,9 @@ def test_the_command_writes_a_page_and_a_picture(tmp_path, monkeypatch, capsys):
     trees(root)
     monkeypatch.chdir(tmp_path)
     draw_map("trees", root=root.path)
-    assert capsys.readouterr().out.split() == ["trees-map.html", "trees-map.png"]
+    told = capsys.readouterr()
+    assert told.out == "Page: trees-map.html\nPicture: trees-map.png\n"
+    assert told.err == f"Next: autods probe trees --encoder tiny.a --root {root.path}\n"
     with Image.open("trees-map.png") as picture:
         assert picture.size == (1230, 740)
         assert len(picture.getcolors(10**6)) > 10
@@ -141,7 +143,7 @@ def test_umap_that_is_absent_names_its_extra(tmp_path):
     ("name", "options", "error", "text"),
     [
         ("treez", {}, UnknownName, "did you mean trees"),
-        ("trees", {"encoder": "tiny.c"}, UnknownName, "did you mean tiny"),
+        ("trees", {"encoder": "tiny.c"}, UnknownName, "Did you mean tiny"),
         ("trees", {}, UsageError, "by one encoder, got tiny.a, tiny.b"),
         ("flowers", {}, UsageError, "run autods extract flowers"),
         ("trees", {"encoder": "tiny.a", "method": "tsne"}, UnknownName, "known: pca, umap"),

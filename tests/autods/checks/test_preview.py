@@ -79,7 +79,9 @@ def test_the_command_writes_a_page_and_a_picture(pets, tmp_path, monkeypatch, ca
     root, _, manifests = pets
     monkeypatch.chdir(tmp_path)
     preview("pets", root=root.path, manifests=[manifests])
-    assert capsys.readouterr().out.split() == ["pets-preview.html", "pets-preview.png"]
+    told = capsys.readouterr()
+    assert told.out == "Page: pets-preview.html\nPicture: pets-preview.png\n"
+    assert told.err == f"Next: autods audit pets --root {root.path}\n"
     with Image.open("pets-preview.png") as picture:
         assert picture.size[0] > 800
     page = Path("pets-preview.html").read_text("utf-8")

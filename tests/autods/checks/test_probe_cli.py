@@ -13,7 +13,7 @@ from PIL import Image
 from autods.cli.probe import probe
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
-from autods.errors import LayoutError, UnknownName, UsageError
+from autods.errors import EncoderError, LayoutError, UnknownName, UsageError
 from autods.index.samples import index_dataset, load_samples
 from autods.manifest.catalogue import Catalogue
 
@@ -119,8 +119,8 @@ def test_the_page_shows_confused_images(tmp_path, folder, capsys, monkeypatch):
     [
         ("petz", {}, UnknownName, "did you mean pets"),
         ("no/where", {}, UsageError, "expected the name of a dataset or a folder"),
-        ("pets", {"encoder": "tiny.b"}, UnknownName, "did you mean tiny.a"),
-        ("pets", {"model": "ViT-B-32"}, UnknownName, "known: tiny.a"),
+        ("pets", {"encoder": "tiny.b"}, UnknownName, "Did you mean tiny.a"),
+        ("pets", {"model": "ViT-B-32"}, UnknownName, "Encoders that have some: tiny.a. Name"),
         ("flowers", {"encoder": "tiny.file-12ab"}, UsageError, "--pretrained FILE"),
         ("pets", {"encoder": "tiny.a", "model": "ViT-B-32"}, UsageError, "got both"),
         ("pets", {"random_weights": 3}, UsageError, "go with --model"),
@@ -136,10 +136,39 @@ def test_wrong_requests_are_refused_with_the_reason(tmp_path, what, options, err
         probe(what, root=tmp_path, **options)
 
 
-def test_an_encoder_that_nobody_knows_is_refused(tmp_path, folder):
-    for options in ({"encoder": "ViT-B-23.openai"}, {"model": "ViT-B-23"}):
-        with pytest.raises(UnknownName, match="did you mean ViT-B-32"):
-            probe(str(folder), root=tmp_path / "root", **options)
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"encoder": "ViT-B-23.openai"}, UnknownName, "did you mean ViT-B-32"),
+        ({"model": "ViT-B-23"}, UnknownName, "did you mean ViT-B-32"),
+        ({"model": "timm:test_efficient"}, UnknownName, "did you mean test_efficientnet"),
+        ({"model": "ViT-B-32", "pretrained": "laion2b"}, UnknownName, "laion2b_s34b_b79k"),
+        ({"model": "ViT-B-32", "pretrained": "no.pt"}, EncoderError, "no.pt does not exist"),
+        ({"encoder": "ViT-B-32.random-x"}, UnknownName, "expected a seed after 'random-', got 'x'"),
+        ({}, EncoderError, "could not be downloaded .*no network"),
+        ({"model": "timm:test_efficientnet"}, EncoderError, "could not be had .*no network"),
+    ],
+)
+def test_a_folder_is_not_touched_if_the_encoder_cannot_be_had(
+    tmp_path, folder, monkeypatch, options, error, text
+):
+    def out_of_reach(*_: object) -> None:
+        raise ConnectionError("no network")
+
+    for library in ("checkpoints", "timm"):
+        monkeypatch.setattr(f"autods.encode.encoders.{library}.cached_file", lambda *_: None)
+        monkeypatch.setattr(f"autods.encode.encoders.{library}.resolve", out_of_reach)
+    with pytest.raises(error, match=text):
+        probe(str(folder), root=tmp_path / "root", **options)
+    assert not (tmp_path / "root").exists()
+
+
+def test_quiet_leaves_the_answer_alone(tmp_path, folder, capsys):
+    options = {"model": add_model(tmp_path), "random_weights": 0, "device": "cpu"}
+    probe(str(folder), root=tmp_path / "root", **options, quiet=True)
+    out, err = capsys.readouterr()
+    assert out.startswith("Probe of my-trees")
+    assert err == ""
 
 
 def test_a_folder_without_class_folders_is_refused(tmp_path):

@@ -4,11 +4,15 @@ import re
 
 import numpy as np
 import pytest
+from feature_tools import write_set
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from autods.cli.app import app as autods_app
+from autods.core.console import AppCommand
+from autods.core.root import DataRoot
+from autods.errors import AutodsError
 from bmc.cli.app import app as bmc_app
 
 ENCODER = "timm-test_efficientnet.r160_in1k.random-0"
@@ -28,7 +32,7 @@ def every_command() -> list[tuple[object, tuple[str, ...]]]:
 
 def in_words(value: object) -> str:
     """Return a name of a parameter that is the same in every process."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return " ".join(value) or "itself"
     return "autods" if value is autods_app else "bmc-stream"
 
@@ -161,3 +165,96 @@ def test_new_says_that_fetch_copies_and_refuses_in_place_for_the_hub(tmp_path, c
     pictures(tmp_path / "cats", 2)
     assert "copies the images into the data root" in called("new", "cats", "--folder", "cats")[1]
     called("new", "beans", "--hf", "a/b", "--in-place", fails=True)
+
+
+def refused(app: object, *words: object) -> str:
+    """Return what a command says that refuses; a traceback is none."""
+    made = CliRunner().invoke(app, list(map(str, words)))
+    assert isinstance(made.exception, AutodsError), made.output
+    assert made.exception.exit_code == 2
+    return str(made.exception)
+
+
+@pytest.mark.parametrize(
+    ("app", "words", "told"),
+    [
+        (autods_app, ["mirror", ""], "arguments: expected a value, got an empty text; nothing was"),
+        (autods_app, ["index", "--", "cats", ""], "arguments: "),
+        (autods_app, ["index", "--root="], "--root: expected"),
+        (bmc_app, ["run", "--scenario", "class-il", "--out", ""], "--out: expected"),
+        (bmc_app, ["run", "-o", ""], "-o: expected"),
+    ],
+    ids=in_words,
+)
+def test_an_empty_variable_of_a_script_means_neither_this_folder_nor_all(app, words, told):
+    assert told in refused(app, *words)
+
+
+def test_every_command_refuses_empty_words():
+    for app in (autods_app, bmc_app):
+        for command in get_command(app).commands.values():
+            for one in getattr(command, "commands", {"": command}).values():
+                assert isinstance(one, AppCommand)
+
+
+@pytest.mark.parametrize("command", ["list", "index", "extract", "verify", "audit", "doctor"])
+def test_a_comma_alone_does_not_mean_all_datasets(command, called):
+    assert "expected names of datasets, got ','; nothing was done" in refused(
+        autods_app, command, ","
+    )
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        (autods_app, ["export", "cats", "--encoder", "tiny.a", "--out"]),
+        (autods_app, ["publish", "--encoder", "tiny.a", "--to"]),
+        (autods_app, ["mirror"]),
+        (autods_app, ["stream", "write", "flowers"]),
+        (autods_app, ["map", "cats", "--out"]),
+        (autods_app, ["preview", "cats", "--out"]),
+        (autods_app, ["probe", "cats", "--report"]),
+        (autods_app, ["audit", "cats", "--report"]),
+        (bmc_app, ["run", "--scenario", "class-il", "--out"]),
+        (bmc_app, ["report", "runs", "--out"]),
+        (bmc_app, ["report", "runs", "--figures"]),
+        (bmc_app, ["base", "--out"]),
+        (bmc_app, ["expert", "--base", "b", "--dataset", "d", "--out"]),
+        (bmc_app, ["consolidate", "b", "m", "--out"]),
+    ],
+    ids=in_words,
+)
+def test_a_place_below_a_file_is_refused_before_any_work(app, words, called, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    told = refused(app, *words, tmp_path / "file" / "below.yaml")
+    assert f"{tmp_path / 'file'} is a file" in told
+    assert "nothing was" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "cat", "--encoder", "tiny.a", "--out", "o"], "did you mean cats"),
+        (["export", "zz*", "--encoder", "tiny.a", "--out", "o"], "no dataset matches 'zz*'"),
+        (["embed-classes", "cat"], "did you mean cats"),
+        (["embed-classes", "cats", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
+        (["publish", "--encoder", "tiny.b", "--to", "o"], "Did you mean tiny.a?"),
+        (["verify", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
+        (["audit", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
+        (["map", "cats", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
+        (["export", "cats", "--encoder", "tiny.b", "--out", "o"], "Did you mean tiny.a?"),
+    ],
+)
+def test_misspelt_names_are_told_with_what_is_here_before_an_encoder_is_loaded(
+    words, said, called, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("autods.encode.encoders.open_clip.load_encoder", None)
+    rows = np.ones((2, 4), np.float32), [0, 1]
+    write_set(DataRoot(tmp_path / "root"), "cats", {"train": rows, "test": rows})
+    assert said in refused(autods_app, *words)
+
+
+def test_the_schema_of_manifests_says_how_it_is_used_beside_itself(called):
+    out, said = called("manifest-schema", "--stream")
+    assert out.startswith("{") and out.endswith("}\n")
+    assert said.startswith("Next: autods manifest-schema --stream > stream.json\n")

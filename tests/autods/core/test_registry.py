@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from autods.core.registry import unknown_dataset
+from autods.core.registry import unknown_dataset, unknown_encoder
 
 
 @pytest.mark.parametrize("name", ["pictures", "my pictures"])
@@ -30,3 +30,19 @@ def test_who_names_a_dataset_like_no_other_is_told_where_own_manifests_are_named
 def test_a_wrong_spelling_gets_the_near_names_only():
     told = str(unknown_dataset("dataset", "flowrs", ["flowers", "pets"]))
     assert told == "unknown dataset 'flowrs'; did you mean flowers?"
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ([], "no encoder has features of 'pets' yet, 'tiny.a' neither; nothing was done. "),
+        (["big.b"], "no features of 'pets' are by encoder 'tiny.a'; nothing was done. Encoders "
+         "that have some: big.b. Name one of them; "),
+        (["tiny.b"], "by encoder 'tiny.a'; nothing was done. Did you mean tiny.b? Encoders that "),
+        ([f"big.{n:02}" for n in range(20)], "big.10, big.11, .... Name one of them; "),
+    ],
+)  # fmt: skip
+def test_who_names_an_encoder_without_features_is_told_which_ones_have_some(known, told):
+    text = str(unknown_encoder("tiny.a", known, "of 'pets'"))
+    assert told in text
+    assert "`autods extract` makes features" in text

@@ -1,6 +1,7 @@
 """Help, `--config FILE` and the file that every run and study writes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -8,8 +9,10 @@ from typer.testing import CliRunner
 
 from autods.cli.app import app as autods_app
 from bmc.cli.app import app
+from bmc.cli.next_steps import after_run
 from bmc.config import Config
 from bmc.methods import METHODS
+from bmc.runs.choice import StreamChoice
 
 STREAM = ["--scenario", "class-il", "--max-tasks", "2", "--scale", "0.0001"]
 TRAINING = ("run", "compare", "sweep", "tune", "reproduce")
@@ -162,3 +165,39 @@ def test_every_command_shows_its_help_for_h(program):
     assert (
         CliRunner().invoke(program, ["report" if program is app else "fetch", "-h"]).exit_code == 0
     )
+
+
+def test_the_help_of_a_run_shows_how_a_dataset_is_cut_into_tasks():
+    assert "--classes-per-task N" in printed("run", "-h")
+
+
+def test_a_difficulty_that_does_not_exist_is_refused():
+    assert "unknown difficulty 'harder'; did you mean hard?" in refused(
+        "run", *STREAM, "--difficulty", "harder"
+    )
+
+
+def test_a_run_of_one_task_says_so_first_and_names_no_comparison(tmp_path):
+    asked = ["run", "--scenario", "class-il", "--max-tasks", 1, "--scale", 1e-4, "--method", "ncm"]
+    made = called(*asked, "--out", tmp_path / "one")
+    assert made.exit_code == 0
+    assert made.stderr.startswith("This stream has one task")
+    assert "compare" not in made.stderr
+
+
+@pytest.mark.parametrize(
+    ("tasks", "classes", "given", "said"),
+    [
+        (2, 8, {}, "bmc-stream compare --scenario class-il --method ncm,er,slda --stream dogs"),
+        (1, 12, {}, "bmc-stream run --scenario class-il --method ncm --stream dogs "
+         "--classes-per-task 3"),
+        (1, 12, {"classes_per_task": 99}, "bmc-stream run --scenario class-il --method ncm "
+         "--stream dogs --classes-per-task 3"),
+        (1, 2, {}, None),
+        (1, 12, {"max_tasks": 1}, None),
+    ],
+)  # fmt: skip
+def test_after_a_run_of_one_task_comes_one_of_several(tasks, classes, given, said):
+    stream = SimpleNamespace(tasks=[None] * tasks, n_classes=classes)
+    steps = after_run(StreamChoice("class-il", "dogs", **given), ["ncm"], stream)
+    assert steps == ([] if said is None else [said])

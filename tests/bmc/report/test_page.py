@@ -168,7 +168,7 @@ def test_damaged_answers_are_refused(folders, tmp_path):
         (tmp_path / "run" / name).write_bytes((folders[0] / name).read_bytes())
     content = bytearray((folders[0] / "samples.safetensors").read_bytes())
     (tmp_path / "run" / "samples.safetensors").write_bytes(content[:-8])
-    with pytest.raises(UsageError, match="nothing was written"):
+    with pytest.raises(UsageError, match="nothing of it was used"):
         build_report([tmp_path / "run"], tmp_path / "report.html")
 
 

@@ -163,5 +163,5 @@ def test_a_task_without_test_samples_does_not_count(tmp_path):
 def test_damaged_samples_are_refused(tmp_path):
     folders = [stored(tmp_path / m, m, right(k, 0.9)) for k, m in enumerate("ab")]
     (folders[1] / "samples.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(UsageError, match="Run the method again"):
+    with pytest.raises(UsageError, match="run the method again"):
         row_of(folders, "b")

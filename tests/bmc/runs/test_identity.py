@@ -7,7 +7,7 @@ from small import CPU, small_config, small_stream
 from autods.errors import UsageError
 from bmc.runs.choice import StreamChoice
 from bmc.runs.identity import identity_of, label_of, run_name
-from bmc.runs.orders import open_orders, parse_orders
+from bmc.runs.orders import open_orders, parse_orders, single_task
 
 STREAM = small_stream(2)
 
@@ -72,3 +72,13 @@ def test_orders_that_are_the_same_are_opened_once_and_named():
     streams, notes = open_orders(StreamChoice("class-il", max_tasks=1), [0, 1])
     assert len(streams) + len(notes) == 2
     assert all("again; skipped." in note for note in notes)
+
+
+def test_a_stream_of_one_task_is_said_to_be_no_continual_learning_with_the_cure():
+    one, two = ({"paper": small_stream(n)} for n in (1, 2))
+    assert single_task(StreamChoice("class-il", "dogs"), two) == []
+    (told,) = single_task(StreamChoice("class-il", "dogs"), one)
+    assert "has one task, 'aircraft': nothing is learned after it" in told
+    assert "--classes-per-task N, or name several datasets with --stream A,B." in told
+    (told,) = single_task(StreamChoice("class-il", max_tasks=1), one)
+    assert told.endswith("Raise --max-tasks.")

@@ -66,3 +66,19 @@ def test_a_comparison_ranks_no_method_that_diverged(tmp_path):
     assert len(data["diverged"]) == 1 and "er diverged" in next(iter(data["diverged"].values()))
     with (tmp_path / "compare.csv").open() as file:
         assert {row["method"] for row in csv.DictReader(file)} == {"ncm", "finetune"}
+
+
+def test_a_comparison_shows_what_is_left_beside_a_run_that_is_damaged(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(engine, "build_report", lambda *_: None)
+    study = compare_study(CHOICE, CONFIG, {}, methods="ncm,slda", orders=[0])
+    carry_out(study, StudyOptions(out=tmp_path))
+    (damaged,) = tmp_path.glob("ncm-*/results.json")
+    damaged.write_text("{")
+    capsys.readouterr()
+    with pytest.raises(RunsFailed, match=f"1 of 3 runs failed(.|\n)*{damaged.parent.name}: "):
+        carry_out(study, StudyOptions(out=tmp_path, resume=True))
+    out = capsys.readouterr().out
+    assert "Deep SLDA" in out and "NCM" not in out
+    assert damaged.read_text() == "{"
