@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from autods.core.files import read_json
-from autods.core.registry import unknown, unknown_encoder
+from autods.core.registry import unknown_dataset, unknown_encoder
 from autods.core.root import DataRoot
 from autods.core.seals import CHANGED, BrokenSealError, is_whole
 from autods.encode.plan import digest_samples
@@ -46,7 +46,7 @@ def verify_features(
     wanted = list(names)
     for name in wanted:
         if name not in (known := {one for _, one in sets}):
-            raise unknown("dataset with features under the root", name, known)
+            raise unknown_dataset("dataset", name, known)
     return [
         problem
         for one, name in sets

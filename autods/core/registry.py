@@ -66,11 +66,11 @@ def unknown_encoder(name: str, known: Iterable[str], where: str) -> UnknownName:
             f"no encoder has features {where} yet, '{name}' neither; nothing was done. {more}"
         )
     near = nearest(name, names)
-    asked = f"Did you mean {', '.join(near)}? " if near else ""
+    asked = f"did you mean {', '.join(near)}? Encoders" if near else "encoders"
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return UnknownName(
-        f"no features {where} are by encoder '{name}'; nothing was done. {asked}Encoders that have "
-        f"some: {shown}. Name one of them; {more}"
+        f"no features {where} are by encoder '{name}'; {asked} that have some: {shown}. Nothing "
+        f"was done. Name one of them; {more}"
     )
 
 

@@ -178,7 +178,7 @@ def test_an_audit_needs_an_index(tmp_path):
 def test_a_report_that_cannot_be_written_is_refused_before_the_audit(capsys, pets, tmp_path):
     root, _ = pets
     (tmp_path / "file").write_text("x")
-    for place, got in ((tmp_path, "a folder"), (tmp_path / "file" / "r.md", "cannot be written")):
+    for place, got in ((tmp_path, "a folder"), (tmp_path / "file" / "r.md", "file is a file")):
         with pytest.raises(UsageError, match=got):
             audit(root=root.path, report=place)
     assert not root.audit("pets").exists()

@@ -143,7 +143,7 @@ def test_umap_that_is_absent_names_its_extra(tmp_path):
     ("name", "options", "error", "text"),
     [
         ("treez", {}, UnknownName, "did you mean trees"),
-        ("trees", {"encoder": "tiny.c"}, UnknownName, "Did you mean tiny"),
+        ("trees", {"encoder": "tiny.c"}, UnknownName, "did you mean tiny"),
         ("trees", {}, UsageError, "by one encoder, got tiny.a, tiny.b"),
         ("flowers", {}, UsageError, "run autods extract flowers"),
         ("trees", {"encoder": "tiny.a", "method": "tsne"}, UnknownName, "known: pca, umap"),

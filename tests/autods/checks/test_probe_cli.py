@@ -119,8 +119,8 @@ def test_the_page_shows_confused_images(tmp_path, folder, capsys, monkeypatch):
     [
         ("petz", {}, UnknownName, "did you mean pets"),
         ("no/where", {}, UsageError, "expected the name of a dataset or a folder"),
-        ("pets", {"encoder": "tiny.b"}, UnknownName, "Did you mean tiny.a"),
-        ("pets", {"model": "ViT-B-32"}, UnknownName, "Encoders that have some: tiny.a. Name"),
+        ("pets", {"encoder": "tiny.b"}, UnknownName, "did you mean tiny.a"),
+        ("pets", {"model": "ViT-B-32"}, UnknownName, "ncoders that have some: tiny.a. Nothing"),
         ("flowers", {"encoder": "tiny.file-12ab"}, UsageError, "--pretrained FILE"),
         ("pets", {"encoder": "tiny.a", "model": "ViT-B-32"}, UsageError, "got both"),
         ("pets", {"random_weights": 3}, UsageError, "go with --model"),

@@ -237,12 +237,12 @@ def test_a_place_below_a_file_is_refused_before_any_work(app, words, called, tmp
         (["export", "cat", "--encoder", "tiny.a", "--out", "o"], "did you mean cats"),
         (["export", "zz*", "--encoder", "tiny.a", "--out", "o"], "no dataset matches 'zz*'"),
         (["embed-classes", "cat"], "did you mean cats"),
-        (["embed-classes", "cats", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
-        (["publish", "--encoder", "tiny.b", "--to", "o"], "Did you mean tiny.a?"),
-        (["verify", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
-        (["audit", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
-        (["map", "cats", "--encoder", "tiny.b"], "Did you mean tiny.a?"),
-        (["export", "cats", "--encoder", "tiny.b", "--out", "o"], "Did you mean tiny.a?"),
+        (["embed-classes", "cats", "--encoder", "tiny.b"], "did you mean tiny.a?"),
+        (["publish", "--encoder", "tiny.b", "--to", "o"], "did you mean tiny.a?"),
+        (["verify", "--encoder", "tiny.b"], "did you mean tiny.a?"),
+        (["audit", "--encoder", "tiny.b"], "did you mean tiny.a?"),
+        (["map", "cats", "--encoder", "tiny.b"], "did you mean tiny.a?"),
+        (["export", "cats", "--encoder", "tiny.b", "--out", "o"], "did you mean tiny.a?"),
     ],
 )
 def test_misspelt_names_are_told_with_what_is_here_before_an_encoder_is_loaded(

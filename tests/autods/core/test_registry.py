@@ -36,10 +36,10 @@ def test_a_wrong_spelling_gets_the_near_names_only():
     ("known", "told"),
     [
         ([], "no encoder has features of 'pets' yet, 'tiny.a' neither; nothing was done. "),
-        (["big.b"], "no features of 'pets' are by encoder 'tiny.a'; nothing was done. Encoders "
-         "that have some: big.b. Name one of them; "),
-        (["tiny.b"], "by encoder 'tiny.a'; nothing was done. Did you mean tiny.b? Encoders that "),
-        ([f"big.{n:02}" for n in range(20)], "big.10, big.11, .... Name one of them; "),
+        (["big.b"], "no features of 'pets' are by encoder 'tiny.a'; encoders that have some: "
+         "big.b. Nothing was done. Name one of them; "),
+        (["tiny.b"], "by encoder 'tiny.a'; did you mean tiny.b? Encoders that have some: tiny.b. "),
+        ([f"big.{n:02}" for n in range(20)], "big.11, .... Nothing was done. Name one of them; "),
     ],
 )  # fmt: skip
 def test_who_names_an_encoder_without_features_is_told_which_ones_have_some(known, told):
