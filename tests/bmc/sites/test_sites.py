@@ -195,7 +195,7 @@ def test_a_site_is_told_of_classes_that_the_base_leaves_out(sites, tmp_path):
         (["--order", "0,1", "--dim", 8], "expected one order"),
         (["-o", "er.memory=3", "--dim", 8], "expected a method that is run"),
         (["--stream", "synthetic", "--dim", 8], "expected 512, the width of the features, got 8"),
-        (["--encoder", "", "--dim", 8, "--stream", "cub"], "expected the name of an encoder"),
+        (["--dim", 8, "--stream", "cub"], "expected the name of an encoder"),
         (["--dim", 8, "--out", "three.yaml"], "expected a new file"),
     ],
 )
