@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from autods.cli.common import Json, Quiet, check_folder, check_report
 from autods.core.console import AppCommand, AppGroup, add_version, print_json, print_next, run_app
 from autods.core.cores import one_thread_by_default
+from autods.core.output import tell
 from autods.errors import AutodsError
 from bmc.cli import next_steps
 from bmc.cli.command import register, watch, write_config
@@ -102,7 +104,7 @@ def run(
     names, left_out = choose_methods(method, streams.values(), config, overrides)
     names = list(dict.fromkeys([*names, BASE_OF_TIME])) if finetune else names
     for note in [*single_task(choice, streams), *notes, *left_out]:
-        typer.echo(note, err=True)
+        tell(note, sys.stderr)
     settings = {name: config_for(name, config, overrides) for name in names}
     step = common_step(
         (group_size(name, own, len(opened.tasks)), len(opened.tasks))
@@ -171,7 +173,7 @@ def report(
     finished = finished_runs(folders)
     kept, damaged = readable(finished)
     for folder, why in damaged.items():
-        typer.echo(f"Left out, {folder.name}: {why}", err=True)
+        tell(f"Left out, {folder.name}: {why}", sys.stderr)
     found = _show_ranked(kept, diverged_runs(folders), out, json, root)
     if figures is not None and found:
         from bmc.report import load_runs
@@ -197,7 +199,7 @@ def _show_ranked(
 
     kept, notes = ranked(finished, diverged)
     for note in notes:
-        typer.echo(note, err=True)
+        tell(note, sys.stderr)
     if kept:
         _show(kept, page, as_json, notes, root)
     elif as_json:

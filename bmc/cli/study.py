@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autods.cli.common import check_folder
 from autods.core.console import print_json, print_next, print_table
+from autods.core.output import tell
 from bmc.cli import complete, next_steps
 from bmc.cli.command import write_config
 from bmc.cli.options import Command, with_options
@@ -64,7 +66,7 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
     folder = study.folder(options)
     check_folder(folder)
     for note in study.notes:
-        typer.echo(note, err=True)
+        tell(note, sys.stderr)
     if options.list:
         _print_plan(study, options)
         return folder
@@ -75,7 +77,7 @@ def carry_out(study: Study, options: StudyOptions) -> Path:
         lambda path: write_config(path / f"{study.command}.yaml"),
     )
     for note in executed.notes:
-        typer.echo(note, err=True)
+        tell(note, sys.stderr)
     if findings and options.json:
         print_json(findings.data)
     elif findings:
