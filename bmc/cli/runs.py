@@ -11,7 +11,6 @@ import typer
 
 from autods.cli.common import Json
 from autods.core.console import print_json, print_next, print_table
-from autods.core.output import tell
 from autods.core.tables import terminal_width
 from autods.errors import UsageError
 from bmc.cli import next_steps
@@ -48,7 +47,7 @@ def runs(
         print_table(f"{folder / parent}: {len(members)} {noun}", _rows(members))
         for run in members:
             if run.problem:
-                tell(f"{run.path.name}: {run.problem}")
+                print(textwrap.fill(f"{run.path.name}: {run.problem}", terminal_width()))
         if shared := _shared(members):
             print(textwrap.fill(f"The same for all: {shared}.", terminal_width()))
     print_next(next_steps.report(folder))
