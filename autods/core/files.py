@@ -23,6 +23,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # where it is absent
 
 from autods.core.hashed import hashed
+from autods.core.json_texts import deep_values
 from autods.core.seals import sealed, unsealed
 from autods.core.trees import list_tree
 from autods.errors import Busy
@@ -151,7 +152,8 @@ def read_json(path: Path) -> Any:
 
     `ValueError` if it is not JSON, or not what was written (`BrokenSealError`).
     """
-    return unsealed(json.loads(path.read_text(encoding="utf-8")))[0]
+    with deep_values():
+        return unsealed(json.loads(path.read_text(encoding="utf-8")))[0]
 
 
 def hash_file(path: Path, algorithm: str) -> str:

@@ -133,14 +133,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
             f"{kind} grey values (mode {image.mode}) do not say which of them is white; convert "
             "the image to 8 or 16 bits"
         )
-    if not image.mode.startswith("I"):
+    is_signed = SIGNED in getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, ())
+    if not image.mode.startswith("I") and not is_signed:
         return image
     values = np.asarray(image)  # int32 or uint16
-    signed = SIGNED in getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, ())
-    if signed or (values.size and values.min() < 0):
+    if is_signed or (values.size and values.min() < 0):
         raise Unreadable(
-            f"signed grey values (mode {image.mode}) do not say which of them is black; convert "
-            "the image to 8 or 16 bits"
+            f"signed values (mode {image.mode}) do not say which of them is black; convert the "
+            "image to 8 or 16 bits without a sign"
         )
     bits = _bits(image)
     grey = np.empty(values.shape, np.uint8)

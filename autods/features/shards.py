@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from autods.core.files import atomic
 from autods.core.halves import EXPECTED, unfit_rows, worst
+from autods.core.json_texts import parse_json
 from autods.core.seals import HEX_DIGITS, trailer_of, with_trailer
 from autods.core.splits import SPLITS
 from autods.errors import StoreError
@@ -164,7 +165,7 @@ def read_values(attrs: Mapping[str, Any], record: type, without: str = "") -> di
     """Return the fields of a dataclass from attributes as `plain_values` gives them."""
     plain: dict[Any, Any] = {"str": str, "int": int}  # fields of other types are JSON
     wanted = [f for f in fields(record) if f.name != without]
-    return {f.name: plain.get(f.type, json.loads)(attrs[f.name]) for f in wanted}
+    return {f.name: plain.get(f.type, parse_json)(attrs[f.name]) for f in wanted}
 
 
 def write_hdf5(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from autods.containers import Container, Member, MemberReader
 from autods.containers.reader import Address
 from autods.core.files import atomic, hash_file, locked, write_json
+from autods.core.json_texts import parse_json
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
 from autods.core.seals import CHANGED
@@ -153,7 +154,7 @@ def load_samples(
     try:
         columns = [c for c in pq.read_schema(path).names if addresses or c not in ADDRESS]
         table = pq.read_table(path, columns=columns)
-        meta = json.loads(table.schema.metadata[KEY.encode()])
+        meta = parse_json(table.schema.metadata[KEY.encode()])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise IndexMissing(
             f"{path}: expected a sample index, got {error}; {cure} Delete the file first."

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autods.core.json_texts import parse_json
 from autods.core.progress import Progress
 from autods.interop.export_source import Block, ExportSource
 
@@ -82,7 +83,7 @@ def _add(
 def _describe_npz(path: Path) -> dict[str, Any] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(json.loads(str(file["provenance"])))
+            return dict(parse_json(str(file["provenance"])))
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -128,7 +129,7 @@ def _write_description(source: ExportSource, path: Path) -> None:
 
 def _describe_folder(path: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads((path / DESCRIPTION).read_text(encoding="utf-8")))
+        return dict(parse_json((path / DESCRIPTION).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

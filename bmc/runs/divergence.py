@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autods.core.json_texts import parse_json
 from autods.errors import AutodsError
 from bmc.methods.base import Method
 from bmc.train.data import Split, TaskTensors
@@ -173,7 +174,7 @@ def ranked(finished: Iterable[Path], diverged: Iterable[Path]) -> tuple[list[Pat
 def _setting(folder: Path) -> str:
     """Return what repeats share: method, stream, scenario and configuration, as text."""
     try:
-        identity = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        identity = parse_json((folder / "config.json").read_text(encoding="utf-8"))
         config = {k: v for k, v in identity["config"].items() if k not in REPEATS}
         shared = [identity[key] for key in ("method", "stream", "scenario")]
         encoder = identity["provenance"].get("encoder_name")

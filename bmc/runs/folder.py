@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from autods.core.files import atomic, hash_file, read_json, write_json
+from autods.core.json_texts import parse_json
 from autods.core.refusals import refusal
 from autods.core.seals import CHANGED, BrokenSealError, hash_parts
 from autods.errors import AutodsError, UsageError
@@ -190,7 +191,7 @@ class RunFolder:
             with safe_open(self.checkpoint, framework="pt") as file:
                 # the open file is no mapping: it has keys, and cannot be iterated
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                described = json.loads(file.metadata()["state"])
+                described = parse_json(file.metadata()["state"])
             written = described.pop("sha256", None)  # those of earlier versions have none
             if written not in (None, _hash(described, tensors)):
                 raise BrokenSealError(CHANGED)

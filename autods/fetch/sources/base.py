@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from autods.core.json_texts import parse_json
 from autods.core.progress import Progress
 from autods.core.registry import Registry
 from autods.errors import ChecksumMismatch, DiskFull, FetchError, QuotaExceeded, Unreachable
@@ -159,7 +160,7 @@ class Seen:
     def load(cls, part: Path) -> Seen:
         """Return what was kept of a part; without a readable note, nothing is known."""
         try:
-            return cls(**json.loads(seen_path(part).read_text(encoding="utf-8")))
+            return cls(**parse_json(seen_path(part).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return cls("")
 

@@ -7,7 +7,6 @@ process. Credentials are read where Kaggle's own tools read them and sent to Kag
 
 from __future__ import annotations
 
-import json
 import os
 from base64 import b64encode
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from autods.core.credentials import Credentials
 from autods.core.home import expanded, home
+from autods.core.json_texts import parse_json
 from autods.core.progress import Progress
 from autods.core.shell import quoted
 from autods.errors import CredentialsMissing, LinkGone, RulesNotAccepted
@@ -104,7 +104,7 @@ def _token_file(path: Path) -> Credentials | None:
 
 def _key_file(path: Path) -> Credentials | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         name, key = value["username"], value["key"]
     except FileNotFoundError:
         return None

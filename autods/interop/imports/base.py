@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autods.core.registry import unknown
+from autods.core.strict import repeated
 from autods.errors import LayoutError
 
 Array = npt.NDArray[Any]
@@ -85,8 +86,8 @@ def numbered(
     values = np.asarray(labels)
     if values.ndim != 1 or values.dtype.kind not in "iuUO":
         raise wrong(path, "labels", "whole numbers or texts [n]", f"{values.dtype} {values.shape}")
-    if names is not None and (again := [n for n in names if names.count(n) > 1]):
-        raise wrong(path, "class_names", "distinct names", f"'{again[0]}' twice")
+    if again := repeated(names or ()):
+        raise wrong(path, "class_names", "distinct names", f"'{again}' twice")
     if values.dtype.kind not in "iu":
         texts = [str(value) for value in values]
         if "" in texts:

@@ -6,7 +6,6 @@ whole numbers; ``split`` is optional. Class names are read from the metadata of 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from autods.core.json_texts import parse_json
 from autods.core.label_texts import label_text
 from autods.core.limited import ParserFailed, call
 from autods.errors import ContainerError
@@ -103,7 +103,8 @@ def open_parquet(path: Path) -> Table:
     value = str(own.value_type if columns.is_list else own)
     told = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(value, value)
     more = float_type(path, columns.features[0], told)
-    return Table(dim, numbers, splits, names, blocks, where, (*more, *notes))
+    notes = (*more, *_other_labels(path, schema, columns.label), *notes)
+    return Table(dim, numbers, splits, names, blocks, where, notes)
 
 
 def _rehearse(files: Sequence[Path]) -> None:
@@ -138,6 +139,8 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     if label is None:
         known = " or ".join(f"'{name}'" for name in LABELS)
         raise wrong(path, "columns", f"a column {known}", ", ".join(schema.names[:8]))
+    if pa.types.is_nested(schema.field(label).type):
+        raise wrong(path, label, "texts or whole numbers", schema.field(label).type)
     split = "split" if "split" in schema.names else None
     if "features" in lists or len(lists) == 1:
         return _Columns(["features"] if "features" in lists else lists, label, split, True)
@@ -148,7 +151,9 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     for field in schema:
         match = NUMBERED.fullmatch(field.name)
         if match and pa.types.is_floating(field.type):
-            found.setdefault(match[1], {})[int(match[2])] = field.name
+            first = found.setdefault(match[1], {}).setdefault(int(match[2]), field.name)
+            if first != field.name:
+                raise wrong(path, "columns", f"each number once, as '{first}'", f"'{field.name}'")
     if len(found) != 1:
         expected = "features: one column of lists of floats, or numbered columns f0, f1 ..."
         got = ", ".join(schema.names[:8]) + (", ..." if len(schema.names) > 8 else "")
@@ -162,6 +167,12 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     if len({schema.field(name).type for name in names.values()}) > 1:
         raise wrong(path, "columns", f"one type of all '{prefix}' columns", "several")
     return _Columns([names[number] for number in numbers], label, split, False)
+
+
+def _other_labels(path: Path, schema: pa.Schema, label: str) -> list[str]:
+    """Return a note if further columns could be the labels."""
+    others = ", ".join(f"'{name}'" for name in LABELS if name in schema.names and name != label)
+    return [f"{path.name}: labels are those of column '{label}', not of {others}."] * bool(others)
 
 
 def _values(path: Path, table: pa.Table, name: str, where: Callable[[int], str]) -> list[Any]:
@@ -201,11 +212,12 @@ def _block(
 def _class_names(schema: pa.Schema, label: str) -> list[str] | None:
     """Return the names that `datasets` leaves in the metadata of a schema, if any."""
     try:
-        stored = json.loads((schema.metadata or {})[b"huggingface"])
+        stored = parse_json((schema.metadata or {})[b"huggingface"])
         names = stored["info"]["features"][label]["names"]
     except (KeyError, ValueError, TypeError):
         return None
-    return [str(name) for name in names] if isinstance(names, list) else None
+    is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return list(names) if is_named else None
 
 
 def _split_of(file: Path) -> str | None:

@@ -5,13 +5,13 @@ Class names are in the metadata as ``class_names`` (a JSON list) or beside it in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from autods.core.json_texts import parse_json
 from autods.core.splits import SPLITS
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
@@ -78,7 +78,7 @@ def _class_names(path: Path, metadata: dict[str, str]) -> list[str] | None:
     if text is None:
         return None
     try:
-        value: Any = json.loads(text)
+        value: Any = parse_json(text)
     except ValueError as error:
         raise wrong(path, f"{place}: class_names", "JSON", error) from None
     names = value.get("class_names") if isinstance(value, dict) else value

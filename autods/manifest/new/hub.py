@@ -8,7 +8,6 @@ with ``autods fetch``.
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
@@ -20,6 +19,7 @@ from autods.containers.parquets import holds_bytes
 from autods.core.credentials import HUB, HUB_LOG_IN, hub_credentials
 from autods.core.csv_files import NOTHING
 from autods.core.hub import AGAIN, asking_hub, endpoint
+from autods.core.json_texts import parse_json
 from autods.core.network import trusted
 from autods.core.output import counted
 from autods.core.registry import unknown
@@ -183,12 +183,17 @@ def _columns(
     """Return the columns of images and labels, and the class names in order, ``None`` for text."""
     schema = _schema(repository, revision, parquet)
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         features = {}
+    features = features if isinstance(features, dict) else {}
     images = [name for name, of in features.items() if _kind(of) == "Image"]
     images = images or [field.name for field in schema if holds_bytes(field.type)]
-    named = {name: of["names"] for name, of in features.items() if _kind(of) == "ClassLabel"}
+    named = {
+        name: of["names"]
+        for name, of in features.items()
+        if _kind(of) == "ClassLabel" and _are_texts(of.get("names"))
+    }
     texts = [name for name in LABELS if name in schema.names]
     labels = list(named) or texts
     for what, found in (("images", images), ("labels (a ClassLabel)", labels)):
@@ -233,6 +238,10 @@ def _schema(repository: str, revision: str, parquet: _Parquet) -> Any:
         raise LayoutError(
             f"--hf {repository}: {parquet.path}: expected a Parquet file, got {error}; {NOTHING}."
         ) from None
+
+
+def _are_texts(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _kind(feature: Any) -> str:

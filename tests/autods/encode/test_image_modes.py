@@ -97,6 +97,8 @@ def kinds() -> dict[str, tuple]:
     found["YCbCr"] = (luma, 8, YCBCR), {}
     found["LAB"] = (np.concatenate([HALF * 255, np.zeros((32, 32, 2), int)], axis=2), 8, LAB), {}
     found["signed 16"] = (HALF * 32767, 16, BLACK_IS_ZERO), {"sample_format": 2}
+    found["signed 8"] = (HALF * 127, 8, BLACK_IS_ZERO), {"sample_format": 2}
+    found["signed colours 8"] = (colours(7, 3), 8, RGB), {"sample_format": 2}
     for bits, form in ((32, 1), (32, 2), (32, 3), (64, 3)):
         what = (HALF * (1 if form == 3 else 2**31 - 1), bits, BLACK_IS_ZERO)
         found[f"deep {bits} {form}"] = what, {"sample_format": form}
@@ -104,7 +106,8 @@ def kinds() -> dict[str, tuple]:
 
 
 # of these Pillow knows nothing, or not which value is white or what RGB is meant
-REFUSED = {"LAB", "deep 32 1", "deep 32 2", "deep 32 3", "deep 64 3", "signed 16"}
+REFUSED = {"LAB", "deep 32 1", "deep 32 2", "deep 32 3", "deep 64 3", "signed 16",
+           "signed 8", "signed colours 8"}  # fmt: skip
 
 # kinds and byte orders that Pillow cannot open
 UNKNOWN = {

@@ -71,7 +71,7 @@ def parts(place: Path) -> Path:
     return folder
 
 
-def tensors(place: Path, metadata: bool = True, **changes: torch.Tensor) -> Path:
+def tensors(place: Path, metadata: bool | str = True, **changes: torch.Tensor) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     made = {
         "features": torch.tensor(X),
@@ -80,7 +80,8 @@ def tensors(place: Path, metadata: bool = True, **changes: torch.Tensor) -> Path
         **changes,
     }
     path = place / "bugs.safetensors"
-    save_file(made, path, metadata={"class_names": json.dumps(NAMES)} if metadata else None)
+    names = json.dumps(NAMES) if metadata is True else metadata
+    save_file(made, path, metadata={"class_names": names} if names else None)
     return path
 
 
@@ -156,6 +157,13 @@ def test_bfloat16_and_names_of_the_hub_are_understood(tmp_path):
     assert list(open_features(root, "m.o", "bugs").info.class_names["class"]) == ["z", "y", "x"]
 
 
+def test_columns_that_could_be_the_labels_too_are_told(tmp_path):
+    table = columns(y=Y)
+    root = DataRoot(tmp_path / "root")
+    outcome = import_files(parquet(tmp_path / "in", table), root, "m.o")
+    assert "labels are those of column 'label', not of 'y'" in outcome.notes[0]
+
+
 def with_row(value: float, row: int = 17) -> np.ndarray:
     changed = X.copy()
     changed[row, 2] = value
@@ -205,6 +213,13 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
                           r"row 1: expected labels without gaps \(1 never occurs\) or class names"),
     "parquet far label": (lambda p: parquet(p, columns(label=Y * 10**6)),
                           r"row 2: expected labels from 0 without gaps below 60, got 2000000"),
+    "parquet number twice": (
+        lambda p: parquet(p, {"f1": X[:, 0], "f01": X[:, 1], **columns(features=None)}),
+        r"expected each number once, as 'f1', got 'f01'"),
+    "parquet nested label": (lambda p: parquet(p, columns(label=[{"a": 1}] * N)),
+                             r"label: expected texts or whole numbers, got struct"),
+    "tensors deep names": (lambda p: tensors(p, "[" * 100_000),
+                           r"class_names: expected JSON, got its values lie too deep"),
     "tensors missing": (lambda p: tensors(p, labels=torch.zeros(7)), r"expected integers \(60,\)"),
     "tensors split": (lambda p: tensors(p, split=torch.tensor(CODES + 1)),
                       r"split: row 4: expected 0 \(train\), 1 \(dev\), 2 \(test\), got 3"),

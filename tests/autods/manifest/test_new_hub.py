@@ -193,6 +193,22 @@ def test_tables_without_images_or_labels_are_told_with_their_columns(tmp_path, h
         manifest_from_hub("cats", NAME, tmp_path)
 
 
+@pytest.mark.parametrize("features", [
+    "text", ["image"], {"label": "text"}, {"label": {"_type": "ClassLabel"}},
+    {"label": {"_type": "ClassLabel", "names": [["a"], 2, None]}},
+])  # fmt: skip
+def test_a_description_that_is_none_is_as_good_as_missing(tmp_path, hub, features):
+    buffer = io.BytesIO()
+    table = pa.table({"image": [picture(1)] * 2, "label": ["a", "b"]})
+    table = table.replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    pq.write_table(table, buffer)
+    offer(hub, {"train.parquet": buffer.getvalue()})
+    _, told = manifest_from_hub("cats", NAME, tmp_path)
+    assert told[0].startswith("1 file of train, ")
+
+
 def test_a_row_without_bytes_is_told_with_its_number(tmp_path, hub):
     buffer = io.BytesIO()
     images = [{"bytes": picture(1), "path": None}, {"bytes": None, "path": "a.png"}]
