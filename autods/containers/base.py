@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from posixpath import normpath
 
-from autods.core.files import hash_file
+from autods.core.files import LITTER_FOLDERS, hash_file
 from autods.core.refusals import REFUSALS, refusal
 from autods.core.root import inside
 from autods.errors import FETCH_AGAIN, ContainerError, LayoutError, UnsafePath
@@ -107,9 +108,12 @@ def plain_name(archive: Path, name: str) -> str | None:
         raise ContainerError.at(
             f"{archive}: member '{readable}'", "a name in UTF-8, no NUL", "other bytes", step=step
         )
+    if "//" in name or "/./" in name:
+        name = normpath(name) + "/" * name.endswith("/")
     name = name.removeprefix("./")
     names = name.split("/")
-    return None if "__MACOSX" in names or names[-1] == ".DS_Store" else name
+    hidden = names[-1] == ".DS_Store" or not LITTER_FOLDERS.isdisjoint(names)
+    return None if hidden else name
 
 
 def printable(name: str) -> str:

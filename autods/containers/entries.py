@@ -152,9 +152,12 @@ class _Follower:
 
 
 def _inside(path: str) -> str:
-    """Return a path in its shortest form, ``""`` if it is absolute or leads out of the archive."""
+    """Return a path in its shortest form, ``.`` for the whole archive.
+
+    It is ``""`` if it is absolute or leads out of the archive.
+    """
     plain = posixpath.normpath(path.replace("\\", "/")) if path else ""
-    return "" if plain in (".", "..") or plain.startswith(("/", "../")) else plain
+    return "" if plain == ".." or plain.startswith(("/", "../")) else plain
 
 
 def _below(folder: str, names: list[str]) -> Iterator[str]:

@@ -34,7 +34,7 @@ from autods.containers.zips import list_zip
 from autods.core.patterns import compile_pattern
 from autods.core.progress import Progress, Silent
 from autods.core.root import DataRoot
-from autods.core.trees import list_tree
+from autods.core.trees import Tree, list_tree
 from autods.errors import ContainerError
 
 
@@ -146,6 +146,11 @@ def _list_folder(folder: Path) -> Listing:
         tree = list_tree(folder)
     except OSError as error:
         raise damaged(Path(error.filename or folder), error) from None
+    return folder_listing(folder, tree)
+
+
+def folder_listing(folder: Path, tree: Tree) -> Listing:
+    """Return the entries of a folder as those of a container."""
     listing = Listing()
     for raw, size, linked in tree.files:
         name = plain_name(folder, raw)

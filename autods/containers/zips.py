@@ -26,6 +26,9 @@ DEFLATE64 = 9  # APPNOTE 4.4.5; zlib cannot read it
 READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 LOCAL = b"PK\x03\x04"  # the header before the content of an entry, APPNOTE 4.3.7
 SHRINK = 1032  # deflate makes no data shorter than by this factor
+HEADER = 30  # bytes of a local header without name and extra fields: no entry is shorter
+LAST = b"PK\5\6"  # the record after all entries, APPNOTE 4.3.16: 22 bytes and a comment
+LAST_BYTES, COMMENT_BYTES = 22, (1 << 16) - 1
 LINK_BYTES = 4096  # as long as a path may be
 ZIP_ERRORS = (
     zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError, zlib.error,
@@ -66,6 +69,7 @@ def _enter(
     """Add the entries of a zip in the order of their contents."""
     with zipfile.ZipFile(io.BufferedReader(Slice(handle, start, size))) as archive:
         infos = sorted(archive.infolist(), key=lambda info: -info.header_offset)
+        directory = archive.start_dir
         links = {
             info.header_offset: link_target(shown, archive, info) for info in infos if is_link(info)
         }
@@ -73,14 +77,22 @@ def _enter(
         raise zipfile.BadZipFile("its members overlap")
     if infos:
         _enter_first(entries, handle, start, infos[-1].header_offset, base, shown)
+    end = infos[-1].header_offset if infos else directory
     while infos:  # they are large: 0.5 kB each
         info = infos.pop()
+        _tell_unnamed(entries, end, info.header_offset)
+        end = max(end, _end(info, handle, start))
         if info.header_offset in links:
             entries.symlink(_path(info, entries.decoded(*_name(info))), links[info.header_offset])
         elif not _path(info, info.filename).endswith("/"):
             at = _offset(shown, info, handle, start, base)
             name = _path(info, entries.decoded(*_name(info)))
             entries.file(name, at, info.file_size, info.CRC)
+        elif info.file_size:  # a folder has no content
+            entries.special(_path(info, entries.decoded(*_name(info))))
+    _tell_unnamed(entries, end, directory)
+    if rest := _rest(handle, start, size):
+        entries.special(f"({rest:,} bytes after the end of the archive)")
 
 
 def _enter_first(
@@ -95,6 +107,33 @@ def _enter_first(
             _enter(entries, handle, start, size, base, shown)
             return
     entries.special(f"({size:,} bytes before the archive)")
+
+
+def _tell_unnamed(entries: Entries, end: int, begin: int) -> None:
+    """Tell of bytes between two entries that the directory does not name: an entry may be there."""
+    if begin - end >= HEADER:
+        entries.special(f"({begin - end:,} bytes at byte {end:,}, which the archive does not name)")
+
+
+def _end(info: zipfile.ZipInfo, handle: BinaryIO, start: int) -> int:
+    """Return where the content of an entry ends; its start where no entry is."""
+    handle.seek(start + info.header_offset)
+    local = handle.read(HEADER)
+    if local[:4] != LOCAL or len(local) < HEADER:
+        return info.header_offset
+    return info.header_offset + HEADER + sum(struct.unpack("<HH", local[26:])) + info.compress_size
+
+
+def _rest(handle: BinaryIO, start: int, size: int) -> int:
+    """Return the number of bytes after the last record of a zip and its comment."""
+    begin = start + max(0, size - LAST_BYTES - COMMENT_BYTES)
+    handle.seek(begin)
+    tail = handle.read(start + size - begin)
+    at = tail.rfind(LAST)
+    if at < 0 or at + LAST_BYTES > len(tail):
+        return 0
+    comment = int.from_bytes(tail[at + LAST_BYTES - 2 : at + LAST_BYTES], "little")
+    return max(0, len(tail) - at - LAST_BYTES - comment)
 
 
 def link_target(shown: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
@@ -173,11 +212,10 @@ def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, bas
         )
     header = start + info.header_offset
     handle.seek(header)
-    local = handle.read(30)
-    if local[:4] != LOCAL or len(local) < 30:
+    local = handle.read(HEADER)
+    if local[:4] != LOCAL or len(local) < HEADER:
         raise EOFError(f"no member starts at byte {header}, where '{info.filename}' should be")
-    name, extra = struct.unpack("<HH", local[26:30])
-    data = header + 30 + name + extra
+    data = header + HEADER + sum(struct.unpack("<HH", local[26:]))
     if data + info.compress_size > os.fstat(handle.fileno()).st_size:
         raise EOFError(f"it ends inside member '{info.filename}'")
     return base + data if stored else -2 - header - base

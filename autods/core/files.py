@@ -29,6 +29,8 @@ from autods.core.trees import list_tree
 from autods.errors import Busy
 
 LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of Finder and Explorer
+# Folders of macOS, Synology and Windows, with copies, previews and what was deleted
+LITTER_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 BLOCK = 1 << 20  # bytes read at once when hashing and copying
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems without locks
 MANY = 1000  # files of a folder above which the whole disk is flushed at once

@@ -8,7 +8,7 @@ from typing import Any
 from autods.containers import Container
 from autods.containers.base import Why
 from autods.core.files import is_litter
-from autods.layouts.base import Layout
+from autods.layouts.base import Layout, is_hidden
 
 USED = "used"
 COLUMNS = (USED, *Why)  # what the entries of a container are; their sum is `members`
@@ -73,7 +73,7 @@ def _reasons(
             yield name, USED
         elif name in read:
             yield name, Why.READ
-        elif name.rpartition("/")[2].startswith(".") or is_litter(name):
+        elif is_hidden(name) or is_litter(name):
             yield name, Why.HIDDEN
         else:
             yield name, judge(name)

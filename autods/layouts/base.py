@@ -121,14 +121,20 @@ class Shared:
         return found
 
 
+def is_hidden(member: str) -> bool:
+    """Tell whether the name of a file, or of a folder that it lies in, begins with a dot."""
+    return member.startswith(".") or "/." in member
+
+
 def is_image(member: str, suffixes: tuple[str, ...] | None = None) -> bool:
     """Tell whether a member has one of these suffixes (in any case; default: those of images).
 
-    The suffix ``""`` stands for names without a dot. Hidden files never are images.
+    The suffix ``""`` stands for names without a dot. Hidden files, and files in hidden folders,
+    never are images.
     """
-    name = member.rsplit("/", 1)[-1]
-    if name.startswith("."):
+    if is_hidden(member):
         return False
+    name = member.rsplit("/", 1)[-1]
     if suffixes is None:
         return name.lower().endswith(IMAGE_SUFFIXES)
     endings = tuple(text.lower() for text in suffixes if text)

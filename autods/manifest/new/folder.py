@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from autods.containers import Container, Member, MemberReader
-from autods.containers.base import Listing, Why
+from autods.containers import Container, MemberReader
 from autods.containers.kinds import Kind
-from autods.core.files import is_litter
+from autods.containers.open import folder_listing
+from autods.core.files import LITTER_FOLDERS, is_litter
 from autods.core.image_signs import ENOUGH, image_suffix
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
@@ -21,7 +21,7 @@ from autods.core.trees import Tree
 from autods.errors import UsageError
 from autods.layouts import AnyLayout, Layout, RawSample
 from autods.layouts.accounting import account, not_used
-from autods.layouts.base import IMAGE_SUFFIXES, is_image
+from autods.layouts.base import IMAGE_SUFFIXES, is_hidden, is_image
 from autods.manifest.new.class_tree import (
     NOTHING,
     Classes,
@@ -173,7 +173,7 @@ def _begins_like_an_image(path: Path) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return is_litter(name) or any(part.startswith(".") for part in name.split("/"))
+    return is_litter(name) or is_hidden(name) or not LITTER_FOLDERS.isdisjoint(name.split("/"))
 
 
 def _layout(
@@ -224,10 +224,7 @@ def _pattern(folder: str) -> str:
 
 def _read(folder: Path, tree: Tree, layout: Mapping[str, Any]) -> tuple[list[RawSample], list[str]]:
     """Return the samples that indexing will find, and lines about what they leave out."""
-    listing = Listing([Member(file.name, -1, file.size) for file in tree.files])
-    listing.left = [
-        (name, Why.LINK if told.startswith("link") else Why.UNSUPPORTED) for name, told in tree.left
-    ]
+    listing = folder_listing(folder, tree)
     container = Container(MemberReader(DataRoot(folder), FILE), FILE, Kind(), listing)
     read: Layout = TypeAdapter(AnyLayout).validate_python(dict(layout))
     samples = list(read.read({FILE: container}))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -118,6 +119,21 @@ def test_links_are_followed_in_every_kind_of_archive(tmp_path, kind):
     assert container.links == {"cat/link.jpg", *(n for n in contents(container) if n[0] in "de")}
 
 
+def test_a_link_to_the_whole_archive_can_be_a_part_of_another_links_way(tmp_path):
+    source = tmp_path / "x.tar"
+    with tarfile.open(source, "w") as archive:
+        for name, target in [("a", "."), ("x/up", ".."), ("c", "a/b"), ("d", "x/up/x/up/b")]:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+        info = tarfile.TarInfo("b")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"bee"))
+    _, _, container = opened(tmp_path, source)
+    assert contents(container) == {"b": b"bee", "c": b"bee", "d": b"bee"}
+    assert sorted(container.left) == [("a", Why.LINK), ("x/up", Why.LINK)]
+
+
 def test_links_that_multiply_without_end_are_refused_or_end(tmp_path):
     source = tmp_path / "x.tar"
     with tarfile.open(source, "w") as archive:
@@ -199,6 +215,47 @@ def test_zips_one_after_the_other_are_one_and_other_bytes_are_told(tmp_path):
     _, _, container = opened(tmp_path / "program", source)
     assert contents(container) == {"0.jpg": b"\0"}
     assert container.left == [("(32 bytes before the archive)", Why.UNSUPPORTED)]
+
+
+def test_what_the_directory_of_a_zip_does_not_name_is_told(tmp_path):
+    source = tmp_path / "x.zip"
+    whole = bytearray(make_zip(source, {f"{n}.jpg": bytes([n]) for n in range(4)}).read_bytes())
+    directory, last = whole.find(b"PK\1\2"), whole.rfind(b"PK\5\6")
+    entries = [b"PK\1\2" + part for part in whole[directory:last].split(b"PK\1\2")[1:]]
+    for gone in (0, 1, 3):
+        kept = b"".join(entry for n, entry in enumerate(entries) if n != gone)
+        end = struct.pack("<4s4xHHIIH", b"PK\5\6", 3, 3, len(kept), directory, 0)
+        source.write_bytes(whole[:directory] + kept + end)
+        _, _, container = opened(tmp_path / f"{gone}", source)
+        assert f"{gone}.jpg" not in contents(container) and len(contents(container)) == 3
+        (told,) = container.left
+        where = "before the archive" if gone == 0 else "which the archive does not name"
+        assert where in told[0] and told[1] == Why.UNSUPPORTED
+
+
+def test_bytes_after_a_zip_and_content_of_its_folders_are_told(tmp_path):
+    source = tmp_path / "x.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("a/", b"")
+        archive.writestr("a/1.jpg", b"1")
+        archive.writestr("a/2.jpg/", b"an image of a folder's name")
+        archive.comment = b"a comment PK"
+    source.write_bytes(source.read_bytes() + b"garbage")
+    _, _, container = opened(tmp_path, source)
+    assert contents(container) == {"a/1.jpg": b"1"}
+    assert container.left == [
+        ("a/2.jpg/", Why.UNSUPPORTED), ("(7 bytes after the end of the archive)", Why.UNSUPPORTED),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["x.zip", "x.tar", "x.tgz"])
+def test_one_path_written_in_several_ways_is_one_member(tmp_path, kind):
+    names = ["./a/1.jpg", "a//1.jpg", "a/./1.jpg", ".//a/././/1.jpg"]
+    files = {name: name.encode() for name in names}
+    source = (make_zip if kind == "x.zip" else make_tar)(tmp_path / kind, files)
+    _, _, container = opened(tmp_path, source)
+    assert contents(container) == {"a/1.jpg": names[-1].encode()}
+    assert container.left == [("a/1.jpg", Why.REPLACED)] * 3
 
 
 @pytest.mark.parametrize("rest", [b"garbage", b"\1" * 600, b"x" * 5000])
