@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
+
+WHOLE = re.compile(r"([+-]?[0-9]+)(\.0+)?")
+
+
+def whole_texts(labels: Sequence[str]) -> Sequence[str]:
+    """Return labels without fractions of zeros (``1.0``) if all are whole numbers."""
+    found = {label: WHOLE.fullmatch(label) for label in dict.fromkeys(labels)}
+    if not all(found.values()) or not any(match[2] for match in found.values() if match):
+        return labels
+    whole = {label: match[1] for label, match in found.items() if match}
+    return [whole[label] for label in labels]
 
 
 def label_text(value: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from autods.core.csv_files import CsvRow, read_csv
+from autods.core.label_texts import whole_texts
 from autods.errors import ContainerError
 from autods.interop.imports.base import (
     ROWS,
@@ -44,7 +45,7 @@ def open_npy(folder: Path) -> Table:
         return f"line {rows[row].line}"
 
     texts = [text if (text := row.cells["label"]).strip() else "" for row in rows]
-    numbers, names, more = numbered(labels, texts, None, line)
+    numbers, names, more = numbered(labels, whole_texts(texts), None, line)
     splits = None
     if "split" in found.columns:
         splits = split_numbers(labels, [row.cells["split"] for row in rows], line)

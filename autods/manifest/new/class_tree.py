@@ -49,6 +49,10 @@ class Folders:
         prefix = f"{folder}/" if folder else ""
         return [name for name in self.direct if name == folder or name.startswith(prefix)]
 
+    def images(self, folder: str, name: str) -> int:
+        """Return the number of images in a folder of ``folder``, on all levels."""
+        return sum(self.direct[leaf] for leaf in self.leaves(joined(folder, name)))
+
     def is_flat(self, folder: str) -> bool:
         """Tell whether all images of a folder lie directly in it."""
         return not self.children[folder]
@@ -183,7 +187,9 @@ def _check_depth(shown: Path, folders: Folders, reading: Reading) -> None:
     inner = [{leaf.split("/")[1] for leaf in tops[name] if leaf} for name in names]
     splits = ""
     if len(names) > 1 and not reading.splits and all(one == inner[0] for one in inner):
-        splits = f" If they are splits: for example --splits train={names[0]},test={names[1]}."
+        large, small = sorted(names, key=lambda name: -folders.images(reading.top, name))[:2]
+        choice = quoted(f"train={large},test={small}")
+        splits = f" If they are splits: for example --splits {choice}."
     raise LayoutError(
         f"{shown}: expected one folder of images per class, got folders of folders below "
         f"{_listed(names)}; {NOTHING}. Add --classes first ({len(names)} classes, by the first "

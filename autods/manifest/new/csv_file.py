@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from autods.containers.base import printable
 from autods.core.csv_files import NOTHING, CsvFile, read_csv
 from autods.core.files import atomic, hash_file
+from autods.core.image_signs import ENOUGH, image_suffix
+from autods.core.label_texts import whole_texts
 from autods.core.output import counted
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
+from autods.layouts.base import is_image
 from autods.manifest.new.common import (
     TEST_FRACTION,
     check_target,
@@ -25,10 +29,10 @@ from autods.manifest.new.common import (
     listed_tree,
     mirror_to,
     next_steps,
-    single_images,
     whether_copied,
     write_manifest,
 )
+from autods.manifest.new.remarks import class_table, drawn
 from autods.manifest.new.split_names import USUAL, splits_of
 
 IMAGES, LABELS = ("path", "image", "file", "filename"), ("label", "class")
@@ -63,7 +67,8 @@ def manifest_from_csv(
             f"{copy} exists already and was left as it is; it would be written beside the "
             "manifest. Move it, or choose another name or --out."
         )
-    images = _images(table, read_csv(table, wanted=[IMAGES, LABELS]))
+    found = read_csv(table, wanted=[IMAGES, LABELS])
+    images = _images(table, found)
     folder = _common(table, images)
     tree = listed_tree(folder)
     present = {image.split for image in images}
@@ -85,7 +90,7 @@ def manifest_from_csv(
         "checksum": f"sha256:{hash_file(copy, 'sha256')}",
         "mirrors": [{"kind": "file", "url": mirror_to(copy, out_dir)}],
     }
-    rule = {"rule": "random", "test_fraction": TEST_FRACTION}
+    rule: dict[str, Any] = {"rule": "random", "test_fraction": TEST_FRACTION}
     if official:
         rule = {"rule": "official", **({"dev": ["dev"]} if "dev" in present else {})}
     write_manifest(
@@ -95,19 +100,19 @@ def manifest_from_csv(
         layout=layout,
         splits={"clean": rule},
     )
-    remarks = _remarks(folder, len(tree.files), images, official)
+    remarks = _remarks(table, found, folder, len(tree.files), images, rule)
     return target, [*remarks, whether_copied(in_place), *next_steps(target)]
 
 
 def _images(table: Path, found: CsvFile) -> list[_Image]:
     """Check every row; missing images are reported together."""
-    image = next(name for name in IMAGES if name in found.columns)
-    label = next(name for name in LABELS if name in found.columns)
+    image, label = _first(IMAGES, found), _first(LABELS, found)
+    labels = whole_texts([cells[label] for _, cells in found.rows])
     usual = splits_of({cells.get("split", "").strip() for _, cells in found.rows})
     images: list[_Image] = []
     lines: dict[Path, int] = {}
     missing: list[str] = []
-    for line, cells in found.rows:
+    for (line, cells), text in zip(found.rows, labels, strict=True):
         for column in (image, label):
             if not cells[column].strip():
                 raise LayoutError(f"{table}: line {line}: '{column}' is empty; {NOTHING}.")
@@ -123,7 +128,7 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
         if "split" in cells and split not in usual:
             known = [name for names in USUAL.values() for name in names]
             raise LayoutError(f"{table}: line {line}: {unknown('split', split, known)}; {NOTHING}.")
-        images.append(_Image(line, path, cells[label], usual.get(split, "")))
+        images.append(_Image(line, path, text, usual.get(split, "")))
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise LayoutError(
@@ -158,10 +163,47 @@ def _write_table(target: Path, folder: Path, images: list[_Image]) -> None:
             writer.writerow([relative, image.label, image.split])
 
 
-def _remarks(folder: Path, files: int, images: list[_Image], official: bool) -> list[str]:
-    classes = Counter(image.label for image in images)
+def _remarks(
+    table: Path,
+    found: CsvFile,
+    folder: Path,
+    files: int,
+    images: list[_Image],
+    rule: Mapping[str, Any],
+) -> list[str]:
+    pairs = [(image.label, image.split) for image in images]
+    classes = {normalize("NFC", image.label) for image in images}
     text = f"{counted(len(images), 'image')} in {counted(len(classes), 'class', 'classes')}"
+    text += drawn(pairs, rule)
     if files > len(images):
         other = counted(files - len(images), "other file")
         text += f"; {other} below {folder} will be fetched with them"
-    return [f"{text}.", *([] if official else single_images(classes))]
+    lines = [f"{text}.", *class_table(pairs, rule)]
+    used = [_first(IMAGES, found), _first(LABELS, found), "split"]
+    if others := [repr(column) for column in found.columns if column not in used]:
+        chosen = " and ".join(repr(column) for column in used if column in found.columns)
+        lines.append(f"{table.name}: columns {chosen} are used, {', '.join(others)} not.")
+    if any(
+        cells[used[1]] != image.label for (_, cells), image in zip(found.rows, images, strict=True)
+    ):
+        lines.append(f"{table.name}: labels are whole numbers, '1.0' is written as '1'.")
+    strange = [image for image in images if not _may_be_image(image.path)]
+    if strange:
+        shown = ", ".join(repr(image.path.name) for image in strange[:SHOWN])
+        shown += ", ..." if strange[SHOWN:] else ""
+        lines.append(
+            f"{counted(len(strange), 'file begins', 'files begin')} like no image: {shown}."
+        )
+    return lines
+
+
+def _may_be_image(path: Path) -> bool:
+    """Tell whether a file has an ending of images, or begins like one."""
+    if is_image(path.name):
+        return True
+    with path.open("rb") as handle:
+        return image_suffix(handle.read(ENOUGH)) is not None
+
+
+def _first(names: Sequence[str], found: CsvFile) -> str:
+    return next(name for name in names if name in found.columns)

@@ -17,6 +17,7 @@ from autods.core.image_signs import ENOUGH, image_suffix
 from autods.core.registry import unknown
 from autods.core.root import DataRoot
 from autods.core.splits import SPLITS
+from autods.core.strict import repeated
 from autods.core.trees import Tree
 from autods.errors import UsageError
 from autods.layouts import AnyLayout, Layout, RawSample
@@ -38,7 +39,12 @@ from autods.manifest.new.common import (
     whether_copied,
     write_manifest,
 )
-from autods.manifest.new.remarks import class_table, empty_folders, followed_links, merged_classes
+from autods.manifest.new.remarks import (
+    empty_folders,
+    folder_classes,
+    followed_links,
+    merged_classes,
+)
 
 FILE = "images"  # name of the folder in the manifest
 ENDINGS = 12  # unusual endings of images that are listed in a manifest
@@ -95,7 +101,7 @@ def manifest_from_folder(
         layout=layout,
         splits={"clean": rule},
     )
-    remarks = [*class_table(reading, samples, rule), *merged_classes(reading, folders), *told]
+    remarks = [*folder_classes(reading, samples, rule), *merged_classes(reading, folders), *told]
     remarks += empty_folders(folders)
     return target, [
         *remarks,
@@ -134,6 +140,8 @@ def _given_splits(text: str | None) -> dict[str, str] | None:
             )
         if split not in SPLITS:
             raise UsageError(f"--splits {text}: {unknown('split', split, SPLITS)}; {NOTHING}.")
+    if again := repeated(folder for _, _, folder in pairs):
+        raise UsageError(f"--splits {text}: expected folder '{again}' once; {NOTHING}.")
     if "train" not in (split for split, _, _ in pairs):
         raise UsageError(f"--splits {text}: expected a folder for train; {NOTHING}.")
     return {folder: split for split, _, folder in pairs}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from autods.core.output import counted
 from autods.core.splits import SPLITS
@@ -16,26 +17,15 @@ from autods.manifest.new.class_tree import Folders, Reading
 from autods.manifest.new.common import TEST_FRACTION, single_images
 
 SHOWN = 20  # classes that are shown with their counts
+DIGITS = 20  # of a name that is read as a number
 
 
-def class_table(
+def folder_classes(
     reading: Reading, samples: Sequence[RawSample], rule: Mapping[str, Any]
 ) -> list[str]:
-    """Return a table of the classes with counts by split."""
-    of_split = {split: reading.splits.get(split, split) for split in reading.splits}
-    counts = Counter((s.labels["class"], of_split.get(s.split or "", "images")) for s in samples)
-    totals = Counter(sample.labels["class"] for sample in samples)
-    columns = [split for split in SPLITS if any(split == found for _, found in counts)] or [
-        "images"
-    ]
-    width = max(5, *(len(repr(name)) - 2 for name in totals)) if totals else 5
-    width = min(width, 60)
-    lines = [f"{'class':<{width}}  " + "  ".join(f"{column:>6}" for column in columns)]
-    for name in sorted(totals)[:SHOWN]:
-        cells = "  ".join(f"{counts[name, column]:>6,}" for column in columns)
-        lines.append(f"{repr(name)[1:-1]:<{width}}  {cells}")
-    if len(totals) > SHOWN:
-        lines.append(f"... and {counted(len(totals) - SHOWN, 'more class', 'more classes')}")
+    """Return lines about the classes of a folder: how many, by split, and what is odd."""
+    pairs = [(s.labels["class"], reading.splits.get(s.split or "", "")) for s in samples]
+    totals = Counter(label for label, _ in _composed(pairs))
     head = f"{counted(len(samples), 'image')} in {counted(len(totals), 'class', 'classes')}"
     head += f", below '{reading.top}'" if reading.top else ""
     if reading.splits:
@@ -46,10 +36,55 @@ def class_table(
             )
         )
         head += f"; splits: {', '.join(named)}"
-    if rule["rule"] == "random":
-        head += f"; {TEST_FRACTION:.0%} of each class is drawn for test"
+    return [f"{head}{drawn(pairs, rule)}.", *class_table(pairs, rule)]
+
+
+def drawn(pairs: Sequence[tuple[str, str]], rule: Mapping[str, Any]) -> str:
+    """Say what is drawn for test, and that splits without a test part are not kept."""
+    if rule["rule"] != "random":
+        return ""
+    anew = any(split for _, split in pairs)
+    text = f"{TEST_FRACTION:.0%} of each class is drawn for test"
+    return f"; there are no images of a test split, so {text}, of all images" * anew or f"; {text}"
+
+
+def class_table(pairs: Sequence[tuple[str, str]], rule: Mapping[str, Any]) -> list[str]:
+    """Return a table of the classes with counts by split, and lines about odd classes.
+
+    ``pairs`` are the class of each image and its split, ``""`` if it has none.
+    """
+    counts = Counter((label, split or "images") for label, split in _composed(pairs))
+    totals = Counter(label for label, _ in _composed(pairs))
+    columns = [c for c in (*SPLITS, "images") if any(c == found for _, found in counts)]
+    width = max(5, *(len(repr(name)) - 2 for name in totals)) if totals else 5
+    width = min(width, 60)
+    lines = [f"{'class':<{width}}  " + "  ".join(f"{column:>6}" for column in columns)]
+    for name in sorted(totals)[:SHOWN]:
+        cells = "  ".join(f"{counts[name, column]:>6,}" for column in columns)
+        lines.append(f"{repr(name)[1:-1]:<{width}}  {cells}")
+    if len(totals) > SHOWN:
+        lines.append(f"... and {counted(len(totals) - SHOWN, 'more class', 'more classes')}")
     singles = single_images(totals) if rule["rule"] == "random" else _unequal(counts, totals)
-    return [f"{head}.", *lines, *singles]
+    return [*lines, *singles, *_nearly_alike(totals)]
+
+
+def _composed(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return pairs with the classes as indexing names them: in one form of Unicode."""
+    return [(normalize("NFC", label), split) for label, split in pairs]
+
+
+def _nearly_alike(names: Iterable[str]) -> list[str]:
+    """Return a line about classes whose names differ in little, so that they may be one."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike = " ".join(normalize("NFKC", name).casefold().split()).strip(" ._-")
+        alike = str(int(alike)) if alike.isdecimal() and len(alike) < DIGITS else alike
+        groups.setdefault(alike, []).append(name)
+    found = [", ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if not found:
+        return []
+    more = "; ..." if found[3:] else ""
+    return [f"Names that are nearly alike, each a class of its own: {'; '.join(found[:3])}{more}."]
 
 
 def _unequal(counts: Mapping[tuple[str, str], int], totals: Mapping[str, int]) -> list[str]:

@@ -79,8 +79,11 @@ def test_the_remarks_count_and_name_what_comes_along(tmp_path):
     text = "path,label\nshots/a/1.png,a\nshots/b/1.png,b\nshots/b/2.png,b\n"
     target, told = manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")
     assert told == [
-        f"3 images in 2 classes; 17 other files below {tmp_path / 'mine' / 'shots'} will be "
-        "fetched with them.",
+        "3 images in 2 classes; 20% of each class is drawn for test; 17 other files below "
+        f"{tmp_path / 'mine' / 'shots'} will be fetched with them.",
+        "class  images",
+        "a           1",
+        "b           2",
         "'a': one image only, which is for training; nothing is left to test.",
         "`autods fetch` copies the images into the data root; `autods new --in-place` leaves them "
         "where they are.",
@@ -124,6 +127,48 @@ def test_what_stands_already_is_kept(tmp_path):
     assert (tmp_path / "out" / "mine.csv").read_text() == "theirs"
     with pytest.raises(UsageError, match="expected a CSV file"):
         manifest_from_csv("other", tmp_path / "no.csv", tmp_path / "out")
+
+
+def told(tmp_path: Path, text: str) -> list[str]:
+    return manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")[1]
+
+
+@pytest.mark.parametrize(
+    "labels", [("0.0", "1.00", "10.0"), ("1.0", "+2.0", "3"), ("1", "2.0", "1.0")]
+)
+def test_labels_that_pandas_made_fractional_are_whole_numbers_and_that_is_told(tmp_path, labels):
+    text = "path,label\n" + "".join(f"shots/a/{i}.png,{k}\n" for i, k in enumerate(labels))
+    lines = told(tmp_path, text)
+    classes = {label.partition(".")[0] for label in labels}
+    assert {line.split()[0] for line in lines[2 : 2 + len(classes)]} == classes
+    assert "labels.csv: labels are whole numbers, '1.0' is written as '1'." in lines
+
+
+@pytest.mark.parametrize("labels", [("1.0", "1.5"), ("1.0", "a"), ("01", "1"), ("v1.0", "v2.0")])
+def test_other_labels_stay_as_they_are(tmp_path, labels):
+    text = "path,label\n" + "".join(f"shots/a/{i}.png,{k}\n" for i, k in enumerate(labels))
+    assert {line.split()[0] for line in told(tmp_path, text)[2:4]} == set(labels)
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("path,label,class\nshots/a/1.png,0,cat\n",
+     "labels.csv: columns 'path' and 'label' are used, 'class' not."),
+    ("path,image,label\nshots/a/1.png,shots/b/1.png,cat\n",
+     "labels.csv: columns 'path' and 'label' are used, 'image' not."),
+    ("path,label\nshots/a/1.png,Cat\nshots/a/2.png,cat \n",
+     "Names that are nearly alike, each a class of its own: 'Cat', 'cat '."),
+    ("path,label\nlabels.csv,a\n", "1 file begins like no image: 'labels.csv'."),
+])  # fmt: skip
+def test_what_is_chosen_or_odd_is_told(tmp_path, text, line):
+    assert line in told(tmp_path, text)
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "val")])
+def test_without_a_test_split_all_images_are_divided_and_that_is_told(tmp_path, splits):
+    rows = [f"shots/a/{i}.png,a,{split}\n" for i, split in enumerate(splits)]
+    lines = told(tmp_path, "path,label,split\n" + "".join(rows))
+    assert "; there are no images of a test split, so 20% of each class is drawn" in lines[0]
+    assert "train" in lines[1]
 
 
 ODD = {

@@ -57,6 +57,41 @@ def test_split_names_are_recognised_below_any_wrapper(tmp_path, names, wrapper):
     assert any(line.split()[:2] == ["cat", "3"] for line in remarks)
 
 
+def test_classes_are_named_as_indexing_names_them_and_those_nearly_alike_are_told(tmp_path):
+    names = ["caf\u00e9", "cafe\u0301", "Owl", "owl ", "01", "1", "eel"]
+    classes, _, remarks = learned(tmp_path, images(tmp_path / "f", *names))
+    assert remarks[0].startswith(f"21 images in {len(classes)} classes")
+    assert "caf\u00e9        6" in remarks
+    alike = "Names that are nearly alike, each a class of its own: '01', '1'; 'Owl', 'owl '."
+    assert alike in remarks
+
+
+HIDDEN = [
+    "@eaDir", "cat/@eaDir/1.jpg", "__MACOSX/cat", "$RECYCLE.BIN/S-1", "System Volume Information",
+    ".git", "cat/.ipynb_checkpoints", ".Trash/cat",
+]  # fmt: skip
+
+
+def test_previews_and_what_was_deleted_are_no_classes_and_are_counted(tmp_path):
+    folder = images(tmp_path / "f", "cat", "dog", *HIDDEN)
+    classes, counts, remarks = learned(tmp_path, folder)
+    assert classes == ["cat", "dog"] and sum(counts.values()) == 6
+    assert any(f"not used: {3 * len(HIDDEN)} hidden (" in line for line in remarks)
+
+
+def test_a_guess_at_splits_takes_the_larger_folder_for_training(tmp_path):
+    folder = images(tmp_path / "f", "essai/a", "essai/b", "scolaire/a", "scolaire/b")
+    make_folder(folder, {"scolaire/a/9.png": b"9"})
+    with pytest.raises(LayoutError, match="--splits train=scolaire,test=essai"):
+        learned(tmp_path, folder, classes=None)
+
+
+def test_without_a_test_folder_all_images_are_divided_and_that_is_told(tmp_path):
+    folder = images(tmp_path / "f", "train/cat", "train/dog", "val/cat")
+    _, _, remarks = learned(tmp_path, folder)
+    assert "; there are no images of a test split, so 20% of each class is drawn" in remarks[0]
+
+
 def test_splits_below_each_class_are_recognised(tmp_path):
     places = [f"{c}/{s}" for c in ("cat", "dog", "eel") for s in ("train", "test")]
     classes, counts, _ = learned(tmp_path, images(tmp_path / "f", *places))
@@ -197,6 +232,7 @@ def test_a_folder_of_links_to_nothing_is_refused(tmp_path):
         ({"splits": "train"}, "expected train=FOLDER"),
         ({"splits": "learn=train"}, "unknown split 'learn'"),
         ({"splits": "test=test"}, "a folder for train"),
+        ({"splits": "train=train,test=train"}, "folder .train. once"),
         ({"classes": "frist"}, "did you mean first"),
     ],
 )
