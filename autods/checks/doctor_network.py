@@ -132,7 +132,7 @@ def _head(address: str, began: float) -> Answer:
         with open_client(HEADERS) as client:
             client.timeout, client.follow_redirects = httpx.Timeout(SECONDS), False
             answer = client.head(f"{address}/", extensions=followed)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         if deadline.passed or isinstance(error, httpx.ReadTimeout):
             return Answer(False, f"no answer within {SECONDS:g} s")
         return Answer(False, str(explained(error)))
@@ -143,7 +143,7 @@ def _head(address: str, began: float) -> Answer:
     text = f"HTTP {answer.status_code} in {time.monotonic() - began:.1f} s"
     try:
         ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return Answer(True, text)
     return Answer(True, text, ahead)
 

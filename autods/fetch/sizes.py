@@ -5,6 +5,7 @@ Also how much room the uncompressed copies take that reading makes of some archi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -95,6 +96,8 @@ def _ask(mirror: Mirror) -> int | None:
 
 def _size_in(response: httpx.Response) -> int | None:
     """Return the size of the content that an answer tells, if it is the file and not a page."""
+    from autods.fetch.sources.http import NUMBER
+
     page = response.headers.get("Content-Type", "").lower().startswith("text/html")
     if response.status_code not in (200, 206) or page:
         return None
@@ -102,7 +105,8 @@ def _size_in(response: httpx.Response) -> int | None:
         text = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
         text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() and int(text) else None
+    found = re.fullmatch(NUMBER, text)
+    return int(text) or None if found else None
 
 
 def _of_http(mirror: Mirror) -> tuple[str, Credentials | None]:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 15.0
 SILENT_SECONDS = 60.0  # a connection without one byte for this long counts as dropped
 SMALLER = 0.5  # of the bytes of a part: a whole content below that is another one
+NUMBER = "[0-9]{1,18}"  # of bytes, in a header; what is longer is no size
+LONGEST_ASKED = 1e9  # seconds: a server that asks for more never gives the file
 PAGE = 1 << 16  # bytes of a web page that are looked at
 MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 BAD_TOKEN = (
@@ -97,7 +99,7 @@ def fetch_url(
         if token.note:
             progress.note(f"  {token.note}")
         headers["Authorization"] = value = token.authorization
-        if not (value.isascii() and value.isprintable()):  # httpx would refuse and repeat it
+        if not is_sendable(value):  # httpx would refuse and repeat it
             text = "its token is not one line of plain characters"
             raise MirrorFailed(text, CredentialsMissing, BAD_TOKEN)
     with open_client(headers) as client:
@@ -106,7 +108,8 @@ def fetch_url(
             deadline = Deadline(SILENT_SECONDS)
             try:
                 _attempt(client, url, mirror, part, entry, progress, explain, deadline)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+                # the last: a redirect to a host whose name cannot be one
                 raise deadline.told() or explained(error) from None
             finally:
                 deadline.stop()
@@ -144,7 +147,7 @@ def _attempt(
     offset, identity = size_of(part), shown(mirror.url)
     before = Seen.load(part)
     headers = {"Range": f"bytes={offset}-"} if offset else {}
-    if offset and before.validator and before.url == identity:
+    if offset and is_sendable(before.validator) and before.validator and before.url == identity:
         headers["If-Range"] = before.validator
     followed = {"trace": deadline.trace}
     with client.stream("GET", url, headers=headers, extensions=followed) as response:
@@ -217,7 +220,7 @@ def _start(response: httpx.Response, offset: int, before: Seen, now: Seen, part:
     if status == 200:
         return 0  # whole content: no part, no range support, or If-Range saw a change
     if status == 206 and offset:
-        began = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        began = re.match(rf"bytes ({NUMBER})-", response.headers.get("Content-Range", ""))
         same_size = None in (before.total, now.total) or before.total == now.total
         same_content = before.url != now.url or before.validator in ("", now.validator)
         if began and int(began[1]) == offset and same_size and same_content:
@@ -260,17 +263,22 @@ def _refused(response: httpx.Response) -> Interrupted | MirrorFailed:
 
 def _validator(response: httpx.Response) -> str:
     tag = str(response.headers.get("ETag", ""))
-    if tag.startswith('"'):  # a weak tag (W/...) says nothing about single bytes
-        return tag
-    return str(response.headers.get("Last-Modified", ""))
+    if not tag.startswith('"'):  # a weak tag (W/...) says nothing about single bytes
+        tag = str(response.headers.get("Last-Modified", ""))
+    return tag if is_sendable(tag) else ""
+
+
+def is_sendable(value: str) -> bool:
+    """Tell whether a text can be the value of a header; httpx refuses others."""
+    return value.isascii() and value.isprintable()
 
 
 def _total(response: httpx.Response) -> int | None:
     """Return the size of the whole content in bytes, if the answer says it."""
     if response.status_code in (206, 416):
-        found = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+        found = re.search(f"/({NUMBER})$", response.headers.get("Content-Range", ""))
     else:
-        found = re.fullmatch(r"(\d+)", response.headers.get("Content-Length", ""))
+        found = re.fullmatch(f"({NUMBER})", response.headers.get("Content-Length", ""))
     return int(found[1]) if found else None
 
 
@@ -278,8 +286,8 @@ def _retry_after(response: httpx.Response) -> float | None:
     """Return the seconds that a Retry-After header asks for (number or date)."""
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():
-        return float(value)
+        return min(float(value), LONGEST_ASKED)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
