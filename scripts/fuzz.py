@@ -41,7 +41,7 @@ def main() -> int:
     options = parser.parse_args()
     names = options.reader or list(READERS)
     if not shutil.which("bsdtar"):
-        names = [name for name in names if name != "7z"]
+        names = [name for name in names if name not in ("7z", "rar")]
     columns = ("inputs", "refused", "accepted", "foreign", "crashed", "hung", "peak MB")
     print(f"{'reader':18}" + "".join(f"{column:>9}" for column in columns))
     total, failed = Counter[str](), False

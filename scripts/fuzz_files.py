@@ -81,6 +81,13 @@ def make_7z(folder: Path) -> None:
     (folder / "x.zip").unlink()
 
 
+# RAR 5 with a stored a/1.png and b/2.png; no free tool writes any
+RAR = bytes.fromhex(
+    "526172211a070100c51a333203010000c25bf3ae160202090409a48302647d8f7d000107612f312e706e676f6e6520"
+    "696d6167654701a6e9160202030403a48302668aca11000107622f322e706e6774776f19b23a3503050000"
+)
+
+
 def read_archive(folder: Path) -> None:
     """Open an archive or single compressed file, and read its members."""
     from autods.containers.open import open_container
@@ -180,6 +187,7 @@ FILES: dict[str, Reader] = {
     "zip": Reader(make_zip, read_archive),
     **{f"tar{'.' * bool(m)}{m}": Reader(_tar(m), read_archive) for m in ("", "gz", "bz2", "xz")},
     "7z": Reader(make_7z, read_archive),
+    "rar": Reader(_written("x.rar", lambda: RAR), read_archive),
     "gz": Reader(_written("x.csv.gz", lambda: gzip.compress(b"a,b\n1,2\n" * 50)), read_archive),
     "mat": _arrays("x.mat", mat, "a", "s", "t"),
     "hdf5": _arrays("x.h5", hdf5, "a", "g/z", "t"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from fuzz_files import FILES, Make, Reader
+from fuzz_senders import SENDERS
 
 from autods.core.root import DataRoot
 from autods.errors import AutodsError
@@ -201,7 +202,7 @@ def make_published_tar(folder: Path) -> None:
     (folder / "in.tar").rename(folder / "in")
 
 
-# ---------------------------------------------------------------- runs and sites
+# ---------------------------------------------------------------- runs
 def _stream() -> Any:
     from autods.streams.open import open_stream
 
@@ -247,4 +248,5 @@ READERS: dict[str, Reader] = {
     "published": Reader(make_published, read_published),
     "published tar": Reader(make_published_tar, read_published),
     "run": Reader(make_run, read_run),
+    **SENDERS,
 }

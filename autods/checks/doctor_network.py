@@ -96,14 +96,20 @@ def address_of(mirror: Mirror) -> str | None:
     if "://" not in url:  # git: user@host:path, or a folder
         machine, colon, _ = url.partition(":")
         return f"ssh://{machine.rpartition('@')[2]}" if colon and "/" not in machine else None
-    split = urlsplit(url)
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return url  # `ask` tells what is wrong
     return f"{split.scheme.lower()}://{split.netloc.rpartition('@')[2]}" if split.hostname else None
 
 
 def ask(address: str) -> Answer:
     """Probe one host: HEAD by http, a connection by anything else."""
     began = time.monotonic()
-    split = urlsplit(address)
+    try:
+        split = urlsplit(address)
+    except ValueError as error:
+        return Answer(False, f"no usable address: {error}")
     if split.scheme in ("http", "https"):
         return _head(address, began)
     try:

@@ -21,6 +21,8 @@ FILE, ENCRYPTION, END = 2, 4, 5  # types of headers
 HAS_EXTRA, HAS_DATA = 1, 2  # flags of any header
 HAS_TIME, HAS_CRC = 2, 4  # flags of a file
 ANOTHER_VOLUME = 1  # flag of an end
+HEADER_BYTES = 1 << 21  # of a header at most: three bytes tell its size
+NUMBER_BITS = 70  # of a number: ten bytes at most
 
 
 def check_rar(path: Path, shown: Path) -> dict[str, int]:
@@ -52,7 +54,7 @@ def check_rar(path: Path, shown: Path) -> dict[str, int]:
                     crcs |= _file(header)
             except EOFError:
                 raise damaged(shown, f"no header and no end of archive at byte {start}") from None
-            if handle.seek(content, os.SEEK_CUR) > size:
+            if content > size or handle.seek(content, os.SEEK_CUR) > size:
                 raise damaged(shown, f"it ends inside the member at byte {start}")
 
 
@@ -62,6 +64,8 @@ def _header(handle: BinaryIO) -> BinaryIO:
     start = handle.tell()
     size = _number(handle)
     length = handle.tell() - start + size
+    if size > HEADER_BYTES:
+        raise EOFError
     handle.seek(start)
     data = handle.read(length)
     if len(data) != length or zlib.crc32(data) != crc:
@@ -78,13 +82,14 @@ def _file(header: BinaryIO) -> dict[str, int]:
         return {}
     crc = int.from_bytes(header.read(4), "little")
     _, _ = _number(header), _number(header)  # compression and system
-    return {header.read(_number(header)).decode(errors="surrogateescape"): crc}
+    length = min(_number(header), HEADER_BYTES)
+    return {header.read(length).decode(errors="surrogateescape"): crc}
 
 
 def _number(source: BinaryIO) -> int:
     """Read a number: seven bits a byte, lowest first, the upper bit says that more follow."""
     value = shift = 0
-    while byte := source.read(1):
+    while shift < NUMBER_BITS and (byte := source.read(1)):
         value |= (byte[0] & 0x7F) << shift
         shift += 7
         if byte[0] < 0x80:

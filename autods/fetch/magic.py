@@ -52,8 +52,11 @@ def told_apart(head: bytes, name: str) -> str:
 
 def title_of(page: bytes) -> str:
     """Return the title of a web page, ``""`` if it has none."""
-    found = re.search(rb"<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
-    return _plain(found[1]) if found else ""
+    lower = page.lower()
+    start = lower.find(b"<title")
+    begin = lower.find(b">", start) + 1 if start >= 0 else 0
+    end = lower.find(b"</title", begin)
+    return _plain(page[begin:end]) if begin and end >= 0 else ""
 
 
 def _is_markup(begin: bytes) -> bool:
@@ -81,5 +84,6 @@ def _plain(markup: bytes, length: int = 80) -> str:
     """Return the first words of a page without tags, on one line, safe for a terminal."""
     tags = r"(?is)<(script|style)\b.*?(</\1>|$)|<[^>]*(>|$)"
     text = re.sub(tags, " ", markup.decode("utf-8", errors="replace"))
-    words = " ".join("".join(c if c.isprintable() else " " for c in html.unescape(text)).split())
+    text = html.unescape(re.sub("&#[0-9]{9,}", "", text))  # no character has so large a number
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return words if len(words) <= length else words[: length - 1] + "\u2026"

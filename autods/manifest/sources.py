@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -55,11 +56,23 @@ class Mirror(Strict):
         form, words = FORMS.get(self.kind, (".+", "path or remote"))
         if not re.fullmatch(form, self.url):
             raise ValueError(f"url: a mirror of kind {self.kind} expects {words}, got '{self.url}'")
+        if "://" in self.url and self.kind != "file" and (fault := _fault(self)):
+            raise ValueError(f"url: expected an address of a host, got '{self.url}': {fault}")
         if self.versions and self.kind != "kaggle":
             raise ValueError(f"versions: expected of kind kaggle only, got {self.kind}")
         if self.in_place and self.kind != "file":
             raise ValueError(f"in_place: expected of kind file only, got {self.kind}")
         return self
+
+
+def _fault(mirror: Mirror) -> str:
+    """Return what is wrong with the host or port of an address, ``""`` if nothing."""
+    try:
+        split = urlsplit(mirror.url)
+        host, _ = split.hostname, split.port  # the port is checked when it is asked for
+    except ValueError as error:
+        return str(error)
+    return "" if host or mirror.kind == "git" else "it names no host"
 
 
 class FileEntry(Strict):

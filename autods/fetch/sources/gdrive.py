@@ -80,10 +80,13 @@ def _not_shared(text: str) -> MirrorFailed:
 def _confirmation(base: str, page: str) -> str | None:
     """Return the address that the form of the warning page leads to, if there is such a form."""
     form = _Form()
-    form.feed(page)
-    if form.action is None or "id" not in form.values:
+    try:
+        form.feed(page)
+        if form.action is None or "id" not in form.values:
+            return None
+        return f"{urljoin(base, form.action)}?{urlencode(form.values)}"
+    except (AssertionError, ValueError):  # markup or an address that Python cannot read
         return None
-    return f"{urljoin(base, form.action)}?{urlencode(form.values)}"
 
 
 class _Form(HTMLParser):

@@ -3,15 +3,18 @@
 import shutil
 import struct
 import subprocess
+import time
 import zipfile
 import zlib
 from pathlib import Path
 
 import pytest
+import rar
 from container_tools import opened
 from rar import make_rar
 from system_tools import make_7z, make_deflate64, only, tool
 
+from autods.containers.rars import check_rar
 from autods.containers.system_tools import TOOLS, ToolFailed
 from autods.errors import ContainerError, ToolMissing, UnsafePath
 
@@ -170,3 +173,21 @@ def test_a_tool_that_gives_other_bytes_than_it_lists_is_not_trusted(tmp_path):
     with pytest.raises(ToolFailed, match="wrong CRC"):
         for _, _, stream, _, _ in seven_zip.unpack(str(liar), source, "zip"):
             assert stream.read(10) == bytes(5)
+
+
+ENDLESS = {
+    "a header of many bytes": b"\0" * 4 + b"\xff" * 3_000_000,
+    "a header larger than the file": b"\0" * 4 + b"\xff" * 9 + b"\x01",
+    "a member larger than the file": rar._header(2, 2, rar._number(1 << 69)),
+    "a name larger than its header": rar._header(2, 0, bytes(6) + rar._number(1 << 69)),
+}
+
+
+@pytest.mark.parametrize("rest", ENDLESS.values(), ids=ENDLESS)
+def test_numbers_of_a_rar_without_end_are_damage_at_once(tmp_path, rest):
+    path = tmp_path / "x.rar"
+    path.write_bytes(rar.SIGNATURE + rest)
+    began = time.monotonic()
+    with pytest.raises(ContainerError, match="damaged or incomplete"):
+        check_rar(path, path)
+    assert time.monotonic() - began < 1

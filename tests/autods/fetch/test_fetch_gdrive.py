@@ -12,6 +12,7 @@ from autods.core.progress import Silent
 from autods.core.root import DataRoot
 from autods.errors import FetchError, LinkGone, QuotaExceeded
 from autods.fetch import fetch_dataset
+from autods.fetch.sources import gdrive
 from autods.manifest.schema import FileEntry, Manifest, Mirror
 
 CONTENT = gzip.compress(hashlib.shake_128(b"drive").digest(300_000))
@@ -36,6 +37,14 @@ def toy(*ids: str) -> Manifest:
 def fetched(root: DataRoot) -> bytes:
     fetch_dataset(toy(), root, Silent())
     return root.archive("toy", "a.tgz").read_bytes()
+
+
+@pytest.mark.parametrize("page", [
+    "<html><![abc[x]]>", f"<html><form action='/download'><input type=hidden name=&#{'9' * 5000};>",
+    "<html><form action='http://[download'><input type=hidden name=id value=1>",
+])  # fmt: skip
+def test_a_page_that_python_cannot_read_has_no_form(page):
+    assert gdrive._confirmation("https://drive", page) is None
 
 
 def test_a_small_file_comes_at_the_first_request(root, drive):

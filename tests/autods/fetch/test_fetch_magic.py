@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import time
 from pathlib import Path
 
 import h5py
@@ -106,6 +107,16 @@ def test_a_page_in_place_of_a_list_is_refused():
 def test_a_text_is_a_text_wherever_its_bytes_are_cut():
     text = io.BytesIO("später".encode() * 200).read()
     assert all(refusal(text[:end], "a.zip") for end in range(1, 40))
+
+
+@pytest.mark.parametrize("page", [
+    b"<html>&#" + b"9" * 5000 + b"; full", b"<html><title>" * 6000, b"<html><title" * 6000,
+    b"<html>" + b"<script" * 9000, b"<html><title>&#x110000;&#" + b"1" * 60000 + b"</title>",
+])  # fmt: skip
+def test_a_page_that_python_cannot_read_is_a_page_at_once(page):
+    began = time.monotonic()
+    assert refusal(page, "a.zip").startswith("a web page")
+    assert time.monotonic() - began < 1
 
 
 def test_a_title_is_plain_text():

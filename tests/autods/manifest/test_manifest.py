@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import yaml
 from archives import REPOSITORY, folders_layout, make_zip, manifest_of
+from pydantic import ValidationError
 
 from autods.errors import ManifestError
 from autods.manifest.catalogue import Catalogue, load
-from autods.manifest.schema import Manifest, TaskSpec
+from autods.manifest.schema import Manifest, Mirror, TaskSpec
 
 EXAMPLES = REPOSITORY / "docs" / "examples" / "manifests"
 
@@ -146,3 +147,21 @@ def test_a_manifest_that_is_not_utf_8_is_one_message(tmp_path):
     path = written(tmp_path)
     path.write_bytes(b"name: caf\xe9\n")
     assert "things.yaml: expected UTF-8 text" in message(path)
+
+
+@pytest.mark.parametrize(("kind", "url"), [
+    ("http", "http://[::1/x"), ("http", "https://a:99999/x"), ("http", "http://a:b/x"),
+    ("http", "http:///x"), ("http", "http://\u2100.com/x"), ("ftp", "ftp://[x/y"),
+    ("git", "https://[x/y"),
+])  # fmt: skip
+def test_an_address_whose_host_cannot_be_read_is_refused_with_the_manifest(kind, url):
+    with pytest.raises(ValidationError, match="expected an address of a host"):
+        Mirror(kind=kind, url=url)
+
+
+@pytest.mark.parametrize(("kind", "url"), [
+    ("git", "git@host:a/b"), ("git", "file:///a/b"), ("git", "/a/b"), ("http", "http://[::1]:80/x"),
+    ("http", "http://user:pass@host/x"), ("ftp", "ftp://host/x y"), ("file", "http://[x"),
+])  # fmt: skip
+def test_other_addresses_and_places_are_taken(kind, url):
+    assert Mirror(kind=kind, url=url).url == url
