@@ -121,7 +121,13 @@ def _end(info: zipfile.ZipInfo, handle: BinaryIO, start: int) -> int:
     local = handle.read(HEADER)
     if local[:4] != LOCAL or len(local) < HEADER:
         return info.header_offset
-    return info.header_offset + HEADER + sum(struct.unpack("<HH", local[26:])) + info.compress_size
+    return _content_at(info.header_offset, local) + info.compress_size
+
+
+def _content_at(header: int, local: bytes) -> int:
+    """Return where the content of an entry begins, from its local header and where that is."""
+    name, extra = struct.unpack("<HH", local[26:HEADER])
+    return header + HEADER + int(name) + int(extra)
 
 
 def _rest(handle: BinaryIO, start: int, size: int) -> int:
@@ -215,7 +221,7 @@ def _offset(path: Path, info: zipfile.ZipInfo, handle: BinaryIO, start: int, bas
     local = handle.read(HEADER)
     if local[:4] != LOCAL or len(local) < HEADER:
         raise EOFError(f"no member starts at byte {header}, where '{info.filename}' should be")
-    data = header + HEADER + sum(struct.unpack("<HH", local[26:]))
+    data = _content_at(header, local)
     if data + info.compress_size > os.fstat(handle.fileno()).st_size:
         raise EOFError(f"it ends inside member '{info.filename}'")
     return base + data if stored else -2 - header - base
