@@ -1,9 +1,12 @@
 """Settings of all tests."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
+from multiprocessing import forkserver
 
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +19,26 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "untimed")
 # What was hashed is remembered for the tests alone.
 os.environ["AUTODS_CACHE"] = tempfile.mkdtemp(prefix="autods-cache-")
 atexit.register(shutil.rmtree, os.environ["AUTODS_CACHE"], ignore_errors=True)
+
+
+# The fork server of a process is started once, for the worker processes of all its tests, and
+# imports what the first of them needs; without what later ones need, each would import that.
+PRELOADED = (
+    "bmc.studies.execute", "bmc.runs.run", "bmc.engines.local_worker", "autods.streams.synthetic",
+    "autods.encode.loader", "autods.encode.encoders.open_clip", "autods.checks.audit_scan",
+    "torch._dynamo", "safetensors.torch", "h5py", "pytest", "frozen",
+)  # fmt: skip
+preload = forkserver.set_forkserver_preload
+
+
+def preload_all(modules: Sequence[str]) -> None:
+    preload([*dict.fromkeys([*modules, *PRELOADED])])
+
+
+forkserver.set_forkserver_preload = preload_all
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage go through all modules and tests again."""
+    gc.collect()
+    gc.freeze()

@@ -1,13 +1,18 @@
 """Commands that start warm: one process imports the packages, and each command is a fork of it.
 
 A command is as real as from a shell (a process, arguments, folder, environment, streams, exit
-code of its own) but for the seconds in which torch is imported; signals reach it, too.
+code of its own) but for the seconds in which torch is imported; signals reach it, too. The fork
+server of its worker processes starts warm as well.
 `program` gives ``autods``, ``bmc-stream`` or ``python``; all three lie in the folder `programs`.
 """
 
 import atexit
+import fcntl
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import shutil
@@ -16,16 +21,27 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from multiprocessing import util
 from pathlib import Path
+from unittest.mock import patch
 
 PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app", "python": ""}
 HEAVY = (
-    "torch", "torch.utils.tensorboard", "open_clip", "timm", "h5py", "pyarrow.parquet", "pandas",
-    "altair", "vl_convert", "scipy.stats", "sklearn", "autods.encode.extract", "autods.cli.app",
-    "bmc.runs.run", "bmc.report", "bmc.cli.app",
+    "torch", "torch._dynamo", "torch.utils.tensorboard", "open_clip", "timm", "h5py",
+    "safetensors.torch", "pyarrow.parquet", "pyarrow.pandas_compat", "pandas",
+    "pandas.io.formats.csvs", "pandas.io.formats.style", "pandas.core.methods.to_dict", "altair",
+    "vl_convert", "narwhals._interchange.dataframe", "scipy.stats", "sklearn",
+    "multiprocessing.popen_forkserver",
 )  # fmt: skip
+PACKAGES = ("autods", "bmc")  # all their modules, which commands import late
+BUNDLE = """
+from vl_convert import javascript_bundle
+from bmc.report.page import RUNTIME
+print(javascript_bundle(RUNTIME), end="")
+"""
 
 CLIENT = """\
 #!{python} -SE
@@ -78,8 +94,7 @@ def serve(address: str) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
     server.listen(16)
-    for module in HEAVY:
-        __import__(module)
+    preload()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the ends of handlers
     print("ready", flush=True)
     while server in select.select([server, sys.stdin], [], [])[0]:
@@ -88,6 +103,24 @@ def serve(address: str) -> None:
             server.close()
             os._exit(handle(connection))
         connection.close()
+
+
+def preload() -> None:
+    """Import what commands use, and bundle the script of a report's charts."""
+    bundle = subprocess.Popen([sys.executable, "-c", BUNDLE], stdout=subprocess.PIPE, text=True)
+    for module in HEAVY:
+        importlib.import_module(module)
+    for package in PACKAGES:
+        path = importlib.import_module(package).__path__
+        for module in pkgutil.walk_packages(path, f"{package}.", onerror=lambda _: None):
+            with suppress(ImportError):  # an extra that is not installed
+                importlib.import_module(module.name)
+    # made by another process: the bundler's threads would be missing in forks of this one
+    text = bundle.communicate()[0]
+    with patch("vl_convert.javascript_bundle", lambda _: text):
+        sys.modules["bmc.report.page"]._runtime()
+    gc.collect()
+    gc.freeze()  # nothing of it is garbage, and no fork needs to look again
 
 
 def handle(connection: socket.socket) -> int:
@@ -119,6 +152,7 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    util.spawnv_passfds = warm_fork_server()
     code: object = 0
     try:
         if program != "python":
@@ -136,6 +170,51 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def warm_fork_server() -> Callable[..., int]:
+    """Fork a child that can become the fork server of multiprocessing; return what starts it.
+
+    It is forked before the command opens files or starts threads, and ends with it.
+    """
+    cold = util.spawnv_passfds
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        become_fork_server(theirs)
+    theirs.close()
+
+    def start(path: str, arguments: list[str], descriptors: list[int]) -> int:
+        if ours.fileno() < 0 or "forkserver" not in arguments[-1]:
+            return cold(path, arguments, descriptors)
+        asked = {"code": arguments[-1], "descriptors": descriptors, "env": dict(os.environ)}
+        socket.send_fds(ours, [json.dumps(asked).encode()], descriptors)
+        ours.close()
+        return child
+
+    return start
+
+
+def become_fork_server(asking: socket.socket) -> None:
+    """Wait for what the fork server is started with, and do as it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    message, received, _, _ = socket.recv_fds(asking, 1 << 20, 16)
+    if not message:
+        os._exit(0)
+    asked = json.loads(message)
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    above = max(asked["descriptors"]) + 1
+    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in received]
+    for copy, descriptor in zip(copies, asked["descriptors"], strict=True):
+        os.dup2(copy, descriptor)
+    for descriptor in {*copies, *received, asking.detach()} - {*asked["descriptors"]}:
+        os.close(descriptor)
+    try:
+        exec(asked["code"], {"__name__": "__main__"})
+    finally:
+        os._exit(0)
 
 
 def python(argv: list[str]) -> None:
