@@ -77,6 +77,7 @@ def run(
     from bmc.report.result import result_of
     from bmc.runs.choice import folder_name
     from bmc.runs.identity import identity_of, label_of, run_name
+    from bmc.runs.orders import one_task
     from bmc.runs.run import run as run_method
 
     where, chosen = (
@@ -88,6 +89,9 @@ def run(
     folder = Path(out or Path("runs", folder_name(stream.name, stream.scenario)))
     folder /= run_name(label, identity_of(stream, method, chosen, where), threads)
     progress = _progress(quiet)
+    if len(stream.tasks) == 1:
+        cure = "Open it with classes_per_task=N or a larger max_tasks, or open several datasets."
+        progress.note(one_task(stream, cure))
     with open_engine("local", note=progress.note, devices=[where.type] * workers) as engine:
         made = run_method(
             stream, method, chosen, folder,

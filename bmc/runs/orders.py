@@ -62,13 +62,19 @@ def single_task(choice: StreamChoice, streams: Mapping[Order, Stream]) -> list[s
     if len(stream.tasks) > 1:
         return []
     if choice.max_tasks == 1:
-        cure = "Raise --max-tasks."
-    else:
-        cure = (
-            f"Cut its {stream.n_classes} classes into tasks with --classes-per-task N, or name "
-            "several datasets with --stream A,B."
-        )
+        return [one_task(stream, "Raise --max-tasks.")]
     return [
+        one_task(
+            stream,
+            f"Cut its {stream.n_classes} classes into tasks with --classes-per-task N, or name "
+            "several datasets with --stream A,B.",
+        )
+    ]
+
+
+def one_task(stream: Stream, cure: str) -> str:
+    """Say what it means that a stream has one task, and what to do."""
+    return (
         f"This stream has one task, '{stream.tasks[0].name}': nothing is learned after it, so "
         f"nothing can be forgotten, and this is no continual learning. {cure}"
-    ]
+    )

@@ -28,6 +28,11 @@ def test_a_run_returns_its_results_and_is_kept_for_the_next_time(stream, tmp_pat
     assert repr(result) == str(result) and len(repr(result)) < 100
 
 
+def test_a_run_of_one_task_says_that_it_is_no_continual_learning(tmp_path, capsys):
+    bmc.run(autods.synthetic_stream(tasks=1, scale=1e-4), "ncm", out=tmp_path)
+    assert "This stream has one task, 'aircraft': nothing is learned" in capsys.readouterr().err
+
+
 def test_a_result_shows_its_table_and_writes_its_report(stream, tmp_path):
     result = bmc.run(stream, "slda", out=tmp_path, quiet=True)
     accuracy = f"{100 * result.metrics['class-il']['final_mean']:.1f}"
