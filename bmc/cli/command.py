@@ -87,7 +87,7 @@ def _with_config_file(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapper(**values: Any) -> None:
         del values["config_file"], values[HELP_ALL]  # their callbacks have acted
-        values["method"] = ",".join(values["method"])
+        values["method"] = ",".join(values["method"]).replace(" ", "")
         command(**values)
 
     keyword = inspect.Parameter.KEYWORD_ONLY

@@ -19,8 +19,9 @@ def choose_methods(
     The second list has a line about each that ``all`` left out. A method that is named but cannot
     learn a stream, and overrides of a method that is not chosen, raise `UsageError`.
     """
-    chosen = METHODS.names() if text == "all" else [name for name in text.split(",") if name]
-    if not chosen:
+    named = [name for part in text.split(",") if (name := part.strip())]
+    chosen = METHODS.names() if text == "all" else named
+    if not chosen or (len(chosen) > 1 and "all" in chosen):
         raise UsageError(f"--method: expected names such as bmc,er or 'all'; got '{text}'.")
     for name in chosen:
         METHODS.get(name)

@@ -171,6 +171,12 @@ def test_the_help_of_a_run_shows_how_a_dataset_is_cut_into_tasks():
     assert "--classes-per-task N" in printed("run", "-h")
 
 
+def test_all_methods_are_not_named_beside_single_ones_and_blanks_do_not_count():
+    told = refused("run", *STREAM, "--method", "all, bmc")
+    assert "--method: expected names such as bmc,er or 'all'; got 'all,bmc'" in told
+    assert "unknown method 'bmcc'" in refused("run", *STREAM, "--method", "er, bmcc")
+
+
 def test_a_difficulty_that_does_not_exist_is_refused():
     assert "unknown difficulty 'harder'; did you mean hard?" in refused(
         "run", *STREAM, "--difficulty", "harder"
