@@ -16,6 +16,7 @@ from autods.pages.thumbnails import Album, Pictures, Thumbnail
 
 SHOWN = 6  # images of each direction of a confused pair
 MATRIX = 40  # classes, at most, of a confusion matrix that is drawn
+DARK = 6  # level from which text has the colour of the ground
 WORST = 20  # classes that are listed, the worst first
 
 
@@ -102,7 +103,7 @@ def _matrix(found: Probe) -> list[dict[str, Any]] | None:
             "name": name,
             "cells": [
                 (int(table[i, j]), LEVELS[level[i, j]] if table[i, j] else "", i == j,
-                 level[i, j] >= len(LEVELS) // 2)
+                 level[i, j] >= DARK)
                 for j in range(len(table))
             ],
         }

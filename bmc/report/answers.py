@@ -17,7 +17,7 @@ from bmc.report.columns import MISSING
 from bmc.report.confusion import Classes, Confusion
 from bmc.report.groups import Group
 from bmc.report.looks import Entry
-from bmc.report.mistakes import Mistake, mistakes_of
+from bmc.report.mistakes import FEWER, MOST, Gallery, Mistake
 
 PAIRS = 25  # pairs of classes listed for each method
 UNITS = 120  # rows of the largest matrix that the page has
@@ -53,8 +53,8 @@ class AnswersSection:
     pairs: list[list[str]]
     classes: list[tuple[str, str, str, list[str]]]
     left_out: int  # classes beyond the table's length
-    seen: Entry  # whose mistakes these are
-    mistakes: list[Mistake]
+    mistakes: list[tuple[Entry, list[Mistake]]]  # of each that has pictures
+    no_pictures: str  # why there are none, if there are none
     most: int = PAIRS
 
 
@@ -74,6 +74,7 @@ def answers_of(
     tables = [(e.name, c.over(unit, len(units))) for e, c in known]
     drawn = tables if len(units) <= UNITS else []
     kept = classes.all[:CLASSES]
+    mistakes, why = _mistakes([e for e, _ in known], root)
     recalls = [c.recall() for _, c in known]
     samples = np.max([count for _, count in recalls], axis=0)
     return AnswersSection(
@@ -92,9 +93,21 @@ def answers_of(
             for k, c in enumerate(kept)
         ],
         left_out=len(classes.all) - len(kept),
-        seen=known[0][0],
-        mistakes=mistakes_of(known[0][0].group.first, root),
+        mistakes=mistakes,
+        no_pictures=why,
     )
+
+
+def _mistakes(
+    entries: Sequence[Entry], root: Path | None
+) -> tuple[list[tuple[Entry, list[Mistake]]], str]:
+    """Return the pictures of each entry that has some, or why the best one has none."""
+    gallery = Gallery(root)
+    found = [(entries[0], gallery.of(entries[0].group.first, MOST))]
+    why = "" if found[0][1] else gallery.why
+    found += [(e, gallery.of(e.group.first, FEWER)) for e in entries[1:]]
+    found = [(e, pictures) for e, pictures in found if pictures]
+    return found, "" if found else why
 
 
 def _percent(share: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from typer.main import get_command
 
-HEAD = "| option | value | default | |\n|---|---|---|---|"
+HEAD = "| option | value | default | what it does |\n|---|---|---|---|"
 
 
 def commands(program: str) -> Any:

@@ -17,9 +17,9 @@ from autods.core.root import DataRoot
 from autods.encode.extract import extract_dataset
 from autods.index.samples import index_dataset
 from autods.streams.open import open_stream
-from bmc.report import build_report
+from bmc.report import build_report, mistakes
 from bmc.report.finished import Run, read_run
-from bmc.report.mistakes import MOST, SIDE, mistakes_of
+from bmc.report.mistakes import MOST, SIDE, Gallery
 from bmc.runs import run
 
 
@@ -58,7 +58,7 @@ def picture(address: str) -> Image.Image:
 def test_each_picture_is_that_of_a_sample_with_that_class_and_that_answer(measured):
     root, folder = measured
     known = read_run(folder)
-    mistakes = mistakes_of(known, root.path)
+    found = Gallery(root.path).of(known)
     names = [name for task in known.tasks for name in task.class_names]
     pairs = Counter(
         (names[label], names[answer])
@@ -66,9 +66,9 @@ def test_each_picture_is_that_of_a_sample_with_that_class_and_that_answer(measur
         for answer, label in zip(said.answer, said.label, strict=True)
         if answer != label
     )
-    assert 0 < len(mistakes) == min(MOST, len(pairs))
-    assert [pairs[m.label, m.answer] for m in mistakes] == sorted(pairs.values(), reverse=True)[
-        : len(mistakes)
+    assert 0 < len(found) == min(MOST, len(pairs))
+    assert [pairs[m.label, m.answer] for m in found] == sorted(pairs.values(), reverse=True)[
+        : len(found)
     ]
     stream = open_stream("things", root, known.encoder, classes_per_task=2, order=1)
     of_class: dict[str, list[Image.Image]] = {}
@@ -77,7 +77,7 @@ def test_each_picture_is_that_of_a_sample_with_that_class_and_that_answer(measur
         for i in range(len(images)):
             name = task.class_names[images.targets[i] - task.class_offset]
             of_class.setdefault(name, []).append(images.decode(i))
-    for mistake in mistakes:
+    for mistake in found:
         shown = picture(mistake.picture)
         assert max(shown.size) <= SIDE
         near = [
@@ -91,9 +91,28 @@ def test_the_page_shows_them_and_says_what_each_was_taken_for(measured, tmp_path
     root, folder = measured
     page = build_report([folder], tmp_path / "report.html", root=root.path)
     text = page.read_text(encoding="utf-8")
-    assert text.count('<img src="data:image/jpeg') == len(mistakes_of(read_run(folder), root.path))
+    assert text.count('<img src="data:image/jpeg') == len(Gallery(root.path).of(read_run(folder)))
     assert "Test samples that NCM got wrong" in text
+    assert "No pictures" not in text
+    bare = build_report([folder], tmp_path / "bare.html", root=tmp_path).read_text(encoding="utf-8")
+    assert text.count('<img src="data') > bare.count('<img src="data') == 0
+    assert "No pictures of wrong answers: stream " in bare
     assert text.count("taken for <b>") == text.count('<img src="data')
+
+
+def test_runs_on_the_same_images_open_them_once_and_share_the_room_of_a_page(measured, monkeypatch):
+    root, folder = measured
+    opened = []
+    monkeypatch.setattr(
+        mistakes, "_images", lambda *a, of=mistakes._images: opened.append(1) or of(*a)
+    )
+    known = read_run(folder)
+    gallery = Gallery(root.path)
+    first = gallery.of(known)
+    assert gallery.of(known, most=2) == first[:2]
+    assert len(opened) == 1
+    monkeypatch.setattr(mistakes, "FULL", sum(len(m.picture) for m in first[:3]) - 100)
+    assert Gallery(root.path).of(known) == first[:3]
 
 
 @pytest.mark.parametrize("changes", [
@@ -106,12 +125,14 @@ def test_a_run_on_other_features_has_no_pictures(measured, changes):
     known = read_run(folder)
     if "encoder_name" in changes.get("provenance", {}) and changes["provenance"]["features"]:
         changes["provenance"]["encoder_name"] = known.encoder
-    assert mistakes_of(known.model_copy(update=changes), root.path) == []
+    gallery = Gallery(root.path)
+    assert gallery.of(known.model_copy(update=changes)) == []
+    assert gallery.why
 
 
 def test_a_root_without_the_images_has_no_pictures(measured, tmp_path):
     known = read_run(measured[1])
-    assert mistakes_of(known, tmp_path) == []
+    assert Gallery(tmp_path).of(known) == []
     nameless = [task.model_copy(update={"class_names": []}) for task in known.tasks]
     assert isinstance(known, Run)
-    assert mistakes_of(known.model_copy(update={"tasks": nameless}), measured[0].path) == []
+    assert Gallery(measured[0].path).of(known.model_copy(update={"tasks": nameless})) == []
