@@ -1,7 +1,7 @@
 """Settings of all tests."""
 
 import atexit
-import gc
+import importlib
 import os
 import shutil
 import tempfile
@@ -26,7 +26,7 @@ atexit.register(shutil.rmtree, os.environ["AUTODS_CACHE"], ignore_errors=True)
 PRELOADED = (
     "bmc.studies.execute", "bmc.runs.run", "bmc.engines.local_worker", "autods.streams.synthetic",
     "autods.encode.loader", "autods.encode.encoders.open_clip", "autods.checks.audit_scan",
-    "torch._dynamo", "safetensors.torch", "h5py", "pytest", "frozen",
+    "torch._dynamo", "safetensors.torch", "h5py", "pytest", "quick",
 )  # fmt: skip
 preload = forkserver.set_forkserver_preload
 
@@ -39,6 +39,5 @@ forkserver.set_forkserver_preload = preload_all
 
 
 def pytest_collection_finish() -> None:
-    """Let no collection of garbage go through all modules and tests again."""
-    gc.collect()
-    gc.freeze()
+    """Make this process quick, once everything is imported."""
+    importlib.import_module("quick")

@@ -8,7 +8,6 @@ server of its worker processes starts warm as well.
 
 import atexit
 import fcntl
-import gc
 import importlib
 import json
 import os
@@ -28,6 +27,7 @@ from multiprocessing import util
 from pathlib import Path
 from unittest.mock import patch
 
+CHECKOUT = str(Path(__file__).parents[2])  # whatever a test makes of PYTHONPATH meanwhile
 PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app", "python": ""}
 HEAVY = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "open_clip", "timm", "h5py",
@@ -76,7 +76,11 @@ def programs() -> Path:
         client.chmod(0o755)
     (folder / "python3").symlink_to("python")
     pipe = subprocess.PIPE  # the server ends with its input, that is, with this process
-    server = subprocess.Popen([sys.executable, __file__, address], stdin=pipe, stdout=pipe)
+    packages = os.pathsep.join([CHECKOUT, os.environ.get("PYTHONPATH", "")])
+    server = subprocess.Popen(
+        [sys.executable, __file__, address], stdin=pipe, stdout=pipe,
+        env={**os.environ, "PYTHONPATH": packages},
+    )  # fmt: skip
     atexit.register(server.communicate)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
@@ -119,8 +123,7 @@ def preload() -> None:
     text = bundle.communicate()[0]
     with patch("vl_convert.javascript_bundle", lambda _: text):
         sys.modules["bmc.report.page"]._runtime()
-    gc.collect()
-    gc.freeze()  # nothing of it is garbage, and no fork needs to look again
+    importlib.import_module("quick")
 
 
 def handle(connection: socket.socket) -> int:
