@@ -2,11 +2,11 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fuzz_readers import READERS
+from warm import program
 
 # those like another one, and one that asks a server a dozen times for each input
 LONG = {"tar.bz2", "tar.xz", "published tar", "messages of sites", "http answers"}
@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 def test_damaged_files_end_in_errors_of_ours_and_crash_nothing(reader):
     if reader in ("7z", "rar") and not shutil.which("bsdtar"):
         pytest.skip("bsdtar is not installed")
-    command = [sys.executable, SCRIPTS / "fuzz.py", "--reader", reader, "--count", "25"]
+    command = [program("python"), SCRIPTS / "fuzz.py", "--reader", reader, "--count", "12"]
     done = subprocess.run(
         [*command, "--seed", "1000"], capture_output=True, text=True, check=False, timeout=500
     )

@@ -155,6 +155,8 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    folders = env.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
     util.spawnv_passfds = warm_fork_server()
     code: object = 0
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from warm import program
 
 from autods.errors import UnknownName, UsageError
 from autods.streams.synthetic import synthetic_stream
@@ -20,7 +21,6 @@ from bmc.train.data import to_tensors
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "own_method"
-COMMAND = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 SMALL = ["--scenario", "class-il", "--max-tasks", "3", "--scale", "0.0001", "--epochs", "1"]
 
 METHOD = """
@@ -85,7 +85,7 @@ def offer(packages: Path, package: str, entries: dict[str, str], **modules: str)
 def bmc(*words: object, path: Path | str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), str(REPOSITORY)])}
     return subprocess.run(
-        [*COMMAND, *map(str, words)], env={**environment, "COLUMNS": "200"}, text=True,
+        [program("bmc-stream"), *map(str, words)], env={**environment, "COLUMNS": "200"}, text=True,
         capture_output=True, timeout=240, check=False,
     )  # fmt: skip
 

@@ -4,13 +4,13 @@ import json
 import os
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from small import small_config, small_stream
+from warm import program
 
 from autods.errors import UsageError
 from bmc.runs import run as experiment
@@ -204,7 +204,7 @@ def test_each_tracker_holds_the_run_or_the_command_says_how_to_install_it(name, 
     options = ["--epochs", "1", "--tracker", name, "--out", "runs"]
     place = {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     done = subprocess.run(
-        [sys.executable, "-c", "from bmc.cli.app import main; main()", *command, *options],
+        [program("bmc-stream"), *command, *options],
         cwd=tmp_path, text=True, capture_output=True, timeout=120, check=False,
         env={**os.environ, **place},
     )  # fmt: skip
