@@ -53,7 +53,7 @@ def check_network(manifests: Sequence[Manifest]) -> Iterator[Check]:
             yield _finding(host, answer)
     yield from _clock(answers)
     if silent:
-        reasons = ", ".join(sorted({answer.text for answer in answers}))
+        reasons = "; ".join(sorted({answer.text.rstrip(".") for answer in answers}))
         which = f"none of {len(hosts)} hosts" if len(hosts) > 1 else "no host"
         yield Check(
             "network",
