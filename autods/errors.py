@@ -281,6 +281,13 @@ class ClusterError(AutodsError):
     """
 
 
+class WorkerLost(AutodsError):
+    """A worker process of this machine ended without an answer: killed, or crashed.
+
+    Run the same command again with more free memory or fewer workers.
+    """
+
+
 class FeatureMismatch(AutodsError):
     """Features of another encoder, manifest or format stand where new ones should go.
 

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.synchronize import Event
 from typing import Any
 
 import numpy as np
@@ -20,14 +12,15 @@ import numpy.typing as npt
 
 from autods.checks.small_pictures import LEVELS, Levels, small_picture
 from autods.containers.reader import Address, MemberReader
-from autods.core.processes import end_with_parent, worker_context
 from autods.core.progress import Progress
 from autods.core.root import DataRoot
+from autods.core.workers import Workers
 from autods.encode.decode import Unreadable, content_hash, load_image
-from autods.errors import AutodsError, DamagedMember
+from autods.errors import AutodsError, DamagedMember, WorkerLost
 
 CHUNK = 256  # images of one job
-AHEAD = 4  # jobs handed out for each process: enough to keep it busy, little to keep in memory
+
+Job = tuple[DataRoot, str, list[Address], bool, bool]  # arguments of `scan_chunk`
 
 
 @dataclass(eq=False)
@@ -82,17 +75,13 @@ class Scanner:
         self.workers = workers
         self.decode = decode
         self._small: dict[str, Levels] | None = {} if decode and small else None
-        self._pool: ProcessPoolExecutor | None = None
-        self._stop: Event | None = None
+        self._pool: Workers[Job, Scan] = Workers(_scanned, workers, [__name__])
 
     def __enter__(self) -> Scanner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None and self._stop is not None:
-            self._stop.set()
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        self._pool.close()
 
     def small_pictures(self, root: DataRoot, dataset: str, progress: Progress) -> Levels | None:
         """Return the small pictures of all samples [n, 288]; ``None`` if they are not made.
@@ -121,8 +110,7 @@ class Scanner:
                 scan.add(start, part)
                 start += len(part.hashes)
                 progress.advance(len(part.hashes))
-        except BrokenProcessPool:
-            self.__exit__()
+        except WorkerLost:
             raise AutodsError(
                 f"{dataset}: a process that decodes images ended without a word, most likely for "
                 "want of memory; nothing was written. Run the same command again with fewer "
@@ -142,21 +130,11 @@ class Scanner:
         if self.workers == 1 or count <= CHUNK:
             yield from (scan_chunk(root, dataset, chunk, *options) for chunk in addresses)
             return
-        if self._pool is None:
-            if "forkserver" in multiprocessing.get_all_start_methods():
-                resource_tracker.ensure_running()  # once: it would take our mask of signals off
-            with _deaf():  # so does the fork server
-                context = worker_context([__name__])
-            self._stop = context.Event()
-            self._pool = ProcessPoolExecutor(self.workers, context, _prepare_worker, (self._stop,))
-        waiting: deque[Future[Scan]] = deque()
-        for chunk in addresses:
-            with _deaf():  # this may start a process, which inherits the mask
-                waiting.append(self._pool.submit(scan_chunk, root, dataset, chunk, *options))
-            if len(waiting) > AHEAD * self.workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from self._pool.answers((root, dataset, chunk, *options) for chunk in addresses)
+
+
+def _scanned(job: Job) -> Scan:
+    return scan_chunk(*job)
 
 
 def scan_chunk(
@@ -166,8 +144,6 @@ def scan_chunk(
     reader, scan = MemberReader(root, dataset), Scan.of(len(addresses), small)
     try:
         for position, address in enumerate(addresses):
-            if _stop is not None and _stop.is_set():
-                break  # the result is no longer wanted
             try:
                 data = reader.read(*address)
             except DamagedMember:
@@ -199,38 +175,3 @@ def _addresses(root: DataRoot, dataset: str) -> tuple[int, Iterator[list[Address
     batches = file.iter_batches(batch_size=CHUNK, columns=list(ADDRESS))
     chunks = (list(zip(*(c.to_pylist() for c in batch.columns), strict=True)) for batch in batches)
     return file.metadata.num_rows, chunks
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Defer Ctrl-C: it would stop a starting process half-way, with a traceback.
-
-    The mask is for that process, which inherits it. Here it is not enough: the signal may
-    come to another thread, and its handler runs in the main one all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    masked = hasattr(signal, "pthread_sigmask")  # Windows has no masks
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
-    try:
-        yield
-    finally:
-        if masked:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        signal.raise_signal(signal.SIGINT)
-
-
-_stop: Event | None = None  # in a worker: set when the work is given up
-
-
-def _prepare_worker(stop: Event) -> None:
-    """Ignore Ctrl-C, which the parent handles, and end with the parent."""
-    global _stop  # noqa: PLW0603  (an event can be handed to a worker only as it starts)
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()

@@ -13,7 +13,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +141,17 @@ def sync(path: Path) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write JSON atomically: sorted keys, two spaces, one final newline.
 
-    An object is sealed with the hash of its content, which `read_json` checks.
+    An object is sealed with the hash of its content, which `read_json` checks. A file that has this
+    content already is left alone, so that a command that changes nothing needs no right to write.
     """
     if isinstance(value, Mapping):
         value = sealed(value)
+    content = (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+    with suppress(OSError):
+        if target.read_bytes() == content:
+            return
     with atomic(target) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,9 +169,16 @@ def extract_dataset(
 
 
 def write_record(root: DataRoot, outcomes: Sequence[ExtractOutcome]) -> None:
-    """Write what a run over several datasets did, and where its time went."""
+    """Write what a run over several datasets did, and where its time went.
+
+    A run that made nothing also ends well under a root that can only be read.
+    """
     datasets = {outcome.dataset: outcome.record() for outcome in outcomes}
-    write_json(root.extract_record(), {"autods": __version__, "datasets": datasets})
+    try:
+        write_json(root.extract_record(), {"autods": __version__, "datasets": datasets})
+    except OSError:
+        if any(outcome.written for outcome in outcomes):
+            raise
 
 
 class _Tally:
@@ -229,8 +236,9 @@ def _check_request(batch_size: int, shard_size: int, workers: int, decoding: str
 
 def _drop_unfinished(folder: Path) -> None:
     """Remove what killed processes left of shards; the lock on the folder is ours."""
-    for path in folder.glob("*.h5.*"):
-        path.unlink(missing_ok=True)
+    with suppress(OSError):  # a root that can only be read
+        for path in folder.glob("*.h5.*"):
+            path.unlink(missing_ok=True)
 
 
 def _batch_size(plans: Sequence[ShardPlan], found: Mapping[Path, Shard], asked: int) -> int:

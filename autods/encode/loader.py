@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import AHEAD, worker_answers
 from autods.core.sharing import SharedArray
+from autods.core.workers import AHEAD, worker_answers
 from autods.encode.decode import Unreadable, content_hash, is_plain_jpeg, load_image
 from autods.encode.preprocessing import Preprocessing
-from autods.errors import DamagedMember, EncoderError
+from autods.errors import DamagedMember, EncoderError, WorkerLost
 
 PRELOADED = (__name__, "autods.encode.encoders.open_clip")  # what workers need
 
@@ -182,9 +182,7 @@ def _next(
 ) -> tuple[int, _Report] | None:
     try:
         return next(answers, None)
-    except RuntimeError as error:
-        if "worker" not in f"{error}":
-            raise
+    except WorkerLost:
         images = ", ".join(f"{address[0]}/{address[1]}" for address in under_way()[:SHOWN])
         raise EncoderError(
             "a process that decodes images ended without a word, most likely for want of "

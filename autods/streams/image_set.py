@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, default_collate
 
 from autods.containers import MemberReader
 from autods.containers.reader import Address
-from autods.core.processes import as_is, worker_answers
+from autods.core.workers import worker_answers
 from autods.encode.decode import Unreadable, content_hash, load_image, to_rgb
 from autods.errors import DamagedMember, UsageError
 from autods.index.samples import ADDRESS
@@ -112,7 +112,7 @@ class ImageSet(Dataset[tuple[Any, int]]):
             yield from map(self.__getitem__, range(len(self)))
             return
         order = np.arange(len(self))
-        for chunk in self._loaded(order, CHUNK, as_is):
+        for chunk in self._loaded(order, CHUNK, list):
             yield from chunk
 
     def batches(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from autods.core.processes import end_with_parent, worker_context
+from autods.core.workers import start
 from autods.errors import AutodsError, ClusterError
 from bmc.engines.apart import Answer, Setting, train_apart
 from bmc.engines.shared import Shared, opened
@@ -126,8 +127,8 @@ class _Worker:
         self._process: BaseProcess = context.Process(
             target=_serve, args=(device, there), daemon=True
         )
-        self._process.start()
-        there.close()  # the end of the process then ends what can be received
+        with there:  # closed here, the end of the process ends what can be received
+            start(self._process)
 
     def send(self, message: bytes) -> None:
         """Send a message; that the worker is lost shows when its answer is awaited."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from autods.core.processes import end_with_parent, worker_context
 from autods.core.progress import Progress
 from autods.core.refusals import refusal, why_refused
+from autods.core.workers import start
 from autods.errors import AutodsError, UsageError
 from bmc.runs.choice import StreamChoice
 from bmc.runs.folder import RunFolder
@@ -155,8 +156,8 @@ class _Worker:
     def start(cls, context: ForkServerContext | SpawnContext, job: Job) -> _Worker:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(job, sender), name=job.name)
-        process.start()
-        sender.close()  # the end of the process then ends what can be received
+        with sender:  # closed here, the end of the process ends what can be received
+            start(process)
         return cls(job, process, receiver)
 
     def outcome(self) -> Outcome | float | None:

@@ -21,6 +21,7 @@ from autods.core.cores import usable_cores
 from autods.core.devices import choose_device
 from autods.core.processes import choose_workers, end_with_parent, worker_context
 from autods.core.progress import Progress
+from autods.core.workers import start
 from autods.encode.encoders.interface import Encoder
 from autods.encode.engines.local import LocalEngine, make_shards
 from autods.encode.jobs import BatchReport, Engine, Jobs, Report, ShardJob, ShardReport
@@ -109,8 +110,8 @@ class DeviceEngine:
         for name in self._names:
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(self._factory, name, threads, there))
-            process.start()
-            there.close()
+            with there:
+                start(process)
             self._devices.append(_Device(name, process, here))
 
     def _reports(

@@ -1,8 +1,7 @@
 """An audit finds duplicates, imbalance and unreadable images, and says so the same every time."""
 
 import json
-import os
-import signal
+import multiprocessing
 import zlib
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from notes import Notes
 
 from autods.checks.audit import audit_dataset, read_audit
 from autods.checks.audit_report import row, write_report
-from autods.checks.audit_scan import AHEAD, CHUNK, Scanner, scan_chunk
+from autods.checks.audit_scan import CHUNK, Scanner, scan_chunk
 from autods.core.progress import Silent
 from autods.core.root import DataRoot
+from autods.core.workers import AHEAD
 from autods.errors import AutodsError, ContainerError, IndexMissing
 from autods.index.samples import index_dataset, load_samples
 from autods.manifest.schema import Manifest
@@ -213,8 +213,8 @@ def test_a_worker_that_dies_ends_the_audit_with_a_message(tmp_path):
     class Killer(Notes):
         def advance(self, amount: int) -> None:
             if not self.done:
-                for process in list(scanner._pool._processes):  # no public way to its workers
-                    os.kill(process, signal.SIGKILL)
+                for process in multiprocessing.active_children():
+                    process.kill()
             self.done += amount
 
     with Scanner(2, decode=True) as scanner, pytest.raises(AutodsError, match="fewer --workers"):

@@ -159,6 +159,20 @@ def test_every_root_is_a_folder_of_files_that_were_put_in_place(root: DataRoot):
     assert not root.record("toy").with_name("record.json.tmp").exists()
 
 
+@pytest.mark.parametrize("value", [{"b": [1, "\u00e9"], "a": None}, [1], "text", {}])
+def test_what_is_written_already_is_not_written_again(tmp_path, value):
+    target = tmp_path / "value.json"
+    files.write_json(target, value)
+    before = target.stat()
+    files.write_json(target, value)
+    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    files.write_json(target, [value])
+    assert files.read_json(target) == [value]
+    target.write_text("{")  # a damaged file is not what is to be written
+    files.write_json(target, value)
+    assert files.read_json(target) == value
+
+
 def refusing_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "a.lock")

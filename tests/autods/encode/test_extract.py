@@ -1,3 +1,4 @@
+import errno
 import io
 import multiprocessing
 import os
@@ -22,7 +23,6 @@ from archives import folders_layout, make_zip, manifest_of, placed
 from encode_tools import drawn, make_dataset, many, tiny_encoder
 from notes import Notes
 from PIL import Image
-from torch.utils.data import dataloader
 from warm import program
 
 from autods.checks.features import verify_features
@@ -33,7 +33,7 @@ from autods.core.root import DataRoot
 from autods.encode import extract
 from autods.encode.decode import content_hash
 from autods.encode.encoders.open_clip import OpenClipEncoder
-from autods.encode.extract import ExtractOutcome, extract_dataset
+from autods.encode.extract import ExtractOutcome, extract_dataset, write_record
 from autods.encode.loader import Decoder, decoded_batches
 from autods.encode.plan import plan_shards
 from autods.encode.preprocessing import Preprocessing
@@ -537,6 +537,32 @@ def test_features_beyond_float16_are_an_error(root, encoder):
     assert not list(root.features(encoder.name, "drawn").glob("*.h5"))
 
 
+def only_readable(monkeypatch):
+    """Refuse what writes, as a file system that is mounted for reading does."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("autods.core.files._reserved", refuse)
+    for call in ("filelock.FileLock.acquire", "pathlib.Path.unlink", "pathlib.Path.write_text"):
+        monkeypatch.setattr(call, refuse)
+
+
+def test_a_complete_root_that_can_only_be_read_is_complete(root, encoder, monkeypatch):
+    manifest = make_dataset(root, many(20))
+    first = run(manifest, root, encoder)
+    first_shard = next(root.features(encoder.name, "drawn").glob("*.h5"))
+    first_shard.with_name(f"{first_shard.name}.gone-1").touch()  # of a killed process
+    only_readable(monkeypatch)
+    assert index_dataset(manifest, root, Silent()).action == "kept"
+    lines = Notes()
+    again = run(manifest, root, encoder, progress=lines)
+    assert (again.written, again.images) == (0, 20) and "there already" in lines.lines[-1]
+    write_record(root, [again])
+    with pytest.raises(OSError, match="Read-only"):
+        write_record(root, [first])
+
+
 class Deadly:
     """A transform that ends its process as an operating system out of memory does."""
 
@@ -544,12 +570,7 @@ class Deadly:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_dies_is_an_error_and_no_endless_wait(root, monkeypatch):
-    # torch looks after its workers every 5 s; here more often.
-    monkeypatch.setattr(
-        dataloader._MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,)
-    )
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+def test_a_worker_that_dies_is_an_error_and_no_endless_wait(root):
     make_dataset(root, many(8))
     index = load_samples(root, "drawn")
     batches = [[index.locate(i) for i in range(4)]]
