@@ -2,7 +2,8 @@
 
 Every call of sha256, md5 and CRC-32 is timed within the run that it is part of, so that other
 programs on the machine slow down both alike. The hash of each image, by which duplicates are
-found, is counted too.
+found, is counted too. What threads hash while a child process reads is counted as hashing; what
+was waited for is told beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from bmc.runs.run import run
 
 TIMER = time.perf_counter
 SHA256, MD5, NEW, CRC32 = hashlib.sha256, hashlib.md5, hashlib.new, zlib.crc32
+RESULT = Future.result
 
 
 class Spent:
@@ -50,7 +53,7 @@ class Spent:
             self.seconds += TIMER() - began
 
 
-SPENT = Spent()
+SPENT, WAITED = Spent(), Spent()
 
 
 class Digest:
@@ -75,16 +78,20 @@ def time_hashes() -> None:
     made.new = lambda *given, **options: Digest(NEW, *given, **options)
     checks: Any = zlib
     checks.crc32 = lambda *given: SPENT.timed(CRC32, *given)
+    results: Any = Future
+    results.result = lambda *given: WAITED.timed(RESULT, *given)
 
 
 def share(task: Callable[[], Any]) -> dict[str, float]:
-    """Return the seconds of a task, and of hashing within it."""
-    SPENT.seconds, began = 0.0, TIMER()
+    """Return the seconds of a task, of hashing within it, and of waiting for threads."""
+    SPENT.seconds = WAITED.seconds = 0.0
+    began = TIMER()
     task()
     whole = TIMER() - began
     return {
         "seconds": round(whole, 3),
         "hashing": round(SPENT.seconds, 4),
+        "waited": round(WAITED.seconds, 4),
         "percent": round(100 * SPENT.seconds / whole, 2),
     }
 

@@ -11,6 +11,7 @@ from shard_tools import shard_info
 
 from autods.core.root import DataRoot
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
+from autods.features.content import check_content
 from autods.features.sets import list_features, open_features, seal_features
 from autods.features.shards import FORMAT, ShardData, ShardInfo, read_shard, write_shard
 
@@ -150,6 +151,19 @@ def test_a_shard_of_the_format_before_is_read(tmp_path):
     assert old.info == replace(new.info, samples_sha256="")
     assert np.array_equal(old.features, new.features)
     assert old.labels.keys() == new.labels.keys()
+
+
+@pytest.mark.parametrize("at", [0, 60, 700, -200, -90])
+def test_a_flipped_bit_is_named_as_such_whatever_the_parser_says_of_it(tmp_path, at):
+    paths = [tmp_path / f"shard{number}.h5" for number in range(2)]
+    for path in paths:
+        write_shard(path, data(40), info(40))
+    check_content(paths)
+    whole = bytearray(paths[1].read_bytes())
+    whole[at] ^= 4
+    paths[1].write_bytes(whole)
+    with pytest.raises(StoreError, match=r"shard1\.h5: .*does not have the sha256"):
+        check_content(paths)
 
 
 def test_a_shard_of_a_later_format_is_refused_by_version(tmp_path):
