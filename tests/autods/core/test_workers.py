@@ -9,6 +9,7 @@ import pytest
 
 from autods.core import workers
 from autods.core.workers import Workers, start, worker_answers
+from autods.encode.loader import PRELOADED  # of other tests, too: imported once
 from autods.errors import UsageError, WorkerLost
 
 LARGE = 1 << 20  # bytes, far more than a pipe holds
@@ -23,7 +24,7 @@ def requests(count: int, size: int = LARGE):
 
 
 def test_large_requests_and_answers_come_in_order_and_a_killed_worker_is_an_error_at_once():
-    with closing(Workers(enlarged, 2, [])) as pool:
+    with closing(Workers(enlarged, 2, PRELOADED)) as pool:
         assert [number for number, _ in pool.answers(requests(9))] == list(range(9))
         for victim in (0, 1):  # the pool starts anew when it has lost one
             answers = pool.answers(requests(9, 1))
