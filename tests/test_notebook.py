@@ -2,12 +2,14 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
+
+from warm import program
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAM = """
 import json, pathlib, sys, notebook
+sys.executable = sys.argv[2]  # of the kernel
 print(json.dumps(notebook.run(pathlib.Path(sys.argv[1])), default=dict))
 """
 
@@ -20,8 +22,8 @@ def kinds(notebook):
 
 def test_the_notebook_runs_and_shows_the_tables_and_pictures_of_its_page(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, tmp_path], cwd=REPOSITORY / "docs" / "build",
-        capture_output=True, text=True, check=False,
+        [program("python"), "-c", PROGRAM, tmp_path, program("python")],
+        cwd=REPOSITORY / "docs" / "build", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kept = (REPOSITORY / "docs" / "examples" / "tour.ipynb").read_text("utf-8")

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ RAW = SCRIPTS.parent.parent / "shared" / "data" / "raw"
 
 
 def test_the_loader_benchmark_reads_the_same_samples_both_ways_and_prints_json():
-    command = [sys.executable, SCRIPTS / "bench/loader.py", "--samples", "300", "--json"]
+    command = [program("python"), SCRIPTS / "bench/loader.py", "--samples", "300", "--json"]
     options = ["--rounds", "1", "--seconds", "0.05", "--workers", "0", "--dim", "16"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -75,8 +74,8 @@ def test_tuning_prints_a_row_for_each_configuration(tmp_path):
         arrays = {"x_train": x, "y_train": y, "x_val": x + 1, "y_val": y}
         np.savez(tmp_path / f"{name}.npz", **arrays, class_names=[f"{name}{i}" for i in range(4)])
     encoder = ["--encoder", "drawn.numbers"]
-    program = [sys.executable, "-c", "from autods.cli.app import main; main()"]
-    command = [*program, "import-features", tmp_path, *encoder, "--root", tmp_path / "root"]
+    options = [*encoder, "--root", tmp_path / "root"]
+    command = [program("autods"), "import-features", tmp_path, *options]
     subprocess.run(command, check=True, capture_output=True)
     options = ["--root", str(tmp_path / "root"), *encoder, "--datasets", "a,b", "--orders", "1"]
     printed = run_script("bench/tune_bmc.py", *options, "--try", "lam=0 experts=1")

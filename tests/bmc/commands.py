@@ -2,16 +2,14 @@
 
 import contextlib
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from typer.testing import CliRunner
+from warm import program
 
 from autods.errors import AutodsError
 from bmc.cli.app import app
-
-PROGRAM = [sys.executable, "-c", "from bmc.cli.app import main; main()"]
 
 
 def bmc_stream(*arguments: object, cwd: Path) -> tuple[int, str, str]:
@@ -28,7 +26,7 @@ def bmc_stream(*arguments: object, cwd: Path) -> tuple[int, str, str]:
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     """Start a command as from a shell."""
     return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)], cwd=cwd, text=True,
+        [program("bmc-stream"), *map(str, arguments)], cwd=cwd, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

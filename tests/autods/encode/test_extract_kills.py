@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm import program
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "bench" / "kills.py"
 
@@ -15,7 +15,7 @@ def test_an_extraction_of_20_shards_that_is_killed_8_times_ends_with_the_same_by
     others = ("decoders", "devices", "ray", "fetch", "index", "run", "sweep", "compare")
     options = ["--plain", "8", "--json", *(w for name in others for w in (f"--{name}", "0"))]
     done = subprocess.run(
-        [sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False
+        [program("python"), SCRIPT, *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
