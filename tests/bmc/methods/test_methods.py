@@ -292,8 +292,11 @@ def test_a_method_restored_from_its_state_goes_on_to_the_same_bits(name, changes
 
 
 def test_kept_moments_take_part_in_what_follows_and_count_as_memory():
+    brief = {"epochs": 1, "experts": 2, "distillation_epochs": 1, "memory_epochs": 1}
+    stream = small_stream(3)
     for name in KEEPING:
-        new, kept = (learned(name, STREAM, small_config(name, moments=m)) for m in ("new", "kept"))
+        configs = (small_config(name, moments=kind, **brief) for kind in ("new", "kept"))
+        new, kept = (learned(name, stream, config) for config in configs)
         weights = kept.net.weights.numel()
         assert kept.memory_bytes() - new.memory_bytes() == 2 * (2 * weights + 4) + 4, name
         assert not torch.equal(new.net.weights, kept.net.weights)
@@ -301,7 +304,10 @@ def test_kept_moments_take_part_in_what_follows_and_count_as_memory():
 
 def test_bytes_of_memory_are_those_of_what_is_kept():
     d, n = STREAM.dim, sum(len(task.train) for task in tensors(STREAM))
-    kept = {name: learned(name, STREAM, small_config(name)).memory_bytes() for name in GOLDEN}
+    brief = {"epochs": 1, "distillation_epochs": 1, "memory_epochs": 1}
+    kept = {
+        name: learned(name, STREAM, small_config(name, **brief)).memory_bytes() for name in GOLDEN
+    }
     assert kept["finetune"] == kept["linear"] == 0
     assert kept["er"] == 60 * (2 * d + 4 + 4 + 4)  # label, task and key
     assert kept["agem"] == kept["gem"] == kept["er-ace"] == kept["er"]

@@ -2,7 +2,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from small import small_config, small_stream
+from warm import program
 
 from autods.core.files import locked
 from autods.core.processes import worker_context
@@ -328,7 +328,8 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_resumes(tmp_path, monkeyp
         interrupted(tmp_path / "full", monkeypatch)
     kept = checkpoint.read_bytes() if checkpoint.exists() else None
     code = FULL_DISK.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "full"))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [program("python"), "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "could not be written" in done.stderr
     assert "--resume" in done.stderr

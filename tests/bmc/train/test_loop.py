@@ -30,7 +30,7 @@ def base(config: Config) -> ResidualMLP:
 
 @pytest.mark.parametrize("patience", [0, 1])
 def test_experts_are_the_same_to_the_bit_however_many_train_in_one_program(patience):
-    config = small_config("bmc", epochs=40, patience=patience)
+    config = small_config("bmc", epochs=20, patience=patience)
     group = tensors(STREAM)
     all_in_one, steps = train_experts(base(config), group, config, stack=6)
     for stack in (1, 4):
