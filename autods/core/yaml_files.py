@@ -6,6 +6,7 @@ would win silently, references that multiply, values that Python cannot build.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -14,6 +15,8 @@ import yaml
 # libyaml where PyYAML was built with it: ten times as fast, and there are dozens of manifests.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MERGE = "tag:yaml.org,2002:merge"  # of the key <<
+WHOLE, FRACTION = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 WHOLE_BITS = 256  # of the largest whole number: larger ones take minutes to print
 VALUES = 2_000_000  # in a file, references counted as often as they are used
 
@@ -40,6 +43,18 @@ class _Loader(_Base):  # type: ignore[misc]  # chosen above, so without a type
             lines[key] = line
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        if SURPRISING.fullmatch(node.value):
+            wrong = f"'{node.value}' is a number in base 8 or 60 to YAML; write it as a decimal"
+            raise YamlFault(f"{wrong}, or a text in quotes", node.start_mark.line + 1)
+        is_whole = node.tag == WHOLE
+        build = super().construct_yaml_int if is_whole else super().construct_yaml_float
+        return build(node)
+
+
+_Loader.add_constructor(WHOLE, _Loader.construct_number)
+_Loader.add_constructor(FRACTION, _Loader.construct_number)
 
 
 def parse_yaml(text: str) -> Any:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unicodedata import normalize
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -111,8 +112,12 @@ class TaskSpec(Strict):
     def _different_names(
         cls, value: list[str] | ClassTable | None
     ) -> list[str] | ClassTable | None:
-        if isinstance(value, list) and (again := repeated(value)):
-            raise ValueError(f"expected each class once, got '{again}' twice")
+        if isinstance(value, list):
+            # indexing compares names in this form
+            if again := repeated(normalize("NFC", name) for name in value):
+                raise ValueError(f"expected each class once, got '{again}' twice")
+            if not all(name.strip() for name in value):
+                raise ValueError("expected a name of each class, got an empty one")
         return value
 
     def names(self) -> list[str] | None:

@@ -192,14 +192,19 @@ def read_config(path: Path, known: Mapping[str, Any]) -> tuple[dict[str, Any], O
     sections: Overrides = {}
     for key, value in content.items():
         if key in known:
-            values[known[key].name] = _given(known[key], value)
+            values[known[key].name] = _given(path, key, known[key], value)
         else:
             sections[key] = _section(path, key, value, known)
     return values, sections
 
 
-def _given(parameter: Any, value: Any) -> Any:
+def _given(path: Path, key: str, parameter: Any, value: Any) -> Any:
     """Return a value of a file as its option takes it: repeated, or in one text with commas."""
+    if isinstance(value, bool) and not getattr(parameter, "is_flag", True):
+        raise UsageError(
+            f"--config {path}: {key}: expected a value, got {str(value).lower()}, which YAML takes "
+            "yes, no, on and off for, too; nothing was run. Put a name in quotes."
+        )
     if getattr(parameter, "multiple", False):
         return value if isinstance(value, list) else [value]
     return ",".join(map(str, value)) if isinstance(value, list) else value

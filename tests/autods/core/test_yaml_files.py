@@ -39,6 +39,23 @@ def test_what_python_cannot_build_is_one_error(text):
         assert text == "a\n\tb: c"  # libyaml takes it for a text
 
 
+@pytest.mark.parametrize("value", ["010", "-017", "1:30", "12:30:45", "+190:20:30.15", "0_7"])
+@pytest.mark.parametrize("text", ["\na: {}\n", "- x\n- [1, {}]", "\n{}: a\n"])
+def test_numbers_in_base_8_and_60_are_refused_with_their_line(text, value):
+    with pytest.raises(YamlFault, match="in base 8 or 60 to YAML") as caught:
+        parse_yaml(text.format(value))
+    assert caught.value.line == 2
+    assert parse_yaml(text.format(f"'{value}'"))
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("0", 0), ("-1", -1), ("0x1f", 31), ("1_000", 1000), ("08", "08"), ("1e3", "1e3"), ("0.5", 0.5),
+    ("1.5e+3", 1500.0), ("-0.0", -0.0), (".inf", float("inf")), ("0b11", 3), ("00.5", 0.5),
+])  # fmt: skip
+def test_other_numbers_are_those_of_yaml(text, value):
+    assert parse_yaml(f"a: {text}") == {"a": value}
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
     | st.text(string.printable, max_size=12),

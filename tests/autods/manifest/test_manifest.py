@@ -113,6 +113,14 @@ def test_class_names_that_occur_twice_are_refused(tmp_path):
     assert "each class once, got 'cat' twice" in message(written(tmp_path, tasks=tasks))
 
 
+@pytest.mark.parametrize(("classes", "told"), [
+    (["caf\u00e9", "cafe\u0301"], "each class once"), (["cat", ""], "got an empty one"),
+    (["cat", " "], "got an empty one"),
+])  # fmt: skip
+def test_class_names_that_indexing_cannot_tell_apart_or_show_are_refused(tmp_path, classes, told):
+    assert told in message(written(tmp_path, tasks={"class": {"classes": classes}}))
+
+
 @pytest.mark.parametrize("again", ["a.zip", "./a.zip"])
 def test_two_files_of_one_name_are_refused(tmp_path, again):
     files = yaml.safe_load(written(tmp_path).read_text())["files"]

@@ -207,3 +207,18 @@ def test_after_a_run_of_one_task_comes_one_of_several(tasks, classes, given, sai
     stream = SimpleNamespace(tasks=[None] * tasks, n_classes=classes)
     steps = after_run(StreamChoice("class-il", "dogs", **given), ["ncm"], stream)
     assert steps == ([] if said is None else [said])
+
+
+@pytest.mark.parametrize("line", ["method: no", "epochs: true", "order: off", "seed: yes"])
+def test_a_truth_value_is_no_name_and_no_number(tmp_path, line):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"scenario: class-il\n{line}\n")
+    key = line.partition(":")[0]
+    assert f"{key}: expected a value, got" in refused("run", "--config", path)
+
+
+@pytest.mark.parametrize("line", ["epochs: 010", "epochs: 1:30"])
+def test_a_number_in_base_8_or_60_is_refused(tmp_path, line):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"scenario: class-il\n{line}\n")
+    assert "in base 8 or 60 to YAML" in refused("run", "--config", path)
