@@ -23,6 +23,7 @@ from bmc.methods.gaussian_message import (
     Table,
     covariance_form,
     degrees_of_freedom,
+    known_variance,
     packed_covariance,
     packed_rows,
     rows_form,
@@ -195,11 +196,17 @@ class AnalyticConsolidation(ClosedForm):
                 roots = task.without_rows()[2]
                 whole = whole + roots.T @ roots / degrees_of_freedom(task.tensors["counts"])
         identity = torch.eye(self.dim, dtype=torch.float64, device=self.device)
-        factor = torch.linalg.cholesky(shrunk_covariance(whole / len(self.tasks), shrinkage))
+        factor = torch.linalg.cholesky(self._shrunk(whole / len(self.tasks), shrinkage))
         white = torch.linalg.solve_triangular(factor, identity, upper=False).T
         statistics = [(t.tensors["counts"], t.tensors["means"].double()) for t in self.tasks]
         means, spread = self._predictive(statistics)
         return white.float(), (means @ white).float(), spread.float()
+
+    def _shrunk(self, covariance: Tensor, shrinkage: float) -> Tensor:
+        """Return a covariance [d, d] shrunk to its mean variance, which is never zero."""
+        variance = covariance.diagonal().mean()
+        known = known_variance(variance, self.dim)
+        return shrunk_covariance(covariance, shrinkage, float(known) if known > variance else 0.0)
 
     def _predictive(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return m_c, float64 [C, d], and v_c [C], of the counts and means of all tasks."""
@@ -254,7 +261,7 @@ class AnalyticConsolidation(ClosedForm):
         rows, means, values = rows @ axes, means @ axes, values.clamp(min=0)
         reached = []
         for shrinkage in GRID:
-            scale = shrunk_covariance(values.diag(), shrinkage).diagonal().rsqrt()
+            scale = self._shrunk(values.diag(), shrinkage).diagonal().rsqrt()
             evidence = self._evidence(rows * scale, means * scale, spread)
             posterior = torch.split(evidence.log_softmax(dim=1).gather(1, number), sizes)
             reached.append(sum(float(part.mean()) for part in posterior if len(part)))

@@ -18,6 +18,7 @@ from bmc.train.movement import moved
 from bmc.train.packed import SCALE, Packing
 from bmc.train.rows import Features
 
+UNKNOWN = 0.01  # variance within classes where none is known; rows of length 1 have 1 / d at most
 TINY = 1e-12  # share of the largest eigenvalue below which a direction counts as without any
 # a covariance is sent once, so it needs no more bits than that lose no accuracy
 SENT = Packing(torch.float16, torch.float64, symmetric=True)
@@ -72,7 +73,16 @@ class Statistics:
     @property
     def variance(self) -> Tensor:
         """The mean variance s = tr S / d, float64 []; never zero."""
-        return (self.values.sum() / self.means.shape[1]).clamp(min=TINY)
+        d = self.means.shape[1]
+        return known_variance(self.values.sum() / d, d)
+
+
+def known_variance(variance: Tensor, d: int) -> Tensor:
+    """Return a mean variance [], or a small one if there is none: if no class has two rows.
+
+    A much smaller one would make scores that differ by more than float32 can add.
+    """
+    return torch.where(variance > TINY, variance, variance.new_tensor(UNKNOWN / d))
 
 
 def degrees_of_freedom(counts: Tensor) -> int:

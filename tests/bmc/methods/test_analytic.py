@@ -215,6 +215,15 @@ def test_a_class_of_one_sample_and_equal_samples_have_finite_scores():
     assert torch.isfinite(method.scores(same)).all()
 
 
+def test_classes_of_one_sample_each_are_told_apart_without_any_variance():
+    rows = torch.eye(D)[:3]
+    data = Split(rows, torch.arange(3))
+    method = ANALYTIC(D, 3, small_config("bmc-analytic"), CPU)
+    method.learn([TaskTensors(0, "t", "t", 0, 3, data, data, data)])
+    assert torch.isfinite(method.scores(rows)).all()
+    assert method.scores(rows).argmax(dim=1).tolist() == [0, 1, 2]
+
+
 def task_of_rings(per_class: int, index: int = 0, rings: bool = True) -> TaskTensors:
     """Two classes of one mean, told apart by the sign of a product of two coordinates."""
     draws = torch.Generator().manual_seed(index)
