@@ -156,7 +156,9 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
         ]
         print_json({"root": str(data_root.path), "datasets": rows})
     elif holdings:
-        print_table(f"Under {data_root.path}", [_status_row(holding) for holding in holdings])
+        print_table(
+            f"Under {data_root.path}", [_status_row(holding, data_root) for holding in holdings]
+        )
         for holding in holdings:
             if problem := _problem(holding, data_root):
                 tell(f"{holding.dataset}: {problem}")
@@ -165,8 +167,13 @@ def status(root: Root = None, manifests: Manifests = None, json: Json = False) -
         tell(f"Nothing under {data_root.path} yet. Start with `autods fetch NAME`.")
 
 
-def _status_row(holding: Holding) -> dict[str, Any]:
-    files = "?"
+def _has_only_features(holding: Holding, root: DataRoot) -> bool:
+    """Tell whether features were imported or fetched: these need no manifest."""
+    return bool(holding.features) and holding.dataset not in root.datasets()
+
+
+def _status_row(holding: Holding, root: DataRoot) -> dict[str, Any]:
+    files = "-" if _has_only_features(holding, root) else "?"
     if holding.manifest is not None and holding.missing is not None:
         count = len(holding.manifest.files)
         files = f"{count - len(holding.missing)} of {count}"
@@ -187,6 +194,8 @@ def _problem(holding: Holding, root: DataRoot) -> str | None:
     if holding.outdated:
         return f"its index is of another manifest or format; run 'autods index {holding.dataset}'."
     if holding.missing is None:
+        if _has_only_features(holding, root):
+            return None
         return "no manifest is known; add --manifests FOLDER."
     if holding.stale:
         folders = ", ".join(str(root.features(one, holding.dataset)) for one in holding.stale)

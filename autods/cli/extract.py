@@ -32,6 +32,7 @@ from autods.cli.common import (
 )
 from autods.core.console import print_json, print_next, print_table
 from autods.core.output import tell
+from autods.core.splits import SPLITS
 from autods.errors import UsageError
 
 if TYPE_CHECKING:
@@ -245,13 +246,17 @@ def _tell_run(
         print_next(step, quiet=quiet)
 
 
+SHOWN = (*SPLITS, "unused")
+
+
 def _index_row(manifest: Manifest, summary: IndexSummary) -> dict[str, Any]:
+    counts = summary.counts["clean"]  # a record has them in alphabetical order
     return {
         "dataset": manifest.name,
         "action": summary.action,
         "samples": summary.samples,
         "classes": summary.classes[manifest.default_task],
-        **summary.counts["clean"],
+        **{name: counts[name] for name in sorted(counts, key=SHOWN.index)},
     }
 
 

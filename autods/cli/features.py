@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tarfile import is_tarfile
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -77,6 +78,12 @@ def import_features(
         raise UsageError(
             f"{source}: expected files of features or a published archive, there is nothing; "
             "nothing was imported."
+        )
+    elif source.is_file() and ".tar" not in source.suffixes and not is_tarfile(source):
+        raise UsageError(
+            f"{source}: expected NAME.npz, NAME.parquet or NAME.safetensors, a folder with "
+            "features.npy and labels.csv, or a published archive (tar), got another kind of file; "
+            "nothing was imported. Save the features in one of these formats."
         )
     elif pad_to is not None:
         raise UsageError("--pad-to is not for published archives; nothing was imported.")

@@ -14,6 +14,7 @@ from autods.errors import UnknownName
 
 T = TypeVar("T")
 SHOWN = 12  # known names that an error lists
+SPELLING = 0.75  # ratio of difflib from which a name is taken for one misspelt
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
@@ -35,22 +36,32 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(f"unknown {kind} '{name}'; {hint}")
 
 
-def unknown_dataset(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+def unknown_dataset(
+    kind: str, name: str, known: Iterable[str], features: Path | None = None
+) -> UnknownName:
     """Build the error for an unknown dataset or stream.
 
-    It tells how your own is made of a folder, or found where no known name resembles this one.
+    It tells how your own is made of a folder, or found, unless the name is one misspelt.
+    ``features`` is the data root whose features would do as well as a manifest, and which has
+    none of it.
     """
+    known = list(known)
     error = unknown(kind, name, known)
     if os.sep in name and Path(name).expanduser().is_dir():
         return UnknownName(
             f"unknown {kind} '{name}': expected a name, got a folder; nothing was done. Make a "
             f"dataset of its images with `autods new NAME --folder {shlex.quote(name)}`."
         )
-    if "; did you mean" in str(error):
+    if any(
+        difflib.SequenceMatcher(None, name.lower(), one.lower()).ratio() >= SPELLING
+        for one in nearest(name, known)
+    ):
         return error
+    by_features = f" No features of it are under {features} (--root, or AUTODS_ROOT)."
     return UnknownName(
-        f"{error}{'' if str(error).endswith('...') else '.'} One of your own is found by the "
-        "folder of its manifest: --manifests FOLDER, or AUTODS_MANIFESTS."
+        f"{error}{'' if str(error).endswith(('...', '?')) else '.'} One of your own is found by "
+        "the folder of its manifest: --manifests FOLDER, or AUTODS_MANIFESTS."
+        f"{by_features if features else ''}"
     )
 
 

@@ -126,7 +126,7 @@ def open_features(root: DataRoot, encoder: str, dataset: str) -> StoredFeatures:
     """
     record_path = root.feature_record(encoder, dataset)
     if not record_path.is_file():
-        raise _missing(root, encoder, dataset)
+        raise features_missing(root, encoder, dataset)
     try:
         record = read_json(record_path)
         expected, seals = record["shards"], record.get("seals")
@@ -214,7 +214,7 @@ def read_all_shards(root: DataRoot, encoder: str, dataset: str) -> StoredFeature
     folder = root.features(encoder, dataset)
     found = [m for p in sorted(folder.glob("*.h5")) if (m := SHARD_NAME.fullmatch(p.name))]
     if not found:
-        raise _missing(root, encoder, dataset)
+        raise features_missing(root, encoder, dataset)
     counts: dict[str, set[int]] = {split: set() for split in SHARD_SPLITS}
     for match in found:
         counts[match[1]].add(int(match[3]))
@@ -271,7 +271,8 @@ def _pick(features: Array, rows: npt.NDArray[np.int64]) -> Array:
     return features[rows]
 
 
-def _missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMissing:
+def features_missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMissing:
+    """Build the error for a dataset without features by this encoder: which encoders have some."""
     others = sorted(
         path.parent.parent.name
         for path in root.path.joinpath("features").glob(f"*/{dataset}/record.json")

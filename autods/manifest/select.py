@@ -88,7 +88,7 @@ def select(
         else:
             _judge(name, catalogue, limit, access, selected)
     if base and not selected.names:
-        raise _nothing_left(selected.left_out)
+        raise _nothing_left(selected.left_out, limit)
     return selected
 
 
@@ -213,9 +213,14 @@ def _no_match(pattern: str, known: Collection[str], elsewhere: Sequence[str]) ->
     return UnknownName(f"no dataset matches '{pattern}'; {near}{stop} Nothing was done.")
 
 
-def _nothing_left(left_out: dict[str, list[str]]) -> UsageError:
+def _nothing_left(left_out: dict[str, list[str]], limit: int | None) -> UsageError:
+    """Build the error; a size without a unit is in bytes, which is seldom meant."""
+    small = f" of {limit} bytes" if limit is not None and limit < 1000 else ""
     count = sum(map(len, left_out.values()))
-    said = "; ".join(f"{option} leaves out {_first(names)}" for option, names in left_out.items())
+    said = "; ".join(
+        f"{option}{small if option == '--max-size' else ''} leaves out {_first(names)}"
+        for option, names in left_out.items()
+    )
     noun = "the dataset" if count == 1 else f"{count} datasets"
     return UsageError(f"nothing is left of {noun}: {said}. Nothing was done. Widen these options.")
 

@@ -89,7 +89,7 @@ def load(
     catalogue = catalogue or Catalogue(root=root)
     known = {*catalogue.datasets(), *(dataset for _, dataset in root.feature_sets())}
     if name not in known:
-        raise unknown_dataset("dataset", name, known)
+        raise unknown_dataset("dataset", name, known, root.path)
     spec = StreamSpec(name=name, datasets=[StreamItem(dataset=name, task=label_set)])
     (task,) = open_stream(
         spec, root, encoder, protocol=protocol, normalize=normalize, catalogue=catalogue

@@ -42,7 +42,7 @@ ASSEMBLY = 1  # raise when the same request gives other numbers than before
 
 
 def open_stream(
-    stream: str | Path | StreamSpec,
+    stream: str | Path | Sequence[str] | StreamSpec,
     root: DataRoot | Path | str | None = None,
     encoder: str | None = None,
     *,
@@ -60,8 +60,8 @@ def open_stream(
     Parameters
     ----------
     stream
-        A stream's name, YAML file or definition; or comma-separated names of datasets
-        with a manifest or with features under the root; or ``all`` or a glob pattern
+        A stream's name, YAML file or definition; or names of datasets (comma-separated, or a
+        list) with a manifest or with features under the root; or ``all`` or a glob pattern
         over the latter; or ``synthetic``, which is generated.
     root
         Data root with the features; default: ``AUTODS_ROOT``, else the user's data folder.

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from autods.core.registry import unknown, unknown_dataset, unknown_encoder
 from autods.core.root import DataRoot
-from autods.errors import FeaturesMissing, UsageError
-from autods.features.sets import list_encoders
+from autods.errors import AutodsError, FeaturesMissing, UsageError
+from autods.features.sets import features_missing, list_encoders
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import PROTOCOLS, StreamItem, StreamSpec
 from autods.manifest.stream import SyntheticData
@@ -51,7 +52,7 @@ class Request:
 
 
 def resolve(
-    stream: str | Path | StreamSpec,
+    stream: str | Path | Sequence[str] | StreamSpec,
     root: DataRoot | Path | str | None = None,
     encoder: str | None = None,
     *,
@@ -69,6 +70,11 @@ def resolve(
         if number is not None and number < 1:
             raise UsageError(f"{option}: expected a positive number, got {number}")
     check_names(scenario=scenario, protocol=protocol, normalisation=normalize)
+    if encoder is not None and ("/" in encoder or os.sep in encoder):
+        raise UsageError(
+            f"encoder: expected a name such as mobilenetv2.imagenet, got the path '{encoder}'; "
+            "nothing was opened. In Python it is open_stream(stream, root=..., encoder=...)."
+        )
     root = DataRoot.open(root)
     catalogue = catalogue or Catalogue(root=root)
     spec = _definition(stream, root, encoder, catalogue)
@@ -108,12 +114,15 @@ def check_names(**given: str | None) -> None:
 
 
 def _definition(
-    stream: str | Path | StreamSpec, root: DataRoot, encoder: str | None, catalogue: Catalogue
+    stream: str | Path | Sequence[str] | StreamSpec,
+    root: DataRoot,
+    encoder: str | None,
+    catalogue: Catalogue,
 ) -> StreamSpec:
     """Return the definition that a name, a pattern, a YAML file or a definition stands for."""
     if isinstance(stream, StreamSpec):
         return stream
-    name = str(stream)
+    name = str(stream) if isinstance(stream, str | Path) else ",".join(stream)
     if name in catalogue.streams() or name.endswith((".yaml", ".yml")):
         return catalogue.stream(name)
     if name == SYNTHETIC:
@@ -148,21 +157,38 @@ def _datasets(name: str, root: DataRoot, encoder: str | None, catalogue: Catalog
             )
         return matching
     datasets, known = [part.strip() for part in name.split(",")], {*with_manifest, *with_features}
-    if len(datasets) == 1 and datasets[0] not in known:
-        raise unknown_dataset("stream", name, {*known, *catalogue.streams(), SYNTHETIC})
     for dataset in datasets:
         if dataset not in known:
-            raise unknown_dataset("dataset", dataset, known)
+            raise not_here(dataset, root, encoder, catalogue, alone=len(datasets) == 1)
     return datasets
+
+
+def not_here(
+    dataset: str, root: DataRoot, encoder: str | None, catalogue: Catalogue, *, alone: bool = False
+) -> AutodsError:
+    """Return the error for a dataset with neither a manifest nor features by the encoder.
+
+    ``alone``: it may have been meant as the name of a stream.
+    """
+    features = {name for _, name in root.feature_sets()}
+    if dataset in features and encoder is not None:
+        return features_missing(root, encoder, dataset)
+    if dataset in features:
+        return encoder_missing(dataset, root)
+    known = {*catalogue.datasets(), *features}
+    if alone:
+        known |= {*catalogue.streams(), SYNTHETIC}
+    return unknown_dataset("stream" if alone else "dataset", dataset, known, root.path)
 
 
 def encoder_missing(name: str, root: DataRoot) -> UsageError:
     """Return the error for a stream whose features are wanted without the name of an encoder."""
     here = ", ".join(list_encoders(root)[:5])
+    none = "none yet" if root.path.is_dir() else "none, there is no such folder"
     return UsageError(
         f"stream '{name}': expected the name of an encoder whose features are opened, got none; "
         f"nothing was opened. Give --encoder, or 'encoder' in the stream's file. Features under "
-        f"{root.path} are by: {here or 'none yet'}."
+        f"{root.path} are by: {here or none}."
     )
 
 

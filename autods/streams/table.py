@@ -18,7 +18,7 @@ from autods.errors import IndexMissing, UsageError
 from autods.features.sets import list_features
 from autods.index.samples import load_samples
 from autods.manifest.schema import Manifest, StreamItem, StreamSpec
-from autods.streams.resolve import Request
+from autods.streams.resolve import Request, not_here
 from autods.streams.source import open_source
 from autods.streams.stream import Stream
 from autods.streams.synthetic import generate
@@ -113,6 +113,8 @@ def _facts(item: StreamItem, request: Request) -> _Facts:
     root, encoder, protocol = request.root, request.encoder, request.protocol
     if encoder is not None and item.dataset in list_features(root, encoder):
         return _by_features(item, root, encoder, protocol)
+    if item.dataset not in request.catalogue.datasets():
+        raise not_here(item.dataset, root, encoder, request.catalogue)
     manifest = request.catalogue.dataset(item.dataset)
     if item.task is not None and item.task not in manifest.tasks:
         raise unknown(f"task of dataset '{item.dataset}'", item.task, manifest.tasks)

@@ -1,4 +1,4 @@
-"""``NAME.npz``: ``x_train``, ``y_train``, ``x_test`` or ``x_val`` ..., ``class_names``."""
+"""``NAME.npz``: ``x_train``, ``y_train``, ``x_test`` or ``x_val`` ..., perhaps ``class_names``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from autods.containers.sizes import unpacked_limit
 from autods.core.halves import EXPECTED, SCALE, unfit_rows, worst
 from autods.core.splits import SPLITS
 from autods.errors import ContainerError
-from autods.interop.imports.base import Array, Reader, Table, wrong
+from autods.interop.imports.base import Array, Reader, Table, numbered, wrong
+
+NEEDED = "this array (of x_train, y_train, x_test or x_val, y_test or y_val)"
 
 
 def open_npz(path: Path) -> Table:
@@ -32,18 +34,16 @@ def open_npz(path: Path) -> Table:
             "Save it again with numpy.savez; text as unicode arrays, no Python objects."
         ) from None
     tests = [part for part in ("test", "val") if f"x_{part}" in arrays]
-    for key in [f"{a}_{p}" for p in ("train", *(tests or ["test"])) for a in "xy"] + [
-        "class_names"
-    ]:
+    for key in [f"{a}_{p}" for p in ("train", *(tests or ["test"])) for a in "xy"]:
         if key not in arrays:
-            raise wrong(path, key, "this array", f"only {', '.join(sorted(arrays)) or 'none'}")
-    names = _class_names(path, arrays["class_names"])
+            raise wrong(path, key, NEEDED, f"only {', '.join(sorted(arrays)) or 'none'}")
     dim = arrays["x_train"].shape[-1] if arrays["x_train"].ndim else 0
+    names = _class_names(path, arrays["class_names"]) if "class_names" in arrays else None
     parts = {"train": "train"} | {
         p: "dev" if p == "val" and len(tests) == 2 else "test" for p in tests
     }
     for part in parts:
-        _check_part(path, arrays, part, len(names), dim)
+        _check_part(path, arrays, part, None if names is None else len(names), dim)
     order = [*parts]
     starts = np.cumsum([0, *(len(arrays[f"x_{part}"]) for part in order)])
 
@@ -55,8 +55,10 @@ def open_npz(path: Path) -> Table:
         return f"x_{order[number]}: row {row - int(starts[number])}"
 
     splits = [np.full(len(arrays[f"y_{p}"]), SPLITS.index(s), np.int8) for p, s in parts.items()]
-    labels = [arrays[f"y_{part}"].astype(np.int32) for part in order]
-    return Table(dim, np.concatenate(labels), np.concatenate(splits), names, blocks, where)
+    labels = np.concatenate([arrays[f"y_{part}"].astype(np.int32) for part in order])
+    if names is None:
+        labels, names, _ = numbered(path, labels.tolist(), None, where)
+    return Table(dim, labels, np.concatenate(splits), names, blocks, where)
 
 
 def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
@@ -82,13 +84,15 @@ def _class_names(path: Path, names: Array) -> list[str]:
     return [str(name) for name in names]
 
 
-def _check_part(path: Path, arrays: dict[str, Array], part: str, classes: int, dim: int) -> None:
+def _check_part(
+    path: Path, arrays: dict[str, Array], part: str, classes: int | None, dim: int
+) -> None:
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     if x.dtype.kind != "f" or x.ndim != 2 or x.shape[1] == 0:
         raise wrong(path, f"x_{part}", "floating point [n, d]", f"{x.dtype} {x.shape}")
     if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
         raise wrong(path, f"y_{part}", f"integers ({len(x)},)", f"{y.dtype} {y.shape}")
-    if len(outside := np.flatnonzero((y < 0) | (y >= classes))):
+    if classes is not None and len(outside := np.flatnonzero((y < 0) | (y >= classes))):
         got = f"{int(y[outside[0]])} in row {outside[0]}"
         raise wrong(path, f"y_{part}", f"labels from 0 to {classes - 1}", got)
     if (unfit := unfit_rows(x)).any():

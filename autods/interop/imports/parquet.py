@@ -138,7 +138,7 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     label = next((name for name in LABELS if name in schema.names), None)
     if label is None:
         known = " or ".join(f"'{name}'" for name in LABELS)
-        raise wrong(path, "columns", f"a column {known}", ", ".join(schema.names[:8]))
+        raise wrong(path, "columns", f"a column {known}", _named(schema))
     if pa.types.is_nested(schema.field(label).type):
         raise wrong(path, label, "texts or whole numbers", schema.field(label).type)
     split = "split" if "split" in schema.names else None
@@ -156,8 +156,7 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
                 raise wrong(path, "columns", f"each number once, as '{first}'", f"'{field.name}'")
     if len(found) != 1:
         expected = "features: one column of lists of floats, or numbered columns f0, f1 ..."
-        got = ", ".join(schema.names[:8]) + (", ..." if len(schema.names) > 8 else "")
-        raise wrong(path, "columns", expected, got)
+        raise wrong(path, "columns", expected, _named(schema))
     ((prefix, names),) = found.items()
     numbers = sorted(names)
     for wanted, number in enumerate(numbers, start=numbers[0]):
@@ -167,6 +166,12 @@ def _columns(path: Path, schema: pa.Schema) -> _Columns:
     if len({schema.field(name).type for name in names.values()}) > 1:
         raise wrong(path, "columns", f"one type of all '{prefix}' columns", "several")
     return _Columns([names[number] for number in numbers], label, split, False)
+
+
+def _named(schema: pa.Schema, most: int = 8) -> str:
+    """Return the names of columns for a message: first those that are not one of many numbers."""
+    names = sorted(schema.names, key=lambda name: NUMBERED.fullmatch(name) is not None)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _other_labels(path: Path, schema: pa.Schema, label: str) -> list[str]:

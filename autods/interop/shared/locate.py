@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from autods.core.registry import unknown
+from autods.core.registry import nearest, unknown
 from autods.core.yaml_files import YamlFault, parse_yaml
-from autods.errors import ManifestError, UsageError
+from autods.errors import ManifestError, UnknownName, UsageError
 from autods.fetch.sources.base import shown
 from autods.interop.published.spec import FeatureArchive, load_archive
 from autods.interop.shared.hub import find_manifest
@@ -65,15 +65,20 @@ def locate(where: str, folders: Sequence[Path] = ()) -> Located | FeatureArchive
     found: dict[str, Path] = {}
     for folder in checked_folders(folders):
         found |= by_name(feature_files(folder))
-    if where not in found:
+    if where not in found and nearest(where, found):
         raise unknown("feature archive", where, found)
+    if where not in found:
+        raise UnknownName(
+            f"{where}: there is no such file or folder, and no feature archive of this name; "
+            f"nothing was fetched. Correct the path. Archives: {', '.join(sorted(found))}."
+        )
     located = _in_folder(found[where])
     return located if isinstance(located, Located) else load_archive(where, folders)
 
 
 def _in_folder(path: Path) -> Located | FeatureArchive:
     if path.is_dir():
-        candidates = feature_files(path)
+        candidates = feature_files(path.parent if path.name == FOLDER else path)
         if len(candidates) != 1:
             names = ", ".join(one.name for one in candidates) or "none"
             raise UsageError(

@@ -126,7 +126,12 @@ def test_the_state_goes_from_nothing_to_features(tmp_path, capsys, pets):
 def test_status_tells_what_keeps_a_dataset_from_use_and_the_cure(capsys, pets):
     root, manifests = pets
     data = DataRoot(root)
-    index(root=root, manifests=[manifests])
+    headers = []
+    for _ in ("indexed", "kept"):
+        index(root=root, manifests=[manifests])
+        headers.append(printed(capsys).splitlines()[1].split())
+    assert headers[0] == headers[1]
+    assert headers[1][-4:] == ["train", "dev", "test", "unused"]
     text = (manifests / "pets.yaml").read_text()
     (manifests / "pets.yaml").write_text(text.replace("dev_fraction: 0.0", "dev_fraction: 0.2"))
     printed(capsys)
@@ -137,6 +142,16 @@ def test_status_tells_what_keeps_a_dataset_from_use_and_the_cure(capsys, pets):
     data.record("pets").write_text("{")
     status(root=root, manifests=[manifests])
     assert "expected JSON, got" in printed(capsys)
+
+
+def test_features_that_came_without_their_images_need_no_manifest(tmp_path, capsys):
+    record = DataRoot(tmp_path).feature_record("tiny.a", "mine")
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    status(root=tmp_path)
+    shown = printed(capsys)
+    assert rows_of(shown)["mine"] == ["mine", "features", "-", "-", "tiny.a"]
+    assert "manifest" not in shown
 
 
 def test_features_of_another_manifest_are_named_with_place_and_cure(tmp_path, capsys, pets):

@@ -27,6 +27,14 @@ def test_who_names_a_dataset_like_no_other_is_told_where_own_manifests_are_named
                          "--manifests FOLDER, or AUTODS_MANIFESTS.")  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["shapes", "trashnet"])
+def test_a_name_that_resembles_another_from_afar_is_told_where_own_ones_are_found(tmp_path, name):
+    told = str(unknown_dataset("dataset", name, ["sports", "oriset"], tmp_path))
+    assert "; did you mean " in told
+    assert told.endswith(f"--manifests FOLDER, or AUTODS_MANIFESTS. No features of it are under "
+                         f"{tmp_path} (--root, or AUTODS_ROOT).")  # fmt: skip
+
+
 def test_a_wrong_spelling_gets_the_near_names_only():
     told = str(unknown_dataset("dataset", "flowrs", ["flowers", "pets"]))
     assert told == "unknown dataset 'flowrs'; did you mean flowers?"

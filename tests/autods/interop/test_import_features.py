@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autods.checks.features import verify_features
+from autods.cli.features import import_features
 from autods.core.root import DataRoot
 from autods.errors import (
     AutodsError,
@@ -168,7 +169,7 @@ def test_narrow_features_are_padded_only_when_asked(tmp_path):
     [
         ({"x_train": None}, "x_train: expected this array"),
         ({"x_val": None, "y_val": None}, "x_test: expected this array"),
-        ({"class_names": None}, "class_names: expected this array"),
+        ({"class_names": None, "y_train": 2 * np.arange(40) % 8}, r"without gaps \(5 never occurs"),
         ({"y_train": np.arange(40)}, "y_train: expected labels from 0 to 3, got 4"),
         ({"y_train": np.zeros(39, int)}, r"y_train: expected integers \(40,\), got .*39"),
         ({"y_train": np.zeros(40)}, "y_train: expected integers"),
@@ -185,6 +186,20 @@ def test_a_wrong_file_is_named_with_key_and_what_came(tmp_path, changes, named):
     with pytest.raises(LayoutError, match=rf"birds\.npz: .*{named}"):
         import_files(save(tmp_path / "in", "birds", **changes), root, ENCODER)
     assert not list(root.path.rglob("*.h5"))
+
+
+def test_without_class_names_the_numbers_of_the_labels_name_the_classes(tmp_path):
+    root = DataRoot.open(tmp_path / "root")
+    import_files(save(tmp_path / "in", "birds", class_names=None), root, ENCODER)
+    names = open_features(root, ENCODER, "birds").info.class_names
+    assert list(names["class"]) == ["0", "1", "2", "3"]
+
+
+def test_a_file_of_no_known_format_is_told_which_there_are(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("label,f0\na,0.5\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"expected NAME\.npz, .* got another kind of file"):
+        import_features(table, encoder="my.own", root=tmp_path)
 
 
 def test_pickled_objects_and_damaged_files_are_refused_without_running_them(tmp_path):

@@ -429,6 +429,7 @@ def test_over_http_with_drops_wrong_bytes_and_a_kill_the_bytes_are_the_same(sour
     ("where", "kind", "message"),
     [
         ("nowhere.yaml", UsageError, "cannot be read: No such file"),
+        ("public/birds", UnknownName, "there is no such file or folder"),
         ("stream-clp", UnknownName, "did you mean stream-clip"),
         ("http://127.0.0.1:9/folder/", UsageError, "expected https://HOST/FOLDER/features/NAME"),
         ("gopher://x/features/a.yaml", UsageError, "expected https://HOST"),

@@ -74,7 +74,7 @@ def test_globs_match_what_is_here_for_commands_that_work_on_it(catalogue):
         (Selection(stream="mine", exclude=["pest"]), "unknown dataset 'pest'"),
         (Selection(stream="mine", exclude=["zz*"]), r"no dataset matches 'zz\*'"),
         (Selection(stream="mine", access="opne"), "unknown access 'opne'; did you mean open"),
-        (Selection(["omni*"], max_size="5B"), "nothing is left of 2 datasets: --max-size leaves"),
+        (Selection(["omni*"], max_size="5B"), "left of 2 datasets: --max-size of 5 bytes leaves"),
         (Selection(["pets"], exclude=["*"]), "nothing is left of the dataset: --exclude leaves"),
         (Selection(["pets"], max_size="fifty"), "size 'fifty': expected a number"),
         (Selection(["pets"], max_size="-1GB"), "size '-1GB': expected a number"),

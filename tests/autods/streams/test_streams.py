@@ -28,6 +28,7 @@ from autods.streams.feature_set import FeatureSet, l2_normalize
 from autods.streams.open import open_stream
 from autods.streams.resolve import resolve
 from autods.streams.stream import Stream, Task
+from autods.streams.table import tabulate
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "features"
 ENCODER = "tiny.a"
@@ -276,12 +277,12 @@ def test_an_order_may_be_given_by_names_of_tasks_or_datasets(root):
 
 
 def test_names_resolve_to_lists_globs_and_files(root, tmp_path):
-    def datasets(name: str) -> list[str]:
+    def datasets(name: str | list[str]) -> list[str]:
         return [item.dataset for item in resolve(name, root, ENCODER).spec.datasets]
 
     assert datasets("all") == datasets("*") == ["birds", "cats", "frog"]
     assert datasets("[bf]*") == ["birds", "frog"]
-    assert datasets("frog, birds") == ["frog", "birds"]
+    assert datasets("frog, birds") == datasets(["frog", "birds"]) == ["frog", "birds"]
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\ntitle: mine\ndatasets:\n  - cats\n", encoding="utf-8")
     assert datasets(str(path)) == ["cats"]
@@ -292,6 +293,10 @@ def test_names_resolve_to_lists_globs_and_files(root, tmp_path):
     [
         ("froggs", {}, UnknownName, "unknown stream 'froggs'; did you mean frog"),
         ("frog,brids", {}, UnknownName, "unknown dataset 'brids'; did you mean birds"),
+        (["frog", "brids"], {}, UnknownName, "unknown dataset 'brids'; did you mean birds"),
+        ("all", {"encoder": None}, UsageError, r"are by: tiny\.a\."),
+        ("all", {"encoder": None, "root": "tiny.a"}, UsageError, "none, there is no such folder"),
+        ("all", {"encoder": "/tmp/root"}, UsageError, "got the path '/tmp/root'.*encoder=..."),
         ("zzz*", {}, FeaturesMissing, "match 'zzz"),
         ("frog", {"encoder": "tiny.b"}, UnknownName, r"tiny\.b'; did you mean tiny\.a"),
         ("frog,frog", {}, UsageError, "'frog' is in the stream twice"),
@@ -306,7 +311,18 @@ def test_names_resolve_to_lists_globs_and_files(root, tmp_path):
 )
 def test_a_wrong_request_is_answered_by_name(root, name, options, error, named):
     with pytest.raises(error, match=named):
-        open_stream(name, root, **{"encoder": ENCODER, **options})
+        open_stream(name, **{"root": root, "encoder": ENCODER, **options})
+
+
+def test_a_table_of_datasets_with_other_features_only_names_these_encoders(root, tmp_path):
+    file = tmp_path / "shared.yaml"
+    file.write_text("name: shared\ndatasets: [frog]\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"name of an encoder .* are by: tiny\.a"):
+        tabulate(resolve(file, root))
+    with pytest.raises(FeaturesMissing, match=r"by encoder 'big\.b' .* exist for: tiny\.a"):
+        tabulate(resolve(file, root, "big.b"))
+    with pytest.raises(UnknownName, match=f"No features of it are under {tmp_path}"):
+        tabulate(resolve(file, tmp_path, ENCODER))
 
 
 def test_all_datasets_without_features_are_named_at_once(root):
