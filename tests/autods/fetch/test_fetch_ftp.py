@@ -97,8 +97,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def toy(*urls: str) -> Manifest:
-    mirrors = [Mirror(kind="ftp", url=url) for url in urls]
-    entry = FileEntry(name="a.bin", checksum=CHECKSUM, mirrors=mirrors)
+    mirrors = [Mirror.model_construct(kind="ftp", url=url) for url in urls]  # some no addresses
+    entry = FileEntry.model_construct(name="a.bin", checksum=CHECKSUM, mirrors=mirrors)
     return Manifest.model_construct(name="toy", files=[entry])
 
 

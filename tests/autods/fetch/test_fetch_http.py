@@ -45,8 +45,8 @@ def server() -> Iterator[Server]:
 
 
 def toy(*urls: str, checksum: str = CHECKSUM, size: int | None = None) -> Manifest:
-    mirrors = [Mirror(kind="http", url=url) for url in urls]
-    entry = FileEntry(name="a.bin", checksum=checksum, size=size, mirrors=mirrors)
+    mirrors = [Mirror.model_construct(kind="http", url=url) for url in urls]  # some no addresses
+    entry = FileEntry.model_construct(name="a.bin", checksum=checksum, size=size, mirrors=mirrors)
     return Manifest.model_construct(name="toy", files=[entry])
 
 

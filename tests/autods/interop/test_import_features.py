@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from warm import program
 
 from autods.checks.features import verify_features
 from autods.cli.features import import_features
@@ -298,9 +299,8 @@ def test_the_command_ends_with_status_1_and_the_names_of_bad_files(tmp_path):
     for name in ("bad", "worse"):
         (tmp_path / "in" / f"{name}.npz").write_bytes(b"x")
     command = ["import-features", str(tmp_path / "in"), "--encoder", ENCODER, "--root"]
-    code = "from autods.cli.app import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, *command, str(tmp_path / "root")],
+        [program("autods"), *command, str(tmp_path / "root")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1 and done.stdout == "imported good\n"
