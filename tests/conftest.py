@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from multiprocessing import forkserver
+from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 
@@ -28,14 +30,22 @@ PRELOADED = (
     "autods.encode.loader", "autods.encode.encoders.open_clip", "autods.checks.audit_scan",
     "torch._dynamo", "safetensors.torch", "h5py", "pytest", "quick",
 )  # fmt: skip
-preload = forkserver.set_forkserver_preload
+HELPERS = str(Path(__file__).parent / "autods")  # where the last of them lies
+preload, ensure_running = forkserver.set_forkserver_preload, forkserver.ensure_running
 
 
 def preload_all(modules: Sequence[str]) -> None:
     preload([*dict.fromkeys([*modules, *PRELOADED])])
 
 
+def ensure_running_with_helpers() -> None:
+    path = os.pathsep.join([HELPERS, os.environ.get("PYTHONPATH", "")])
+    with patch.dict(os.environ, PYTHONPATH=path):
+        ensure_running()
+
+
 forkserver.set_forkserver_preload = preload_all
+forkserver.ensure_running = ensure_running_with_helpers
 
 
 def pytest_collection_finish() -> None:
