@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autods.core.progress import Progress, Silent, console_progress
+from autods.errors import UsageError
 from bmc.config import Config, Overrides
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def run(
     from bmc.runs.orders import one_task
     from bmc.runs.run import run as run_method
 
+    _check_stream(stream, opened=True)
     where, chosen = (
         choose_device(device, ("cpu", "cuda")),
         config_for(method, config or Config(), {method: options}),
@@ -170,11 +172,12 @@ def compare(
     from bmc.studies.engine import conduct
     from bmc.studies.options import StudyOptions
 
+    _check_stream(stream, opened=False)
     study = compare_study(
         StreamChoice(scenario, str(stream), **opening),
         config or Config(),
         overrides or {},
-        methods=methods if isinstance(methods, str) else ",".join(methods),
+        methods=_named(methods),
         orders=range(orders) if isinstance(orders, int) else orders,
         seeds=seeds,
         tuned=Path(tuned) if tuned else None,
@@ -215,6 +218,26 @@ def report(
     folders = [Path(one) for one in ([runs] if isinstance(runs, str | Path) else runs)]
     kept, notes = ranked(finished_runs(folders), diverged_runs(folders))
     return build_report(kept, Path(out), notes, None if root is None else Path(root))
+
+
+def _check_stream(stream: object, opened: bool) -> None:
+    """Refuse the name of a stream where an opened one is expected, and the other way round."""
+    if isinstance(stream, str | Path) == opened:
+        wanted = "a stream that autods.open_stream opened"
+        if not opened:
+            wanted = "the name or the file of a stream, since each process opens it anew"
+        raise UsageError(f"expected {wanted}, got {type(stream).__name__}; nothing was run.")
+
+
+def _named(methods: str | Iterable[str]) -> str:
+    """Return names of methods with commas; a class in place of a name raises `UsageError`."""
+    from bmc.methods import METHODS
+
+    found = [methods] if isinstance(methods, str | type) else list(methods)
+    for method in found:
+        if not isinstance(method, str):
+            METHODS.get(method)  # raises what tells how a method gets a name
+    return ",".join(found)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -13,6 +13,7 @@ import typer
 
 from autods.cli import complete
 from autods.core.output import tell
+from autods.core.registry import unknown_encoder
 from autods.errors import AutodsError, UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ Manifests = Annotated[
 All = Annotated[bool, typer.Option("--all", help="Every dataset that has a manifest.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, no next step.")]
-Model = Annotated[str, typer.Option(help="An open_clip model.")]
+Model = Annotated[str, typer.Option(help="An open_clip model, or timm:NAME.")]
 Pretrained = Annotated[
     str | None, typer.Option(help="Tag of published weights, or a checkpoint file.")
 ]
@@ -230,3 +231,23 @@ def each(
         text = f"{names[0]}: {failed[names[0]]}"
     wrong_usage = all(isinstance(error, UsageError) for error in failed.values())
     raise UsageError(text) if wrong_usage else AutodsError(text)
+
+
+def one_encoder(
+    what: str, names: Sequence[str], encoder: str | None, root: DataRoot, done: str
+) -> str:
+    """Return the encoder that is asked for, or the only one that has features of these datasets.
+
+    Errors call the datasets ``what`` and say that nothing was ``done``.
+    """
+    here = sorted({one for one, dataset in root.feature_sets() if dataset in names})
+    if encoder is not None and encoder not in here:
+        raise unknown_encoder(encoder, here, f"of '{what}'")
+    if encoder is None and len(here) != 1:
+        first = names[0] if names else "NAME"
+        step = f"name one: --encoder {here[0]}" if here else f"run autods extract {first}"
+        raise UsageError(
+            f"expected features of '{what}' by one encoder, got {', '.join(here) or 'none'}; "
+            f"nothing was {done}. Instead {step}."
+        )
+    return encoder or here[0]

@@ -19,6 +19,7 @@ from autods.cli.common import (
     Root,
     check_folder,
     each,
+    one_encoder,
     open_catalogue,
     open_root,
 )
@@ -137,9 +138,11 @@ def _readable(name: str, catalogue: Catalogue) -> dict[str, dict[str, str]]:
 
 
 def export(
-    encoder: Annotated[str, typer.Option(help="Encoder whose features are exported.")],
     out: Annotated[Path, typer.Option(help="Folder to export into.")],
     names: Names = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose features; needed if there are several.")
+    ] = None,
     to: Annotated[str, typer.Option(help="hf, parquet or npz.")] = "hf",
     stream: Annotated[
         str | None, typer.Option(help="Every dataset of a stream; 'all': all with features.")
@@ -163,6 +166,12 @@ def export(
     check_folder(out)
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
+    if bool(names) == bool(stream):
+        raise UsageError("expected names of datasets or --stream: autods export NAME...")
+    if encoder is None:
+        named = _datasets(names or (), catalogue, data_root)
+        of = named or sorted({dataset for _, dataset in data_root.feature_sets()})
+        encoder = one_encoder(stream or " ".join(named), of, None, data_root, "exported")
     wanted = _to_export(names, stream, task, encoder, catalogue, data_root)
     rows: list[dict[str, Any]] = []
 
@@ -209,8 +218,6 @@ def _to_export(
     root: DataRoot,
 ) -> dict[str, tuple[str, str | None]]:
     """Return what is exported: a name to show, dataset and label set (``None``: the default)."""
-    if bool(names) == bool(stream):
-        raise UsageError("expected names of datasets or --stream: autods export NAME...")
     if stream is None:
         return {name: (name, task) for name in _datasets(names or (), catalogue, root)}
     if task is not None:

@@ -13,14 +13,14 @@ from autods.cli.common import (
     Root,
     check_report,
     command_line,
+    one_encoder,
     open_catalogue,
     open_root,
     say_written,
 )
 from autods.core.console import print_next
 from autods.core.output import tell
-from autods.core.registry import unknown_dataset, unknown_encoder
-from autods.errors import UsageError
+from autods.core.registry import unknown_dataset
 
 if TYPE_CHECKING:
     from autods.core.root import DataRoot
@@ -65,7 +65,7 @@ def draw_map(
     data_root = open_root(root)
     catalogue = open_catalogue(manifests, data_root)
     names = _names(name, catalogue, data_root)
-    chosen = _encoder(name, names, encoder, data_root)
+    chosen = one_encoder(name, names, encoder, data_root, "drawn")
     here = [one for one in names if (chosen, one) in data_root.feature_sets()]
     sets = [open_features(data_root, chosen, one) for one in here or names]
     found = map_features(sets, name, method=method, by=by, points=points, seed=seed)
@@ -89,17 +89,3 @@ def _names(name: str, catalogue: Catalogue, root: DataRoot) -> list[str]:
     raise unknown_dataset(
         "dataset or stream", name, {*catalogue.datasets(), *catalogue.streams(), *stored}
     )
-
-
-def _encoder(name: str, names: list[str], encoder: str | None, root: DataRoot) -> str:
-    """Return the encoder that is asked for, or the only one that has features of these."""
-    here = sorted({one for one, dataset in root.feature_sets() if dataset in names})
-    if encoder is not None and encoder not in here:
-        raise unknown_encoder(encoder, here, f"of '{name}'")
-    if encoder is None and len(here) != 1:
-        step = f"name one: --encoder {here[0]}" if here else f"run autods extract {names[0]}"
-        raise UsageError(
-            f"expected features of '{name}' by one encoder, got {', '.join(here) or 'none'}; "
-            f"nothing was drawn. Instead {step}."
-        )
-    return encoder or here[0]

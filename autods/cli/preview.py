@@ -30,7 +30,7 @@ def preview(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="An indexed dataset, or a stream.", autocompletion=complete.streams
+            metavar="NAME", help="A fetched dataset, or a stream.", autocompletion=complete.streams
         ),
     ],
     out: Annotated[
@@ -72,6 +72,10 @@ def _sheet(
     catalogue = open_catalogue(manifests, data_root)
     if data_root.samples(name).is_file() or name in catalogue.datasets():
         manifest = catalogue.dataset(name) if name in catalogue.datasets() else None
+        if manifest and not data_root.samples(name).is_file() and data_root.dataset(name).is_dir():
+            from autods import verbs
+
+            verbs.index(name, data_root, catalogue=catalogue)
         return preview_dataset(data_root, name, manifest, per_row=per_row, seed=seed), [name]
     if name not in catalogue.streams():
         raise unknown_dataset(

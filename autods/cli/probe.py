@@ -20,13 +20,14 @@ from autods.cli.common import (
     command_line,
     open_root,
 )
-from autods.cli.probe_source import features_of, prepared, wanted_features
+from autods.cli.probe_source import Layout, features_of, prepared, wanted_features
 from autods.core.console import print_json, print_next, print_table
 from autods.core.output import tell
 
 if TYPE_CHECKING:
     from autods.checks.probe import Probe
 
+RANDOM = "The encoder's weights are random: the numbers show that the pipeline works, no more."
 TOLD = 5  # confused pairs that the terminal names
 
 
@@ -47,6 +48,12 @@ def probe(
     random_weights: Annotated[
         int | None, typer.Option(help="Seed of random weights, to try the pipeline out.")
     ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="Of a folder: folders that are splits, as of new.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Of a deep folder: first, last or path, as of new.")
+    ] = None,
     device: Annotated[str, typer.Option(help="For extraction: auto, cpu, cuda.")] = "auto",
     report: Annotated[
         Path | None, typer.Option(help="HTML file with thumbnails of what is confused.")
@@ -65,7 +72,8 @@ def probe(
 
     check_report(report)
     wanted = wanted_features(encoder, model, pretrained, random_weights, device, quiet)
-    with prepared(what, root, manifests, wanted) as (name, data_root, catalogue):
+    layout = Layout(splits, classes)
+    with prepared(what, root, manifests, wanted, layout) as (name, data_root, catalogue):
         found, features = [], []
         for stored in features_of(name, data_root, catalogue, wanted):
             found.append(probe_features(stored, progress=console_progress(quiet=quiet)))
@@ -84,10 +92,10 @@ def probe(
         elif not json:
             tell("--report FILE.html shows the images that are confused.")
         if not json:
-            classes = len(found[best].class_names)
-            step = next_steps.run([name], found[best].encoder, root, classes=classes)
+            kinds = len(found[best].class_names)
+            step = next_steps.run([name], found[best].encoder, root, classes=kinds)
             if data_root.path != open_root(root).path:  # a temporary one
-                step = next_steps.command("autods new", name, "--folder", what)
+                step = next_steps.command("autods new", name, "--folder", what, *layout.words())
             print_next(step, quiet=quiet)
 
 
@@ -116,6 +124,8 @@ def _show(found: list[Probe], best: Probe) -> None:
     ]
     names = best.class_names
     pairs = [f"{names[a]} and {names[b]} ({count:,})" for a, b, count in best.confused()[:TOLD]]
+    if ".random-" in best.encoder:
+        lines.append(RANDOM)
     if pairs:
         lines.append(f"Most confused ({best.best.name}): {'; '.join(pairs)}.")
     width = shutil.get_terminal_size().columns

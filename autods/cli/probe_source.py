@@ -84,6 +84,19 @@ class Wanted:
             raise UnknownName(f"{of_features} None can be extracted: {error}") from None
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How a folder is read where that is not clear: ``splits`` and ``classes`` of `autods new`."""
+
+    splits: str | None = None
+    classes: str | None = None
+
+    def words(self) -> list[str]:
+        """Return it as options of a command."""
+        given = {"--splits": self.splits, "--classes": self.classes}
+        return [word for key, value in given.items() if value is not None for word in (key, value)]
+
+
 def wanted_features(
     encoder: str | None,
     model: str | None,
@@ -107,7 +120,11 @@ def wanted_features(
 
 @contextmanager
 def prepared(
-    what: str, root: Path | None, manifests: list[Path] | None, wanted: Wanted
+    what: str,
+    root: Path | None,
+    manifests: list[Path] | None,
+    wanted: Wanted,
+    layout: Layout = Layout(),
 ) -> Iterator[tuple[str, DataRoot, Catalogue]]:
     """Yield the dataset that is meant, its root and its catalogue; of a folder, make them."""
     data_root = open_root(root)
@@ -115,6 +132,11 @@ def prepared(
     here = {*data_root.datasets(), *(name for _, name in data_root.feature_sets())}
     folder = Path(what).expanduser()
     if what in here or (what in catalogue.datasets() and not folder.is_dir()):
+        if layout.words():
+            raise UsageError(
+                f"--splits and --classes go with a folder, and '{what}' is a dataset; nothing was "
+                "done. Its manifest says what its splits and classes are."
+            )
         yield what, data_root, catalogue
     elif not folder.is_dir() and (os.sep in what or folder.exists()):
         raise UsageError(
@@ -123,10 +145,10 @@ def prepared(
     elif not folder.is_dir():
         raise unknown_dataset("dataset or folder", what, {*catalogue.datasets(), *here})
     elif root is not None:
-        yield _from_folder(folder, data_root, wanted)
+        yield _from_folder(folder, data_root, wanted, layout)
     else:
         with tempfile.TemporaryDirectory(prefix="autods-probe-") as temporary:
-            made = _from_folder(folder, open_root(Path(temporary)), wanted)
+            made = _from_folder(folder, open_root(Path(temporary)), wanted, layout)
             if not wanted.quiet:
                 tell(
                     "The index and the features are temporary; --root FOLDER keeps them.",
@@ -135,7 +157,9 @@ def prepared(
             yield made
 
 
-def _from_folder(folder: Path, root: DataRoot, wanted: Wanted) -> tuple[str, DataRoot, Catalogue]:
+def _from_folder(
+    folder: Path, root: DataRoot, wanted: Wanted, layout: Layout
+) -> tuple[str, DataRoot, Catalogue]:
     """Make a dataset of a folder under a root, unless it is there; the folder may not change.
 
     No image is hashed or copied before it is known that the encoder can be had.
@@ -151,10 +175,17 @@ def _from_folder(folder: Path, root: DataRoot, wanted: Wanted) -> tuple[str, Dat
     home = root.path / "manifests"
     known = (home / f"{name}.yaml").exists()
     if not known:
-        check_folder(folder)
+        check_folder(folder, layout.splits, layout.classes)
+    elif layout.words():
+        raise UsageError(
+            f"{folder} was probed under {root.path} as '{name}', and is read as it was then; "
+            f"nothing was done. Leave out {' '.join(layout.words())}, or name another --root."
+        )
     wanted.to_extract(name, root)
     if not known:
-        _, remarks = manifest_from_folder(name, folder, home)
+        _, remarks = manifest_from_folder(
+            name, folder, home, splits=layout.splits, classes=layout.classes
+        )
         if not wanted.quiet:  # without what `fetch` does, and the next command
             tell("\n".join(remarks[:-2]), sys.stderr)
     catalogue = Catalogue([home], root)

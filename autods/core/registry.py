@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import os
 import shlex
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -41,13 +41,21 @@ def unknown_dataset(
 ) -> UnknownName:
     """Build the error for an unknown dataset or stream.
 
-    It tells how your own is made of a folder, or found, unless the name is one misspelt.
+    It tells how your own is made of a folder, or found, unless the name is one misspelt; where its
+    manifest lies, if one of this name is in the working folder or its folder ``manifests``.
     ``features`` is the data root whose features would do as well as a manifest, and which has
     none of it.
     """
     known = list(known)
     error = unknown(kind, name, known)
-    if os.sep in name and Path(name).expanduser().is_dir():
+    manifest, folder = _here(name)
+    if manifest is not None:
+        stream = ", or name the file if it is a stream's" if "stream" in kind else ""
+        return UnknownName(
+            f"unknown {kind} '{name}'; {manifest} was not read, nothing was done. Add "
+            f"--manifests {manifest.parent} if it is its manifest{stream}."
+        )
+    if folder:
         return UnknownName(
             f"unknown {kind} '{name}': expected a name, got a folder; nothing was done. Make a "
             f"dataset of its images with `autods new NAME --folder {shlex.quote(name)}`."
@@ -63,6 +71,16 @@ def unknown_dataset(
         "the folder of its manifest: --manifests FOLDER, or AUTODS_MANIFESTS."
         f"{by_features if features else ''}"
     )
+
+
+def _here(name: str) -> tuple[Path | None, bool]:
+    """Return the manifest of this name that lies here, and whether a folder of this name does."""
+    with suppress(OSError, RuntimeError, ValueError):  # too long, ~nobody, or no name of a file
+        places = (Path(), Path("manifests")) if Path(name).name == name else ()
+        files = (place / f"{name}.yaml" for place in places)
+        manifest = next((file for file in files if file.is_file()), None)
+        return manifest, name != "" and Path(name).expanduser().is_dir()
+    return None, False
 
 
 def unknown_encoder(name: str, known: Iterable[str], where: str) -> UnknownName:

@@ -95,7 +95,7 @@ def run(
     from bmc.methods.overrides import config_for
     from bmc.report.load import BASE_OF_TIME
     from bmc.runs.divergence import RunDiverged
-    from bmc.runs.grid import common_step, group_size
+    from bmc.runs.grid import at_once, common_step, group_size
     from bmc.runs.identity import identity_of, label_of, run_name
     from bmc.runs.run import run as run_one
 
@@ -103,9 +103,10 @@ def run(
     streams, notes = open_orders(choice, parse_orders(order))
     names, left_out = choose_methods(method, streams.values(), config, overrides)
     names = list(dict.fromkeys([*names, BASE_OF_TIME])) if finetune else names
-    for note in [*single_task(choice, streams), *notes, *left_out]:
-        tell(note, sys.stderr)
     settings = {name: config_for(name, config, overrides) for name in names}
+    whole = at_once(settings.items(), len(next(iter(streams.values())).tasks))
+    for note in [*single_task(choice, streams), *notes, *left_out, *whole]:
+        tell(note, sys.stderr)
     step = common_step(
         (group_size(name, own, len(opened.tasks)), len(opened.tasks))
         for opened in streams.values()
@@ -115,8 +116,9 @@ def run(
     then = next_steps.after_run(choice, names, next(iter(streams.values())))
     finished: list[Path] = []
     diverged: list[tuple[Path, str]] = []
-    noun = "run" if len(streams) > 1 else "method"
-    board = console_board(len(names) * len(streams), quiet=quiet, in_turn=noun)
+    board = console_board(
+        len(names) * len(streams), quiet=quiet, in_turn="run" if len(streams) > 1 else "method"
+    )
     experts = engine_of(engine, names, chosen, ray_address, ray_workers, workers, threads)
     with board, experts as where:
         for one_order in list(streams):

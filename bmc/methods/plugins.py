@@ -40,6 +40,13 @@ class PluginRegistry(Registry[type[T]]):
     def get(self, name: str) -> type[T]:
         """Return a class by name; `UsageError` says why one of another package is unusable."""
         self._search()
+        if not isinstance(name, str) or name.endswith(".py") or ":" in name:
+            shown = f"the class {name.__name__}" if isinstance(name, type) else f"'{name}'"
+            raise UsageError(
+                f"expected the name of a {self.kind}, got {shown}; nothing was run. An installed "
+                f"package offers your own class by a name, in the entry point group {GROUP}: see "
+                "docs/own_method.md."
+            )
         if name not in self._items and name in self._refused:
             raise UsageError(f"{self._refused[name]}; nothing was run.")
         return super().get(name)
@@ -84,9 +91,13 @@ class PluginRegistry(Registry[type[T]]):
         if not (isinstance(item, type) and issubclass(item, self.base)):
             return f"expected a subclass of {self.base.__name__}, got {item!r:.80}"
         method: Any = item
-        for key in self.needed:
-            if getattr(method, key, None) is getattr(self.base, key, None):
-                return f"expected its class to define '{key}'"
+        missing = [
+            f"'{key}'"
+            for key in self.needed
+            if getattr(method, key, None) is getattr(self.base, key, None)
+        ]
+        if missing:
+            return f"expected its class to define {', '.join(missing)}"
         if method.name != name:
             return f"expected name = '{name}' in its class, got '{method.name}'"
         titles = {getattr(known, "title", ""): other for other, known in self._items.items()}

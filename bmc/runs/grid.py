@@ -22,6 +22,23 @@ def group_size(method: str, config: Config, n_tasks: int) -> int:
     return made(1, 1, config, torch.device("cpu")).group_size(n_tasks)  # of the least size
 
 
+def at_once(methods: Iterable[tuple[str, Config]], n_tasks: int) -> list[str]:
+    """Return a line about each method, references aside, that learns several tasks as one group.
+
+    ``methods`` are names and configurations.
+    """
+    found = {}
+    for method, config in methods:
+        made = METHODS.get(method)
+        if n_tasks > 1 and not made.reference and group_size(method, config, n_tasks) >= n_tasks:
+            cure = f" Give it fewer experts: -o {method}.experts=N."
+            found[method] = (
+                f"{made.title} learns all {n_tasks} tasks at once: nothing is learned after them, "
+                f"so nothing can be forgotten.{cure if 'experts' in made.Options.names() else ''}"
+            )
+    return list(found.values())
+
+
 def common_step(sizes: Iterable[tuple[int, int]]) -> int:
     """Return the step of the grid that several runs share, 0 if none of them prescribes one.
 

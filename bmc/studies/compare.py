@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bmc.config import Config, Overrides
 from bmc.runs.choice import StreamChoice
+from bmc.runs.grid import at_once
 from bmc.runs.orders import Order
 from bmc.studies.compare_files import compare_json, compare_tex
 from bmc.studies.compare_table import Comparison, compare_table
@@ -35,18 +36,20 @@ def compare_study(
     if tuned and chosen:
         check_disjoint(chosen, streams.values(), tuned)
 
+    runs = comparison_runs(base, range(config.seed, config.seed + seeds), values)
+    whole = at_once(((run.method, run.config) for run in runs), max(base.tasks.values()))
+
     def collect(executed: Executed) -> Findings:
         failed = [(name, why) for name, why in executed.failed.items()
                   if name not in executed.diverged]  # fmt: skip
         left = (*left_out, *executed.notes)
-        made = Comparison(tuple(executed.runs.values()), left, tuple(failed), chosen)
+        made = Comparison(tuple(executed.runs.values()), left, tuple(failed), chosen, tuple(whole))
         table = compare_table(made)
         files = {"csv": table.csv(), "tex": compare_tex(made)}
         return Findings(compare_json(made), table.print, files, made.report_notes(), table)
 
-    runs = comparison_runs(base, range(config.seed, config.seed + seeds), values)
     name = f"{choice.folder}-compare"
-    return Study("compare", name, choice, streams, runs, collect, [*skipped, *left_out])
+    return Study("compare", name, choice, streams, runs, collect, [*skipped, *left_out, *whole])
 
 
 def comparison_runs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -43,13 +44,14 @@ class Comparison:
     """Finished runs of several methods, and what a reader must know of them.
 
     ``left_out`` has a line about each method that does not fit the stream, ``failed`` the name
-    of each run that failed, and why.
+    of each run that failed, and why, ``at_once`` a line about each that learns all tasks at once.
     """
 
     runs: tuple[Run, ...]
     left_out: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     tuned: Tuned | None = None
+    at_once: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -103,12 +105,13 @@ class Comparison:
             *[REFERENCE_NOTE] * any(g.reference for g in self.groups),
             *filter(None, [self.runs[0].caution]),
             *self.left_out,
+            *self.at_once,
             *self._incomplete(),
         ]
 
     def report_notes(self) -> list[str]:
         """Return the notes that the report does not have by itself, as sentences."""
-        notes = [*self._budget(), *self.left_out, *self._incomplete()]
+        notes = [*self._budget(), *self.left_out, *self.at_once, *self._incomplete()]
         return [note[0].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in notes]
 
     def _statistics(self) -> list[str]:
@@ -135,13 +138,30 @@ class Comparison:
     def _budget(self) -> list[str]:
         equal = ", ".join(f"{SHARED[field]} {value:g}" for field, value in self.settings.items())
         if self.tuned is None:
-            return [f"the same for all: {equal}; what only some methods have is not tuned"]
+            told = "; ".join([f"the same for all: {equal}", *self._unequal()])
+            return [f"{told}; what only some methods have is not tuned"]
         tuned = []
         for method in sorted({run.method for run in self.runs}):
             values = self.tuned.chosen.get(method) or {}
             named = ", ".join(f"{field} {value}" for field, value in values.items())
             tuned.append(f"{method} " + (named or "nothing"))
         return [f"the same for all: {equal}; tuned: {'; '.join(tuned)}", tuned_note(self.tuned)]
+
+    def _unequal(self) -> list[str]:
+        """Say of each of `SHARED` that options of single methods set which values these have."""
+        said = []
+        for field, words in SHARED.items():
+            values = {run.method: run.config.get(field) for run in self.runs}
+            counted = Counter(value for value in values.values() if value is not None)
+            if len(counted) > 1:
+                usual = counted.most_common(1)[0][0]
+                own = ", ".join(
+                    f"{method} {value:g}"
+                    for method, value in values.items()
+                    if value not in (None, usual)
+                )
+                said.append(f"{words} differs: {own}, others {usual:g}")
+        return said
 
     def _incomplete(self) -> list[str]:
         if not self.failed:

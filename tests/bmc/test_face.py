@@ -63,3 +63,14 @@ def test_a_comparison_returns_a_frame_and_writes_tables_and_a_report(tmp_path):
     assert page.read_text().startswith("<!doctype html>")
     with pytest.raises(UsageError, match="expected a folder with finished runs"):
         bmc.report(tmp_path / "nothing")
+
+
+def test_a_name_and_an_opened_stream_are_not_taken_for_each_other():
+    with pytest.raises(
+        UsageError, match=r"expected a stream that autods.open_stream opened, got str"
+    ):
+        bmc.run("synthetic", "ncm")
+    with pytest.raises(UsageError, match=r"expected the name or the file of a stream.*got Stream"):
+        bmc.compare(autods.synthetic_stream(tasks=2, scale=1e-4), "ncm")
+    with pytest.raises(UsageError, match="expected the name of a method, got the class"):
+        bmc.compare("synthetic", ["slda", bmc.METHODS.get("ncm")])

@@ -59,7 +59,12 @@ def choose_weights(model: str, pretrained: str | None, random_weights: int | Non
     weights, `EncoderError` when no tag is unambiguous, a file is absent, or QuickGELU does not fit.
     """
     if model not in open_clip.list_models():
-        raise unknown("encoder", model, open_clip.list_models())
+        error = unknown("encoder", model, open_clip.list_models())
+        from timm import is_model
+
+        if is_model(model):
+            raise UnknownName(f"{error}; timm has '{model}': name it timm:{model}.")
+        raise error
     check_seed(random_weights, pretrained)
     if random_weights is not None:
         return Weights(model, f"random-{random_weights}", seed=random_weights)

@@ -183,6 +183,7 @@ def _check_depth(shown: Path, folders: Folders, reading: Reading) -> None:
     if not any(len(leaves) > 1 and "" not in leaves for leaves in tops.values()):
         return
     names = sorted(tops)
+    deeper = [name for name in names if tops[name] - {""}]
     last = {(name + leaf).rpartition("/")[2] for name in names for leaf in tops[name]}
     inner = [{leaf.split("/")[1] for leaf in tops[name] if leaf} for name in names]
     splits = ""
@@ -192,7 +193,7 @@ def _check_depth(shown: Path, folders: Folders, reading: Reading) -> None:
         splits = f" If they are splits: for example --splits {choice}."
     raise LayoutError(
         f"{shown}: expected one folder of images per class, got folders of folders below "
-        f"{_listed(names)}; {NOTHING}. Add --classes first ({len(names)} classes, by the first "
+        f"{_listed(deeper)}; {NOTHING}. Add --classes first ({len(names)} classes, by the first "
         f"folder), --classes last ({len(last)}, by the folder that holds the image) or --classes "
         f"path ({sum(map(len, tops.values()))}, by all folders).{splits}"
     )

@@ -111,9 +111,9 @@ def manifest_from_folder(
     ]
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, splits: str | None = None, classes: str | None = None) -> None:
     """Raise what `manifest_from_folder` raises for a folder, before any image is hashed."""
-    _laid_out(folder, None, None)
+    _laid_out(folder, splits, classes)
 
 
 def _laid_out(

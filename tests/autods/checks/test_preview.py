@@ -160,3 +160,11 @@ def test_an_index_without_images_is_refused(tmp_path, pets, monkeypatch):
     monkeypatch.setattr("autods.checks.preview.load_samples", lambda *_: empty)
     with pytest.raises(UsageError, match="has no image"):
         preview_dataset(root, "pets", manifest)
+
+
+def test_what_is_fetched_and_not_indexed_yet_is_indexed_first(pets, tmp_path):
+    root, _, manifests = pets
+    root.samples("pets").unlink()
+    preview("pets", out=[tmp_path / "a.html"], root=root.path, manifests=[manifests])
+    assert "cat" in (tmp_path / "a.html").read_text("utf-8")
+    assert root.samples("pets").is_file()

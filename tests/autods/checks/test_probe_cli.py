@@ -179,3 +179,23 @@ def test_a_folder_without_class_folders_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(LayoutError, match="image"):
         probe(str(tmp_path / "empty"), root=tmp_path / "root")
+
+
+def test_a_deep_folder_is_read_as_the_error_says(tmp_path, folder, capsys):
+    (folder / "ash").rename(folder / "moved")
+    for k, image in enumerate(sorted((folder / "moved").iterdir())):
+        kind = folder / "ash" / ("black" if k % 2 else "white")
+        kind.mkdir(parents=True, exist_ok=True)
+        image.rename(kind / image.name)
+    (folder / "moved").rmdir()
+    with pytest.raises(LayoutError, match=r"folders of folders below ash;.* --classes first"):
+        probe(str(folder), root=tmp_path / "root")
+    root, model = tmp_path / "root", add_model(tmp_path)
+    probe(str(folder), root=root, model=model, random_weights=0, device="cpu", classes="first")
+    out, err = capsys.readouterr()
+    assert "36 images in 3 classes" in err
+    assert "The encoder's weights are random" in " ".join(out.split())
+    with pytest.raises(UsageError, match=r"is read as it was then; .* --classes last"):
+        probe(str(folder), root=root, classes="last")
+    with pytest.raises(UsageError, match="go with a folder, and 'my-trees' is a dataset"):
+        probe("my-trees", root=root, classes="first")

@@ -19,6 +19,28 @@ def test_who_names_a_folder_is_told_how_it_becomes_a_dataset(tmp_path, name, kin
     )
 
 
+@pytest.mark.parametrize("place", [".", "manifests"])
+@pytest.mark.parametrize("known", [[], ["minerals"]])
+def test_who_forgets_the_folder_of_a_manifest_is_told_it(tmp_path, monkeypatch, place, known):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "mine.yaml").touch()
+    told = str(unknown_dataset("dataset", "mine", known))
+    assert "mine.yaml was not read" in told
+    assert f"Add --manifests {place} if it is its manifest." in told
+    assert "or name the file if it is a stream's" in str(unknown_dataset("stream", "mine", known))
+
+
+@pytest.mark.parametrize(
+    "name", ["pictures", "~nobody-of-this-name", "", "x" * 300, "a\0b", "../x"]
+)
+def test_a_name_is_looked_for_among_folders_whatever_it_is(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    told = str(unknown_dataset("dataset", name, ["pets"]))
+    assert ("`autods new NAME --folder pictures`" in told) == (name == "pictures")
+
+
 @pytest.mark.parametrize("known", [[], ["pets"], [f"set{i}" for i in range(20)]])
 def test_who_names_a_dataset_like_no_other_is_told_where_own_manifests_are_named(known):
     told = str(unknown_dataset("dataset", "zzz", known))

@@ -16,7 +16,7 @@ from timm.data import create_transform, resolve_model_data_config
 from autods.core.files import hash_file
 from autods.core.root import DataRoot
 from autods.encode.encoders import checkpoints
-from autods.encode.encoders.open_clip import load_encoder
+from autods.encode.encoders.open_clip import check_encoder, load_encoder
 from autods.encode.encoders.timm import TimmEncoder, _width, choose_timm
 from autods.encode.extract import extract_dataset
 from autods.errors import EncoderError, FeaturesMissing, UnknownName, UsageError
@@ -263,3 +263,9 @@ def test_missing_features_are_answered_with_the_command_that_makes_them(tmp_path
     with pytest.raises(FeaturesMissing) as caught:
         open_features(DataRoot.open(tmp_path), encoder, "pets")
     assert f"autods extract pets {options}" in str(caught.value)
+
+
+def test_a_model_of_timm_without_its_prefix_is_named_with_it():
+    name = "test_efficientnet"
+    with pytest.raises(UnknownName, match=f"timm has '{name}': name it timm:{name}"):
+        check_encoder(name, random_weights=0)

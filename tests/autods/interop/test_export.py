@@ -436,6 +436,14 @@ def test_the_command_exports_every_label_set_of_a_stream(root, tmp_path, capsys)
     assert sorted(p.name for p in (tmp_path / "out").glob("*.npz")) == ["pets-fur.npz", "pets.npz"]
 
 
+@pytest.mark.parametrize("what", [["pets"], ["--stream", "all"]])
+def test_the_only_encoder_need_not_be_named(root, tmp_path, capsys, what):
+    write_set(root, "pets")
+    place = ["--root", str(root.path), "--out", str(tmp_path / "out"), "--to", "npz"]
+    code, _, _ = run(["export", *what, *place], capsys)
+    assert code == 0 and (tmp_path / "out" / "pets.npz").is_file()
+
+
 def test_wrong_use_of_the_command_ends_with_code_2(root, tmp_path, capsys):
     write_set(root)
     place = ["--encoder", ENCODER, "--root", str(root.path), "--out", str(tmp_path / "out")]

@@ -213,3 +213,20 @@ def test_a_class_that_is_no_method_is_told_what_it_lacks(packages, capsys, modul
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: method 'mine' of {named}:Mine ({named} 1.0) cannot be used: ")
     assert told in line
+
+
+@pytest.mark.parametrize("given", [NCM, "mine.py", "mine:Mine"])
+def test_a_class_or_a_file_in_place_of_a_name_tells_how_a_method_gets_one(given):
+    shown = "the class NearestClassMean" if given is NCM else f"'{given}'"
+    with pytest.raises(
+        UsageError, match=f"expected the name of a method, got {shown}; .*own_method"
+    ):
+        registry().get(given)
+
+
+def test_all_that_a_class_lacks_is_told_at_once(packages):
+    text = METHOD.format(name="bare", title="Bare").partition("    def ")[0] + "    pass\n"
+    offer(packages, "bare", {"bare": "bare:Mine"}, bare=text)
+    lacking = ", ".join(f"'{key}'" for key in METHODS.needed[2:])
+    with pytest.raises(UsageError, match=f"expected its class to define {lacking}; nothing"):
+        registry().get("bare")

@@ -11,7 +11,7 @@ from small import CPU, small_config, small_stream
 
 from bmc.methods import METHODS
 from bmc.runs import run as experiment
-from bmc.runs.grid import common_step, effective_step, group_size, measured_after
+from bmc.runs.grid import at_once, common_step, effective_step, group_size, measured_after
 from bmc.runs.identity import effective, identity_of, run_name
 from bmc.runs.run import run
 
@@ -150,3 +150,16 @@ def test_a_run_records_how_its_device_computes():
     chosen = {"precision": "float32", "capture": False}
     assert recorded("er", "cuda", **chosen) == ("float32", False)
     assert recorded("ncm", "cuda", precision="tf32") == ("tf32", False)
+
+
+@pytest.mark.parametrize(
+    ("experts", "tasks", "told"), [(8, 6, True), (6, 6, True), (5, 6, False), (8, 1, False)]
+)
+def test_a_method_that_learns_all_tasks_at_once_is_named(experts, tasks, told):
+    methods = [(name, small_config(name)) for name in ("er", "joint")]
+    methods += [("bmc", small_config("bmc", experts=experts))] * 2
+    lines = at_once(methods, tasks)
+    assert [line.partition(";")[0].partition(":")[0] for line in lines] == [
+        f"BMC learns all {tasks} tasks at once"
+    ] * told
+    assert all(line.endswith("-o bmc.experts=N.") for line in lines)

@@ -482,3 +482,16 @@ def test_the_values_chosen_on_real_features_are_ones_that_methods_take_today():
         "zero-shot", "zero-shot-lda", "zero-shot-ncm",  # the features have no class names
     }  # fmt: skip
     assert len(tuned.datasets) == 6
+
+
+def test_a_setting_that_one_method_has_otherwise_is_told():
+    made = comparison()
+    runs = [
+        run.model_copy(update={"config": {**run.config, "memory": 7}})
+        if run.method == "er"
+        else run
+        for run in made.runs
+    ]
+    (note,) = [n for n in Comparison(tuple(runs)).notes() if n.startswith("the same for all")]
+    assert "; memory in samples differs: er 7, others 100; what only some" in note
+    assert not any("differs" in note for note in made.notes())
