@@ -28,7 +28,7 @@ from autods.manifest.schema import Manifest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 5  # of samples.parquet; a change means that datasets are indexed again
+FORMAT = 6  # of samples.parquet; a change means that datasets are indexed again
 KEY = "autods"  # of the table's metadata
 STEP = 1000  # images between two reports of progress
 

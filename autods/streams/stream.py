@@ -5,7 +5,7 @@ These types hold features from anywhere; `autods.open_stream` makes a stream of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -160,7 +160,7 @@ def class_embeddings_of(
 
 @dataclass(frozen=True, repr=False)
 class Stream:
-    """Tasks in order.
+    """Tasks in order; ``for task in stream`` and ``len(stream)`` are those of its tasks.
 
     Attributes
     ----------
@@ -177,6 +177,13 @@ class Stream:
     tasks: list[Task]
     normalize: str
     provenance: dict[str, Any]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        """Return the number of tasks."""
+        return len(self.tasks)
 
     def __repr__(self) -> str:
         lines = [f"Stream {self.name}", *(f"{k:<9} {v}" for k, v in self._summary().items())]

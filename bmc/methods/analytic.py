@@ -206,7 +206,8 @@ class AnalyticConsolidation(ClosedForm):
         """Return a covariance [d, d] shrunk to its mean variance, which is never zero."""
         variance = covariance.diagonal().mean()
         known = known_variance(variance, self.dim)
-        return shrunk_covariance(covariance, shrinkage, float(known) if known > variance else 0.0)
+        least = torch.where(known > variance, known, 0.0)
+        return shrunk_covariance(covariance, shrinkage, least)
 
     def _predictive(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return m_c, float64 [C, d], and v_c [C], of the counts and means of all tasks."""

@@ -25,7 +25,7 @@ def random_projection(dim: int, width: int, config: Config, device: torch.device
     return torch.randn(dim, width, generator=generator(config.seed, "projection")).to(device)
 
 
-def shrunk_covariance(covariance: Tensor, share: float, least: float = 0.0) -> Tensor:
+def shrunk_covariance(covariance: Tensor, share: float, least: float | Tensor = 0.0) -> Tensor:
     """Return (1 - e) S + e s I of S [d, d], s the mean variance, so that e depends on no unit.
 
     At least ``least`` is added to the diagonal.

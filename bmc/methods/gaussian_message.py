@@ -82,7 +82,7 @@ def known_variance(variance: Tensor, d: int) -> Tensor:
 
     A much smaller one would make scores that differ by more than float32 can add.
     """
-    return torch.where(variance > TINY, variance, variance.new_tensor(UNKNOWN / d))
+    return torch.where(variance > TINY, variance, UNKNOWN / d)
 
 
 def degrees_of_freedom(counts: Tensor) -> int:

@@ -51,7 +51,11 @@ def write_readme(folder: Path) -> Path:
     )
     for one in shared:
         text += f"\n## {one.name}\n\nEncoder `{one.encoder}`, {one.dim} dimensions. Provenance:\n\n"
-        text += "".join(f"- {_cell(k)}: {_cell(v)}\n" for k, v in sorted(one.provenance.items()))
+        text += "".join(
+            f"- {_cell(key)}: {_cell(('no', 'yes')[value] if isinstance(value, bool) else value)}\n"
+            for key, value in sorted(one.provenance.items())
+            if value is not None
+        )
         text += (
             "\n| dataset | train | dev | test | licence | citation |\n|---|---|---|---|---|---|\n"
         )

@@ -55,7 +55,7 @@ def test_every_command_shows_its_help_for_h_and_flags_as_flags(app, words, monke
         (bmc_app, ["compare", "--scenario"], "requires an argument. Expected: class-il or task-il"),
         (bmc_app, ["tune", "--scenario", "class-il"], "'--grid'. Expected: Values of a shared"),
         (bmc_app, ["reproduce"], "Expected: stream-clip, split-cifar100 or split-tinyimagenet"),
-        (autods_app, ["export"], "'--encoder'. Expected: Encoder whose features are exported"),
+        (autods_app, ["export"], "'--out'. Expected: Folder to export into"),
         (autods_app, ["info"], "Expected: Name of the dataset"),
         (autods_app, ["extract", "--precision"], "Expected: fp32, fp16 or bf16"),
     ],

@@ -1,6 +1,7 @@
 """Published feature sets, fetched elsewhere, are the same bytes; what differs is refused."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def test_extracted_features_go_with_their_licence_and_class_names(tmp_path, far)
     publish([manifest.name], source, encoder.name, public, catalogue=catalogue, progress=Silent())
     readme = (public / "README.md").read_text()
     assert "| CC \\| BY | A. &lt;b>B&lt;/b> |" in readme
+    assert not re.search("None|True|False", readme)
     (one,) = load(public / "features" / f"{encoder.name}.yaml", SharedFeatures).datasets
     assert (one.licence, one.fingerprint) == ("CC | BY", manifest.fingerprint())
     assert states(fetch(public, far, catalogue=catalogue)) == {manifest.name: "done"}

@@ -43,3 +43,9 @@ def test_tasks_and_features_print_as_one_short_line_without_being_read():
     )
     assert repr(task.train) == f"FeatureSet({len(task.train):,} samples, 4 dimensions)"
     assert "features" not in vars(task.train)
+
+
+def test_a_stream_is_iterated_and_counted_by_its_tasks():
+    stream = synthetic_stream(order=3)
+    assert list(stream) == stream.tasks
+    assert len(stream) == 71
