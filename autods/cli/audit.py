@@ -30,6 +30,7 @@ from autods.core.console import print_json, print_table
 from autods.core.output import tell
 from autods.core.registry import unknown_encoder
 from autods.errors import UsageError
+from autods.features.encoder_names import remark_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,6 +161,8 @@ def _show(found: Sequence[dict[str, Any]], features: dict[str, Any] | None) -> N
     print_table(f"By the features of {features['encoder']}", rows)
     print(textwrap.fill(BY_FEATURES, width))
     print(textwrap.fill(pixels_line(features["pixels"]), width))
+    if remark := remark_on(features["encoder"]):
+        print(textwrap.fill(remark, width))
     if features["between"]:
         print()
         shared = features["between"]

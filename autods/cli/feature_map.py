@@ -56,6 +56,7 @@ def draw_map(
     """Draw features in two dimensions, coloured by class or dataset, as a page and a picture."""
     from autods.checks.feature_map import map_features
     from autods.checks.map_page import write_map
+    from autods.features.encoder_names import remark_on
     from autods.features.sets import open_features
     from autods.pages.contact_sheet import ENDINGS
 
@@ -72,6 +73,8 @@ def draw_map(
     say_written(write_map(file, data_root, sets, found, command_line()) for file in files)
     if absent := len(names) - len(sets):
         tell(f"{absent} of {len(names)} datasets have no features by {chosen}.")
+    if remark := remark_on(chosen):
+        tell(remark)
     if names == [name]:
         step = next_steps.command("autods probe", name, "--encoder", chosen, root=root)
     else:

@@ -23,11 +23,11 @@ from autods.cli.common import (
 from autods.cli.probe_source import Layout, features_of, prepared, wanted_features
 from autods.core.console import print_json, print_next, print_table
 from autods.core.output import tell
+from autods.features.encoder_names import remark_on
 
 if TYPE_CHECKING:
     from autods.checks.probe import Probe
 
-RANDOM = "The encoder's weights are random: the numbers show that the pipeline works, no more."
 TOLD = 5  # confused pairs that the terminal names
 
 
@@ -124,8 +124,8 @@ def _show(found: list[Probe], best: Probe) -> None:
     ]
     names = best.class_names
     pairs = [f"{names[a]} and {names[b]} ({count:,})" for a, b, count in best.confused()[:TOLD]]
-    if ".random-" in best.encoder:
-        lines.append(RANDOM)
+    if remark := remark_on(best.encoder):
+        lines.append(remark)
     if pairs:
         lines.append(f"Most confused ({best.best.name}): {'; '.join(pairs)}.")
     width = shutil.get_terminal_size().columns

@@ -106,7 +106,7 @@ def wanted_features(
     quiet: bool,
 ) -> Wanted:
     """Return what the options of the command ask for; `UsageError` if they contradict."""
-    from autods.features.sets import encoder_options
+    from autods.features.encoder_names import encoder_options
 
     if encoder is not None and (model, pretrained, random_weights) != (None, None, None):
         raise UsageError("expected --encoder or --model and its options, got both.")

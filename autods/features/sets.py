@@ -20,6 +20,7 @@ from autods.core.seals import BrokenSealError, trailer_of
 from autods.core.shell import quoted
 from autods.errors import FeatureMismatch, FeaturesMissing, StoreError
 from autods.features.content import open_shards
+from autods.features.encoder_names import typed_options
 from autods.features.shards import (
     CODES,
     FORMAT,
@@ -285,30 +286,6 @@ def features_missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMiss
     return FeaturesMissing(
         f"features of dataset '{dataset}' by encoder '{encoder}' {state} under {root.path}; "
         f"{have or 'no encoder has features of it'}. Run `autods extract {dataset} "
-        f"{_options(encoder)} --root {quoted(root.path)}`, or `autods import-features` for "
+        f"{typed_options(encoder)} --root {quoted(root.path)}`, or `autods import-features` for "
         "features made elsewhere."
     )
-
-
-def encoder_options(encoder: str) -> dict[str, str]:
-    """Return the options of ``autods extract`` that name an encoder; a file's is ``FILE``.
-
-    Keys are ``model`` and perhaps ``pretrained`` or ``random_weights``.
-    """
-    model, _, tag = encoder.partition(".")
-    if model.startswith("timm-"):  # timm-<architecture>[.<tag>][.file-... or .random-...]
-        first, _, rest = tag.partition(".")
-        named = bool(first) and not first.startswith(("random-", "file-"))
-        model = model.replace("timm-", "timm:", 1) + (f".{first}" if named else "")
-        tag = rest if named else first
-    if tag.startswith("random-"):
-        return {"model": model, "random_weights": tag.removeprefix("random-")}
-    if tag.startswith("file-"):
-        return {"model": model, "pretrained": "FILE"}
-    return {"model": model, **({"pretrained": tag} if tag else {})}
-
-
-def _options(encoder: str) -> str:
-    """Return these options as they are typed."""
-    options = encoder_options(encoder).items()
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options)

@@ -8,6 +8,7 @@ from typing import Any
 from autods.core.extras import require
 from autods.core.files import atomic
 from autods.core.version import __version__
+from autods.features.encoder_names import remark_on
 from autods.pages.palette import variables
 
 
@@ -36,6 +37,7 @@ def write_page(out: Path, template: str, what: str, **content: Any) -> Path:
     )  # fmt: skip
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["percent"] = percent
+    environment.filters["remark"] = remark_on
     environment.filters["path"] = lambda path: Markup(str(escape(path)).replace("/", "/<wbr>"))
     page = environment.get_template(template).render(
         light=variables(dark=False), dark=variables(dark=True), version=__version__, **content

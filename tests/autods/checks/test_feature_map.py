@@ -101,6 +101,16 @@ def test_the_command_writes_a_page_and_a_picture(tmp_path, monkeypatch, capsys):
         assert len(picture.getcolors(10**6)) > 10
 
 
+@pytest.mark.parametrize(("encoder", "random"), [("tiny.random-0", True), ("tiny.a", False)])
+def test_a_map_of_an_encoder_that_was_never_trained_says_so(tmp_path, capsys, encoder, random):
+    root = DataRoot(tmp_path / "root")
+    trees(root, encoder=encoder)
+    page = tmp_path / "a.html"
+    draw_map("trees", root=root.path, out=[page])
+    assert ("weights are random" in capsys.readouterr().out) == random
+    assert ("weights are random" in page.read_text("utf-8")) == random
+
+
 def test_a_stream_is_drawn_from_the_datasets_that_have_features(tmp_path, capsys):
     root = DataRoot(tmp_path / "root")
     trees(root)

@@ -51,7 +51,8 @@ def cluster() -> Iterator[Any]:
     ray = import_ray()
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args=NODE)
+    soon = {"_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}}
+    made = Cluster(initialize_head=True, head_node_args=NODE | soon)  # a dead node is known soon
     try:
         made.add_node(**NODE)
         yield made
