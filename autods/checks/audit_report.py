@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autods.core.output import counted
+
 NAMED = 20  # classes named that miss in a split
 EXAMPLES = 5  # unreadable images named
 LEGEND = (
@@ -77,7 +79,7 @@ def _by_features(features: Findings) -> Iterator[str]:
     for name, findings in features["datasets"].items():
         near, labels = findings["near"], findings["labels"]
         yield ""
-        yield f"## {name}: {_images(near['images'])} with a near-duplicate"
+        yield f"## {name}: {counted(near['images'], 'image')} with a near-duplicate"
         yield ""
         for pair in near["examples"][:NAMED]:
             yield f"- {_pair(pair)}"
@@ -97,18 +99,18 @@ def pixels_line(pixels: Findings) -> str:
     if not pixels["images"]:
         return "Pixels were not compared: no images are at hand, or --fast."
     text = (
-        f"The pixels of {_images(pixels['images'])} were compared, too; they add "
-        f"{_pairs(pixels['added'])}."
+        f"The pixels of {counted(pixels['images'], 'image')} were compared, too; they add "
+        f"{counted(pixels['added'], 'pair')}."
     )
     if pixels["apart"]:
         text += (
-            f" Not counted: {_pairs(pixels['apart'])} of near features but other pixels, different "
-            "images as a rule, sometimes a crop."
+            f" Not counted: {counted(pixels['apart'], 'pair')} of near features but other pixels, "
+            "different images as a rule, sometimes a crop."
         )
     if pixels["crowded"]:
         text += (
-            f" {_images(pixels['crowded'])} share their outline with many others; their copies are "
-            "found by features alone."
+            f" {counted(pixels['crowded'], 'image')} share their outline with many others; their "
+            "copies are found by features alone."
         )
     return text
 
@@ -178,7 +180,7 @@ def _duplicates(found: Findings) -> Iterator[str]:
         return
     yield (
         f"Contents that occur more than once: {found['contents']:,}. Copies of an image that "
-        f"stands before them: {_images(found['copies'])}."
+        f"stands before them: {counted(found['copies'], 'image')}."
     )
     conflicts = found["conflicts"]
     counts = {
@@ -190,7 +192,7 @@ def _duplicates(found: Findings) -> Iterator[str]:
         if count:
             what = f" ({conflicts['contents']:,} contents)" if finding == "conflicts" else ""
             yield ""
-            yield f"- {finding}: {_images(count)}{what}"
+            yield f"- {finding}: {counted(count, 'image')}{what}"
             for paths in found["examples"].get(finding, ()):
                 yield f"    - {' = '.join(f'`{path}`' for path in paths)}"
 
@@ -199,14 +201,6 @@ def flawed(found: Findings) -> bool:
     """Tell whether there are images worth naming: broken ones, copies, conflicts."""
     counted = row(found)
     return any(counted[key] for key in ("broken", "copies", "in test", "conflicts"))
-
-
-def _pairs(count: int) -> str:
-    return f"{count:,} pair{'' if count == 1 else 's'}"
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _plain(group: Findings) -> str:

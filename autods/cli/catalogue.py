@@ -20,7 +20,7 @@ from autods.cli.common import (
     open_root,
 )
 from autods.core.console import print_json, print_next, print_table
-from autods.core.output import tell
+from autods.core.output import counted, tell
 from autods.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -210,8 +210,7 @@ def _totals(rows: list[dict[str, Any]]) -> str:
     """Return the last line of the list: how many datasets, classes and images are known."""
     classes = [row["classes"] for row in rows if row["classes"] is not None]
     images = [row["images"] for row in rows if row["images"] is not None]
-    noun = "dataset" if len(rows) == 1 else "datasets"
     return (
-        f"{len(rows)} {noun}; {sum(classes):,} classes ({len(classes)} datasets) and "
+        f"{counted(len(rows), 'dataset')}; {sum(classes):,} classes ({len(classes)} datasets) and "
         f"{sum(images):,} images ({len(images)}) are known."
     )

@@ -22,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from autods.core.extras import OPTIONAL, missing
 from autods.core.home import ensure_home
 from autods.core.network import share_certificates
-from autods.core.output import make_printable, plain, tell
+from autods.core.output import counted, make_printable, plain, tell
 from autods.core.refusals import MEMORY, lacks_memory, refusal, why_refused
 from autods.core.root import default_root
 from autods.core.tables import Column, print_columns
@@ -309,4 +309,4 @@ def _devices() -> str:
         return "no driver"
     if failed:
         return f"the driver answers with error {failed}"
-    return f"{count.value} device{'' if count.value == 1 else 's'}"
+    return counted(count.value, "device")

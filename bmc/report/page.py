@@ -14,6 +14,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from autods.core.files import atomic
+from autods.core.output import counted
 from autods.pages.palette import variables
 from bmc.report.answers import answers_of, safe_json
 from bmc.report.charts import SCENARIOS, task_rows
@@ -106,8 +107,8 @@ def _section_title(content: dict[str, Any]) -> str:
     """Say in a line what a section is about."""
     groups, first = content["groups"], content["first"]
     noun = "method" if len(groups) == content["methods"] else "configuration"
-    some = f"{len(groups)} {noun}{'' if len(groups) == 1 else 's'}"
-    return f"{first.stream}, {len(first.tasks)} tasks: {some}, {first.scenario}"
+    tasks, some = counted(len(first.tasks), "task"), counted(len(groups), noun)
+    return f"{first.stream}, {tasks}: {some}, {first.scenario}"
 
 
 def _content(
