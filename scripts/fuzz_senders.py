@@ -25,7 +25,7 @@ PAGE = (
     b'<input type="hidden" name="id" value="1"><input type="hidden" name="confirm" value="t">'
     b"</form></body></html>"
 )
-OF_DRIVE = ("form", "moved")  # answers that Google Drive's pages are told from
+OF_DRIVE = ("form", "moved")  # answers that are also read as Google Drive's pages
 DATE = "Sat, 28 Nov 2020 10:00:00 GMT"
 
 

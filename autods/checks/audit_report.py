@@ -199,8 +199,8 @@ def _duplicates(found: Findings) -> Iterator[str]:
 
 def flawed(found: Findings) -> bool:
     """Tell whether there are images worth naming: broken ones, copies, conflicts."""
-    counted = row(found)
-    return any(counted[key] for key in ("broken", "copies", "in test", "conflicts"))
+    numbers = row(found)
+    return any(numbers[key] for key in ("broken", "copies", "in test", "conflicts"))
 
 
 def _plain(group: Findings) -> str:

@@ -65,7 +65,7 @@ def bytes_to_hash(name: str, root: DataRoot, encoder: str | None) -> int:
     shards = root.path.glob(f"features/{encoder or '*'}/{name}/*.h5")
     try:
         return size_of(root.dataset(name)) + sum(path.stat().st_size for path in shards)
-    except OSError:  # what cannot be read is told when it is checked
+    except OSError:  # the check itself reports what cannot be read
         return 0
 
 

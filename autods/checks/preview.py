@@ -1,6 +1,6 @@
 """Contact sheets of indexed datasets: a row for each class; of a stream, a row for each dataset.
 
-Only images that are shown are read; what an audit found is told as well.
+Only the images shown are read; the findings of an earlier audit are shown, too.
 """
 
 from __future__ import annotations

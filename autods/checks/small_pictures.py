@@ -1,4 +1,4 @@
-"""Small pictures of images, by whose edges copies are told: no files, no features."""
+"""Small versions of images, whose edges reveal copies: no files, no features."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def each(
     """Do something with each dataset; one that fails does not stop the others.
 
     ``then`` runs at the end, before the failures are raised as one error; ``board`` counts what
-    has ended. ``absent`` datasets were asked for, too: they are told in one line.
+    has ended. ``absent`` datasets were asked for, too: one line names them.
     """
     failed: dict[str, AutodsError] = {}
     for name in names:

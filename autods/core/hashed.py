@@ -1,7 +1,7 @@
-"""How far hashing is: whatever hashes a file tells it, and a command that waits for it listens.
+"""Progress of hashing: whatever hashes a file reports it, and a waiting command listens.
 
-Nothing is passed from function to function: whoever listens is known to the context, and without
-one nothing is told.
+The listener belongs to the context, so that no function has to pass it on; without one, nothing
+is reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _listener: ContextVar[Callable[[int], None] | None] = ContextVar("_listener", de
 
 
 def hashed(amount: int) -> None:
-    """Tell whoever listens that so many bytes more are hashed."""
+    """Report that ``amount`` more bytes are hashed."""
     if (listener := _listener.get()) is not None:
         listener(amount)
 

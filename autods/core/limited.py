@@ -23,6 +23,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
+from autods.core.processes import how_ended
 from autods.core.slices import Slice
 from autods.errors import AutodsError
 
@@ -182,9 +183,8 @@ class _Child:
             code = self.end()
             if code == -signal.SIGXCPU:
                 raise self._too_slow() from None
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
             kind = "Crash" if code else LEFT
-            raise ParserFailed(kind, f"its reader crashed ({how})", True) from None
+            raise ParserFailed(kind, f"its reader crashed ({how_ended(code)})", True) from None
 
     def _too_slow(self) -> ParserFailed:
         return ParserFailed("Timeout", f"it was not read in {self._seconds:.0f} seconds", True)

@@ -29,6 +29,11 @@ def choose_workers(images: int, processes: int = 1) -> int:
     return 0 if few else max(1, min(MOST, usable_cores()) // processes)
 
 
+def how_ended(code: int) -> str:
+    """Return the exit code of a process in words; negative ones are signals."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
 def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext:
     """Return how workers are started: by a fork server if the platform has one.
 

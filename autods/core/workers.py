@@ -27,7 +27,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from autods.core.processes import end_with_parent, worker_context
+from autods.core.processes import end_with_parent, how_ended, worker_context
 from autods.errors import WorkerLost
 
 if TYPE_CHECKING:
@@ -184,10 +184,9 @@ class _Worker:
             error, answer = self._connection.recv()
         except (EOFError, OSError):
             code = self.end()
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise WorkerLost(
-                f"a worker process was lost by {how}, most likely for want of memory; what is "
-                "finished is kept. Use fewer workers; 0 starts none."
+                f"a worker process was lost by {how_ended(code)}, most likely for want of memory; "
+                "what is finished is kept. Use fewer workers; 0 starts none."
             ) from None
         if error is not None:
             raise error

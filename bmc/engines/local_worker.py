@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autods.core.processes import end_with_parent, worker_context
+from autods.core.processes import end_with_parent, how_ended, worker_context
 from autods.core.workers import start
 from autods.errors import AutodsError, ClusterError
 from bmc.engines.apart import Answer, Setting, train_apart
@@ -102,8 +102,7 @@ class Crew:
 
     def _remove(self, worker: _Worker, losses: int) -> None:
         """Remove a worker that was lost; another one will take its place."""
-        code = worker.end()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how = how_ended(worker.end())
         self._workers.remove(worker)
         self.devices.remove(worker.device)
         self.devices.append(worker.device)

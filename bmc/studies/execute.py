@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autods.core.processes import end_with_parent, worker_context
+from autods.core.processes import end_with_parent, how_ended, worker_context
 from autods.core.progress import Progress
 from autods.core.refusals import refusal, why_refused
 from autods.core.workers import start
@@ -176,8 +176,7 @@ class _Worker:
         return outcome
 
     def lost(self) -> Outcome:
-        code = self.process.exitcode or 0
-        return _lost(self.job, f"signal {-code}" if code < 0 else f"exit code {code}")
+        return _lost(self.job, how_ended(self.process.exitcode or 0))
 
 
 @dataclass(frozen=True)
