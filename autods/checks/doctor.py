@@ -17,6 +17,7 @@ from autods.checks.doctor_root import check_root
 from autods.checks.finding import Check
 from autods.core.console import wrapped
 from autods.core.credentials import Credentials, hub_credentials
+from autods.core.output import counted
 from autods.errors import AutodsError
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ def show(checks: Sequence[Check], width: int) -> str:
     return "\n".join(lines)
 
 
-def counted(names: Sequence[str]) -> str:
+def count_names(names: Sequence[str]) -> str:
     """Return how many datasets these are, with the first names."""
     more = ", ..." if len(names) > NAMED else ""
-    noun = "dataset" if len(names) == 1 else "datasets"
-    return f"{len(names)} {noun}" + (f" ({', '.join(names[:NAMED])}{more})" if names else "")
+    return counted(len(names), "dataset") + (
+        f" ({', '.join(names[:NAMED])}{more})" if names else ""
+    )
 
 
 def _load(catalogue: Catalogue, names: Sequence[str]) -> tuple[list[Manifest], list[Check]]:
@@ -172,7 +174,7 @@ def _reads(kind: str, executable: str) -> bool:
 def _tool(
     name: str, tool_path: str | None, needing: Sequence[str], cure: str, unfit: str = ""
 ) -> Check:
-    needed = f"needed for {counted(needing)}" if needing else "no dataset needs it"
+    needed = f"needed for {count_names(needing)}" if needing else "no dataset needs it"
     text = f"{tool_path or unfit or 'no tool is installed'}; {needed}"
     if needing and not tool_path:
         return Check(name, "warn", text, cure)
@@ -193,12 +195,12 @@ def _credentials(manifests: Sequence[Manifest]) -> Iterator[Check]:
     if found is not None:
         yield _token("Hub token", found, needing, "")
     else:
-        used = f"only gated repositories ask for it: {counted(needing)} with no other source"
+        used = f"only gated repositories ask for it: {count_names(needing)} with no other source"
         yield Check("Hub token", "ok", f"none was found; {used if needing else UNUSED}")
 
 
 def _token(name: str, found: Credentials | None, needing: Sequence[str], cure: str) -> Check:
-    used = f"{counted(needing)} with no other source" if needing else UNUSED
+    used = f"{count_names(needing)} with no other source" if needing else UNUSED
     if found is None:
         state: Literal["ok", "warn"] = "warn" if needing else "ok"
         return Check(name, state, f"none was found; {used}", cure if needing else "")
