@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-_streams: dict[torch.device, torch.cuda.Stream] = {}  # on which tables are streamed, by device
+# beside the one that computes, by what they do and device
+_streams: dict[tuple[str, torch.device], torch.cuda.Stream] = {}
 
 
 def queued(tensor: Tensor, device: torch.device) -> Tensor:
@@ -18,19 +21,36 @@ def queued(tensor: Tensor, device: torch.device) -> Tensor:
 def streamed(pinned: Tensor, device: torch.device) -> Tensor:
     """Return what pinned memory holds on a device, copied while the device computes.
 
-    The copy has a stream of its own: what is queued before goes on meanwhile, what follows
-    waits for it.
+    The copy has a stream of its own, as in `made_aside`.
     """
     if device.type != "cuda":
         return pinned.to(device)
-    if device not in _streams:
-        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch
-    current = torch.cuda.current_stream(device)
-    with torch.cuda.stream(_streams[device]):
-        there = pinned.to(device, non_blocking=True)
-    current.wait_stream(_streams[device])
-    there.record_stream(current)  # its memory belongs to the other stream
-    return there
+    return _beside(lambda: pinned.to(device, non_blocking=True), _stream("copy", device))
+
+
+def made_aside(make: Callable[[], Tensor], device: torch.device) -> Tensor:
+    """Return a tensor that is made on a stream of its own: what is queued before goes on meanwhile.
+
+    What follows waits for it. ``make`` may wait for its stream without waiting for the rest.
+    """
+    return make() if device.type != "cuda" else _beside(make, _stream("make", device))
+
+
+def _stream(purpose: str, device: torch.device) -> torch.cuda.Stream:
+    key = purpose, device
+    if key not in _streams:
+        _streams[key] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch
+    return _streams[key]
+
+
+def _beside(make: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
+    """Make a tensor on a stream; what the current stream does from now on waits for it."""
+    current = torch.cuda.current_stream(stream.device)
+    with torch.cuda.stream(stream):
+        made = make()
+    current.wait_stream(stream)
+    made.record_stream(current)  # its memory belongs to the other stream
+    return made
 
 
 class Read:
@@ -43,7 +63,9 @@ class Read:
             return
         self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         self._host.copy_(tensor, non_blocking=True)
-        self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # of torch
+        # Whoever waits leaves its core to processes that decode instead of asking again and again.
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # of torch
+        self._copied = event
         self._copied.record(torch.cuda.current_stream(tensor.device))
 
     def result(self) -> Tensor:

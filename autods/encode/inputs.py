@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from autods.core.halves import EXPECTED, unfit_rows, worst
-from autods.core.transfer import Read, queued, streamed
+from autods.core.transfer import Read, made_aside, queued, streamed
 from autods.encode.decode import Unreadable
 from autods.encode.encoders.computing import TorchEncoder
 from autods.encode.encoders.interface import Encoder
@@ -94,22 +94,44 @@ class Inputs:
             numbers = torch.from_numpy(self._buffer)
         return Encoded(self, self._read(numbers), np.flatnonzero(whole)), whole, failed
 
-    def _read(self, numbers: torch.Tensor) -> Read:
-        """Encode an input; on CUDA, features stay there unless the encoder has a way of its own."""
+    @cached_property
+    def late(self) -> int:
+        """How many batches are queued before the features of the first are read.
+
+        One on CUDA, unless the encoder has a way of its own to encode.
+        """
         encoder = self.encoder
-        if (
-            self.device.type == "cuda"
-            and isinstance(encoder, TorchEncoder)
-            and type(encoder).encode is TorchEncoder.encode
-        ):
-            return Read(encoder.encode_on_device(numbers))
+        queues = isinstance(encoder, TorchEncoder) and type(encoder).encode is TorchEncoder.encode
+        return int(queues and self.device.type == "cuda")
+
+    def _read(self, numbers: torch.Tensor) -> Read:
+        """Encode an input; features that are read late stay on the device."""
+        if self.late and isinstance(self.encoder, TorchEncoder):
+            return Read(self.encoder.encode_on_device(numbers))
         # a copy: an encoder may give a view of its input, whose memory is used again
         return Read(torch.from_numpy(np.array(self.encoder.encode(numbers), np.float32)))
 
     def _on_device(self, batch: Decoded) -> tuple[torch.Tensor, list[tuple[int, str]]]:
-        """Return the input float32 [b, 3, h, w] on the encoder's device, filled up with zeros."""
-        pixels = self._moved(torch.from_numpy(batch.pixels))  # [m, ...]
-        failed = []
+        """Return the input [b, 3, h, w] on the encoder's device, filled up with zeros."""
+        failed: list[tuple[int, str]] = []
+        if batch.files:  # the encoder goes on meanwhile
+            pixels = made_aside(lambda: self._decoded_there(batch, failed), self.device)
+        else:
+            pixels = self._moved(torch.from_numpy(batch.pixels))  # [m, ...]
+        table = self._table
+        kind = pixels.dtype if table is None else table.dtype
+        shape = (self.batch_size, 3, *self.preprocessing.size)
+        numbers = torch.empty(shape, dtype=kind, device=self.device)
+        self.preprocessing.fill_there(numbers, pixels, table)
+        return numbers, failed
+
+    def _decoded_there(self, batch: Decoded, failed: list[tuple[int, str]]) -> torch.Tensor:
+        """Return pixels [m, ...] on the device, JPEG files decoded; note which ones failed."""
+        host = torch.from_numpy(batch.pixels)
+        if len(batch.files) < len(host):
+            pixels = self._moved(host)
+        else:  # the host has none
+            pixels = torch.empty(host.shape, dtype=host.dtype, device=self.device)
         found = decode_jpegs([data for _, data in batch.files], self.preprocessing, self.device)
         for (place, data), image in zip(batch.files, found, strict=True):
             try:
@@ -117,10 +139,7 @@ class Inputs:
                 pixels[place] = queued(again, self.device)
             except Unreadable as reason:
                 failed.append((place, str(reason)))
-        numbers = self.preprocessing.numbers(pixels, self._table)  # [m, 3, h, w]
-        full = numbers.new_zeros((self.batch_size, *numbers.shape[1:]))
-        full[: len(numbers)] = numbers
-        return full, failed
+        return pixels
 
     def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return decoded pixels on the device; the memory that they are in may then change."""
@@ -131,9 +150,14 @@ class Inputs:
 
     @cached_property
     def _table(self) -> torch.Tensor | None:
-        """The numbers of bytes, float32 [3, 256] on the device."""
+        """The numbers of bytes [3, 256] on the device, rounded as the encoder would round them."""
         table = self.preprocessing.table
-        return None if table is None else torch.from_numpy(table).to(self.device)
+        if table is None:
+            return None
+        rounded = torch.from_numpy(table)
+        if self.late and isinstance(self.encoder, TorchEncoder):
+            rounded = rounded.to(self.encoder.dtype)
+        return rounded.to(self.device)
 
     @cached_property
     def _buffer(self) -> npt.NDArray[np.float32]:

@@ -16,8 +16,8 @@ from autods.encode.preprocessing import Preprocessing
 from autods.errors import EncoderError
 
 
-def check_jpegs(preprocessing: Preprocessing) -> None:
-    """Raise `EncoderError` if torchvision cannot decode JPEG files."""
+def check_jpegs(preprocessing: Preprocessing, device: torch.device) -> None:
+    """Raise `EncoderError` if torchvision cannot decode JPEG files on a device."""
     if preprocessing.table is None:
         raise EncoderError(
             "--gpu-decode needs an encoder whose preprocessing ends in ToTensor and Normalize, "
@@ -26,11 +26,11 @@ def check_jpegs(preprocessing: Preprocessing) -> None:
     try:
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16)).save(buffer, "JPEG")
-        _decoded([buffer.getvalue()], torch.device("cpu"))
+        _decoded([buffer.getvalue()], device)
     except (ImportError, AttributeError, RuntimeError) as error:
         raise EncoderError(
-            f"--gpu-decode needs a torchvision that decodes JPEG files: {error}; nothing was "
-            "done. Leave it out."
+            f"--gpu-decode needs a torchvision that decodes JPEG files on {device}: "
+            f"{f'{error}'.splitlines()[0][:200]}; nothing was done. Leave it out."
         ) from None
 
 
@@ -44,10 +44,9 @@ def decode_jpegs(
     if not files:  # torchvision refuses to decode none
         return []
     try:
-        images: list[torch.Tensor | None] = list(_decoded(files, device))
-    except RuntimeError:  # says nothing of which file it was
-        images = [_one(data, device) for data in files]
-    return [None if image is None else _resized(image, preprocessing) for image in images]
+        return [_resized(image, preprocessing) for image in _decoded(files, device)]
+    except RuntimeError:  # says nothing of which file it was; or all at once were too many
+        return [_one(data, preprocessing, device) for data in files]
 
 
 def pixels_by_pil(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
@@ -55,15 +54,23 @@ def pixels_by_pil(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
     return torch.from_numpy(preprocessing.pixels(load_image(data)[0]).copy())
 
 
-def _one(data: bytes, device: torch.device) -> torch.Tensor | None:
+def _one(data: bytes, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor | None:
     try:
-        return _decoded([data], device)[0]
-    except RuntimeError:
+        return _resized(_decoded([data], device)[0], preprocessing)
+    except RuntimeError as error:
+        if "out of memory" in f"{error}":  # not the file's fault; torchvision hides the class
+            raise torch.OutOfMemoryError(f"{error}") from None
         return None
 
 
 def _decoded(files: list[bytes], device: torch.device) -> list[torch.Tensor]:
-    """Return uint8 [3, H, W] of each file."""
+    """Return uint8 [3, H, W] of each file.
+
+    nvJPEG writes to the memory that torch gives it whatever is queued on the stream: kernels may
+    still read what was there before (pytorch/vision#9606), so the host waits for them.
+    """
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its replacement by another package
         from torchvision.io import ImageReadMode, decode_jpeg

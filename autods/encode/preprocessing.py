@@ -72,11 +72,19 @@ class Preprocessing:
             for channel in range(3):
                 np.take(self.table[channel], image[..., channel], out=row[channel], mode="clip")
 
-    def numbers(self, pixels: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
-        """Return the encoder's input float32 [m, 3, h, w]; ``table`` is where the pixels are."""
+    def fill_there(
+        self, batch: torch.Tensor, pixels: torch.Tensor, table: torch.Tensor | None
+    ) -> None:
+        """Do what `fill` does on a device; ``table`` is there, and of the type of the batch."""
+        count = len(pixels)
+        batch[count:] = 0
         if table is None:
-            return pixels
-        return torch.stack([table[c][pixels[..., c].int()] for c in range(3)], dim=1)
+            batch[:count] = pixels
+            return
+        at = torch.empty((count, 3, *self.size), dtype=torch.int32, device=pixels.device)
+        rows = torch.arange(0, table.numel(), 256, dtype=torch.int32, device=pixels.device)
+        torch.add(pixels.permute(0, 3, 1, 2), rows.view(3, 1, 1), out=at)
+        torch.index_select(table.view(-1), 0, at.view(-1), out=batch[:count].view(-1))
 
 
 def cut(transform: Transform) -> Preprocessing:

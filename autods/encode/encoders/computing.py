@@ -35,7 +35,10 @@ class TorchEncoder:
         return np.asarray(self.encode_on_device(batch).cpu().numpy(), dtype=np.float32)
 
     def encode_on_device(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return what `encode` does as a tensor that stays on the encoder's device."""
+        """Return what `encode` does as a tensor that stays on the encoder's device.
+
+        Images may also be rounded to the encoder's ``dtype`` already.
+        """
         with exactly():
             features: torch.Tensor = self._encode(batch.to(self.device, self.dtype))  # [n, d]
             return features.float()
@@ -58,5 +61,25 @@ def exactly() -> Iterator[None]:
     exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
-    with torch.inference_mode(), exact:
+    with torch.inference_mode(), exact, _exact_products():
         yield
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Compute products of float32 as such, whatever this process allowed for training."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # allowed by torch's newer name, which this function then refuses to read
+        products = torch.backends.cuda.matmul
+        allowed, products.fp32_precision = products.fp32_precision, "ieee"
+        try:
+            yield
+        finally:
+            products.fp32_precision = allowed
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

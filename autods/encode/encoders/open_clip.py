@@ -195,6 +195,8 @@ def _placed(
         for module in net.modules():  # float32 weights on other activations, which CUDA refuses
             if type(module) is open_clip.transformer.LayerNorm:
                 module.__class__ = open_clip.transformer.LayerNormFp32
+            elif isinstance(module, open_clip.transformer.AttentionalPooler):  # of CoCa
+                module.query.data = module.query.data.to(dtype)  # its products have this type
     return net.to(device)
 
 

@@ -204,9 +204,8 @@ def _serve(factory: Factory, name: str, threads: int, parent: Connection) -> Non
     """Make shards of one dataset after another until the parent ends this process."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    if torch.device(name).type == "cpu":
-        torch.set_num_threads(threads)
     try:
+        _settle(name, threads)
         encoder = factory(name)
         while True:
             workers = parent.recv()
@@ -216,6 +215,15 @@ def _serve(factory: Factory, name: str, threads: int, parent: Connection) -> Non
             parent.send(_Signal.DONE)
     except (AutodsError, OSError) as error:
         parent.send(error)
+
+
+def _settle(name: str, threads: int) -> None:
+    """Let this process compute on a device; raises what `choose_device` does."""
+    device = choose_device(name)
+    if device.type == "cpu":
+        torch.set_num_threads(threads)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # otherwise every process takes memory of the first one too
 
 
 def _ask(parent: Connection) -> ShardJob | None:

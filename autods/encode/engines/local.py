@@ -84,9 +84,9 @@ def make_shards(
     if (first := next(jobs, None)) is None:
         return
     preprocessing = cut(encoder.transform)
-    if first.decoding == "gpu":
-        check_jpegs(preprocessing)
     inputs = Inputs(encoder, preprocessing, first.batch_size)
+    if first.decoding == "gpu":
+        check_jpegs(preprocessing, inputs.device)
     reader = MemberReader(first.root, first.info.dataset)
     begun: deque[ShardJob] = deque()
     batches = decoded_batches(
@@ -122,28 +122,46 @@ def _in_order(
     writer: ThreadPoolExecutor,
     report: Report,
 ) -> Iterator[ShardReport]:
-    """Encode the batches as they come; hand each whole shard to the writer."""
+    """Encode the batches as they come; hand each whole shard to the writer.
+
+    The last features of a shard are read when the first batch of the next one is queued.
+    """
     clock, stage = _Clock(), "start"
-    shard: _Shard | None = None
+    shards: deque[_Shard] = deque()  # begun; one before the last lacks its last features only
     written: Future[ShardReport] | None = None
     for batch in batches:
         clock.lap(stage)
         stage = "wait"
-        shard = shard or _Shard(begun.popleft(), inputs)
+        if not shards or shards[-1].is_whole:
+            shards.append(_Shard(begun.popleft(), inputs))
+        shard = shards[-1]
         skipped = shard.add(batch)
+        for one in shards:
+            one.read(inputs.late if one is shard else 0)
         clock.lap("encode")
         told = replace(clock.taken(), images=batch.count, read=batch.read, decode=batch.decode)
         shard.timings += told
         report(BatchReport(batch.count, skipped, told))
         clock.restart()
-        if written and (shard.is_whole or written.done()):
-            made = written.result()
-            clock.lap("stall")
-            yield made
+        while shards and shards[0].is_read:
+            if written:
+                made = written.result()
+                clock.lap("stall")
+                yield made
+                clock.restart()
+            written = writer.submit(shards.popleft().write)
+        if written and written.done():
+            yield written.result()
             clock.restart()
             written = None
-        if shard.is_whole:
-            written, shard = writer.submit(shard.write), None
+    for shard in shards:
+        clock.restart()
+        shard.read()
+        clock.lap("encode")
+        shard.timings += clock.taken()
+        if written:
+            yield written.result()
+        written = writer.submit(shard.write)
     if written:
         yield written.result()
 
@@ -181,19 +199,21 @@ class _Shard:
         self._features = np.empty((len(job), inputs.encoder.dim), np.float16)
         self._hashes = np.empty(len(job), np.uint64)
         self._skipped: list[Unreadable] = []
-        # the features of the last batch, and where they belong
-        self._late: tuple[npt.NDArray[np.int64], Encoded] | None = None
+        # features that may still be computed, and where they belong
+        self._queued: deque[tuple[npt.NDArray[np.int64], Encoded]] = deque()
 
     @property
     def is_whole(self) -> bool:
         """Whether no batch is missing."""
         return self._seen == len(self._job)
 
-    def add(self, batch: Decoded) -> tuple[Unreadable, ...]:
-        """Encode the next batch; return what of it is unreadable.
+    @property
+    def is_read(self) -> bool:
+        """Whether all features are there."""
+        return self.is_whole and not self._queued
 
-        Features are read one batch late, so that a device has its next batch meanwhile.
-        """
+    def add(self, batch: Decoded) -> tuple[Unreadable, ...]:
+        """Encode the next batch; return what of it is unreadable. Its features are yet to read."""
         positions = next(self._batches)  # [b]
         self._seen += len(positions)
         unreadable = list(batch.unreadable)
@@ -202,19 +222,16 @@ class _Shard:
             unreadable += [(int(batch.kept[place]), why) for place, why in failed]
             at = positions[batch.kept]
             self._hashes[at] = batch.content_hash
-            self._read_late()
-            self._late = at[whole], features
-        if self.is_whole:
-            self._read_late()
+            self._queued.append((at[whole], features))
         skipped = tuple(self._skip(int(positions[at]), why) for at, why in unreadable)
         self._skipped += skipped
         return skipped
 
-    def _read_late(self) -> None:
-        if self._late is not None:
-            positions, features = self._late
+    def read(self, late: int = 0) -> None:
+        """Read the features of all batches but the last few, so that a device has those to do."""
+        while len(self._queued) > late:
+            positions, features = self._queued.popleft()
             self._features[positions] = features.result()
-            self._late = None
 
     def _skip(self, position: int, why: str) -> Unreadable:
         return int(self._job.rows[position]), self._job.path_of(position), why

@@ -12,7 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from encode_tools import MODEL, Touch, add_model, drawn, make_dataset, many, tiny_encoder
+from encode_tools import CONFIG, MODEL, Touch, add_model, drawn, make_dataset, many, tiny_encoder
 from notes import Notes
 from open_clip import pretrained as hub
 from PIL import Image
@@ -22,6 +22,7 @@ from autods.checks.features import verify_features
 from autods.core.files import hash_file
 from autods.core.root import DataRoot
 from autods.encode.encoders import checkpoints
+from autods.encode.encoders.computing import exactly
 from autods.encode.encoders.interface import Encoder, TextEncoder
 from autods.encode.encoders.open_clip import load_encoder
 from autods.encode.encoders.weights import choose_weights, default_tag, fitting_tags
@@ -84,6 +85,42 @@ def test_lower_precisions_change_little_and_have_the_same_weights(tmp_path, prec
     assert 0 < difference < tolerance
     assert low.provenance["weights_sha256"] == full.provenance["weights_sha256"]
     assert low.provenance["precision"] == precision
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_model_that_pools_by_attention_can_be_of_lower_precision(tmp_path, precision):
+    pooling = {"attentional_pool": True, "attn_pooler_heads": 2}
+    name = add_model(tmp_path, "tiny-test-pool", vision_cfg={**CONFIG["vision_cfg"], **pooling})
+    full, low = (load_encoder(name, None, 0, kind) for kind in ("fp32", precision))
+    batch = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert 0 < np.abs(full.encode(batch) - low.encode(batch)).max() < 0.1
+
+
+def test_encoders_compute_exactly_in_a_process_that_trains_with_rounded_products():
+    precision = torch.get_float32_matmul_precision
+    before = precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        with pytest.raises(ValueError, match="an error"), exactly():
+            assert precision() == "highest"
+            raise ValueError("an error")
+        assert precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="old torch")
+def test_encoders_compute_exactly_if_rounded_products_were_allowed_by_their_newer_name():
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    try:
+        products.fp32_precision = "tf32"
+        with exactly():
+            assert products.fp32_precision == "ieee"
+            assert not products.allow_tf32
+        assert products.fp32_precision == "tf32"
+    finally:
+        products.fp32_precision = before
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".legacy.pt", ".wrapped.pt"])

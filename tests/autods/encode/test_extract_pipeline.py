@@ -88,8 +88,10 @@ def test_both_halves_of_the_preprocessing_give_the_bits_of_the_whole(config, mod
         both.fill(batch, pixels)
         assert np.array_equal(batch[0], whole(image).numpy())
         assert not batch[1].any()
-        table = torch.from_numpy(both.table)
-        assert np.array_equal(both.numbers(torch.from_numpy(pixels), table)[0], batch[0])
+        for kind in (torch.float32, torch.bfloat16):
+            there = torch.full((2, 3, *both.size), 9, dtype=kind)
+            both.fill_there(there, torch.from_numpy(pixels), torch.from_numpy(both.table).to(kind))
+            assert torch.equal(there, torch.from_numpy(batch).to(kind))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.integers(1, 70))
@@ -469,6 +471,22 @@ def test_a_jpeg_that_the_gpu_refuses_is_judged_by_pil(root, encoder, monkeypatch
     ((_, path, reason),) = outcome.unreadable
     assert path == "images/train/b/bad.jpg" and "truncated" in reason.lower()
     assert features_of(root, encoder)["images/train/b/good.jpg"][1] == content_hash(good)
+
+
+def test_a_gpu_without_memory_for_an_image_ends_the_run_and_leaves_none_to_another_decoder(
+    root, encoder, monkeypatch
+):
+    decode = torch.ops.image.decode_jpeg
+
+    def full(data, *options):
+        if len(data) > 1000:  # more than the trial before the run
+            raise RuntimeError("Error while decoding JPEG images: CUDA out of memory. Tried to")
+        return decode(data, *options)
+
+    monkeypatch.setattr(torch.ops.image, "decode_jpeg", full)
+    manifest = make_dataset(root, photos(20))
+    with pytest.raises(EncoderError, match=r"no memory on cpu: .*out of memory.*--batch-size"):
+        run(manifest, root, encoder, decoding="gpu")
 
 
 def test_decoding_by_gpu_needs_a_preprocessing_that_can_be_cut(root, encoder):
