@@ -4,12 +4,14 @@ import json
 import math
 import os
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from gpu.findings import DIED, LATE, Findings, failures
+from gpu.missing import vision_of
 from warm import program
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -157,6 +159,16 @@ def test_the_gpu_check_says_that_there_is_no_device(tmp_path):
     assert done.returncode == 1
     assert "expected a CUDA device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "expected"),
+    [("2.11.0+cu130", "torchvision~=0.26.0"), ("2.4.1", "torchvision~=0.19.0")],
+)
+def test_the_gpu_check_asks_for_the_torchvision_that_fits_torch(torch_version, expected):
+    assert vision_of(torch_version) == expected
+    installed = ".".join(version("torchvision").split(".")[:2])
+    assert vision_of(torch.__version__) == f"torchvision~={installed}.0"
 
 
 def test_the_gpu_check_keeps_what_was_measured_beside_what_failed(tmp_path):

@@ -33,13 +33,15 @@ from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.loader import Decoder, decoded_batches
 from autods.encode.preprocessing import Preprocessing, cut
+from autods.errors import EncoderError
 from autods.features.sets import open_features
 from autods.index.samples import load_samples
 from autods.manifest.schema import Manifest
 
 BATCH = 64
 MORE = 8  # times as many images where nothing is encoded, for a run of seconds
-ENCODED = ("encode alone", "extract", "extract, GPU decoding")
+GPU = "extract, GPU decoding"
+ENCODED = ("encode alone", "extract", GPU)
 STREAM = 7_500_000  # images of the benchmark
 DRAWN = {"large": (1600, 1200), "medium": (500, 375), "small": (64, 64)}  # without --images
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
@@ -65,8 +67,9 @@ def arguments() -> argparse.Namespace:
         "--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="without --images"
     )
     parser.add_argument("--count", type=int, default=1024, help="images of each kind")
+    parser.add_argument("--more", type=int, default=MORE, help="times as many, if not encoded")
     parser.add_argument("--batch-size", type=int, default=BATCH, help="images at once, of speed")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0: the one for warmth counts")
     parser.add_argument("--model", default="ViT-B-32", help="for decoding also: lite0")
     parser.add_argument("--pretrained", help="tag or file; default: random weights")
     parser.add_argument("--precision", default="fp32")
@@ -112,7 +115,7 @@ def compare(
 ) -> dict[str, Any]:
     """Measure everything for one kind of images, in turns."""
     manifest = dataset(root, "bench", images, options.count)
-    many = dataset(root, "many", images, options.count * MORE)
+    many = dataset(root, "many", images, options.count * options.more)
     half = cut(encoder.transform)
     whole = Preprocessing(encoder.transform, None, half.size)
     idle = NoOp(encoder.transform)
@@ -121,24 +124,33 @@ def compare(
     takers: dict[str, Callable[[], Any]] = {
         "encode alone": lambda: bare(encoder, ready, options.count),
         "extract": lambda: extract(root, manifest, encoder, workers, size=size),
+        GPU: lambda: extract(root, manifest, encoder, workers, "gpu", size),
         "decode alone": lambda: decode(root, many, half, workers, size),
-        "decode alone, whole transform": lambda: decode(root, many, whole, workers, size),
         "extract, no-op encoder": lambda: extract(root, many, idle, workers, size=size),
+        "decode alone, whole transform": lambda: decode(root, many, whole, workers, size),
     }
-    if encoder.device.type == "cuda":
-        takers["extract, GPU decoding"] = lambda: extract(
-            root, manifest, encoder, workers, "gpu", size
-        )
-    counts = {name: options.count * (1 if name in ENCODED else MORE) for name in takers}
+    if encoder.device.type != "cuda":
+        del takers[GPU]
+    else:  # the last is of interest on a CPU only
+        del takers["decode alone, whole transform"]
+        bare(encoder, ready, size)
+    counts = {name: options.count * (1 if name in ENCODED else options.more) for name in takers}
     by, told = in_turn(takers, counts, options.rounds)
+    started = {
+        f"{name}, once started": once_started(told[name], workers * size)
+        for name in ("extract", GPU)
+        if name in by and options.count > 2 * workers * size
+    }
+    idles = {
+        f"no-op / {name}": round(by["extract, no-op encoder"] / by[name], 3)
+        for name in ("decode alone", "decode alone, whole transform")
+        if name in by
+    }
     return {
         "bytes": round(statistics.mean(map(len, images))),
-        "images_per_second": {name: round(rate, 1) for name, rate in by.items()},
+        "images_per_second": {name: round(rate, 1) for name, rate in (by | started).items()},
         "extract / encode alone": round(by["extract"] / by["encode alone"], 3),
-        "no-op / decode alone": round(by["extract, no-op encoder"] / by["decode alone"], 3),
-        "no-op / decode alone, whole transform": round(
-            by["extract, no-op encoder"] / by["decode alone, whole transform"], 3
-        ),
+        **idles,
         "hours for 7.5 million": round(STREAM / by["extract"] / 3600, 1),
         "bottleneck": told["extract"].bottleneck,
         "start": round(told["extract"].timings.start, 2),
@@ -156,12 +168,23 @@ def in_turn(
     for number in range(rounds + 1):
         for name, take in takers.items():
             began = time.perf_counter()
-            told[name] = take()
+            try:
+                told[name] = take()
+            except EncoderError as error:
+                if name != GPU:
+                    raise
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                continue
             taken = time.perf_counter() - began
             print(f"{name}: {counts[name] / taken:,.1f}/s", file=sys.stderr, flush=True)
-            if number:
+            if number or not rounds:
                 seconds[name].append(taken)
-    return {name: counts[name] / statistics.median(s) for name, s in seconds.items()}, told
+    return {name: counts[name] / statistics.median(s) for name, s in seconds.items() if s}, told
+
+
+def once_started(outcome: ExtractOutcome, begun: int) -> float:
+    """Return images/s without the start, in which each process decodes its first batch."""
+    return (outcome.timings.images - begun) / (outcome.seconds - outcome.timings.start)
 
 
 def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
@@ -176,12 +199,12 @@ def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
 def decode(
     root: DataRoot, manifest: Manifest, first: Preprocessing, workers: int, size: int
 ) -> None:
-    """Only read and decode; the pixels are dropped."""
+    """Only read and decode, with the priority that decoders have; the pixels are dropped."""
     samples = load_samples(root, manifest.name)
     places = [samples.locate(i) for i in range(len(samples))]
     batches = [places[i : i + size] for i in range(0, len(places), size)]
     decoder = Decoder(MemberReader(root, manifest.name), first)
-    for _ in decoded_batches(decoder, batches, size, workers):
+    for _ in decoded_batches(decoder, batches, size, workers, yielding=True):
         pass
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,21 @@ def encode(findings: Findings, device: torch.device, tiny: bool) -> None:
             findings.measure(name, body, needs=8)
 
 
+@cache
+def built(precision: str, device: torch.device) -> Any:
+    """Return the encoder, which is built once for all sizes of batches."""
+    from autods.encode.encoders.open_clip import load_encoder
+
+    return load_encoder(MODEL, None, 0, precision, str(device))
+
+
 def rates(precision: str, batch: int, device: torch.device, seconds: float) -> dict[str, float]:
     """Return images/s of batches on the device, and of pixels on the host."""
-    from autods.encode.encoders.open_clip import load_encoder
     from autods.encode.inputs import Inputs
     from autods.encode.loader import Decoded
     from autods.encode.preprocessing import cut
 
-    encoder = load_encoder(MODEL, None, 0, precision, str(device))
+    encoder = built(precision, device)
     halves = cut(encoder.transform)
     ready = torch.rand(batch, 3, *halves.size, device=device)
     draws = np.random.default_rng(0)
@@ -82,11 +89,11 @@ def files(findings: Findings, device: torch.device, tiny: bool) -> None:
 
 def extracted(precision: str, device: torch.device, tiny: bool, seconds: float) -> Any:
     """Return what `extract.py speed` prints, whose progress says most even if it is stopped."""
-    size = ["--rounds", "1", "--drawn", "medium"]
+    size = ["--rounds", "0", "--drawn", "medium"]
     if tiny:
         size += ["--count", "16", "--batch-size", "8", "--workers", "1", "--model", SMALL]
-    else:
-        size += ["--count", "2048", "--batch-size", "256"]
+    else:  # many more than the decoders' first batches: their start takes seconds, too
+        size += ["--count", "16384", "--batch-size", "256", "--more", "1"]
     command = [
         sys.executable,
         str(EXTRACT),
