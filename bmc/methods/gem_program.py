@@ -56,36 +56,56 @@ def multipliers_on_device(gram: Tensor, dots: Tensor, margin: float) -> Tensor:
     """Solve the program of `multipliers` by a fixed number of operations, float64 [k].
 
     A primal-dual interior-point method (Mehrotra, SIAM J. Optim. 1992) in u = v - gamma >= 0,
-    with z = H u + c >= 0 and u z -> 0. Nothing in it depends on a value that the host would read.
+    with z = H u + c >= 0 and u z -> 0. Nothing in it depends on a value that the host would read,
+    and nothing is a call of cuSOLVER, which a CUDA graph does not hold.
     """
     k = len(dots)
     size = (gram.diagonal().sum() / k).clamp(min=TINY)
-    H = gram / size + RIDGE * torch.eye(k, dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(k, dtype=gram.dtype, device=gram.device)
+    H = gram / size + RIDGE * identity
     c = (dots + margin * gram.sum(dim=1)) / size
     scale = c.abs().max().clamp(min=TINY)  # of the solution: that of the program for c / scale is 1
     c = c / scale
-    u, z = torch.ones_like(c), torch.ones_like(c)
+    at = gram.new_ones(2, k)  # u and z
     for _ in range(STEPS):
-        factor = torch.linalg.cholesky_ex(H + torch.diag(z / u))[0]
-        residual = H @ u + c - z
-        mean = (u * z).mean()
-        du, dz = _newton(factor, residual, u, z, -u * z)
-        reached = ((u + _length(u, du) * du) * (z + _length(z, dz) * dz)).mean()
+        u, z = at
+        factor = _factor(torch.cat([H, identity], dim=1), z / u)
+        residual, products = torch.addmv(c, H, u) - z, u * z
+        mean = products.mean()
+        step = _newton(factor, residual, at, -products)
+        reached = (at + _lengths(at, step) * step).prod(dim=0).mean()
         centre = (reached / mean).pow(3) * mean
-        du, dz = _newton(factor, residual, u, z, centre - u * z - du * dz)
-        u = (u + NEAR * _length(u, du) * du).clamp(min=TINY)
-        z = (z + NEAR * _length(z, dz) * dz).clamp(min=TINY)
-    return margin + scale * u
+        step = _newton(factor, residual, at, centre - products - step.prod(dim=0))
+        at = (at + NEAR * _lengths(at, step) * step).clamp(min=TINY)
+    return margin + scale * at[0]
 
 
-def _newton(
-    factor: Tensor, residual: Tensor, u: Tensor, z: Tensor, target: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Solve z du + u dz = target and H du - dz = -residual; the factor is of H + diag(z / u)."""
-    du = torch.cholesky_solve((target / u - residual)[:, None], factor)[:, 0]
-    return du, (target - z * du) / u
+def _factor(rest: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor the inverse of a symmetric positive matrix M: H, with ``diagonal`` [k] added to its.
+
+    ``rest`` is [H, I], [k, 2 k], of which nothing is left. Returns V [k, k] and d [k] with
+    M^-1 = V^T diag(1 / d) V: V is the inverse of the unit triangle L of M = L diag(d) L^T, by
+    elimination, row by row.
+    """
+    rest.diagonal().add_(diagonal)
+    rows = [rest[0]]
+    for j in range(len(diagonal) - 1):
+        rest = torch.addr(rest[1:], rest[1:, j] / rest[0, j], rest[0], alpha=-1)
+        rows.append(rest[0])
+    eliminated = torch.stack(rows)
+    return eliminated[:, len(rows) :], eliminated.diagonal()
 
 
-def _length(at: Tensor, along: Tensor) -> Tensor:
-    """Return the longest step, at most 1, that leaves all of ``at`` positive or zero."""
-    return torch.where(along < 0, -at / along, 1.0).min().clamp(max=1.0)
+def _newton(factor: tuple[Tensor, Tensor], residual: Tensor, at: Tensor, target: Tensor) -> Tensor:
+    """Solve z du + u dz = target and H du - dz = -residual: du and dz, [2, k].
+
+    ``at`` are u and z, [2, k]; the factor is of H + diag(z / u).
+    """
+    (V, d), (u, z) = factor, at
+    du = V.T @ (V @ (target / u - residual) / d)
+    return torch.stack([du, (target - z * du) / u])
+
+
+def _lengths(at: Tensor, along: Tensor) -> Tensor:
+    """Return the longest steps [2, 1], at most 1, that leave all of ``at`` [2, k] positive."""
+    return (along / at).amin(dim=1, keepdim=True).neg_().clamp_(min=1.0).reciprocal_()

@@ -7,7 +7,8 @@ refused, and whatever would make the host wait is noted with the function that d
   a normalisation of mixed types: `RuntimeError`, as on CUDA;
 - a value or a size read by the host (``item``, ``bool``, ``nonzero``, masks, ``unique``,
   checks of factorisations), copies to the host, copies from memory that is not pinned: a `Wait`;
-- while a graph is captured, any of these raises; what ran is recorded, and replayed as CUDA does.
+- while a graph is captured, any of these raises, and what a solver's library computes; what ran is
+  recorded, and replayed as CUDA does.
 
 Torch's own fake tensors refuse mixed devices too, but know no values and cannot train.
 """
@@ -37,6 +38,11 @@ WAITING = {
     "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim",
     "unique_consecutive", "bincount", "_linalg_check_errors", "_linalg_eigh", "_linalg_svd",
     "linalg_lstsq", "equal", "histc", "linalg_eig",
+}  # fmt: skip
+# operations by cuSOLVER or MAGMA, which make memory or streams of their own: no graph may hold them
+SOLVING = {
+    "linalg_cholesky_ex", "_cholesky_solve_helper", "linalg_lu_factor_ex", "linalg_lu_solve",
+    "_linalg_solve_ex", "linalg_inv_ex", "linalg_qr", "geqrf", "_linalg_eigh", "_linalg_svd",
 }  # fmt: skip
 INDEXING = {"index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index"}
 GENERATORS = torch.Generator
@@ -177,6 +183,8 @@ class Device(TorchDispatchMode):
             kinds = {t.dtype for t in flat if isinstance(t, Tensor)}
             if len(kinds) > 1:
                 raise RuntimeError(f"{name}: expected one type, got {kinds}")
+        if name in SOLVING and self.recording is not None:
+            raise RuntimeError(f"{name}: no part of a captured graph, in {_caller()}")
         sized = kwargs.get("output_size") is not None
         if name in WAITING or (name == "repeat_interleave" and not sized):
             self.wait(name)

@@ -6,6 +6,7 @@ of an update, is listed in `device_reads.py`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -103,7 +104,10 @@ def test_a_table_on_the_host_gives_the_same_as_one_on_the_device(name):
 @pytest.mark.parametrize("name", TRAINED)
 def test_captured_updates_equal_those_that_are_not(name):
     def trained(warm: int) -> torch.Tensor:
-        with watched(), mock.patch.object(copies, "WARM", warm):
+        with (
+            watched(), mock.patch.object(copies, "WARM", warm),
+            warnings.catch_warnings(action="error"),  # that nothing was captured
+        ):  # fmt: skip
             return scores_of(train(name, capture=True))
 
     assert torch.equal(trained(1), trained(10**6))
