@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from autods.core.transfer import queued
 from bmc.train.batch import Batch, Gather
+
+# in which updates are captured, by device: torch's own is one, of the device that was first
+_streams: dict[torch.device, torch.cuda.Stream] = {}
+_failed: set[torch.device] = set()  # where a capture failed; torch's memory is in disorder since
 
 
 class Captured:
@@ -43,9 +50,7 @@ class Captured:
             own[: len(given)].copy_(given)  # row numbers must be some while it is recorded
         self._rates = torch.zeros(room, device=device)
         self._next = torch.zeros(1, dtype=torch.int64, device=device)
-        self._graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize(device)
-        with torch.cuda.device(device), torch.cuda.graph(self._graph):  # of the current device
+        with _capturing(device) as self._graph:
             *data, keep = (table.index_select(0, self._next) for table in self._tables)
             rate.copy_(self._rates.index_select(0, self._next)[0])
             step(Batch(tuple(data), keep).gathered(gather).at(0))
@@ -60,3 +65,41 @@ class Captured:
         self._next.zero_()
         for _ in range(n):
             self._graph.replay()
+
+
+@contextmanager
+def _capturing(device: torch.device) -> Iterator[torch.cuda.CUDAGraph]:
+    """Give a graph of what the body queues on a device.
+
+    Raises `RuntimeError` with the first cause if that fails: at the end CUDA only says that it has.
+    After a failure nothing more is captured, for torch goes on as if the capture were under way.
+    """
+    if device in _failed:
+        raise RuntimeError("an earlier update of this process could not be captured")
+    if device not in _streams:
+        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch
+    torch.cuda.synchronize(device)
+    graph = torch.cuda.CUDAGraph()
+    cause: RuntimeError | None = None
+    with torch.cuda.device(device):
+        current = torch.cuda.current_stream(device)
+        try:
+            with torch.cuda.graph(graph, stream=_streams[device]):
+                try:
+                    yield graph
+                except RuntimeError as error:
+                    cause = error
+                    raise
+        except RuntimeError as error:
+            _failed.add(device)
+            torch.cuda.set_stream(current)  # torch leaves that of the capture
+            raise RuntimeError(_told(cause or error)) from (cause or error)
+
+
+def _told(error: RuntimeError) -> str:
+    """Return the first line of an error, and the innermost place that is not torch's."""
+    torch_folder = str(Path(torch.__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if not frame.filename.startswith(torch_folder)]
+    place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
+    return f"{f'{error}'.splitlines()[0]}{place}"

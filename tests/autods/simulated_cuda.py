@@ -105,6 +105,8 @@ class Device(TorchDispatchMode):
         How often the host waited, by the function of ours that made it and what it did.
     forbidden
         Why nothing may wait at present (the update in which we are), or nothing.
+    streams
+        Those that were made current, one after the other.
     """
 
     def __init__(self) -> None:
@@ -113,6 +115,7 @@ class Device(TorchDispatchMode):
         self.forbidden = ""
         self.recording: Recording | None = None
         self.pinned: set[int] = set()
+        self.streams: list[Stream] = []
 
     def wait(self, what: str) -> None:
         """Note that the host waits; raise where that is forbidden."""
@@ -357,6 +360,8 @@ def simulated_cuda(free: int = 1 << 40) -> Iterator[Device]:
         device.recording = captured
         try:
             yield
+        except RuntimeError as error:  # as CUDA's, which no longer says what it was
+            raise RuntimeError("operation failed due to a previous error") from error
         finally:
             device.recording = None
             captured.restore()
@@ -377,6 +382,7 @@ def simulated_cuda(free: int = 1 << 40) -> Iterator[Device]:
         "stream": lambda *_: nullcontext(),
         "Stream": lambda *_, **__: Stream(),
         "current_stream": lambda *_: Stream(),
+        "set_stream": device.streams.append,
         "Event": Event,
         "CUDAGraph": Recording,
         "graph": graph,

@@ -21,7 +21,7 @@ from small import CPU, METHODS, learned, small_config, small_stream
 from autods.core import transfer
 from bmc.methods import Method
 from bmc.methods.net_method import NetMethod
-from bmc.train import copies
+from bmc.train import copies, graph
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, to_tensors
 
@@ -42,7 +42,10 @@ def watched(free: int = 1 << 40) -> Iterator[Device]:
     """Simulate a device on which updates may not wait for the host."""
     plain = StackedCopies.update
 
-    with simulated_cuda(free) as device, mock.patch.dict(transfer._streams, clear=True):
+    with (
+        simulated_cuda(free) as device,
+        mock.patch.dict(transfer._streams, clear=True), mock.patch.dict(graph._streams, clear=True),
+    ):  # fmt: skip
 
         def update(self: StackedCopies, *args: object) -> None:
             device.forbidden = "an update"
