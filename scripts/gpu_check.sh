@@ -26,14 +26,17 @@ if [ -n "$missing" ] && [ -n "$wheels" ]; then
     missing=$("$python" scripts/bench/gpu/missing.py)
 fi
 if [ -n "$missing" ]; then
+    vital=$("$python" scripts/bench/gpu/missing.py --training)
+    what="Parts encode and files will fail, the others are measured."
+    [ -z "$vital" ] || what="Nothing was measured."
     others=$(grep -Ev '^(torch|timm|open_clip)' <<<"$missing" || true) # need no torch themselves
     these=$(grep -E '^(torch|timm|open_clip)' <<<"$missing" || true)
     download="pip download --only-binary=:all: --python-version"
     download+=" $("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') -d wheels"
-    echo "Packages are missing: ${missing//$'\n'/ }. Nothing was measured. Where there is a network, run" >&2
+    echo "Packages are missing: ${missing//$'\n'/ }. $what Where there is a network, run" >&2
     [ -z "$others" ] || echo "  $download ${others//$'\n'/ }" >&2 # in versions that go together
     [ -z "$these" ] || echo "  $download --no-deps ${these//$'\n'/ }" >&2
     echo "and give the folder: --wheels wheels" >&2
-    exit 2
+    [ -z "$vital" ] || exit 2
 fi
 exec "$python" scripts/bench/gpu_check.py "$out" "$@"

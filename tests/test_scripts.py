@@ -4,13 +4,15 @@ import json
 import math
 import os
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from gpu.findings import DIED, LATE, Findings, failures
+from gpu.findings import DIED, LATE, LOST, Findings, failures
 from gpu.missing import vision_of
 from warm import program
 
@@ -182,7 +184,9 @@ def test_the_gpu_check_keeps_what_was_measured_beside_what_failed(tmp_path):
     findings.measure("broken", divide)
     findings.measure("late", lambda: 1, needs=100)
     written = json.loads((tmp_path / "part.json").read_text())
-    assert written["broken"].startswith("ERROR ZeroDivisionError at test_scripts.py:")
+    first, *trace = written["broken"].splitlines()
+    assert first.startswith("ERROR ZeroDivisionError at test_scripts.py:")
+    assert any("in divide" in line for line in trace)
     assert written["late"] == LATE
     names = ["out of bound", "no number", "broken"]
     assert failures({"part": written}) == [f"part: {name}" for name in names]
@@ -196,6 +200,50 @@ def test_the_gpu_check_measures_nothing_twice_and_not_again_what_killed_its_proc
     assert findings.measure("known", lambda: 4) == 3
     assert findings.measure("late", lambda: 5) == 5
     assert failures({"part": findings.values}) == ["part: deadly"]
+
+
+def test_the_gpu_check_goes_on_in_a_new_process_after_a_capture_that_failed(tmp_path):
+    def capture() -> float:
+        raise UserWarning("an update could not be captured as a CUDA graph: out of luck")
+
+    findings = Findings(tmp_path / "part.json", 60)
+    ended = mock.patch.object(os, "_exit", side_effect=InterruptedError)
+    initialised = mock.patch.object(torch.cuda, "is_initialized", lambda: True)
+    with ended as leave, initialised, pytest.raises(InterruptedError):
+        findings.measure("captured", capture)
+    assert leave.call_args.args == (LOST,)
+    assert "out of luck" in json.loads((tmp_path / "part.json").read_text())["captured"]
+
+
+@pytest.mark.parametrize(
+    ("absent", "code", "said"),
+    [
+        ("open_clip", 1, "missing: open_clip_torch. Parts encode and files will fail"),
+        ("yaml", 2, "missing: pyyaml. Nothing was measured."),
+    ],
+)
+def test_the_gpu_check_runs_without_packages_that_only_some_parts_need(
+    tmp_path, absent, code, said
+):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules[{absent!r}] = None"
+    )
+    done = subprocess.run(
+        [SCRIPTS / "gpu_check.sh", tmp_path, "--device", "cpu", "--tiny", "--only", "encode"],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert said in done.stderr
+    assert (tmp_path / "gpu_check.json").exists() == (code == 1)
+    if code == 1:
+        report = json.loads((tmp_path / "gpu_check.json").read_text())
+        (failure,) = report["failures"]
+        error = report["parts"]["encode"][failure.removeprefix("encode: ")]
+        assert "ModuleNotFoundError" in error and "Traceback" in error
+        assert report["machine"]["cores"] >= 1
+        assert "images/s" in report["printed"]["encode"]
 
 
 def test_the_benchmark_of_the_report_writes_a_page_and_prints_its_size():

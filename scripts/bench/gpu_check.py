@@ -3,12 +3,15 @@
 Each part runs in a process of its own and has its share of the time, so that a fault, or a kernel
 that never ends, costs that part alone. ``OUT/PART.json`` is written after every measurement,
 ``OUT/gpu_check.json`` after every part; what is in the former is not measured again, so that the
-same command goes on. Ends with 1 if a measurement failed or a value is out of its bound.
+same command goes on. The latter has all that is needed to find a fault from afar: tracebacks, what
+the machine is, and the end of what each part printed (``OUT/logs/PART.txt``), with the stacks of a
+part that hung. Ends with 1 if a measurement failed or a value is out of its bound.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -25,14 +28,17 @@ from typing import Any
 import torch
 from gpu.correct import bank, right
 from gpu.encoding import encode, files
-from gpu.findings import Findings, failures, write
+from gpu.findings import Findings, failures, told, write
 from gpu.updates import kernels, steps
 from gpu.whole import full
 
 Part = Callable[[Findings, torch.device, bool], None]
-LIVES = 5  # processes that one part may use up
+LIVES = 12  # processes that one part may use up
 LEAST = 5.0  # seconds: no part begins with less
+GRACE = 10.0  # seconds that a part may overrun
+PRINTED = 3000  # characters kept of what a part printed
 NO_DEVICE = 3  # exit status of a part
+SETTINGS = ("CUDA", "CUBLAS", "NVIDIA", "PYTORCH", "TORCH")  # begin the names of variables
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,16 @@ def main() -> None:
         values = guarded(name, left * shares[0] / sum(shares), options)
         seconds[name] = round(time.perf_counter() - began, 1)
         report["parts"][name] = values
-        report |= {"machine": values.pop("machine", {}), "seconds": seconds}
+        machine = values.pop("machine", None)
+        report |= {"machine": machine or report.get("machine", {}), "seconds": seconds}
+        report.setdefault("printed", {})[name] = printed(options.out, name)
         report["failures"] = failures(report["parts"])
         write(options.out / "gpu_check.json", report)
         bad = [failure for failure in report["failures"] if failure.startswith(f"{name}: ")]
         print(f"{name}: {seconds[name]} s, {len(values)} measurements, {len(bad)} failures")
         for failure in bad:
-            print(f"  {failure}: {values[failure.removeprefix(f'{name}: ')]}")
+            value = str(values[failure.removeprefix(f"{name}: ")])
+            print(f"  {failure}: {value.splitlines()[0]}")
         sys.stdout.flush()
     sys.exit(bool(report["failures"]))
 
@@ -106,7 +115,7 @@ def guarded(name: str, seconds: float, options: argparse.Namespace) -> dict[str,
             target=run_part, args=(name, left, options)
         )
         child.start()
-        child.join(max(left, 1) + 10)  # the part sees to its time unless it hangs
+        child.join(max(left, 1) + GRACE)  # the part sees to its time unless it hangs
         hangs = child.is_alive()
         with suppress(ProcessLookupError):  # what it started may live on
             os.killpg(child.pid or 0, signal.SIGKILL)
@@ -132,6 +141,13 @@ def guarded(name: str, seconds: float, options: argparse.Namespace) -> dict[str,
 def run_part(name: str, seconds: float, options: argparse.Namespace) -> None:
     """Be the process of a part."""
     os.setsid()  # whatever it starts ends with it
+    log = log_of(options.out, name)
+    log.parent.mkdir(exist_ok=True)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)  # a device that asserts prints what it did not like
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(max(seconds, 1) + GRACE / 2)  # where it hangs, before its end
     torch.set_num_threads(1)
     findings = Findings(options.out / f"{name}.json", seconds)
     device = torch.device(options.device)
@@ -141,13 +157,43 @@ def run_part(name: str, seconds: float, options: argparse.Namespace) -> None:
     findings.guard("part", lambda: PARTS[name].run(findings, device, options.tiny))
 
 
+def log_of(out: Path, name: str) -> Path:
+    """Return the file of what a part prints."""
+    return out / "logs" / f"{name}.txt"
+
+
+def printed(out: Path, name: str) -> str:
+    """Return the end of what a part printed."""
+    log = log_of(out, name)
+    return log.read_text(errors="replace")[-PRINTED:] if log.exists() else ""
+
+
 def machine(device: torch.device) -> dict[str, Any]:
-    """Say what is measured on."""
-    facts = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    facts |= {"device": "CPU", "cuda": str(torch.version.cuda)}
+    """Say what is measured on; a fact that cannot be had is told, and the others are there."""
+    facts: dict[str, Callable[[], Any]] = {
+        "device": lambda: "CPU",
+        "python": platform.python_version,
+        "torch": lambda: str(torch.__version__),
+        "system": platform.platform,
+        "cores": lambda: len(os.sched_getaffinity(0)),
+    }
     if device.type == "cuda":
-        facts["device"] = torch.cuda.get_device_name(device)
-    return facts
+        facts |= {
+            "device": lambda: torch.cuda.get_device_name(device),
+            "cuda": lambda: str(torch.version.cuda),
+            "driver": lambda: Path("/proc/driver/nvidia/version").read_text().splitlines()[0],
+            "capability": lambda: torch.cuda.get_device_capability(device),
+            "devices": torch.cuda.device_count,
+            "GiB free and in all": lambda: [round(n / 2**30, 1) for n in torch.cuda.mem_get_info()],
+            "settings": lambda: {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)},
+        }
+    found: dict[str, Any] = {}
+    for fact, read in facts.items():
+        try:
+            found[fact] = read()
+        except Exception as error:  # a driver may lack any of them
+            found[fact] = told(error).splitlines()[0]
+    return found
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 LOST = 75  # exit status of a part whose CUDA context no longer works; it goes on in a new process
 DIED = "the process died here"
 LATE = "no time left"
+MESSAGE, TRACEBACK = 600, 6000  # characters that are kept of an error: what it says, and where from
 
 
 class Findings:
@@ -63,16 +64,17 @@ class Findings:
         return self.values[name]
 
     def guard(self, name: str, body: Callable[[], Any]) -> Any:
-        """Return what a body returns; keep an error as a text under its name."""
+        """Return what a body returns; keep an error and its traceback as a text under its name."""
+        began = time.perf_counter()
         try:
             return body()
         except Exception as error:  # whatever goes wrong, the other measurements go on
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(last.filename).name}:{last.lineno}"
-            self._keep(name, f"ERROR {type(error).__name__} at {place}: {error}"[:600])
-            if _is_lost():
+            self._keep(name, told(error))
+            if _is_lost(error):
                 os._exit(LOST)
             return None
+        finally:
+            print(f"{name}: {time.perf_counter() - began:.2f} s", flush=True)
 
     def _keep(self, name: str, value: Any) -> Any:
         self.values[name] = value
@@ -87,15 +89,29 @@ def write(path: Path, values: Any) -> None:
     new.replace(path)
 
 
-def _is_lost() -> bool:
-    """Tell whether CUDA fails from now on, as it does after a fault within a kernel."""
+def told(error: Exception) -> str:
+    """Return what an error says and where it was raised in our code, then its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
+    first = f"ERROR {type(error).__name__} at {place}: {error}"[:MESSAGE]
+    return f"{first}\n{''.join(traceback.format_exception(error))[-TRACEBACK:]}"
+
+
+def _is_lost(error: Exception) -> bool:
+    """Tell whether CUDA fails from now on.
+
+    It does after a fault within a kernel. After a capture that failed no other can be made.
+    """
     if not torch.cuda.is_initialized():
         return False
+    if "captur" in f"{error}":
+        return True
     try:
         torch.cuda.synchronize()
         torch.zeros(1, device="cuda").add_(1).item()
-    except RuntimeError as error:
-        return "out of memory" not in f"{error}"
+    except RuntimeError as fault:
+        return "out of memory" not in f"{fault}"
     return False
 
 

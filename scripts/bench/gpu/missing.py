@@ -1,46 +1,50 @@
 """Print the packages that the check needs and this Python lacks, one a line.
 
+With --training, only those without which no part runs; the others are for `encode` and `files`.
 torchvision comes with the version that fits torch: another one does not load.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 
 # modules by the package that brings them; of those that only another needs, those that it imports
-NEEDED = {
+TRAINING = {
     "annotated-types": "annotated_types",
+    "h5py": "h5py",
+    "numpy": "numpy",
+    "pydantic": "pydantic",
+    "pydantic-core": "pydantic_core",
+    "pyyaml": "yaml",
+    "rich": "rich",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "torch": "torch",
+    "tqdm": "tqdm",
+    "typing-extensions": "typing_extensions",
+    "typing-inspection": "typing_inspection",
+}
+NEEDED = TRAINING | {
     "filelock": "filelock",
     "ftfy": "ftfy",
-    "h5py": "h5py",
     "httpx": "httpx",
     "huggingface-hub": "huggingface_hub",
-    "numpy": "numpy",
     "open_clip_torch": "open_clip",
     "pillow": "PIL",
     "platformdirs": "platformdirs",
     "pyarrow": "pyarrow",
-    "pydantic": "pydantic",
-    "pydantic-core": "pydantic_core",
-    "pyyaml": "yaml",
     "regex": "regex",
-    "rich": "rich",
-    "safetensors": "safetensors",
-    "scipy": "scipy",
     "timm": "timm",
-    "torch": "torch",
     "torchvision": "torchvision",
-    "tqdm": "tqdm",
     "typer": "typer",
-    "typing-extensions": "typing_extensions",
-    "typing-inspection": "typing_inspection",
     "wcwidth": "wcwidth",
 }
 
 
 def main() -> None:
-    for package, module in NEEDED.items():
+    for package, module in (TRAINING if "--training" in sys.argv else NEEDED).items():
         if find_spec(module) is None:
             fitting = package == "torchvision" and find_spec("torch") is not None
             print(vision_of(version("torch")) if fitting else package)
