@@ -231,11 +231,13 @@ def withheld_rows(
     Returns the row numbers, int64, class after class.
     """
     order = torch.randperm(len(labels), generator=generator).to(labels.device)
-    chosen = []
-    for c in range(k):
-        rows = order[labels[order] == c]
-        chosen.append(rows[: min(most, len(rows) // 2) if len(rows) >= enough else 0])
-    return torch.cat(chosen)
+    order = order[labels[order].argsort(stable=True)]  # class after class
+    sizes = torch.bincount(labels, minlength=k)
+    most_of = torch.where(sizes >= enough, (sizes // 2).clamp(max=most), 0)
+    most_of[k:] = 0
+    classes = labels[order]
+    rank = torch.arange(len(order), device=labels.device) - (sizes.cumsum(0) - sizes)[classes]
+    return order[rank < most_of[classes]]
 
 
 def network_input(features: Tensor, norm: float) -> Tensor:
