@@ -12,8 +12,11 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from gpu.compared import Way, scores, stream
 from gpu.findings import DIED, LATE, LOST, Findings, failures
 from gpu.missing import vision_of
+from gpu.whole import timed_captures
+from simulated_cuda import CUDA, simulated_cuda
 from warm import program
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -213,6 +216,13 @@ def test_the_gpu_check_goes_on_in_a_new_process_after_a_capture_that_failed(tmp_
         findings.measure("captured", capture)
     assert leave.call_args.args == (LOST,)
     assert "out of luck" in json.loads((tmp_path / "part.json").read_text())["captured"]
+
+
+def test_the_gpu_check_times_each_capture():
+    with simulated_cuda(), timed_captures(torch.device("cpu")) as seconds:
+        scores("finetune", Way(CUDA, capture=True), stream())
+    assert len(seconds) == 3  # one a task: the head grows
+    assert all(s > 0 for s in seconds)
 
 
 @pytest.mark.parametrize(

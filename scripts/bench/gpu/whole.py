@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from gpu.findings import Findings, synchronise
@@ -16,6 +18,7 @@ from bmc.config import Config
 from bmc.engines.base import use_precision
 from bmc.methods import METHODS, config_for
 from bmc.train.data import TaskTensors
+from bmc.train.graph import Captured
 
 PASSES = 20  # of the published runs
 BY_PASSES = ("experts", "train")  # phases that take so many times as long; others: once a group
@@ -60,23 +63,43 @@ def one_pass(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     first, began = 0, time.perf_counter()
-    for stop in method.group_ends(len(tasks)):
-        method.learn(tasks[first:stop])
-        first = stop
-        if findings.left() < 5:
-            break
+    with timed_captures(device) as captures:
+        for stop in method.group_ends(len(tasks)):
+            method.learn(tasks[first:stop])
+            first = stop
+            if findings.left() < 5:
+                break
     synchronise(device)
     seconds = time.perf_counter() - began
     phases = {phase: round(s, 3) for phase, s in method.watch.whole().items()}
     use_precision(Config(precision="float32"))
     row = {"tasks": first, "s of one pass": round(seconds, 2), "phases": phases}
     row |= {"updates": method.steps}
+    if captures:
+        row |= {"captures": len(captures), "s of captures": round(sum(captures), 2)}
     if device.type == "cuda":
         row["peak GiB of the device"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     if first == len(tasks):
         many = sum(PASSES * s if phase in BY_PASSES else s for phase, s in phases.items())
+        many -= (PASSES - 1) * sum(captures)  # of more passes there are no more captures
         row["minutes of 20 passes, computed"] = round(many / 60, 2)
     return row
+
+
+@contextmanager
+def timed_captures(device: torch.device) -> Iterator[list[float]]:
+    """Note the seconds of each capture of an update, without those of what is queued before it."""
+    seconds: list[float] = []
+    plain = Captured.__init__
+
+    def timed(captured: Captured, *arguments: Any) -> None:
+        synchronise(device)
+        began = time.perf_counter()
+        plain(captured, *arguments)
+        seconds.append(time.perf_counter() - began)
+
+    with mock.patch.object(Captured, "__init__", timed):
+        yield seconds
 
 
 def _fast(device: torch.device) -> dict[str, Any]:

@@ -6,6 +6,7 @@ of an update, is listed in `device_reads.py`.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 from device_reads import READS
 from simulated_cuda import CUDA, Device, OnDevice, simulated_cuda
 from small import CPU, METHODS, learned, small_config, small_stream
+from torch.autograd.function import BackwardCFunction
 
 from autods.core import transfer
 from bmc.methods import Method
@@ -114,6 +116,27 @@ def test_captured_updates_equal_those_that_are_not(name):
             return scores_of(train(name, capture=True))
 
     assert torch.equal(trained(1), trained(10**6))
+
+
+@pytest.mark.parametrize("name", ["finetune", "derpp", "gem", "hal", "gss", "bmc"])
+def test_no_node_of_autograd_outlives_an_update(name, monkeypatch):
+    """One that accumulates gradients would draw a capture to the stream of the updates before."""
+    plain, left = StackedCopies.update, []
+
+    def update(self: StackedCopies, *args: object) -> None:
+        plain(self, *args)  # type: ignore[arg-type]
+        if len(left) < 3:
+            nodes = (thing for thing in gc.get_objects() if isinstance(thing, BackwardCFunction))
+            left.append(sum(1 for _ in nodes))
+
+    monkeypatch.setattr(StackedCopies, "update", update)
+    gc.collect()
+    gc.disable()  # it would free what is only kept by a circle
+    try:
+        learned(name, STREAM, small_config(name, **TINY))
+    finally:
+        gc.enable()
+    assert left == [0, 0, 0]
 
 
 def test_a_method_that_fetches_its_own_batches_is_asked_wherever_the_table_is(monkeypatch):
