@@ -45,6 +45,12 @@ class Engine(Protocol):
     def workers(self) -> int:
         """Number of processes that train at once, at most; 1 may be that of the run."""
 
+    def expect(self, rows: Sequence[int], together: int, config: Config) -> None:
+        """Get ready, while others go on, for experts on so many training samples each.
+
+        So many of them train ``together``.
+        """
+
     def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
         """Train one expert per task from the base model, which is not changed."""
 

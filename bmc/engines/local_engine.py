@@ -19,15 +19,16 @@ from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples
 from bmc.train.sampling import rows_per_pass, steps_for
 
-START = 4.0  # seconds until a worker trains: it imports torch and its compiler
+START = 2.0  # seconds until a worker trains: it imports torch
 UPDATE, ROW = 0.002, 0.00003  # seconds of an update, and of each of its rows, about
 
 
 class LocalEngine:
     """Trains the experts in this process, on the device of the base model, or in workers.
 
-    The bits do not depend on it. Workers are started once training so far and that of the group
-    at hand would have gained more than their start costs, and stay until `close`.
+    The bits do not depend on it. Workers start while this process goes on if what is expected
+    gains more than their start costs, else once training so far and that of the group at hand would
+    have; they stay until `close`.
 
     Parameters
     ----------
@@ -59,6 +60,11 @@ class LocalEngine:
         """Number of processes that train at once; 1: this one."""
         return max(1, len(self._crew.devices))
 
+    def expect(self, rows: Sequence[int], together: int, config: Config) -> None:
+        """Begin to start the workers if such experts, ``together`` at a time, are worth it."""
+        if self.workers > 1 and self._gained(rows, together, config) >= self._start:
+            self._crew.begin()
+
     def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
         """Train one expert per task from the base model.
 
@@ -86,11 +92,15 @@ class LocalEngine:
         kind = base.weights.device.type
         if self.workers == 1 or len(tasks) == 1 or not self._crew.devices[0].startswith(kind):
             return False
+        self._gain += self._gained([len(task.train) for task in tasks], len(tasks), config)
+        return self._crew.is_ready or self._gain >= self._start
+
+    def _gained(self, rows: Sequence[int], together: int, config: Config) -> float:
+        """Return about how many seconds workers save with experts on so many samples each."""
         size = config.batch_size
-        rows = (rows_per_pass(len(t.train), size, config.drop_last) for t in tasks)
-        seconds = sum(steps_for(n, config.epochs, size) for n in rows) * (UPDATE + ROW * size)
-        self._gain += seconds * (1 - 1 / min(self.workers, len(tasks)))
-        return self._gain >= self._start
+        drawn = (rows_per_pass(n, size, config.drop_last) for n in rows)
+        seconds = sum(steps_for(n, config.epochs, size) for n in drawn) * (UPDATE + ROW * size)
+        return seconds * (1 - 1 / min(self.workers, together))
 
     def _train_apart(
         self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config

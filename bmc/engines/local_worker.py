@@ -6,6 +6,7 @@ A worker that is lost is replaced, and what it was training is trained again.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 import traceback
 from collections import deque
@@ -27,8 +28,7 @@ from bmc.engines.shared import Shared, opened
 from bmc.train.data import Split, TaskTensors, no_texts, placed
 from bmc.train.movement import Listener, listening, moved
 
-# what workers import; torch's optimisers need the compiler, which takes a second or two
-PRELOADED = [__name__, "torch._dynamo", "safetensors.torch"]
+PRELOADED = [__name__, "safetensors.torch"]  # what workers import
 TOLD_EVERY = 0.5  # seconds between two messages of a worker about how far it is
 MOST_LOSSES = 3  # workers that the same experts may cost
 
@@ -44,6 +44,20 @@ class Crew:
         self.devices = list(devices)
         self._note = note
         self._workers: list[_Worker] = []
+        self._beginning: threading.Thread | None = None
+        self._changing = threading.Lock()  # while some start, the list of workers may change
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there are workers, all of which have started."""
+        return bool(self._workers) and not (self._beginning and self._beginning.is_alive())
+
+    def begin(self) -> None:
+        """Start the workers while this process goes on; one that fails is started when used."""
+        if self._beginning is None and not self._workers:
+            starting = threading.Thread(target=self._start_all, args=[self._workers], daemon=True)
+            self._beginning = starting
+            self._beginning.start()
 
     def train(
         self, setting: Setting, base: Mapping[str, Tensor], parts: Sequence[Sequence[TaskTensors]]
@@ -54,6 +68,8 @@ class Crew:
         no shared memory for the tasks, and `ClusterError` when workers are lost with the same part
         again and again.
         """
+        if self._beginning:
+            self._beginning.join()
         work = [(setting, base, [_slim(task) for task in part]) for part in parts]
         shared = Shared(work)
         waiting, losses = deque(range(len(parts))), [0] * len(parts)
@@ -87,10 +103,24 @@ class Crew:
         return [answers[number] for number in range(len(parts))]
 
     def close(self) -> None:
-        """End the workers."""
-        for worker in self._workers:
-            worker.end()
-        self._workers = []
+        """End the workers, those too that are about to start."""
+        with self._changing:
+            for worker in self._workers:
+                worker.end()
+            self._workers, self._beginning = [], None
+
+    def _start_all(self, workers: list[_Worker]) -> None:
+        """Start all workers, unless they are to end before."""
+        for device in self.devices:
+            try:
+                worker = _Worker(device)
+            except (AutodsError, OSError):
+                return
+            with self._changing:
+                if workers is not self._workers:
+                    worker.end()
+                    return
+                workers.append(worker)
 
     def _free(self, busy: Mapping[Any, Any], most: int) -> list[_Worker]:
         """Return workers without work, at most so many; start those that are missing."""

@@ -91,6 +91,9 @@ class RayEngine:
             self._ray.shutdown()
         self._ray = None
 
+    def expect(self, rows: Sequence[int], together: int, config: Config) -> None:
+        """Do nothing: the cluster is there."""
+
     def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:
         """Train one expert per task from the base model; those with most samples start first.
 

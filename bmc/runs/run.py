@@ -102,6 +102,7 @@ def run(
             watch.add(state.seconds)
             method.watch = watch
             method.engine = engine or LocalEngine()
+            _announce(method, stream, state.done)
             costs.reset_peak(device)
             use_precision(config)
             with watch.phase(LOAD, device):
@@ -119,6 +120,13 @@ def run(
             target.finish(results, _timing(method, target.checkpoint.stat().st_size))
             _follow_end(follower, target, results)
     return folder
+
+
+def _announce(method: Method, stream: Stream, done: int) -> None:
+    """Tell the engine which experts are to come."""
+    if method.has_experts and done < len(stream.tasks):
+        rows = [len(task.train) for task in stream.tasks[done:]]
+        method.engine.expect(rows, method.group_size(len(stream.tasks)), method.config)
 
 
 def _restored(target: RunFolder, method: Method, device: torch.device) -> RunState:

@@ -29,7 +29,7 @@ from bmc.studies.plan import PlannedRun
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-# What every run imports; torch's optimisers need the compiler, which takes a second or two.
+# What runs import; torch's classes of optimisers, which a few methods use, need the compiler.
 PRELOADED = [
     __name__,
     "bmc.runs.run",

