@@ -25,6 +25,7 @@ from bmc.train.seeds import Noise, generator
 # minus infinity: CUDA's fused AdamW subtracts a share of a weight from it, and would make NaN
 ABSENT = -1e30
 STACK = {"cpu": 4}  # experts in one program where more do not pay; other devices: all
+STREAMED = 2**29  # bytes of a table elsewhere that are brought at once, in whole updates
 
 
 def train_experts(
@@ -87,6 +88,8 @@ def _train(
         placed = rows + first_row[list(copies)]  # [n, m, B]
         if here:
             return (placed,) if base_phi is None else (placed, base_phi.rows(rows, copies))
+        update = placed[0].numel() * features.shape[1] * features.dtype.itemsize
+        rows, placed = (some[: max(1, STREAMED // update)] for some in (rows, placed))
         x, y = take(features, placed, device), take(labels, placed, device)
         return (x, y) if base_phi is None else (x, y, base_phi(x, rows, copies))
 

@@ -21,11 +21,13 @@ from small import CPU, METHODS, learned, small_config, small_stream
 from torch.autograd.function import BackwardCFunction
 
 from autods.core import transfer
+from bmc.engines import local
 from bmc.methods import Method
 from bmc.methods.net_method import NetMethod
-from bmc.train import copies, graph
+from bmc.train import copies, data, graph
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, to_tensors
+from bmc.train.rows import Features
 
 NAMES = METHODS.names()
 TRAINED = [name for name in NAMES if issubclass(METHODS.get(name), NetMethod)]
@@ -104,6 +106,24 @@ def test_a_table_on_the_host_gives_the_same_as_one_on_the_device(name):
         assert {function for function, _ in device.waits} <= READS
         on_host = scores_of(method)
     assert torch.equal(on_host, on_device(name)[0])
+
+
+def test_experts_bring_few_updates_at_once_from_a_large_table_on_the_host(monkeypatch):
+    brought: list[int] = []
+
+    def take(table: Features, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+        brought.append(rows.shape[0] if rows.ndim == 3 else 0)
+        return data.take(table, rows, device)
+
+    update = 2 * TINY["batch_size"] * STREAM.dim * 2  # bytes of two experts
+    monkeypatch.setattr(local, "STREAMED", 3 * update)
+    monkeypatch.setattr(local, "take", take)
+    with watched(free=0):
+        found = scores_of(train("bmc", capture=True))
+    assert 0 < max(brought) <= 6  # at most two experts train together, and alone at last
+    monkeypatch.undo()
+    with watched(free=0):
+        assert torch.equal(found, scores_of(train("bmc", capture=True)))
 
 
 @pytest.mark.parametrize("name", TRAINED)
