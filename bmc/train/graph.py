@@ -15,6 +15,7 @@ from bmc.train.batch import Batch, Gather
 
 # in which updates are captured, by device: torch's own is one, of the device that was first
 _streams: dict[torch.device, torch.cuda.Stream] = {}
+HELD = 2**29  # bytes of the batches that are made ready for a graph at once
 _failed: set[torch.device] = set()  # where a capture failed; torch's memory is in disorder since
 
 
@@ -29,7 +30,8 @@ class Captured:
     step
         What is recorded: one update with a batch.
     chunk
-        Batches [n, m, ...] like those to come, at most ``room`` at once.
+        Batches [n, m, ...] like those to come, of which the memory has room for ``room``, or for
+        as many as `HELD` bytes are.
     gather
         Makes of the row numbers of ``chunk`` what the step takes, within the graph.
     rate
@@ -44,10 +46,11 @@ class Captured:
         room: int,
         rate: Tensor,
     ) -> None:
-        device = rate.device
+        device, of_one = rate.device, [t[0] for t in (*chunk.data, chunk.keep)]
+        self._room = room = max(1, min(room, HELD // sum(t.nbytes for t in of_one)))
         self._tables = [t.new_empty(room, *t.shape[1:]) for t in (*chunk.data, chunk.keep)]
         for own, given in zip(self._tables, (*chunk.data, chunk.keep), strict=True):
-            own[: len(given)].copy_(given)  # row numbers must be some while it is recorded
+            own[0].copy_(given[0])  # row numbers must be some while it is recorded
         self._rates = torch.zeros(room, device=device)
         self._next = torch.zeros(1, dtype=torch.int64, device=device)
         with _capturing(device) as self._graph:
@@ -58,6 +61,11 @@ class Captured:
 
     def replay(self, chunk: Batch, rates: Sequence[float]) -> None:
         """Make an update with each of the n batches of a chunk, at these learning rates."""
+        for first in range(0, len(chunk), self._room):
+            some = slice(first, first + self._room)
+            self._replay(chunk.part(some), rates[some])
+
+    def _replay(self, chunk: Batch, rates: Sequence[float]) -> None:
         n = len(chunk)
         for own, given in zip(self._tables, (*chunk.data, chunk.keep), strict=True):
             own[:n].copy_(given)

@@ -95,3 +95,14 @@ def test_each_device_has_one_stream_for_captures():
     with simulated_cuda():
         weights_after(capture=True, trainings=2)
     assert list(graph._streams) == [CUDA]
+
+
+@pytest.mark.parametrize("room", [1, 2, 10**6])
+def test_a_graph_takes_large_batches_few_at_a_time(room):
+    with simulated_cuda():
+        with mock.patch.object(copies, "WARM", 10**6):
+            expected = weights_after(capture=True)
+        update = 5 * 4 * 4 + 5 * 8 + 5 * 16  # bytes: rows, labels, masks
+        with mock.patch.object(graph, "HELD", room * update):
+            found = weights_after(capture=True)
+    assert torch.equal(found, expected)
