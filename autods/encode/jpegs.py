@@ -37,7 +37,7 @@ def check_jpegs(preprocessing: Preprocessing, device: torch.device) -> None:
 def decode_jpegs(
     files: list[bytes], preprocessing: Preprocessing, device: torch.device
 ) -> list[torch.Tensor | None]:
-    """Return the pixels of JPEG files, uint8 [h, w, 3] on a device; ``None`` if not decoded.
+    """Return the pixels of JPEG files, uint8 [3, h, w] on a device; ``None`` if not decoded.
 
     The preprocessing must be one that was cut; its steps for images are applied to tensors.
     """
@@ -50,7 +50,7 @@ def decode_jpegs(
 
 
 def pixels_by_pil(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return the pixels uint8 [h, w, 3] of a file that the other decoder refused."""
+    """Return the pixels uint8 [3, h, w] of a file that the other decoder refused."""
     return torch.from_numpy(preprocessing.pixels(load_image(data)[0]).copy())
 
 
@@ -84,4 +84,4 @@ def _resized(image: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     for step in preprocessing.first.transforms:
         if isinstance(step, torch.nn.Module):  # it changes the size; the mode is RGB already
             image = step(image)
-    return image.permute(1, 2, 0)
+    return image

@@ -50,7 +50,7 @@ def rates(precision: str, batch: int, device: torch.device, seconds: float) -> d
     halves = cut(encoder.transform)
     ready = torch.rand(batch, 3, *halves.size, device=device)
     draws = np.random.default_rng(0)
-    pixels = draws.integers(0, 255, (batch, *halves.size, 3)).astype(np.uint8)
+    pixels = draws.integers(0, 255, (batch, *halves.shape)).astype(np.uint8)
     none = np.zeros(batch, np.uint64)
     decoded = Decoded(pixels, np.arange(batch), none, [], [], 0.0, 0.0)
     inputs = Inputs(encoder, halves, batch)
