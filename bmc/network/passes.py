@@ -18,6 +18,7 @@ from torch import Tensor
 
 MOMENTUM = 0.1  # of the running statistics of batch normalisation
 EPSILON = 1e-5
+WIDE_SUMS = hasattr(torch.ops.aten.bmm, "dtype")  # from torch 2.8 on
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Parts:
 
 
 def product(a: Tensor, b: Tensor, precision: torch.dtype, bias: Tensor | None = None) -> Tensor:
-    """Multiply stacks [K, n, i] and [K, i, m] with factors in ``precision``: float32."""
+    """Multiply stacks [K, n, i] and [K, i, m] with factors in ``precision``, sums in float32."""
     if precision == torch.float32:
         return torch.bmm(a, b) if bias is None else torch.baddbmm(bias, a, b)
-    result = torch.bmm(a.to(precision), b.to(precision)).float()
+    result = _rounded_product(a.to(precision), b.to(precision))
     return result if bias is None else result.add_(bias)
 
 
@@ -84,7 +85,17 @@ def _product_into(out: Tensor, a: Tensor, b: Tensor, precision: torch.dtype) -> 
     if precision == torch.float32:
         torch.bmm(a, b, out=out)
     else:
-        out.copy_(torch.bmm(a.to(precision), b.to(precision)))
+        _rounded_product(a.to(precision), b.to(precision), out)
+
+
+def _rounded_product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Multiply stacks of rounded factors: float32. Without a type torch rounds sums as well."""
+    if not a.is_cuda:  # no kernel has such sums: the same numbers, no faster than float32
+        return torch.bmm(a.float(), b.float(), out=out)
+    if WIDE_SUMS:
+        return torch.bmm(a, b, out_dtype=torch.float32, out=out)
+    result = torch.bmm(a, b)
+    return result.float() if out is None else out.copy_(result)
 
 
 def evaluate(

@@ -44,6 +44,11 @@ SOLVING = {
     "linalg_cholesky_ex", "_cholesky_solve_helper", "linalg_lu_factor_ex", "linalg_lu_solve",
     "_linalg_solve_ex", "linalg_inv_ex", "linalg_qr", "geqrf", "_linalg_eigh", "_linalg_svd",
 }  # fmt: skip
+# operations that the CPU lacks, and what gives their numbers there
+ON_CUDA_ALONE = {
+    torch.ops.aten.bmm.dtype: lambda a, b, _: torch.bmm(a.float(), b.float()),
+    torch.ops.aten.bmm.dtype_out: lambda a, b, _, out: torch.bmm(a.float(), b.float(), out=out),
+}
 INDEXING = {"index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index"}
 GENERATORS = torch.Generator
 
@@ -147,6 +152,7 @@ class Device(TorchDispatchMode):
         plain = mapped(lambda v: v.inner if isinstance(v, OnDevice) else v, (args, kwargs))
         if target == META:
             plain[1]["device"] = torch.device("cpu")
+        func = ON_CUDA_ALONE.get(func, func)
         if self.recording is not None:
             found = self.recording.run(func, *plain)
         else:
