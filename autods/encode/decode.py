@@ -25,6 +25,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 DECODINGS = ("reference", "draft", "gpu")
 
 
+JPEG_END = b"\xff\xd9"
+TAIL = 64  # bytes in which a JPEG file ends; some programs append a few
+PLAIN_COLOURS = 0  # an Adobe transform: red, green and blue as they are
 LARGE = 1 << 25  # pixels, 100 MB as RGB; Pillow refuses more than 179 million
 TIFF = (b"II*\0", b"MM\0*")  # the first bytes
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
@@ -90,14 +93,21 @@ def _wait_for_turn(turns: ExitStack) -> None:
 
 
 def is_plain_jpeg(data: bytes) -> bool:
-    """Whether a file is a grey or colour JPEG, which decoders other than PIL read alike."""
+    """Whether a file is a whole grey or colour JPEG, which decoders other than PIL read alike.
+
+    Others fill up what is missing at the end, and may take colours that are stored as red, green
+    and blue for the usual ones.
+    """
+    if JPEG_END not in data[-TAIL:]:
+        return False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=("JPEG",))
     except Exception:  # `load_image` judges it
         return False
-    return image.mode in ("L", "RGB")
+    as_usual = image.mode == "L" or image.info.get("adobe_transform") != PLAIN_COLOURS
+    return image.mode in ("L", "RGB") and as_usual
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,23 +16,43 @@ from autods.encode.decode import load_image
 from autods.encode.preprocessing import Preprocessing
 from autods.errors import EncoderError
 
+PROBES = ((300, 200), (90, 160))  # width and height of pictures on which both ways are compared
+ALIKE = 6.0  # mean difference of bytes: roundings give below 1, another cut-out tens
+
 
 def check_jpegs(preprocessing: Preprocessing, device: torch.device) -> None:
-    """Raise `EncoderError` if torchvision cannot decode JPEG files on a device."""
+    """Raise `EncoderError` if JPEG files cannot be decoded and resized on a device."""
     if preprocessing.table is None:
         raise EncoderError(
             "--gpu-decode needs an encoder whose preprocessing ends in ToTensor and Normalize, "
             "as those of open_clip and timm do; nothing was done. Leave it out."
         )
+    files = [_smooth(*size) for size in PROBES]
     try:
-        buffer = io.BytesIO()
-        Image.new("RGB", (16, 16)).save(buffer, "JPEG")
-        _decoded([buffer.getvalue()], device)
+        images = _decoded(files, device)
     except (ImportError, AttributeError, RuntimeError) as error:
         raise EncoderError(
             f"--gpu-decode needs a torchvision that decodes JPEG files on {device}: "
             f"{f'{error}'.splitlines()[0][:200]}; nothing was done. Leave it out."
         ) from None
+    for data, image in zip(files, images, strict=True):
+        expected = pixels_by_pil(data, preprocessing).float()
+        got = _resized(image, preprocessing).cpu().float()
+        if got.shape != expected.shape or (got - expected).abs().mean() > ALIKE:
+            steps = ", ".join(type(step).__name__ for step in preprocessing.first.transforms)
+            raise EncoderError(
+                f"--gpu-decode does not resize as this encoder's preprocessing does ({steps}): "
+                "expected steps that take tensors; nothing was done. Leave it out."
+            )
+
+
+def _smooth(width: int, height: int) -> bytes:
+    """Return a JPEG file without edges, which every decoder and every resizing gives alike."""
+    rows, columns = (np.linspace(0, 255, n, dtype=np.uint8) for n in (height, width))
+    bands = np.broadcast_arrays(rows[:, None], columns, 255 - columns)
+    buffer = io.BytesIO()
+    Image.fromarray(np.stack(bands, axis=2)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
 
 
 def decode_jpegs(

@@ -59,6 +59,11 @@ class TimmTransform:
 
     steps: Callable[[Image.Image], torch.Tensor]
 
+    @property
+    def transforms(self) -> list[Any]:
+        """The single steps, as torchvision's ``Compose`` has them."""
+        return [to_rgb, *getattr(self.steps, "transforms", [self.steps])]
+
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return float32 [3, h, w]."""
         return self.steps(to_rgb(image))

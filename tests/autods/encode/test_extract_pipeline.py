@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import multiprocessing
 import re
@@ -30,12 +31,14 @@ from autods.core.files import hash_tree
 from autods.core.processes import choose_workers
 from autods.core.progress import Silent, console_progress
 from autods.core.root import DataRoot
+from autods.encode import loader
 from autods.encode.decode import content_hash, is_plain_jpeg
 from autods.encode.encoders.open_clip import OpenClipEncoder
 from autods.encode.engines import local
 from autods.encode.engines.local import make_shards
 from autods.encode.extract import ExtractOutcome, extract_dataset, of_run, write_record
 from autods.encode.jobs import Jobs, reading_order
+from autods.encode.jpegs import PROBES
 from autods.encode.plan import digest_samples, plan_shards, split_codes
 from autods.encode.preprocessing import MODES, cut
 from autods.encode.timings import Processes, Timings
@@ -467,6 +470,9 @@ def test_a_jpeg_that_the_gpu_refuses_is_judged_by_pil(root, encoder, monkeypatch
         return decode(data, *options)
 
     monkeypatch.setattr(torch.ops.image, "decode_jpeg", strict)
+    monkeypatch.setattr(
+        loader, "is_plain_jpeg", lambda data: len(data) == 300 or is_plain_jpeg(data)
+    )
     outcome = run(make_dataset(root, images), root, encoder, decoding="gpu")
     ((_, path, reason),) = outcome.unreadable
     assert path == "images/train/b/bad.jpg" and "truncated" in reason.lower()
@@ -476,10 +482,10 @@ def test_a_jpeg_that_the_gpu_refuses_is_judged_by_pil(root, encoder, monkeypatch
 def test_a_gpu_without_memory_for_an_image_ends_the_run_and_leaves_none_to_another_decoder(
     root, encoder, monkeypatch
 ):
-    decode = torch.ops.image.decode_jpeg
+    decode, calls = torch.ops.image.decode_jpeg, itertools.count(1)
 
     def full(data, *options):
-        if len(data) > 1000:  # more than the trial before the run
+        if next(calls) > len(PROBES):  # the trial before the run is over
             raise RuntimeError("Error while decoding JPEG images: CUDA out of memory. Tried to")
         return decode(data, *options)
 
@@ -496,8 +502,32 @@ def test_decoding_by_gpu_needs_a_preprocessing_that_can_be_cut(root, encoder):
         run(manifest, root, own, decoding="gpu")
 
 
-def test_only_grey_and_colour_jpegs_go_to_the_gpu():
+@pytest.mark.parametrize("mode", ["longest", "shortest"])
+def test_decoding_by_gpu_refuses_a_way_of_resizing_that_takes_no_tensors(root, encoder, mode):
+    config = PreprocessCfg(size=(48, 32), resize_mode=mode)
+    own = dataclasses.replace(encoder, transform=image_transform_v2(config, is_train=False))
+    manifest = make_dataset(root, photos(20))
+    with pytest.raises(EncoderError, match=r"does not resize as .*ResizeKeepRatio.*nothing was"):
+        run(manifest, root, own, decoding="gpu")
+
+
+def test_a_jpeg_that_is_cut_off_is_unreadable_to_every_decoder(root, encoder, tmp_path):
+    other = DataRoot.open(tmp_path / "other")
+    images = {**photos(20), "train/a/short.jpg": photo(3)[:-300]}
+    outcomes = [
+        run(make_dataset(place, images), place, encoder, decoding=decoding)
+        for place, decoding in ((root, "reference"), (other, "gpu"))
+    ]
+    assert outcomes[0].unreadable == outcomes[1].unreadable
+    assert len(outcomes[0].unreadable) == 1
+
+
+def test_only_whole_grey_and_colour_jpegs_go_to_the_gpu():
     assert is_plain_jpeg(photo(1)) and is_plain_jpeg(drawn(1, "JPEG", "L"))
+    assert is_plain_jpeg(photo(1) + bytes(9)) and not is_plain_jpeg(photo(1)[:-1])
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(photo(1))).save(buffer, "JPEG", keep_rgb=True)
+    assert not is_plain_jpeg(buffer.getvalue())
     assert not is_plain_jpeg(drawn(1, "JPEG", "CMYK"))
     assert not is_plain_jpeg(drawn(1)) and not is_plain_jpeg(b"") and not is_plain_jpeg(b"\xff\xd8")
 

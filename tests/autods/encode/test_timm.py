@@ -1,5 +1,6 @@
 """timm models as encoders: names, weights, preprocessing, features."""
 
+import io
 import pickle
 import socket
 
@@ -19,6 +20,7 @@ from autods.encode.encoders import checkpoints
 from autods.encode.encoders.open_clip import check_encoder, load_encoder
 from autods.encode.encoders.timm import TimmEncoder, _width, choose_timm
 from autods.encode.extract import extract_dataset
+from autods.encode.preprocessing import cut
 from autods.errors import EncoderError, FeaturesMissing, UnknownName, UsageError
 from autods.features.sets import open_features
 from autods.index.samples import load_samples
@@ -52,6 +54,19 @@ def test_building_a_model_leaves_the_random_numbers_of_the_caller_alone():
     torch.manual_seed(3)
     tiny()
     assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize("model", [MODEL, VIT])
+def test_its_preprocessing_can_be_cut_so_that_decoders_send_bytes(model):
+    encoder = tiny(model=model)
+    both = cut(encoder.transform)
+    assert both.dtype == np.uint8
+    image = Image.open(io.BytesIO(drawn(3, "PNG", "P")))
+    batch = np.empty((1, *both.shape), np.float32)
+    both.fill(batch, both.pixels(image)[None])
+    assert np.array_equal(batch[0], encoder.transform(image).numpy())
+    sent = pickle.loads(pickle.dumps(both))  # to the processes that decode
+    assert np.array_equal(sent.pixels(image), both.pixels(image))
 
 
 def test_an_encoder_says_all_that_determines_its_features():
