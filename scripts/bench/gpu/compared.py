@@ -23,7 +23,6 @@ from bmc.config import Config
 from bmc.engines.base import use_precision
 from bmc.engines.local import train_experts
 from bmc.methods import METHODS, config_for
-from bmc.methods.net_method import NetMethod
 from bmc.runs.evaluate import evaluate
 from bmc.train import data
 from bmc.train.data import Split, TaskTensors, to_tensors
@@ -35,7 +34,7 @@ DRAWN_ON_DEVICE = {"slca"}
 OPTIONS = {
     "projections": 64, "memory_epochs": 2, "distillation_epochs": 1, "iterations": 4, "passes": 1,
     "consolidation_epochs": 2, "consolidation_batch": 32, "draws": 32, "experts": 2, "buffer": 24,
-    "steps": 2, "neighbours": 3,
+    "steps": 2, "neighbours": 3, "trained_from": 10,
 }  # fmt: skip
 SHARED = {
     "epochs": 2, "hidden": 32, "inner": 32, "width": 32, "batch_size": 24, "replay_batch": 8,
@@ -70,7 +69,7 @@ def _texts(task: Task, templates: str) -> npt.NDArray[np.float32]:
 
 def trained_names() -> list[str]:
     """Return the methods whose updates may be captured."""
-    return [name for name in METHODS.names() if issubclass(METHODS.get(name), NetMethod)]
+    return [name for name in METHODS.names() if METHODS.get(name).reads("capture")]
 
 
 def config_of(name: str, way: Way) -> Config:
