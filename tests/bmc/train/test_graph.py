@@ -106,3 +106,14 @@ def test_a_graph_takes_large_batches_few_at_a_time(room):
         with mock.patch.object(graph, "HELD", room * update):
             found = weights_after(capture=True)
     assert torch.equal(found, expected)
+
+
+def test_the_simulation_refuses_to_replay_a_graph_of_which_memory_was_freed():
+    with simulated_cuda():
+        made, read = torch.cuda.CUDAGraph(), torch.ones(3).to(CUDA)
+        with torch.cuda.graph(made):
+            read + 1
+        made.replay()
+        del read
+        with pytest.raises(RuntimeError, match="memory that a graph reads was freed"):
+            made.replay()
