@@ -53,11 +53,18 @@ class Captured:
             own[0].copy_(given[0])  # row numbers must be some while it is recorded
         self._rates = torch.zeros(room, device=device)
         self._next = torch.zeros(1, dtype=torch.int64, device=device)
+        self._pick(gather, rate)  # kernels are loaded when they are first launched: not below
+        self._next.zero_()
         with _capturing(device) as self._graph:
-            *data, keep = (table.index_select(0, self._next) for table in self._tables)
-            rate.copy_(self._rates.index_select(0, self._next)[0])
-            step(Batch(tuple(data), keep).gathered(gather).at(0))
-            self._next.add_(1)
+            step(self._pick(gather, rate))
+
+    def _pick(self, gather: Gather | None, rate: Tensor) -> Batch:
+        """Return the next batch, set its learning rate, and count it."""
+        *data, keep = (table.index_select(0, self._next) for table in self._tables)
+        rate.copy_(self._rates.index_select(0, self._next)[0])
+        batch = Batch(tuple(data), keep).gathered(gather).at(0)
+        self._next.add_(1)
+        return batch
 
     def replay(self, chunk: Batch, rates: Sequence[float]) -> None:
         """Make an update with each of the n batches of a chunk, at these learning rates."""

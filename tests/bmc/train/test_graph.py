@@ -7,7 +7,8 @@ from unittest import mock
 
 import pytest
 import torch
-from simulated_cuda import CUDA, Stream, simulated_cuda
+from simulated_cuda import CUDA, Device, Stream, simulated_cuda
+from simulated_graph import Recording
 from small import small_config
 
 from bmc.network.mlp import ResidualMLP
@@ -117,3 +118,29 @@ def test_the_simulation_refuses_to_replay_a_graph_of_which_memory_was_freed():
         del read
         with pytest.raises(RuntimeError, match="memory that a graph reads was freed"):
             made.replay()
+
+
+def test_all_that_a_graph_launches_was_launched_before_it_is_captured(monkeypatch):
+    """A kernel is loaded when it is launched first, for which a capture is no time."""
+    before, within = set(), set()
+
+    def key(func, args):
+        return func._schema.name, *(t.dtype for t in args if isinstance(t, torch.Tensor))
+
+    plain, run = Device.__torch_dispatch__, Recording.run
+
+    def dispatched(self, func, types, args=(), kwargs=None):
+        if self.recording is None:
+            before.add(key(func, args))
+        return plain(self, func, types, args, kwargs)
+
+    def recorded(self, func, args, kwargs):
+        within.add(key(func, args))
+        return run(self, func, args, kwargs)
+
+    monkeypatch.setattr(Device, "__torch_dispatch__", dispatched)
+    monkeypatch.setattr(Recording, "run", recorded)
+    with simulated_cuda():
+        weights_after(capture=True)
+    assert within
+    assert within <= before
