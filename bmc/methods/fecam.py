@@ -74,6 +74,17 @@ def inverse_factors(roots: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor
     return deviation.square() / a[..., None], H, signs
 
 
+def contrasts(x: Tensor) -> Tensor:
+    """Return n - 1 rows [n - 1, d] of the scatter that rows x [n, d] have around their mean.
+
+    Row k is the mean of the first k rows less the one after them, at the scale at which the rows
+    are independent (Helmert's contrasts).
+    """
+    k = torch.arange(1, len(x), dtype=x.dtype, device=x.device)[:, None]
+    sums = x.cumsum(dim=0)[:-1]
+    return (sums - k * x[1:]) / (k * (k + 1)).sqrt()
+
+
 @METHODS.register("fecam-shared")
 class SharedFeCAM(DeepSLDA):
     """FeCAM with one covariance for all classes; closed form, no rehearsal.
@@ -158,20 +169,22 @@ class FeCAM(Regularised):
                 self._merge(x, label)
 
     def _merge(self, x: Tensor, label: int) -> None:
-        """Merge rows x [n, d] of one class (Chan's formula)."""
+        """Merge rows x [n, d] of one class (Chan's formula).
+
+        There are never more roots than samples, nor than dimensions.
+        """
         mean = x.mean(dim=0)
         shift = mean - self.means[label]
         total = self.counts[label] + len(x)
         between = (self.counts[label] * len(x) / total).sqrt() * shift
-        parts = [self.roots[label].double(), x - mean]
+        parts = [self.roots[label].double()]
         if self.counts[label] > 0:
-            parts.append(between[None])
+            parts += [contrasts(x), between[None]]
+        else:
+            parts.append(x - mean)
         roots = torch.cat(parts)
         if len(roots) >= self.dim:  # R^T R = roots^T roots
             roots = torch.linalg.qr(roots, mode="r").R
-        if len(roots) > total:  # they span no more directions than there are samples
-            _, lengths, axes = torch.linalg.svd(roots, full_matrices=False)
-            roots = (lengths[:, None] * axes)[: int(total)]
         self.roots[label] = roots.float()
         self.means[label] += shift * (len(x) / total)
         self.counts[label] = total

@@ -9,7 +9,7 @@ from small import CPU, learned, small_config, small_stream, tensors
 from torch.nn import functional
 
 from bmc.methods import METHODS
-from bmc.methods.fecam import inverse_factors, shrunk_correlation
+from bmc.methods.fecam import contrasts, inverse_factors, shrunk_correlation
 from bmc.methods.ridge import HELD_OUT, RIDGES
 from bmc.train.data import Split, TaskTensors
 from bmc.train.seeds import generator
@@ -210,6 +210,26 @@ def test_shared_fecam_is_the_mahalanobis_distance_by_the_pooled_correlation():
     scores = method.scores(torch.tensor([[6.0, 8.0]]))[0]
     # a term of the sample is left out of the scores: only their difference is the distances'
     assert (scores[0] - scores[1]).item() == pytest.approx((second - first) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_fecams_contrasts_have_the_scatter_of_the_rows_and_are_one_fewer(n):
+    x = torch.randn(n, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    rows, centred = contrasts(x), x - x.mean(dim=0)
+    assert rows.shape == (n - 1, 7)
+    torch.testing.assert_close(rows.T @ rows, centred.T @ centred)
+
+
+def test_fecam_keeps_the_scatter_of_all_samples_in_no_more_rows_than_these():
+    draws = torch.Generator().manual_seed(0)
+    parts = [torch.randn(n, 20, dtype=torch.float64, generator=draws) for n in (6, 1, 2, 30)]
+    method = METHODS.get("fecam")(20, 1, small_config("fecam"), CPU)
+    for k, part in enumerate(parts, start=1):
+        method._merge(part, 0)
+        x = torch.cat(parts[:k])
+        centred, roots = x - x.mean(dim=0), method.roots[0].double()
+        assert len(roots) <= min(len(x), 20)
+        torch.testing.assert_close(roots.T @ roots, centred.T @ centred, rtol=1e-5, atol=1e-5)
 
 
 def test_fecam_takes_a_class_of_one_sample():
