@@ -10,6 +10,7 @@ is filled up.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,10 +32,16 @@ from autods.errors import EncoderError
 
 
 class Encoded:
-    """Features of a batch, which may still be computed: ``result`` waits for them."""
+    """Features of a batch, which may still be computed: ``result`` waits for them.
 
-    def __init__(self, inputs: Inputs, read: Read, chosen: npt.NDArray[np.intp]) -> None:
+    ``jpegs`` are the seconds in which the device decoded JPEG files for it.
+    """
+
+    def __init__(
+        self, inputs: Inputs, read: Read, chosen: npt.NDArray[np.intp], jpegs: float
+    ) -> None:
         self._inputs, self._read, self._chosen = inputs, read, chosen
+        self.jpegs = jpegs
 
     def result(self) -> npt.NDArray[np.float16]:
         """Return the features float16 [k, d]; raises what `Inputs.features` does."""
@@ -86,13 +93,16 @@ class Inputs:
         count = len(batch.kept)
         whole = np.ones(count, np.bool_)
         failed: list[tuple[int, str]] = []
+        began = now = time.perf_counter()
         if batch.files or self.device.type != "cpu":
             numbers, failed = self._on_device(batch)
+            now = time.perf_counter() if batch.files else began
             whole[[place for place, _ in failed]] = False
         else:
             self.preprocessing.fill(self._buffer, batch.pixels)
             numbers = torch.from_numpy(self._buffer)
-        return Encoded(self, self._read(numbers), np.flatnonzero(whole)), whole, failed
+        chosen = np.flatnonzero(whole)
+        return Encoded(self, self._read(numbers), chosen, now - began), whole, failed
 
     @cached_property
     def late(self) -> int:

@@ -26,6 +26,7 @@ class Timings:
     start: float = 0.0  # until the first batch was there
     wait: float = 0.0  # after that, of the encoder for decoded images
     encode: float = 0.0  # normalisation of pixels included
+    jpegs: float = 0.0  # of it, until a GPU had decoded JPEG files
     write: float = 0.0  # of shards, beside the encoder
     stall: float = 0.0  # of the encoder, for a shard to be written
 
@@ -67,6 +68,11 @@ class Timings:
             return (
                 f"writing is the bottleneck: the encoder waited {self.stalled:.0%} of the time for "
                 "the disk; use a faster one for the features"
+            )
+        if self.waited <= WAITING and self.jpegs > self.encode / 2:
+            return (
+                f"decoding on the GPU is the bottleneck: it took {self.jpegs / self.encode:.0%} of "
+                "the encoder's time; leave out --gpu-decode where many cores can decode"
             )
         if self.waited <= WAITING:
             return f"the encoder is the bottleneck: it waited {self.waited:.0%} of the time"

@@ -139,7 +139,8 @@ def _in_order(
         for one in shards:
             one.read(inputs.late if one is shard else 0)
         clock.lap("encode")
-        told = replace(clock.taken(), images=batch.count, read=batch.read, decode=batch.decode)
+        decoded = Timings(batch.count, batch.read, batch.decode, jpegs=shard.jpegs)
+        told = decoded + clock.taken()
         shard.timings += told
         report(BatchReport(batch.count, skipped, told))
         clock.restart()
@@ -194,6 +195,7 @@ class _Shard:
 
     def __init__(self, job: ShardJob, inputs: Inputs) -> None:
         self.timings = Timings()
+        self.jpegs = 0.0  # seconds in which a GPU decoded files of the last batch
         self._job, self._inputs = job, inputs
         self._batches, self._seen = job.batches(), 0
         self._features = np.empty((len(job), inputs.encoder.dim), np.float16)
@@ -217,8 +219,10 @@ class _Shard:
         positions = next(self._batches)  # [b]
         self._seen += len(positions)
         unreadable = list(batch.unreadable)
+        self.jpegs = 0.0
         if len(batch.kept):
             features, whole, failed = self._inputs.features(batch)
+            self.jpegs = features.jpegs
             unreadable += [(int(batch.kept[place]), why) for place, why in failed]
             at = positions[batch.kept]
             self._hashes[at] = batch.content_hash

@@ -348,6 +348,8 @@ def test_a_run_says_where_its_time_went_and_what_holds_it_up(root, encoder, caps
          "the encoder waited 44% of the time; use a faster disk for the archives"),
         (Timings(9, wait=0.2, encode=5, stall=3), 1, "writing is the bottleneck: "
          "the encoder waited 37% of the time for the disk; use a faster one for the features"),
+        (Timings(9, wait=0.2, encode=5, jpegs=3), 1, "decoding on the GPU is the bottleneck: it "
+         "took 60% of the encoder's time; leave out --gpu-decode where many cores can decode"),
         (Timings(9, start=9, wait=0.2, encode=5), 1, "the encoder is the bottleneck: it waited 4% "
          "of the time"),
     ],
@@ -422,9 +424,11 @@ def test_other_ways_of_decoding_give_nearly_the_same_features_and_are_recorded(
     other = DataRoot.open(tmp_path / "other")
     images = photos(30)
     run(make_dataset(root, images), root, encoder)
-    run(make_dataset(other, images), other, encoder, decoding=decoding, workers=workers)
+    manifest = make_dataset(other, images)
+    outcome = run(manifest, other, encoder, decoding=decoding, workers=workers)
     info = open_features(other, encoder.name, "drawn").info
     assert info.encoder["decoding"] == decoding
+    assert (0 < outcome.timings.jpegs < outcome.timings.encode) == (decoding == "gpu")
     found = cosines(root, other, encoder)
     assert 0.999 < found.min() < 1 - 1e-9
 
