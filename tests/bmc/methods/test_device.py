@@ -126,16 +126,37 @@ def test_experts_bring_few_updates_at_once_from_a_large_table_on_the_host(monkey
         assert torch.equal(found, scores_of(train("bmc", capture=True)))
 
 
+def with_capture(name: str, warm: int, **changes: object) -> torch.Tensor:
+    """Return the scores of a method whose updates are captured after so many; none may fail."""
+    with (
+        watched(), mock.patch.object(copies, "WARM", warm),
+        warnings.catch_warnings(action="error"),
+    ):  # fmt: skip
+        return scores_of(train(name, capture=True, **changes))
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_captured_updates_equal_those_that_are_not(name):
-    def trained(warm: int) -> torch.Tensor:
-        with (
-            watched(), mock.patch.object(copies, "WARM", warm),
-            warnings.catch_warnings(action="error"),  # that nothing was captured
-        ):  # fmt: skip
-            return scores_of(train(name, capture=True))
+    assert torch.equal(with_capture(name, 1), with_capture(name, 10**6))
 
-    assert torch.equal(trained(1), trained(10**6))
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("finetune", {"plateau": 1, "early_stopping": 3, "epochs": 6}),
+        ("er", {"moments": "kept", "drop_last": True, "outputs": "all"}),
+        ("derpp", {"matched": "all"}),
+        ("gdumb", {"memory_optimizer": "sgd"}),
+        ("bmc", {"patience": 1, "epochs": 8}),
+        ("bmc", {"plateau": 1, "early_stopping": 2, "epochs": 8, "held_out": 0.2}),
+        ("bmc", {"mixup": 0.5, "task_slice": True, "feature_loss": "squared"}),
+        ("bmc", {"expert_rows": 40}),
+    ],
+    ids=str,
+)
+def test_captured_updates_equal_those_that_are_not_whatever_the_options(name, options):
+    options = {"dropout": 0.3} | options
+    assert torch.equal(with_capture(name, 1, **options), with_capture(name, 10**6, **options))
 
 
 @pytest.mark.parametrize("name", ["finetune", "derpp", "gem", "hal", "gss", "bmc"])
