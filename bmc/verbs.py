@@ -73,7 +73,7 @@ def run(
         When a run is in the folder and ``resume`` is false, is damaged, or is under way.
     """
     from autods.core.devices import choose_device
-    from bmc.engines import open_engine
+    from bmc.engines import crew_devices, open_engine
     from bmc.methods import config_for
     from bmc.report.result import result_of
     from bmc.runs.choice import folder_name
@@ -94,7 +94,8 @@ def run(
     if len(stream.tasks) == 1:
         cure = "Open it with classes_per_task=N or a larger max_tasks, or open several datasets."
         progress.note(one_task(stream, cure))
-    with open_engine("local", note=progress.note, devices=[where.type] * workers) as engine:
+    devices = crew_devices(where, threads, workers)
+    with open_engine("local", note=progress.note, devices=devices) as engine:
         made = run_method(
             stream, method, chosen, folder,
             device=where, engine=engine, threads=threads, resume=resume, report=progress,

@@ -175,7 +175,7 @@ def engine_of(
         When none of the methods has experts that another engine could train, or the engine
         has no such workers.
     """
-    from bmc.engines import open_engine, worker_devices
+    from bmc.engines import crew_devices, open_engine
     from bmc.methods import METHODS
 
     if name != "local" and not any(METHODS.get(method).has_experts for method in methods):
@@ -190,6 +190,6 @@ def engine_of(
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
-    devices = worker_devices(device, threads) if workers is None else [device.type] * workers
+    devices = crew_devices(device, threads, workers)
     with open_engine(name, address, ray_workers, device.type, note, devices) as engine:
         yield engine

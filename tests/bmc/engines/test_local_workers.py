@@ -15,7 +15,7 @@ from small import CPU, small_config, small_stream, tensors
 
 from autods.errors import ClusterError
 from bmc.config import Config
-from bmc.engines import LocalEngine, local_worker, worker_devices
+from bmc.engines import LocalEngine, crew_devices, local_worker, worker_devices
 from bmc.engines.base import Trained
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
@@ -252,6 +252,15 @@ def test_workers_are_as_many_as_the_share_of_the_cores(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert worker_devices(torch.device("cuda")) == ["cuda:0", "cuda:1"]
     assert worker_devices(torch.device("cuda"), share=2) == ["cuda"]
+
+
+def test_so_many_workers_as_are_asked_for_have_the_gpus_of_the_machine_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    gpus = torch.device("cuda")
+    assert crew_devices(gpus, 1, 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert crew_devices(torch.device("cuda:1"), 1, 2) == ["cuda:1", "cuda:1"]
+    assert crew_devices(gpus, 1, None) == ["cuda:0", "cuda:1"]
+    assert crew_devices(CPU, 4, 2) == ["cpu", "cpu"]
 
 
 @pytest.mark.parametrize(
