@@ -33,6 +33,7 @@ from autods.encode.encoders.open_clip import OpenClipEncoder, load_encoder
 from autods.encode.extract import ExtractOutcome, extract_dataset
 from autods.encode.loader import Decoder, decoded_batches
 from autods.encode.preprocessing import Preprocessing, cut
+from autods.encode.timings import WAITING
 from autods.errors import EncoderError
 from autods.features.sets import open_features
 from autods.index.samples import load_samples
@@ -183,8 +184,13 @@ def in_turn(
 
 
 def once_started(outcome: ExtractOutcome, begun: int) -> float:
-    """Return images/s without the start, in which each process decodes its first batch."""
-    return (outcome.timings.images - begun) / (outcome.seconds - outcome.timings.start)
+    """Return images/s without the start, in which each process decodes its first batch.
+
+    Where the encoder waits for decoders, those ``begun`` images are not counted either.
+    """
+    timings = outcome.timings
+    left = timings.images - (begun if timings.waited > WAITING else 0)
+    return left / (outcome.seconds - timings.start)
 
 
 def bare(encoder: OpenClipEncoder, ready: torch.Tensor, count: int) -> None:
