@@ -28,6 +28,7 @@ DECODINGS = ("reference", "draft", "gpu")
 JPEG_END = b"\xff\xd9"
 TAIL = 64  # bytes in which a JPEG file ends; some programs append a few
 PLAIN_COLOURS = 0  # an Adobe transform: red, green and blue as they are
+NARROWEST = 2000  # longer side over shorter: enlarged to 224 pixels, 300 MB are needed
 LARGE = 1 << 25  # pixels, 100 MB as RGB; Pillow refuses more than 179 million
 TIFF = (b"II*\0", b"MM\0*")  # the first bytes
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
@@ -93,10 +94,10 @@ def _wait_for_turn(turns: ExitStack) -> None:
 
 
 def is_plain_jpeg(data: bytes) -> bool:
-    """Whether a file is a whole grey or colour JPEG, which decoders other than PIL read alike.
+    """Whether a file is a whole grey or colour JPEG, which a GPU decodes and resizes as PIL does.
 
-    Others fill up what is missing at the end, and may take colours that are stored as red, green
-    and blue for the usual ones.
+    Of other files its decoder fills up what is missing at the end, or may take colours that are
+    stored as red, green and blue for the usual ones.
     """
     if JPEG_END not in data[-TAIL:]:
         return False
@@ -107,7 +108,12 @@ def is_plain_jpeg(data: bytes) -> bool:
     except Exception:  # `load_image` judges it
         return False
     as_usual = image.mode == "L" or image.info.get("adobe_transform") != PLAIN_COLOURS
-    return image.mode in ("L", "RGB") and as_usual
+    return image.mode in ("L", "RGB") and as_usual and not is_too_narrow(image)
+
+
+def is_too_narrow(image: Image.Image) -> bool:
+    """Whether an image is so narrow that its enlarged form could take all memory."""
+    return max(image.size) > NARROWEST * min(image.size)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -16,11 +16,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from autods.encode.decode import Unreadable
+from autods.encode.decode import Unreadable, is_too_narrow
 from autods.encode.encoders.interface import Transform
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # of images as PIL loads them
-NARROWEST = 2000  # longer side over shorter: enlarged to 224 pixels, 300 MB are needed
 PROBE = (83, 57)  # width and height of images that a transform is tried on: neither square nor even
 
 
@@ -55,7 +54,7 @@ class Preprocessing:
 
         Raises `Unreadable` for one so narrow that its enlarged form could take all memory.
         """
-        if max(image.size) > NARROWEST * min(image.size):
+        if is_too_narrow(image):
             raise Unreadable(f"with {image.width} x {image.height} pixels it is no picture")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

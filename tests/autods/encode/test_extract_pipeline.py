@@ -515,9 +515,12 @@ def test_decoding_by_gpu_refuses_a_way_of_resizing_that_takes_no_tensors(root, e
         run(manifest, root, own, decoding="gpu")
 
 
-def test_a_jpeg_that_is_cut_off_is_unreadable_to_every_decoder(root, encoder, tmp_path):
+@pytest.mark.parametrize("bad", [photo(3)[:-300], photo(3, size=(1, 4000))])
+def test_a_jpeg_that_is_cut_off_or_too_narrow_is_unreadable_to_every_decoder(
+    root, encoder, tmp_path, bad
+):
     other = DataRoot.open(tmp_path / "other")
-    images = {**photos(20), "train/a/short.jpg": photo(3)[:-300]}
+    images = {**photos(20), "train/a/bad.jpg": bad}
     outcomes = [
         run(make_dataset(place, images), place, encoder, decoding=decoding)
         for place, decoding in ((root, "reference"), (other, "gpu"))
