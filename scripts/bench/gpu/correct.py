@@ -33,6 +33,7 @@ AMPLIFIED, LEAST = 10.0, 1e-3  # the bound between devices: a multiple of the ef
 SAME = 1e-3  # of one device: a library may choose another kernel for the same product
 ROUNDED = {"tf32": 0.9, "bf16": 0.7}  # share of rows predicted as in float32, at least
 TINY = ("bmc", "er", "slda")  # methods of a dry run
+STREAMED = ("bmc", "er")  # whose captured updates are also given batches from the host
 
 
 def bound(name: str, expected: Tensor, made: Stream) -> float:
@@ -68,6 +69,10 @@ def right(findings: Findings, device: torch.device, tiny: bool) -> None:
     for name in names:
         body = partial(against, name, Way(device, on_host=True), eager)
         findings.measure(f"{name}: table on the host", body, most=SAME, needs=5)
+    for name in STREAMED:
+        way = Way(device, dropout=0.3, capture=True, on_host=True)
+        body = partial(against, name, way, noisy)
+        findings.measure(f"{name}: captured, table on the host", body, most=SAME, needs=5)
     for precision, least in ROUNDED.items():
         for name in trained:
             way = Way(device, precision=precision, capture=True)
