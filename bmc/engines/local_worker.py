@@ -189,7 +189,7 @@ def _serve(device: str, parent: Connection) -> None:
     """Train what the parent asks for until it ends this process."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    if device.startswith("cuda"):  # else torch keeps what names no device on the first GPU
+    if device.startswith("cuda:"):  # else torch keeps what names no device on the first GPU
         torch.cuda.set_device(device)
     with suppress(EOFError, ConnectionError):
         while True:
