@@ -51,3 +51,5 @@ forkserver.ensure_running = ensure_running_with_helpers
 def pytest_collection_finish() -> None:
     """Make this process quick, once everything is imported."""
     importlib.import_module("quick")
+    warm = importlib.import_module("warm")
+    warm.warm_ray(lambda: warm.program("ray-worker"))

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from encode_tools import drawn_manifest, tiny_on
+from warm import starter
 
 from autods.core.progress import Silent
 from autods.core.ray_cluster import import_ray
@@ -93,18 +94,17 @@ def cluster_of(nodes: int) -> Iterator[Any]:
             os.environ["PYTHONPATH"] = path
 
 
-def workers_of(*nodes: Any) -> list[int]:
-    """Return the process ids of the workers of these nodes."""
+def workers_of(*nodes: Any, work: str = "Worker") -> list[int]:
+    """Return the process ids of the workers of these nodes that do (or are) this."""
     raylets = {node.all_processes["raylet"][0].process.pid for node in nodes}
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             title = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if title.startswith(f"ray::{work}".encode()) and starter(int(folder.name)) in raylets:
+                found.append(int(folder.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if title.startswith(b"ray::Worker") and parent in raylets:
-            found.append(int(folder.name))
     return found
 
 

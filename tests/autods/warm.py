@@ -2,13 +2,14 @@
 
 A command is as real as from a shell (a process, arguments, folder, environment, streams, exit
 code of its own) but for the seconds in which torch is imported; signals reach it, too. The fork
-server of its worker processes starts warm as well.
-`program` gives ``autods``, ``bmc-stream`` or ``python``; all three lie in the folder `programs`.
+server of its worker processes starts warm as well, and so do the workers of a Ray cluster.
+`program` gives ``autods``, ``bmc-stream`` or ``python``; all lie in the folder `programs`.
 """
 
 import atexit
 import fcntl
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -28,7 +29,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 CHECKOUT = str(Path(__file__).parents[2])  # whatever a test makes of PYTHONPATH meanwhile
-PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app", "python": ""}
+PROGRAMS = {"autods": "autods.cli.app", "bmc-stream": "bmc.cli.app", "python": "", "ray-worker": ""}
+OF_SETUP = ("--serialized-runtime-env-context=", "--language=")  # for Ray's own start of a worker
 HEAVY = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "open_clip", "timm", "h5py",
     "safetensors.torch", "pyarrow.parquet", "pyarrow.pandas_compat", "pandas",
@@ -93,19 +95,56 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
+def warm_ray(worker: Callable[[], str]) -> None:
+    """Let workers of the Ray clusters that this process starts be the warm program ``worker``."""
+    cluster = importlib.import_module("autods.core.ray_cluster")
+    found = cluster.require
+
+    @cache
+    def replace_workers() -> None:
+        parameters = importlib.import_module("ray._private.parameter").RayParams
+        cold = parameters.__init__
+
+        def warm(self: object, *args: object, **options: object) -> None:
+            cold(self, *args, **{"setup_worker_path": worker(), **options})
+
+        parameters.__init__ = warm
+
+    def require(what: str, name: str) -> None:  # Ray is imported next, with settings of ours
+        found(what, name)
+        replace_workers()
+
+    cluster.require = require
+
+
+def running(client: int) -> int:
+    """Return the process in which a warm program runs, given the one that was started."""
+    (file,) = programs().glob(f"{client}-*.pid")
+    return int(file.stem.split("-")[1])
+
+
+def starter(process: int) -> int:
+    """Return the process that started the warm program that runs in this one; 0: none did."""
+    for file in programs().glob(f"*-{process}.pid"):
+        stat = Path("/proc", file.stem.split("-")[0], "stat").read_text()
+        return int(stat.rpartition(")")[2].split()[1])
+    return 0
+
+
 def serve(address: str) -> None:
     """Fork for every connection; end with the input."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
     server.listen(16)
     preload()
+    warm_ray(lambda: str(Path(address).with_name("ray-worker")))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the ends of handlers
     print("ready", flush=True)
     while server in select.select([server, sys.stdin], [], [])[0]:
         connection, _ = server.accept()
         if os.fork() == 0:
             server.close()
-            os._exit(handle(connection))
+            os._exit(handle(connection, Path(address).parent))
         connection.close()
 
 
@@ -126,8 +165,8 @@ def preload() -> None:
     importlib.import_module("quick")
 
 
-def handle(connection: socket.socket) -> int:
-    """Run one command in a fork, and send its exit code."""
+def handle(connection: socket.socket, folder: Path) -> int:
+    """Run one command in a fork, and send its exit code; a file says where it runs meanwhile."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
     message = b""
@@ -140,11 +179,16 @@ def handle(connection: socket.socket) -> int:
             os.close(descriptor)
         connection.close()
         run(**json.loads(message))
+    client = int.from_bytes(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder
+    )
+    (place := folder / f"{client}-{child}.pid").touch()
     ended = os.pidfd_open(child)
     while ended not in select.select([connection, ended], [], [])[0]:
         number = connection.recv(1)  # a signal to pass on; nothing: the client was killed
         os.kill(child, number[0] if number else signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    place.unlink(missing_ok=True)
     with suppress(BrokenPipeError):
         connection.sendall(str(code if code >= 0 else 128 - code).encode())
     return 0
@@ -158,11 +202,18 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> None:
     folders = env.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
     util.spawnv_passfds = warm_fork_server()
+    if encoding := env.get("PYTHONIOENCODING"):
+        sys.stdout, sys.stderr = (
+            printer(1, encoding, "strict"),
+            printer(2, encoding, "backslashreplace"),
+        )
     code: object = 0
     try:
-        if program != "python":
+        if PROGRAMS[program]:
             sys.argv = [program, *argv]
             sys.modules[PROGRAMS[program]].main()
+        elif program == "ray-worker":
+            python([text for text in argv if not text.startswith(OF_SETUP)])
         else:
             python(argv)
     except SystemExit as ended:
@@ -175,6 +226,14 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def printer(descriptor: int, encoding: str, errors: str) -> io.TextIOWrapper:
+    """Return a stream as the interpreter opens it for an encoding that is asked for."""
+    raw = io.FileIO(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, errors, line_buffering=descriptor == 2
+    )
 
 
 def warm_fork_server() -> Callable[..., int]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm import program
 
 from autods.core import home, output
 from autods.core.root import DataRoot, default_root
@@ -25,15 +26,20 @@ except ImportError:
 """
 
 
-def run(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a command line as a user without a home and without an entry in passwd."""
+def run(
+    *command: str, folder: Path, python: str = sys.executable, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command line as a user without a home and without an entry in passwd.
+
+    A warm ``python`` has imported modules where there was a home, and passwd is the real one.
+    """
     (folder / "sitecustomize.py").write_text(NOBODY)
     kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "USER", "LOGNAME")}
     kept |= {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     kept |= {"TMPDIR": str(folder), "AUTODS_ROOT": ""} | environment
     code = f"from {command[0]}.cli.app import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *command[1:]],
+        [python, "-c", code, *command[1:]],
         env=kept, cwd=folder, capture_output=True, check=False,
     )  # fmt: skip
 
@@ -98,19 +104,20 @@ ENCODINGS = ["ascii", "latin-1", "iso8859-5"]
     ids=" ".join,
 )
 def test_every_encoding_of_a_terminal_takes_what_is_printed(tmp_path, encoding, command):
-    done = run(*command, folder=tmp_path, HOME=str(tmp_path), PYTHONIOENCODING=encoding)
+    home = {"python": program("python"), "HOME": str(tmp_path)}
+    done = run(*command, folder=tmp_path, **home, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     assert done.stdout.decode(encoding)
 
 
 @pytest.mark.parametrize(
-    "environment",
-    [{"PYTHONIOENCODING": "latin-1"},
-     {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}],
+    ("start", "environment"),
+    [(lambda: program("python"), {"PYTHONIOENCODING": "latin-1"}),
+     (lambda: sys.executable, {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"})],
     ids=["latin-1", "POSIX"],
 )  # fmt: skip
-def test_a_run_ends_with_its_table_whatever_the_terminal(tmp_path, environment):
-    done = run(*TRAIN, folder=tmp_path, HOME=str(tmp_path), **environment)
+def test_a_run_ends_with_its_table_whatever_the_terminal(tmp_path, start, environment):
+    done = run(*TRAIN, folder=tmp_path, python=start(), HOME=str(tmp_path), **environment)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     assert "Joint training +" in done.stdout.decode("latin-1")
     assert (tmp_path / "runs" / "report.html").is_file()

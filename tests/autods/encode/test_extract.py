@@ -23,7 +23,7 @@ from archives import folders_layout, make_zip, manifest_of, placed
 from encode_tools import drawn, make_dataset, many, tiny_encoder
 from notes import Notes
 from PIL import Image
-from warm import program
+from warm import program, running
 
 from autods.checks.features import verify_features
 from autods.containers import MemberReader
@@ -639,13 +639,14 @@ def descendants(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc")
 def test_a_run_killed_with_its_workers_alive_goes_on_at_once(root, tmp_path):
     make_dataset(root, many(240))
-    command = [sys.executable, encode_tools.__file__, str(root.path), str(tmp_path), "1"]
+    command = [program("python"), encode_tools.__file__, str(root.path), str(tmp_path), "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         for line in child.stderr or []:  # one for every batch
             if " of 240 images" in line:
                 break
-        helpers = descendants(child.pid)
-        child.kill()
+        run = running(child.pid)
+        helpers = descendants(run)
+        os.kill(run, signal.SIGKILL)
     name = f"{encode_tools.MODEL}.random-0"
     assert not root.feature_record(name, "drawn").exists()
     with locked(root.features(name, "drawn"), timeout=5):  # not left to a worker

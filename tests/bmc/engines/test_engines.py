@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from ray_tools import workers_of
 from safetensors.torch import load_file
 from small import CPU, small_config, small_stream, tensors
 from typer.testing import CliRunner
@@ -134,21 +135,6 @@ class AfterFirstGroup(Silent):
             self.action.start()
 
 
-def training_on(node: Any) -> list[int]:
-    """Return the process ids of the workers of a node that train an expert."""
-    raylet = node.all_processes["raylet"][0].process.pid
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if title.startswith(b"ray::train_part") and parent == raylet:
-            found.append(int(folder.name))
-    return found
-
-
 def test_a_worker_and_a_node_killed_under_way_change_no_byte(tmp_path, cluster, engine):
     stream = small_stream(12)
     expected = run(stream, "bmc", LONG, tmp_path / "calm")
@@ -159,7 +145,7 @@ def test_a_worker_and_a_node_killed_under_way_change_no_byte(tmp_path, cluster, 
     def kill() -> None:
         for node in (cluster.head_node, victim):
             until = time.monotonic() + 30
-            while not (workers := training_on(node)) and time.monotonic() < until:
+            while not (workers := workers_of(node, work="train_part")) and time.monotonic() < until:
                 time.sleep(0.005)
             killed.append(workers[0])
             os.kill(workers[0], signal.SIGKILL)
@@ -176,6 +162,7 @@ CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
+from ray_tools import workers_of
 from small import small_config, small_stream
 from bmc.engines import open_engine
 from bmc.runs.run import run
