@@ -45,7 +45,7 @@ SOLVING = {
     "_linalg_solve_ex", "linalg_inv_ex", "linalg_qr", "geqrf", "_linalg_eigh", "_linalg_svd",
 }  # fmt: skip
 # operations that the CPU lacks, and what gives their numbers there
-ON_CUDA_ALONE = {
+ON_CUDA_ALONE: dict[Any, Any] = {
     torch.ops.aten.bmm.dtype: lambda a, b, _: torch.bmm(a.float(), b.float()),
     torch.ops.aten.bmm.dtype_out: lambda a, b, _, out: torch.bmm(a.float(), b.float(), out=out),
 }
@@ -152,7 +152,9 @@ class Device(TorchDispatchMode):
         plain = mapped(lambda v: v.inner if isinstance(v, OnDevice) else v, (args, kwargs))
         if target == META:
             plain[1]["device"] = torch.device("cpu")
-        func = ON_CUDA_ALONE.get(func, func)
+        if func in ON_CUDA_ALONE:
+            ON_CUDA_ALONE[func]._schema = func._schema  # by which a graph knows what it writes
+            func = ON_CUDA_ALONE[func]
         if self.recording is not None:
             found = self.recording.run(func, *plain)
         else:

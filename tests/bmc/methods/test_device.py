@@ -151,6 +151,8 @@ def test_captured_updates_equal_those_that_are_not(name):
         ("bmc", {"plateau": 1, "early_stopping": 2, "epochs": 8, "held_out": 0.2}),
         ("bmc", {"mixup": 0.5, "task_slice": True, "feature_loss": "squared"}),
         ("bmc", {"expert_rows": 40}),
+        ("bmc", {"precision": "bf16"}),
+        ("gem", {"precision": "bf16"}),
     ],
     ids=str,
 )
