@@ -4,6 +4,7 @@ import atexit
 import importlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from multiprocessing import forkserver
@@ -17,6 +18,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("untimed"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "untimed")
+
+# Rewriting the asserts of all modules takes seconds: test processes leave what one has rewritten
+# to the others, whatever the environment says of bytecode.
+WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
 
 # What was hashed is remembered for the tests alone.
 os.environ["AUTODS_CACHE"] = tempfile.mkdtemp(prefix="autods-cache-")
@@ -53,3 +58,4 @@ def pytest_collection_finish() -> None:
     importlib.import_module("quick")
     warm = importlib.import_module("warm")
     warm.warm_ray(lambda: warm.program("ray-worker"))
+    sys.dont_write_bytecode = WRITES_NONE
