@@ -22,6 +22,7 @@ from autods.cli import (
     streams,
 )
 from autods.core.console import AppCommand, AppGroup, add_version, run_app
+from autods.core.cores import NUMPY, one_thread_by_default
 
 app = typer.Typer(
     cls=AppGroup,
@@ -62,4 +63,5 @@ app.add_typer(streams.group, name="stream")
 
 def main() -> None:
     """Run ``autods``."""
+    one_thread_by_default(NUMPY)
     run_app(app)

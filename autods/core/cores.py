@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ PROC = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 # read by OpenMP (torch's own pool), OpenBLAS (numpy's), MKL and Accelerate when they are loaded
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+NUMPY = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")  # those that torch does not read
 
 
 def usable_cores() -> int:
@@ -82,9 +83,12 @@ def intra_op_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def one_thread_by_default() -> None:
-    """Let libraries that are loaded from here on compute with one thread, unless a user chose."""
-    for name in POOLS:
+def one_thread_by_default(pools: Sequence[str] = POOLS) -> None:
+    """Let libraries that are loaded from here on compute with one thread, unless a user chose.
+
+    ``pools`` name theirs: with `NUMPY` alone an encoder may still use all cores.
+    """
+    for name in pools:
         os.environ.setdefault(name, "1")
 
 

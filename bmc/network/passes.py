@@ -90,18 +90,19 @@ def _product_into(out: Tensor, a: Tensor, b: Tensor, precision: torch.dtype) -> 
 
 def _rounded_product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """Multiply stacks of rounded factors: float32. Without a type torch rounds sums as well."""
-    if not a.is_cuda:  # no kernel has such sums: the same numbers, no faster than float32
-        return torch.bmm(a.float(), b.float(), out=out)
-    if WIDE_SUMS:
+    if a.is_cuda and WIDE_SUMS:
         return torch.bmm(a, b, out_dtype=torch.float32, out=out)
-    result = torch.bmm(a, b)
-    return result.float() if out is None else out.copy_(result)
+    # elsewhere no kernel has such sums: the same numbers, no faster than float32
+    return torch.bmm(a.float(), b.float(), out=out)
 
 
 def evaluate(
     parts: Parts, x: Tensor, precision: torch.dtype, with_head: bool = True
 ) -> tuple[Tensor, list[Tensor]]:
-    """Compute logits [K, B, C] and phi with the running statistics, differentiable in x."""
+    """Compute logits [K, B, C] and phi with the running statistics.
+
+    Differentiable in x, but for rounded products on CUDA.
+    """
     u = product(x, parts.project, precision, parts.project_bias)
     phi = [u]
     for block in parts.blocks():

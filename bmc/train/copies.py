@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from autods.core.transfer import queued
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
 from bmc.train.batch import Batch, Gather
@@ -201,10 +202,10 @@ class StackedCopies:
         if not due:
             return
         device = self.net.weights.device
-        places = torch.tensor([self.copies.index(copy) for copy in due], device=device)
-        values = judge(places, torch.tensor(due, device=device)).tolist()
+        places = [self.copies.index(copy) for copy in due]
+        losses = judge(*(queued(torch.tensor(numbers), device) for numbers in (places, due)))
         ended = []
-        for copy, place, value in zip(due, places.tolist(), values, strict=True):
+        for copy, place, value in zip(due, places, losses.tolist(), strict=True):
             ends = self._note_plateau(copy, place, value)
             if patience:
                 self._note_best(copy, place, value)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,30 @@ def test_a_worker_process_has_one_thread_whatever_its_parent_has(tmp_path, chose
     assert set(pools.values()) == {"1"} and "OPENBLAS_NUM_THREADS" in pools
     assert threads == 1
     assert of_parent == chosen
+
+
+STARTED = """
+import json, os, sys
+import {0}.cli.app as app
+app.run_app = lambda *_, **__: print(json.dumps(["numpy" in sys.modules, dict(os.environ)]))
+app.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "chosen", "of_torch"),
+    [("autods", None, None), ("autods", "3", None), ("bmc", None, "1")],
+)
+def test_commands_compute_with_one_thread_unless_a_user_or_an_encoder_wants_more(
+    package, chosen, of_torch
+):
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    kept |= {"OPENBLAS_NUM_THREADS": chosen} if chosen else {}
+    code = STARTED.format(package)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True
+    )
+    loaded, found = json.loads(done.stdout)
+    assert not loaded  # its pool would have been made
+    assert found["OPENBLAS_NUM_THREADS"] == (chosen or "1")
+    assert found.get("OMP_NUM_THREADS") == of_torch
