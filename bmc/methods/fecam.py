@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autods.core.transfer import queued
 from bmc.config import Config, option
 from bmc.methods.base import METHODS
 from bmc.methods.regularised import Regularised
@@ -243,7 +244,8 @@ class FeCAM(Regularised):
         for classes in torch.split(torch.arange(self.seen), self._together(rows)):
             first, last = last, last + int(rows[classes].sum())
             away = (z @ H[first:last].T - at_means[first:last]).square()
-            owner = torch.repeat_interleave(classes - classes[0], rows[classes]).to(z.device)
+            owner = torch.repeat_interleave(classes - classes[0], rows[classes])
+            owner = queued(owner, z.device)
             members = functional.one_hot(owner, len(classes)).float() * signs[first:last, None]
             scores[:, classes[0] : classes[-1] + 1] += away @ members
         return scores

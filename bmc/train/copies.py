@@ -21,6 +21,7 @@ from bmc.train.plateau import FACTOR, Judge, Plateau, Record
 
 CHUNK = 32  # updates whose rows, dropout masks and samples are drawn at once
 WARM = 3  # updates of an arrangement before it is captured: libraries allocate in the first
+WORTH = 64  # updates that pay for a capture, about: it takes as long as some tens of them
 
 
 class _Best(NamedTuple):
@@ -101,11 +102,13 @@ class StackedCopies:
         chunk: Batch,
         gather: Gather | None = None,
         rates: Sequence[float] | None = None,
+        following: int = WORTH,
     ) -> None:
         """Make an update of every copy with each of n batches, [n, m, ...], one after the other.
 
         ``gather`` makes of the draws in ``chunk`` what the step takes; captured, it is part of
-        the update. ``rates`` are the learning rates of the updates; default: `rate`.
+        the update. ``rates`` are the learning rates of the updates; default: `rate`. So many
+        are ``following`` with the same copies: where few do, none is captured.
         """
         shapes = [tensor.shape[1:] for tensor in (*chunk.data, chunk.keep)]
         if shapes != self._shapes:
@@ -114,7 +117,8 @@ class StackedCopies:
         eager = min(len(chunk), max(0, WARM - self._updates)) if self._capture else len(chunk)
         self._one_by_one(step, chunk.part(slice(eager)), gather, rates[:eager])
         rest = chunk.part(slice(eager, None))
-        if len(rest) and self._has_captured(step, rest, gather):
+        pays = self._captured is not None or len(rest) + following >= WORTH
+        if len(rest) and pays and self._has_captured(step, rest, gather):
             assert self._captured is not None
             self._captured.replay(rest, rates[eager:])
         else:

@@ -128,7 +128,8 @@ def train_stacked(
     with StackedCopies(net, config, rate, classes, capture, optimizer, plateau, moments) as stacked:
         t = 0
         while stacked.copies:
-            count = min(CHUNK - t % CHUNK, min(courses[c].steps for c in stacked.copies) - t)
+            next_end = min(courses[c].steps for c in stacked.copies)
+            count = min(CHUNK - t % CHUNK, next_end - t)
             if exactly:
                 passes = [courses[c].judged_every for c in stacked.copies]
                 count = min(count, *(every - t % every for every in passes if every), CHUNK)
@@ -137,8 +138,8 @@ def train_stacked(
                 if schedule is not None:
                     made_of = [(t + number) / longest for number in range(len(chunk))]
                     rates = [rate * schedule(share) for share in made_of]
-                stacked.updates(step, chunk, gather, rates)
                 t += len(chunk)
+                stacked.updates(step, chunk, gather, rates, next_end - t)
                 lead.next()
             for copy in stacked.copies:
                 made[copy] = t

@@ -85,11 +85,10 @@ def check_close(name: str, got: torch.Tensor, expected: torch.Tensor) -> None:
 
 @cache
 def on_device(name: str) -> tuple[torch.Tensor, frozenset[str]]:
-    """Return the scores of a method with its table on the device, and what waited meanwhile."""
+    """Return the scores of a method with its table on the device, and what waited till then."""
     with watched() as device:
-        method = train(name, capture=False)
-        waited = frozenset(function for function, _ in device.waits)
-        return scores_of(method), waited
+        found = scores_of(train(name, capture=False))
+        return found, frozenset(function for function, _ in device.waits)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,12 +98,28 @@ def test_a_method_learns_on_a_device_what_it_learns_on_the_cpu_and_no_update_wai
     check_close(name, got, scores_of(learned(name, STREAM, small_config(name, **TINY))))
 
 
+@pytest.mark.parametrize("name", ["er", "bmc", "icarl", "gem"])
+def test_more_passes_over_the_data_wait_no_more_often(name):
+    counts = []
+    for epochs in (1, 3):
+        with watched() as device:
+            train(name, capture=False, epochs=epochs)
+            counts.append(device.waits)
+    assert counts[0] == counts[1]
+
+
+def test_training_that_is_judged_waits_once_a_judgement():
+    with watched() as device:
+        train("finetune", capture=False, plateau=1, epochs=4)
+    judged = [(what, n) for (where, what), n in device.waits.items() if where.endswith(".judge")]
+    assert judged == [("tolist", 4 * len(STREAM.tasks))]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_on_the_host_gives_the_same_as_one_on_the_device(name):
     with watched(free=0) as device:
-        method = train(name, capture=False)
+        on_host = scores_of(train(name, capture=False))
         assert {function for function, _ in device.waits} <= READS
-        on_host = scores_of(method)
     assert torch.equal(on_host, on_device(name)[0])
 
 
@@ -118,6 +133,7 @@ def test_experts_bring_few_updates_at_once_from_a_large_table_on_the_host(monkey
     update = 2 * TINY["batch_size"] * STREAM.dim * 2  # bytes of two experts
     monkeypatch.setattr(local, "STREAMED", 3 * update)
     monkeypatch.setattr(local, "take", take)
+    monkeypatch.setattr(copies, "WORTH", 0)
     with watched(free=0):
         found = scores_of(train("bmc", capture=True))
     assert 0 < max(brought) <= 6  # at most two experts train together, and alone at last
@@ -129,7 +145,7 @@ def test_experts_bring_few_updates_at_once_from_a_large_table_on_the_host(monkey
 def with_capture(name: str, warm: int, **changes: object) -> torch.Tensor:
     """Return the scores of a method whose updates are captured after so many; none may fail."""
     with (
-        watched(), mock.patch.object(copies, "WARM", warm),
+        watched(), mock.patch.multiple(copies, WARM=warm, WORTH=0),
         warnings.catch_warnings(action="error"),
     ):  # fmt: skip
         return scores_of(train(name, capture=True, **changes))

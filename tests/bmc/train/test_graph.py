@@ -21,7 +21,7 @@ UPDATES = 6
 
 
 def weights_after(
-    capture: bool, reads_in: tuple[str, ...] = (), trainings: int = 1
+    capture: bool, reads_in: tuple[str, ...] = (), trainings: int = 1, following: int = 64
 ) -> torch.Tensor:
     """Train a small network; some of the trainings read a value of the device in an update."""
     config = small_config("finetune", width=8, hidden=8, inner=8, capture=capture)
@@ -41,7 +41,7 @@ def weights_after(
                     loss.sum().item()
                 update.descend(loss)
 
-            stacked.updates(step, Batch((x, labels), keep))
+            stacked.updates(step, Batch((x, labels), keep), following=following)
     found = net.weights.data
     return found.inner.clone()  # type: ignore[attr-defined]  # of the simulated device
 
@@ -51,7 +51,7 @@ def _untouched():
     with (
         mock.patch.dict(graph._streams, clear=True),
         mock.patch.object(graph, "_failed", set()),
-        mock.patch.object(copies, "WARM", 1),
+        mock.patch.multiple(copies, WARM=1, WORTH=0),
     ):
         yield
 
@@ -144,3 +144,12 @@ def test_all_that_a_graph_launches_was_launched_before_it_is_captured(monkeypatc
         weights_after(capture=True)
     assert within
     assert within <= before
+
+
+def test_an_arrangement_of_few_updates_is_not_captured_and_one_of_many_is():
+    made = mock.Mock(wraps=graph.Captured)
+    with simulated_cuda(), mock.patch.multiple(copies, Captured=made, WORTH=2 * UPDATES):
+        weights_after(capture=True, following=UPDATES)
+        assert made.call_count == 0
+        weights_after(capture=True, following=UPDATES + 1)  # the first of all is not captured
+        assert made.call_count == 1
