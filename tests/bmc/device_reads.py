@@ -77,7 +77,7 @@ READS = (
         "bmc.methods.label_regression.LabelRegression.members",
         "bmc.methods.label_regression.regressed",
         "bmc.methods.linear.LinearHead.inputs",
-    "bmc.methods.loranpac.LoRanPAC.append",
+        "bmc.methods.loranpac.LoRanPAC.append",
         "bmc.methods.net_method.NetMethod.inputs",
         "bmc.methods.net_method.NetMethod.new_net",
         "bmc.methods.regularised.Regularised._withhold",
