@@ -171,8 +171,9 @@ def _name(info: zipfile.ZipInfo) -> tuple[bytes, str]:
     """
     if info.flag_bits & UTF8:
         return info.filename.encode(), FALLBACK
-    raw = info.filename.encode(FALLBACK)  # as zipfile has decoded it
-    return _unicode_path(info) or raw, FALLBACK
+    if path := _unicode_path(info):  # first: from Python 3.12 on zipfile has taken it as the name
+        return path, FALLBACK
+    return info.filename.encode(FALLBACK), FALLBACK  # as zipfile has decoded it
 
 
 def _unicode_path(info: zipfile.ZipInfo) -> bytes:
