@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gpu.compared import Way, scores, stream
-from gpu.findings import DIED, LATE, LOST, Findings, failures
+from gpu.findings import DIED, LATE, LOST, Findings, failures, unmeasured
 from gpu.missing import vision_of
 from gpu.whole import timed_captures
 from simulated_cuda import CUDA, simulated_cuda
@@ -205,6 +205,7 @@ def test_the_gpu_check_keeps_what_was_measured_beside_what_failed(tmp_path):
     assert written["late"] == LATE
     names = ["out of bound", "no number", "broken"]
     assert failures({"part": written}) == [f"part: {name}" for name in names]
+    assert unmeasured({"part": written}) == ["part: late"]
 
 
 def test_the_gpu_check_measures_nothing_twice_and_not_again_what_killed_its_process(tmp_path):
@@ -261,9 +262,9 @@ def test_the_gpu_check_runs_without_packages_that_only_some_parts_need(
     assert (tmp_path / "gpu_check.json").exists() == (code == 1)
     if code == 1:
         report = json.loads((tmp_path / "gpu_check.json").read_text())
-        (failure,) = report["failures"]
-        error = report["parts"]["encode"][failure.removeprefix("encode: ")]
-        assert "ModuleNotFoundError" in error and "Traceback" in error
+        errors = [report["parts"]["encode"][f.removeprefix("encode: ")] for f in report["failures"]]
+        assert errors
+        assert all("ModuleNotFoundError" in e and "Traceback" in e for e in errors)
         assert report["machine"]["cores"] >= 1
         assert "images/s" in report["printed"]["encode"]
 

@@ -122,7 +122,8 @@ FLAGS: dict[str, Any] = {
         typer.Option(
             min=0,
             hidden=True,
-            help="Samples of a task from which on it is cut into several experts; 0: never.",
+            help="Samples of a task from which on it is cut into several experts, 100,000 by "
+            "default; 0: never.",
             rich_help_panel="Training",
         ),
     ]

@@ -12,6 +12,8 @@ from typing import Any
 
 from typer.main import get_command
 
+HELP = ("help", "help_all")
+RARE = "Rarely used, shown by `--help-all`"
 HEAD = "| option | value | default | what it does |\n|---|---|---|---|"
 
 
@@ -30,9 +32,9 @@ def command_page(program: str) -> str:
     parts = [
         f"# {program}",
         str(group.help),
-        f"`{program} COMMAND --help` prints the same. Exit codes: 0, everything asked for was "
-        "done; 2, wrong usage; 1, anything else; 130, interrupted. `AUTODS_ROOT` stands for "
-        "`--root`, `AUTODS_MANIFESTS` for `--manifests`.",
+        f"`{program} COMMAND --help` prints the same, `--help-all` with what is rarely used. Exit "
+        "codes: 0, everything asked for was done; 2, wrong usage; 1, anything else; 130, "
+        "interrupted. `AUTODS_ROOT` stands for `--root`, `AUTODS_MANIFESTS` for `--manifests`.",
     ]
     for name, command in _leaves(group, program):
         parts += [f"## {name}", *_described(name, command)]
@@ -50,8 +52,7 @@ def _leaves(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _described(name: str, command: Any) -> Iterator[str]:
-    shown = [p for p in command.params if not getattr(p, "hidden", False)]
-    arguments = [p for p in shown if p.param_type_name == "argument"]
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
     usage = [p.name.upper() + ("..." if p.nargs == -1 else "") for p in arguments]
     usage = [text if p.required else f"[{text}]" for p, text in zip(arguments, usage, strict=True)]
     yield " ".join(command.help.split())
@@ -60,10 +61,15 @@ def _described(name: str, command: Any) -> Iterator[str]:
     if said:
         yield "\n".join(said)
     panels: dict[str, list[str]] = {}
-    for option in shown:
-        if option.param_type_name == "option" and option.name != "help":
-            panels.setdefault(option.rich_help_panel or "Options", []).append(_row(option))
-    for panel, rows in panels.items():
+    rare: list[str] = []
+    for option in command.params:
+        if option.param_type_name != "option" or option.name in HELP or not option.help:
+            continue
+        panel = panels.setdefault(option.rich_help_panel or "Options", [])
+        (rare if option.hidden else panel).append(_row(option))
+    for panel, rows in {**panels, RARE: rare}.items():
+        if not rows:
+            continue
         yield f"**{panel}**\n\n{HEAD}\n" + "\n".join(rows)
 
 

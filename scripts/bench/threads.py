@@ -1,9 +1,10 @@
 """Runs and groups of experts beside busy programs: threads against processes, wall and CPU time.
 
 ``runs`` times whole commands with one thread and with as many as there are cores; ``experts``
-times one group, trained by one process, by its threads, and by worker processes. Each is measured
-alone and beside programs that each keep a core busy, in turns within a round. Printed is a Markdown
-table of the median over rounds.
+times one group, trained by one process, by its threads, and by worker processes; ``command`` times
+any command of ``autods``, as it is and with as many threads of numpy's libraries as cores. Each is
+measured alone and beside programs that each keep a core busy, in turns within a round. Printed is
+a Markdown table of the median over rounds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from autods.core.cores import intra_op_threads, usable_cores
 
 MAIN = "from bmc.cli.app import main; main()"
+AUTODS = "from autods.cli.app import main; main()"
 LOOP = "while True: pass"
 
 
@@ -53,20 +55,34 @@ def run_of(threads: int, options: argparse.Namespace) -> Measured:
     stream = ["--stream", "synthetic", "--max-tasks", str(options.tasks)]
     kind = ["--scenario", "class-il", "--method", options.method, "--epochs", str(options.epochs)]
     # numpy's pool as the command sets it with one thread, as numpy does with more
-    kept = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     pools = {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryDirectory() as folder:
         out = ["--threads", str(threads), "--out", folder]
-        began = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, "-c", MAIN, "run", *kind, *stream, *out],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**kept, **pools},
-        )  # fmt: skip
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise SystemExit(f"the run ended with exit code {child.returncode}")
+        return executed([sys.executable, "-c", MAIN, "run", *kind, *stream, *out], pools)
+
+
+def executed(command: Sequence[str], pools: dict[str, str]) -> Measured:
+    """Execute a command whose libraries have pools of so many threads, or their defaults."""
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    began = time.perf_counter()
+    child = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**kept, **pools}
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"the command ended with exit code {child.returncode}")
     return Measured(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
+
+
+def sides_of(command: Sequence[str]) -> dict[str, Callable[[], Measured]]:
+    """Return what executes a command of ``autods`` as it is, and with a thread for each core."""
+    whole, cores = [sys.executable, "-c", AUTODS, *command], str(usable_cores())
+    pools = {"OPENBLAS_NUM_THREADS": cores}
+    return {
+        "as it is": lambda: executed(whole, {}),
+        f"{cores} threads": lambda: executed(whole, pools),
+    }
 
 
 def cpu_of_tree(process: int) -> float:
@@ -154,7 +170,8 @@ def table(rows: dict[str, dict[int, Measured]], busy: Sequence[int]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("runs", "experts"))
+    parser.add_argument("what", choices=("runs", "experts", "command"))
+    parser.add_argument("command", nargs="*", help="of command: what follows `autods`, after --")
     parser.add_argument("--tasks", type=int, help="default: 12 for runs, 8 experts")
     parser.add_argument("--epochs", type=int, help="default: 2 for runs, 10 for experts")
     parser.add_argument("--method", default="er,bmc", help="of runs")
@@ -172,6 +189,8 @@ def main() -> None:
             f"{count} thread(s)": (lambda count=count: run_of(count, options)) for count in threads
         }
         rows = measured(sides, options.busy, options.rounds)
+    elif options.command:
+        rows = measured(sides_of(options.command), options.busy, options.rounds)
     else:
         with group_of(options) as sides:
             rows = measured(sides, options.busy, options.rounds)

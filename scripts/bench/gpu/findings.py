@@ -127,6 +127,12 @@ def failures(parts: dict[str, Any]) -> list[str]:
     return found
 
 
+def unmeasured(parts: dict[str, Any]) -> list[str]:
+    """Return the names of all measurements for which no time was left."""
+    values = ((f"{part}: {name}", v) for part, own in parts.items() for name, v in own.items())
+    return [name for name, value in values if value == LATE]
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until a device has done all that is queued."""
     if device.type == "cuda":
