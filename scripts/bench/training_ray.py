@@ -1,6 +1,7 @@
-"""Compare runs of BMC on a Ray cluster with a local run: the same bytes, and how many are sent.
+"""Compare runs of BMC on a Ray cluster with local runs: the same bytes, and how many are sent.
 
-A generated stream is learned locally, by two and by four workers of a cluster of two nodes on
+A generated stream is learned by one process, by two worker processes, one of which is killed in
+the middle of a group the second time, by two and by four workers of a cluster of two nodes on
 this machine, and by all workers while a third node is killed in the middle of a group. Printed
 is a Markdown table. The buffers' bytes are computed from their shapes, not taken from the run.
 """
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import signal
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -91,6 +93,12 @@ def kill_when_busy(cluster: Any, node: Any, killed: list[int]) -> None:
     killed += workers
 
 
+def kill_a_worker() -> None:
+    """Kill one of the worker processes of this one with SIGKILL, a moment after the group began."""
+    time.sleep(0.3)
+    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+
 def is_same(folder: Path, other: Path) -> bool:
     """Tell whether results have the same bytes and checkpoints the same tensors."""
     if (folder / "results.json").read_bytes() != (other / "results.json").read_bytes():
@@ -132,6 +140,14 @@ def measure(stream: Stream, config: Config, folder: Path) -> Iterator[dict[str, 
         return row(name, stream, config, folder / place, engine)
 
     yield one("local", "local", LocalEngine())
+    lost: list[str] = []
+    with closing(LocalEngine(["cpu"] * 2, lost.append, start=0)) as engine:
+        yield one("local, 2 workers", "workers", engine)
+        thread = Thread(target=kill_a_worker)
+        made = one("local, a worker killed", "worker-killed", engine, AfterFirstGroup(thread))
+        if not lost:
+            raise SystemExit("the worker that was killed had no work; run it again")
+        yield made
     with cluster_of_two() as cluster, open_engine("ray", cluster.address):
         for workers in (2, 4):
             with open_engine("ray", cluster.address, workers) as engine:
