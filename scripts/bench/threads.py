@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def table(rows: dict[str, dict[int, Measured]], busy: Sequence[int]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("runs", "experts", "command"))
-    parser.add_argument("command", nargs="*", help="of command: what follows `autods`, after --")
+    parser.add_argument("--line", default="list", help="of command: what follows `autods`")
     parser.add_argument("--tasks", type=int, help="default: 12 for runs, 8 experts")
     parser.add_argument("--epochs", type=int, help="default: 2 for runs, 10 for experts")
     parser.add_argument("--method", default="er,bmc", help="of runs")
@@ -189,8 +190,9 @@ def main() -> None:
             f"{count} thread(s)": (lambda count=count: run_of(count, options)) for count in threads
         }
         rows = measured(sides, options.busy, options.rounds)
-    elif options.command:
-        rows = measured(sides_of(options.command), options.busy, options.rounds)
+    elif options.what == "command":
+        sides = sides_of(shlex.split(options.line))
+        rows = measured(sides, options.busy, options.rounds)
     else:
         with group_of(options) as sides:
             rows = measured(sides, options.busy, options.rounds)
