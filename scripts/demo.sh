@@ -44,5 +44,5 @@ bmc-stream run --scenario class-il --stream digits,shapes,glyphs,textures \
 
 step "4. 71 tasks, 2,866 classes: the synthetic stream with the shape of Stream"
 bmc-stream run --scenario class-il --stream synthetic \
-    --method bmc,finetune,er,joint,slda --epochs "${DEMO_EPOCHS:-5}" \
+    --method bmc,finetune,er,joint,slda --epochs "${DEMO_EPOCHS:-5}" -o bmc.experts=16 \
     --out "$out/synthetic-class-il"
