@@ -25,7 +25,7 @@ def streamed(pinned: Tensor, device: torch.device) -> Tensor:
     """
     if device.type != "cuda":
         return pinned.to(device)
-    return _beside(lambda: pinned.to(device, non_blocking=True), _stream("copy", device))
+    return _beside(lambda: pinned.to(device, non_blocking=True), own_stream("copy", device))
 
 
 def made_aside(make: Callable[[], Tensor], device: torch.device) -> Tensor:
@@ -33,10 +33,11 @@ def made_aside(make: Callable[[], Tensor], device: torch.device) -> Tensor:
 
     What follows waits for it. ``make`` may wait for its stream without waiting for the rest.
     """
-    return make() if device.type != "cuda" else _beside(make, _stream("make", device))
+    return make() if device.type != "cuda" else _beside(make, own_stream("make", device))
 
 
-def _stream(purpose: str, device: torch.device) -> torch.cuda.Stream:
+def own_stream(purpose: str, device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of a device that serves one purpose: the same one in every call."""
     key = purpose, device
     if key not in _streams:
         _streams[key] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch

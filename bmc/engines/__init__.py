@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from autods.core.registry import unknown
 from autods.errors import UsageError
 from bmc.engines.base import Engine
-from bmc.engines.local_engine import LocalEngine, worker_devices
-
-if TYPE_CHECKING:
-    import torch
+from bmc.engines.local_engine import LocalEngine, crew_devices, worker_devices
 
 __all__ = ["ENGINES", "Engine", "LocalEngine", "crew_devices", "open_engine", "worker_devices"]
 
 ENGINES = ("local", "ray")
-
-
-def crew_devices(device: torch.device, threads: int, workers: int | None) -> list[str]:
-    """Return the device of each of so many workers, those of `worker_devices` in turn.
-
-    ``None``: as many as this machine has room for.
-    """
-    every = worker_devices(device, threads)
-    return every if workers is None else [every[k % len(every)] for k in range(workers)]
 
 
 @contextmanager

@@ -160,3 +160,12 @@ def worker_devices(device: torch.device, threads: int = 1, share: int = 1) -> li
     if device.type == "cuda" and device.index is None and share == 1:
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [str(device)]
+
+
+def crew_devices(device: torch.device, threads: int, workers: int | None) -> list[str]:
+    """Return the device of each of so many workers, those of `worker_devices` in turn.
+
+    ``None``: as many as this machine has room for.
+    """
+    every = worker_devices(device, threads)
+    return every if workers is None else [every[k % len(every)] for k in range(workers)]

@@ -10,11 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autods.core.transfer import queued
+from autods.core.transfer import own_stream, queued
 from bmc.train.batch import Batch, Gather
 
-# in which updates are captured, by device: torch's own is one, of the device that was first
-_streams: dict[torch.device, torch.cuda.Stream] = {}
 HELD = 2**29  # bytes of the batches that are made ready for a graph at once
 _failed: set[torch.device] = set()  # where a capture failed; torch's memory is in disorder since
 
@@ -91,15 +89,14 @@ def _capturing(device: torch.device) -> Iterator[torch.cuda.CUDAGraph]:
     """
     if device in _failed:
         raise RuntimeError("an earlier update of this process could not be captured")
-    if device not in _streams:
-        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch
+    stream = own_stream("capture", device)  # torch's own is one, of the device that was first
     torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
     cause: RuntimeError | None = None
     with torch.cuda.device(device):
         current = torch.cuda.current_stream(device)
         try:
-            with torch.cuda.graph(graph, stream=_streams[device]):
+            with torch.cuda.graph(graph, stream=stream):
                 try:
                     yield graph
                 except RuntimeError as error:

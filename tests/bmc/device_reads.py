@@ -1,8 +1,9 @@
-"""Where methods wait for the host, by name: once a group, or once a task of it.
+"""Where methods wait for the host, by name: once a group, a task of it, or a class.
 
-A function belongs here if it runs a fixed number of times a group, whatever the number of epochs
-and rows, or if it takes in a task's rows in blocks. What an update does is not asked: there no
-function may wait (`tests/bmc/methods/test_device.py`).
+A function belongs here if the number of epochs does not change how often it waits: it runs once a
+group, task or class, or takes in rows in blocks. Judging waits once a pass, and has a test of its
+own. What an update does is not asked: there no function may wait
+(`tests/bmc/methods/test_device.py`).
 """
 
 from __future__ import annotations

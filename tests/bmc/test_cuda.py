@@ -1,4 +1,4 @@
-"""A CUDA device computes what the CPU does, in each way it can; skipped where there is none.
+"""A CUDA device computes what the CPU does, in every way it can. Skipped without such a device.
 
 `tests/bmc/methods/test_device.py` runs the same on a simulated device.
 """

@@ -1,4 +1,4 @@
-"""Extraction on a CUDA device gives what it gives on the CPU; skipped where there is none.
+"""A CUDA device extracts the features that the CPU does. Skipped without such a device.
 
 `test_extract_simulated.py` runs the same way on a simulated device.
 """

@@ -24,7 +24,7 @@ from autods.core import transfer
 from bmc.engines import local
 from bmc.methods import Method
 from bmc.methods.net_method import NetMethod
-from bmc.train import copies, data, graph
+from bmc.train import copies, data
 from bmc.train.copies import StackedCopies
 from bmc.train.data import Split, to_tensors
 from bmc.train.rows import Features
@@ -48,13 +48,13 @@ def watched(free: int = 1 << 40) -> Iterator[Device]:
 
     with (
         simulated_cuda(free) as device,
-        mock.patch.dict(transfer._streams, clear=True), mock.patch.dict(graph._streams, clear=True),
+        mock.patch.dict(transfer._streams, clear=True),
     ):  # fmt: skip
 
         def update(self: StackedCopies, *args: object) -> None:
             device.forbidden = "an update"
             try:
-                plain(self, *args)  # type: ignore[arg-type]
+                plain(self, *args)  # type: ignore[arg-type]  # passed on as given
             finally:
                 device.forbidden = ""
 
@@ -183,7 +183,7 @@ def test_no_node_of_autograd_outlives_an_update(name, monkeypatch):
     plain, left = StackedCopies.update, []
 
     def update(self: StackedCopies, *args: object) -> None:
-        plain(self, *args)  # type: ignore[arg-type]
+        plain(self, *args)  # type: ignore[arg-type]  # passed on as given
         if len(left) < 3:
             nodes = (thing for thing in gc.get_objects() if isinstance(thing, BackwardCFunction))
             left.append(sum(1 for _ in nodes))

@@ -11,6 +11,7 @@ from simulated_cuda import CUDA, Device, Stream, simulated_cuda
 from simulated_graph import Recording
 from small import small_config
 
+from autods.core import transfer
 from bmc.network.mlp import ResidualMLP
 from bmc.train import copies, graph
 from bmc.train.batch import Batch
@@ -49,7 +50,7 @@ def weights_after(
 @pytest.fixture(autouse=True)
 def _untouched():
     with (
-        mock.patch.dict(graph._streams, clear=True),
+        mock.patch.dict(transfer._streams, clear=True),
         mock.patch.object(graph, "_failed", set()),
         mock.patch.multiple(copies, WARM=1, WORTH=0),
     ):
@@ -95,7 +96,7 @@ def test_no_update_is_captured_after_one_that_failed():
 def test_each_device_has_one_stream_for_captures():
     with simulated_cuda():
         weights_after(capture=True, trainings=2)
-    assert list(graph._streams) == [CUDA]
+    assert list(transfer._streams) == [("capture", CUDA)]
 
 
 @pytest.mark.parametrize("room", [1, 2, 10**6])
