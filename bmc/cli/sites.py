@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 NewFile = Annotated[Path, typer.Option(help="The file to write; it must not exist.")]
 BasePath = Annotated[Path, typer.Argument(metavar="BASE", help="The base, of `base` or before.")]
+Task = Annotated[
+    str | None, typer.Option(help="Its task in the base; default: that of the dataset.")
+]
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,7 @@ def expert(
     base: Annotated[Path, typer.Option(help="The base, as the centre has sent it.")],
     dataset: Annotated[str, typer.Option(help="The dataset, as it is called here.")],
     out: NewFile,
-    task: Annotated[
-        str | None, typer.Option(help="Its task in the base; default: that of the dataset.")
-    ] = None,
+    task: Task = None,
     part: Annotated[
         int,
         typer.Option(min=0, help="Of a task cut by expert_rows: train this part alone; 0: all."),
@@ -167,6 +168,10 @@ def evaluate(
             help="The datasets to measure, by names with commas or a stream's file; default: all."
         ),
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Instead: one dataset, as it is called here.")
+    ] = None,
+    task: Task = None,
     root: Root = None,
     manifests: Manifests = None,
     device: Device = "auto",
@@ -180,7 +185,8 @@ def evaluate(
     from bmc.sites.model import open_base
 
     measured = measure(
-        base, stream, root=root, catalogue=open_catalogue(manifests, open_root(root)),
+        base, stream, dataset=dataset, task=task, root=root,
+        catalogue=open_catalogue(manifests, open_root(root)),
         device=choose_device(device, ("cpu", "cuda")),
     )  # fmt: skip
     _tell(measured.notes)

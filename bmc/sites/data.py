@@ -106,7 +106,7 @@ def differing(one: Mapping[str, Any], two: Mapping[str, Any]) -> str | None:
 
 
 def left_out(plan: Plan, task: PlannedTask, root: Path | None, dataset: str | None) -> list[str]:
-    """Return the classes of a task's dataset, as it is here, that no task of the plan has."""
+    """Return a line about the classes of a dataset, as it is here, that no task of the plan has."""
     from autods.core.root import DataRoot
     from autods.features.sets import open_features
 
@@ -116,4 +116,6 @@ def left_out(plan: Plan, task: PlannedTask, root: Path | None, dataset: str | No
     alike = [t for t in plan.tasks if (t.dataset, t.label_set) == (task.dataset, task.label_set)]
     planned = {name for other in alike for name in other.classes}
     here = info.class_names[task.label_set or info.default_task]
-    return [name for name in here if name not in planned]
+    others = [name for name in here if name not in planned]
+    shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    return [f"classes that the base does not have were left out: {shown}"] if others else []

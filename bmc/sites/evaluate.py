@@ -13,8 +13,9 @@ from autods.core.cores import intra_op_threads
 from autods.errors import FeatureMismatch, UsageError
 from bmc.methods.net_method import NetMethod
 from bmc.runs import evaluate as runs_evaluate
-from bmc.sites.data import differing, encoder_of, open_tasks, tensors_of
+from bmc.sites.data import differing, encoder_of, left_out, open_tasks, tensors_of
 from bmc.sites.model import Base, open_base, open_whole
+from bmc.sites.plan import number_of
 
 if TYPE_CHECKING:
     from autods.manifest.catalogue import Catalogue
@@ -43,14 +44,25 @@ def measure(
     base_path: Path,
     stream: str | None = None,
     *,
+    dataset: str | None = None,
+    task: str | None = None,
     root: Path | None = None,
     catalogue: Catalogue | None = None,
     device: torch.device | None = None,
 ) -> Measured:
     """Measure a base on its learned tasks whose test data are here.
 
-    ``stream`` names datasets as `autods.open_stream` does; default: all that the base has learned.
     The accuracies are those of a run's last evaluation over the same tasks, bit for bit.
+
+    Parameters
+    ----------
+    stream
+        The datasets to measure, named as `autods.open_stream` does; default: all that the base
+        has learned.
+    dataset
+        Instead of ``stream``: the one dataset to measure, as it is called here.
+    task
+        Name of its task in the base; default: the dataset's.
 
     Raises
     ------
@@ -58,16 +70,27 @@ def measure(
         When the base is not as it was written.
     FeatureMismatch
         When the features are of another encoder.
-    UsageError, FeaturesMissing
-        When the base has learned none of the datasets, or features are missing.
+    UnknownName, UsageError, FeaturesMissing
+        When the base has no such task or has learned none of the datasets, the data have not its
+        classes, or features are missing.
     """
     device = device or torch.device("cpu")
     base = open_base(base_path, device)
+    if not base.learned:
+        raise UsageError(
+            f"{base_path} has learned no task yet; nothing was measured. Consolidate the messages "
+            "of sites first."
+        )
     # a network predicts by itself; what else does needs what the centre keeps
     if not isinstance(base.method, NetMethod):
         base = open_whole(base_path, device)[0]
-    numbers, notes = _chosen(base, stream, root, catalogue)
-    opened = open_tasks(base.plan, numbers, root, catalogue)
+    if (name := task or dataset) is None:
+        numbers, notes = _chosen(base, stream, root, catalogue)
+    else:
+        numbers, notes = [_learned(base, name, stream)], []
+    opened = open_tasks(base.plan, numbers, root, catalogue, dataset)
+    if dataset is not None:
+        notes += left_out(base.plan, base.plan.tasks[numbers[0]], root, dataset)
     known = base.file.header.encoder
     if known is not None and (fact := differing(known, encoder_of(opened))) is not None:
         raise FeatureMismatch(
@@ -88,6 +111,22 @@ def measure(
     return Measured(rows, means, notes)
 
 
+def _learned(base: Base, name: str, stream: str | None) -> int:
+    """Return the number of a task by its name, or that of its dataset; it must be learned."""
+    if stream is not None:
+        raise UsageError(
+            f"expected a stream or one dataset, got --stream {stream} and '{name}'; nothing was "
+            "measured. Leave one out."
+        )
+    number = number_of(base.plan, name)
+    if number >= base.learned:
+        raise UsageError(
+            f"{base.file.path} has not learned task '{base.plan.tasks[number].name}' yet; nothing "
+            "was measured. Measure a later base."
+        )
+    return number
+
+
 def _chosen(
     base: Base, stream: str | None, root: Path | None, catalogue: Catalogue | None
 ) -> tuple[list[int], list[str]]:
@@ -95,11 +134,6 @@ def _chosen(
     from autods.streams.resolve import resolve
 
     plan = base.plan
-    if not base.learned:
-        raise UsageError(
-            f"{base.file.path} has learned no task yet; nothing was measured. Consolidate the "
-            "messages of sites first."
-        )
     wanted = {task.dataset for task in plan.tasks}
     notes = []
     if stream is not None:

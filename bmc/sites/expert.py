@@ -149,11 +149,8 @@ def _notes(
     base: Base, number: int, root: Path | None, dataset: str, counts: list[int]
 ) -> list[str]:
     """Return what is not wrong, but not as one may expect."""
-    notes = []
     task, theirs = base.plan.tasks[number], base.file.header.versions
-    if others := left_out(base.plan, task, root, dataset):
-        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        notes.append(f"classes that the base does not have were left out: {shown}")
+    notes = left_out(base.plan, task, root, dataset)
     if empty := [name for name, count in zip(task.classes, counts, strict=True) if not count]:
         notes.append(f"classes without a training sample: {', '.join(empty[:5])}")
     for name, own in versions().items():

@@ -209,7 +209,7 @@ def number_of(plan: Plan, name: str) -> int:
             names = ", ".join(plan.tasks[k].name for k in found[:6])
             raise UsageError(
                 f"'{name}' has {len(found)} tasks: {names}{', ...' if len(found) > 6 else ''}; "
-                "nothing was trained. Name one with --task."
+                "nothing was done. Name one with --task."
             )
     raise unknown("task of the base", name, [task.name for task in plan.tasks])
 

@@ -9,10 +9,13 @@ import torch
 import yaml
 from commands import bmc_stream, start
 from safetensors.torch import load_file
+from site_files import first_base, message, next_base
 
 from autods.core.root import DataRoot
-from autods.errors import FeaturesMissing, UnknownName
+from autods.errors import FeaturesMissing, UnknownName, UsageError
 from autods.interop.imports.from_files import import_files
+from bmc.sites.consolidate import consolidate
+from bmc.sites.evaluate import measure
 from bmc.sites.expert import train_expert
 from bmc.sites.model import centre_path, open_base
 
@@ -163,6 +166,65 @@ def test_a_site_may_call_its_dataset_otherwise(base, sites, tmp_path):
     assert own.header == theirs.header
     ours, others = load_file(tmp_path / "one"), load_file(tmp_path / "two")
     assert all(torch.equal(ours[name], others[name]) for name in ours)
+
+
+@pytest.fixture
+def learned(base, sites, tmp_path) -> Path:
+    """Return a base that has learned its three tasks."""
+    for name in CLASSES:
+        train_expert(base, name, tmp_path / name, root=sites[name] / "data")
+    consolidate(base, [tmp_path / name for name in CLASSES], tmp_path / "learned")
+    return tmp_path / "learned"
+
+
+def test_a_site_that_calls_its_dataset_otherwise_measures_it_alike(learned, sites, tmp_path):
+    root = imported(tmp_path / "data", "boats", as_name="ships")
+    own = measure(learned, dataset="ships", task="boats", root=root)
+    theirs = measure(learned, "boats", root=sites["boats"] / "data")
+    assert own == theirs == measure(learned, task="boats", root=sites["boats"] / "data")
+
+
+def test_a_site_with_more_classes_than_the_base_measures_those_that_it_knows(sites, tmp_path):
+    lists = [{"dataset": "birds", "name": "birds", "classes": ["owl", "jay"]}]
+    stream = definition(tmp_path / "less.yaml", datasets=lists)
+    bmc_stream("base", "--stream", stream, "--dim", DIM, "--out", "base", cwd=tmp_path)
+    root = sites["birds"] / "data"
+    train_expert(tmp_path / "base", "birds", tmp_path / "m", root=root)
+    consolidate(tmp_path / "base", [tmp_path / "m"], tmp_path / "next")
+    measured = measure(tmp_path / "next", dataset="birds", root=root)
+    assert measured.notes == ["classes that the base does not have were left out: tit"]
+    assert 0 < measured.rows[0]["samples"] < 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--dataset", "boats", "--stream", "boats"], "expected a stream or one dataset"),
+        (["--task", "boats", "--stream", "boats"], "expected a stream or one dataset"),
+        (["--dataset", "ships"], "unknown task of the base 'ships'"),
+        (
+            ["--dataset", "ships", "--task", "boats"],
+            "dataset 'ships' by encoder 'my.own' were not extracted",
+        ),
+        (["--dataset", "cakes", "--task", "boats"], "unknown class of dataset 'cakes' 'raft'"),
+    ],
+)
+def test_a_dataset_that_cannot_be_measured_is_refused(learned, everything, arguments, text):
+    code, said, wrong = bmc_stream(
+        "evaluate", learned, "--root", everything, *arguments, cwd=learned.parent
+    )
+    assert code != 0
+    assert said == ""
+    assert text in " ".join(wrong.split())
+
+
+def test_a_task_that_is_not_learned_yet_is_not_measured(sites, tmp_path):
+    first = first_base(tmp_path / "base")
+    made = next_base(first, message(first, "aircraft"), message(first, "apparel"))
+    assert made.taken == ["aircraft", "apparel"]
+    later = next(path for path in tmp_path.glob("next-*") if path.suffix == "")
+    with pytest.raises(UsageError, match="has not learned task 'aptos2019' yet"):
+        measure(later, task="aptos2019")
 
 
 def test_a_site_without_a_class_or_without_the_data_is_told_so(sites, tmp_path):
