@@ -60,70 +60,80 @@ def main() -> int:
 def fuzz(name: str, seed: int, count: int) -> tuple[Counter[str], list[str]]:
     """Try inputs of one reader; return the counts, and lines on what must not be."""
     row, told = Counter[str](inputs=count), list[str]()
-    context = multiprocessing.get_context("spawn")
-    number = seed
-    while number < seed + count:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(name, number, seed + count, theirs))
-        process.start()
-        theirs.close()
-        ready = False
+    with tempfile.TemporaryDirectory() as place:
+        number = seed
         while number < seed + count:
-            try:
-                heard = ours.recv() if ours.poll(SECONDS if ready else 10 * SECONDS) else None
-            except EOFError:
-                heard = ("crashed", f"exit code {process.join() or process.exitcode}", 0)
-            if heard == "ready":
-                ready = True
-                continue
-            outcome, text, peak = heard or ("hung", f"more than {SECONDS} s", 0)
-            row[outcome] += 1
-            row["peak MB"] = max(row["peak MB"], peak)
-            if outcome in ("foreign", "crashed", "hung"):
-                told.append(f"{name} {number}: {outcome}: {text}")
-            number += 1
-            if outcome in ("crashed", "hung"):
-                break
-        if not ready:
-            process.kill()
-            raise SystemExit(f"{name}: the valid input could not be made or read; see above")
-        process.kill()
-        process.join()
+            number = fuzz_from(name, number, seed + count, Path(place, str(number)), row, told)
     return row, told
 
 
-def work(name: str, first: int, end: int, link: Connection) -> None:
+def fuzz_from(
+    name: str, number: int, end: int, place: Path, row: Counter[str], told: list[str]
+) -> int:
+    """Try inputs from ``number`` on in one process; return the one after its last.
+
+    Its files are the caller's to remove: it is killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(name, number, end, place, theirs))
+    process.start()
+    theirs.close()
+    ready = False
+    while number < end:
+        try:
+            heard = ours.recv() if ours.poll(SECONDS if ready else 10 * SECONDS) else None
+        except EOFError:
+            heard = ("crashed", f"exit code {process.join() or process.exitcode}", 0)
+        if heard == "ready":
+            ready = True
+            continue
+        outcome, text, peak = heard or ("hung", f"more than {SECONDS} s", 0)
+        row[outcome] += 1
+        row["peak MB"] = max(row["peak MB"], peak)
+        if outcome in ("foreign", "crashed", "hung"):
+            told.append(f"{name} {number}: {outcome}: {text}")
+        number += 1
+        if outcome in ("crashed", "hung"):
+            break
+    process.kill()
+    process.join()
+    if not ready:
+        raise SystemExit(f"{name}: the valid input could not be made or read; see above")
+    return number
+
+
+def work(name: str, first: int, end: int, place: Path, link: Connection) -> None:
     """Read the inputs from ``first`` to ``end``, and send what came of each."""
     from autods.errors import AutodsError
 
     reader = READERS[name]
-    with tempfile.TemporaryDirectory() as place:
-        valid = Path(place, "valid", "x")
-        valid.mkdir(parents=True)
-        reader.make(valid)
-        files = sorted(path for path in valid.rglob("*") if path.is_file())
-        whole = {path.relative_to(valid): path.read_bytes() for path in files}
-        reader.read(valid)  # libraries are loaded, and the input is as it should be
-        shutil.rmtree(valid.parent)
-        link.send("ready")
-        for number in range(first, end):
-            draw = random.Random(f"{name} {number}")
-            folder = Path(place, str(number), "x")
-            chosen = draw.choice(sorted(path for path in whole if not path.name.startswith(".")))
-            for path, content in whole.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                changed = mutated(path.name, content, draw) if path == chosen else content
-                (folder / path).write_bytes(changed)
-            before = memory(reset=True)
-            outcome, text = "accepted", ""
-            try:
-                reader.read(folder)
-            except (AutodsError, ClickError):  # the latter for values of options
-                outcome = "refused"
-            except BaseException:  # what it is, is the finding
-                outcome, text = "foreign", described(chosen, traceback.format_exc())
-            link.send((outcome, text, max(0, memory() - before)))
-            shutil.rmtree(folder.parent)
+    valid = Path(place, "valid", "x")
+    valid.mkdir(parents=True)
+    reader.make(valid)
+    files = sorted(path for path in valid.rglob("*") if path.is_file())
+    whole = {path.relative_to(valid): path.read_bytes() for path in files}
+    reader.read(valid)  # libraries are loaded, and the input is as it should be
+    shutil.rmtree(valid.parent)
+    link.send("ready")
+    for number in range(first, end):
+        draw = random.Random(f"{name} {number}")
+        folder = Path(place, str(number), "x")
+        chosen = draw.choice(sorted(path for path in whole if not path.name.startswith(".")))
+        for path, content in whole.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            changed = mutated(path.name, content, draw) if path == chosen else content
+            (folder / path).write_bytes(changed)
+        before = memory(reset=True)
+        outcome, text = "accepted", ""
+        try:
+            reader.read(folder)
+        except (AutodsError, ClickError):  # the latter for values of options
+            outcome = "refused"
+        except BaseException:  # what it is, is the finding
+            outcome, text = "foreign", described(chosen, traceback.format_exc())
+        link.send((outcome, text, max(0, memory() - before)))
+        shutil.rmtree(folder.parent)
 
 
 def described(path: Path, trace: str) -> str:

@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -55,8 +56,13 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        with suppress(OSError, RuntimeError, TimeoutError):
+            self.call("Browser.close", timeout=10)  # it removes what it has in /tmp
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._out)
         os.close(self._in)
 
