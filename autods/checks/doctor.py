@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from autods.checks.doctor_network import check_network
-from autods.checks.doctor_root import check_root
+from autods.checks.doctor_root import check_root, check_temporary
 from autods.checks.finding import Check
 from autods.core.console import wrapped
 from autods.core.credentials import Credentials, hub_credentials
@@ -43,7 +43,8 @@ def examine(
     manifests, checks = _load(catalogue, names)
     python = f"{platform.python_version()} at {sys.executable}"
     checks += [Check("python", "ok", python), _torch(), _packages()]
-    checks += [*_tools(manifests), *_credentials(manifests), *check_root(root, manifests)]
+    checks += [*_tools(manifests), *_credentials(manifests)]
+    checks += [check_temporary(), *check_root(root, manifests)]
     if not offline:
         checks += check_network(manifests)
     return checks

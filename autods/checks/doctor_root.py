@@ -1,4 +1,4 @@
-"""Check the data root: write access, free space, file locks."""
+"""Check the data root, write access, free space and file locks; and the temporary folder."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def check_root(root: DataRoot, manifests: Sequence[Manifest]) -> Iterator[Check]
         yield Check("root", "fail", text, f"{cure} with --root or AUTODS_ROOT.")
         return
     yield _space(root, manifests)
+
+
+def check_temporary() -> Check:
+    """Look for a folder in which processes can make the sockets by which they find each other."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"autods")
+    except OSError as error:
+        why, cure = refusal(error)
+        return Check("temporary", "fail", why, f"{cure}.")
+    return Check("temporary", "ok", f"{tempfile.gettempdir()} can be written")
 
 
 def _locks(path: Path) -> Check:

@@ -34,6 +34,10 @@ LOCKS = Refusal(
     "Choose a folder on a file system with locks (on NFS the server has to run its lock service; "
     "'autods doctor' tests it)",
 )
+TEMPORARY = Refusal(
+    "no folder for temporary files can be written, which processes need to find each other",
+    "Free space in /tmp, or set TMPDIR to a folder with space",
+)
 REFUSALS: dict[int, Refusal] = {
     errno.ENOSPC: Refusal("the disk is full", "Free space there, or choose another folder"),
     errno.EDQUOT: Refusal(
@@ -95,6 +99,8 @@ def refusal(error: Exception) -> Refusal:
         number, words = error.errno, error.strerror
     else:
         number, words = None, None
+    if words and words.startswith("No usable temporary directory"):  # tempfile's
+        return TEMPORARY
     if found := re.search(r"\(os error (\d+)\)", str(error)):
         number = int(found[1])
     return REFUSALS.get(number or 0) or Refusal(words or str(error), OTHERWISE)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from archives import folders_layout, manifest_of
 from autods.checks import doctor_network
 from autods.checks.doctor import examine, show
 from autods.checks.doctor_network import address_of, ask, check_network
-from autods.checks.doctor_root import _locks, check_root
+from autods.checks.doctor_root import _locks, check_root, check_temporary
 from autods.checks.finding import Check
 from autods.core.root import DataRoot
 from autods.manifest.catalogue import Catalogue
@@ -329,6 +330,15 @@ def test_a_root_that_cannot_be_written_fails(tmp_path):
     assert (found.check, found.state) == ("root", "fail")
     assert "a file is where a folder is expected" in found.text
     assert "--root" in found.cure
+
+
+def test_a_machine_without_a_folder_for_temporary_files_fails(monkeypatch):
+    assert check_temporary().state == "ok"
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    found = check_temporary()
+    assert found.state == "fail"
+    assert "TMPDIR" in found.cure
 
 
 def test_a_place_where_files_cannot_be_locked_fails(tmp_path):

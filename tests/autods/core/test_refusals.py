@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_each_cause_has_its_own_line_and_cure(number, form):
 def test_what_has_no_line_is_told_in_the_systems_words():
     assert refusals.refusal(OSError(errno.ENXIO, "No such device", "x")).why == "No such device"
     assert refusals.why_refused(OSError("odd")) == "odd"
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told_of_tmpdir(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(OSError, match="temporary") as caught:
+        tempfile.mkdtemp()
+    assert "TMPDIR" in refusals.refusal(caught.value).cure
+    assert "temporary files" in refusals.why_refused(caught.value)
 
 
 @pytest.mark.parametrize("number", WORDS)
