@@ -24,6 +24,7 @@ except ImportError:  # Windows
 
 from autods.core.hashed import hashed
 from autods.core.json_texts import deep_values
+from autods.core.refusals import FULL
 from autods.core.seals import sealed, unsealed
 from autods.core.trees import list_tree
 from autods.errors import Busy
@@ -49,8 +50,10 @@ def atomic(target: Path) -> Iterator[Path]:
         try:
             yield temporary
             put_in_place(temporary, target)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                error.filename = str(target)  # a write knows no name
             raise
 
 

@@ -57,6 +57,14 @@ def test_a_machine_without_a_folder_for_temporary_files_is_told_of_tmpdir(monkey
     assert "temporary files" in refusals.why_refused(caught.value)
 
 
+@pytest.mark.parametrize("number", refusals.FULL)
+def test_a_file_that_finds_no_room_is_named(tmp_path, number):
+    with pytest.raises(OSError, match=r"page\.html") as caught, atomic(tmp_path / "page.html"):
+        raise OSError(number, os.strerror(number))
+    assert refusals.refused_file(caught.value) == str(tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", WORDS)
 def test_a_fetch_tells_it_with_its_class(root, number):
     with pytest.raises(FetchError) as caught, unwritable_explained("toy", root):
