@@ -17,7 +17,7 @@ from bmc.sites.data import differing
 from bmc.sites.errors import DoubledMessage, ForeignMessage, LateMessage, MessagesMissing
 from bmc.sites.file import SiteFile, open_file, refuse_existing
 from bmc.sites.headers import BaseHeader, MessageHeader, Taken, versions
-from bmc.sites.model import Base, open_whole, write_base
+from bmc.sites.model import Base, open_whole, refuse_other_centre, write_base
 from bmc.sites.plan import empty_tasks, group_of
 
 NOTHING = "nothing was consolidated"
@@ -60,7 +60,8 @@ def consolidate(
     SiteFileDamaged, ForeignMessage, LateMessage, DoubledMessage, MessagesMissing
         See `bmc.sites.errors`; in all cases nothing is written.
     UsageError
-        When a file is missing, ``out`` exists, or all tasks are learned.
+        When a file is missing, ``out`` or another base's file beside it exists, or all tasks are
+        learned.
     """
     refuse_existing(out)
     base, kept = open_whole(base_path, device or torch.device("cpu"))
@@ -81,14 +82,15 @@ def consolidate(
     places = empty_tasks(plan, method.device)
     if method.has_experts:
         method.broadcast_bytes += base.file.size * len(files)
-    for group in groups:
-        method.take_in([places[k] for k in group], [read[k] for k in group])
     taken += [
         Taken(task=file.header.task, sha256=file.sha256, bytes=file.size)
         for group in groups
         for k in group
         for file in opened[k]
     ]
+    refuse_other_centre(out, taken)
+    for group in groups:
+        method.take_in([places[k] for k in group], [read[k] for k in group])
     learned = groups[-1].stop
     header = BaseHeader(plan=plan, learned=learned, encoder=encoder, previous=base.file.sha256)
     _, size = write_base(out, header, method, taken)

@@ -89,17 +89,19 @@ class SiteFile(Generic[H]):
 def write_file(path: Path, header: H, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     """Write a file atomically; return the sha256 of its header, and its size.
 
-    Raises `UsageError` if there is a file already.
+    Raises `UsageError` if there is another file already; the same one, of a call that was cut
+    short, stays.
     """
     from safetensors.torch import save
 
-    refuse_existing(path)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = header.model_copy(update={"content": _content(stored)}).text()
     digest = hashlib.sha256(text.encode()).hexdigest()
     data = save(stored, metadata={KEY: f"{digest} {text}"})
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
+    if not (path.is_file() and path.read_bytes() == data):
+        refuse_existing(path)
+        with atomic(path) as temporary:
+            temporary.write_bytes(data)
     return digest, len(data)
 
 

@@ -134,6 +134,21 @@ def write_first(
     write_base(path, BaseHeader(plan=plan), method_of(plan, torch.device("cpu")))
 
 
+def refuse_other_centre(path: Path, taken: list[Taken]) -> None:
+    """Raise `UsageError` if what the centre keeps of another base lies beside a new one.
+
+    A call that was cut short leaves its own, which the same call may find.
+    """
+    beside = centre_path(path)
+    if beside.exists():
+        try:
+            same = open_file(beside, CentreHeader).header.taken == taken
+        except (SiteFileDamaged, UsageError):
+            same = False
+        if not same:
+            refuse_existing(beside)
+
+
 def write_base(
     path: Path, header: BaseHeader, method: Method, taken: list[Taken] | None = None
 ) -> tuple[str, int]:
@@ -141,7 +156,6 @@ def write_base(
 
     Returns the sha256 and the size of what sites get.
     """
-    refuse_existing(path)
     state = method.state()
     public = {name: t for name, t in state.items() if name.startswith(NET) and method.has_experts}
     if taken is not None:

@@ -282,6 +282,33 @@ def test_a_centre_without_manifest_or_features_needs_the_classes(tmp_path):
     assert "the classes of 'birds' are not known here" in wrong
 
 
+def test_a_consolidation_cut_short_between_its_two_files_is_run_again(learned, tmp_path):
+    beside = centre_path(learned)
+    before = learned.read_bytes(), beside.read_bytes()
+    learned.unlink()  # what the centre keeps is written first
+    consolidate(tmp_path / "base", [tmp_path / name for name in CLASSES], learned)
+    assert (learned.read_bytes(), beside.read_bytes()) == before
+
+
+@pytest.mark.parametrize("other", ["of another base", "no such file"])
+def test_what_the_centre_keeps_of_another_base_is_not_written_over(sites, tmp_path, other):
+    first = first_base(tmp_path / "first")
+    messages = [message(first, name) for name in ("aircraft", "apparel")]
+    beside = centre_path(tmp_path / "next")
+    if other == "of another base":
+        made = first_base(tmp_path / "other", seed=1)
+        theirs = [message(made, name) for name in ("aircraft", "apparel")]
+        consolidate(made, theirs, tmp_path / "next")
+        (tmp_path / "next").unlink()
+    else:
+        beside.write_bytes(b"mine")
+    before = beside.read_bytes()
+    with pytest.raises(UsageError, match=r"next\.centre: expected a new file"):
+        consolidate(first, messages, tmp_path / "next")
+    assert beside.read_bytes() == before
+    assert not (tmp_path / "next").exists()
+
+
 def test_a_base_before_anything_was_learned_is_not_measured(base, everything, tmp_path):
     code, _, wrong = bmc_stream("evaluate", base, "--root", everything, cwd=tmp_path)
     assert code == 2
