@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Sequence
-from multiprocessing import forkserver
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
 from autods.core import sharing
@@ -45,9 +47,37 @@ def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preloaded))
-    with single_threaded_children():
+    with undisturbed(), single_threaded_children():
         forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Defer Ctrl-C while processes start: it would stop one half-way, with a traceback.
+
+    The mask of signals is for them, who inherit it from this thread, as do the workers of a fork
+    server. In the main thread it is not enough: the signal may come to another one, and its
+    handler runs in the main one all the same.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        resource_tracker.ensure_running()  # first: it would take our mask off
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    masked = hasattr(signal, "pthread_sigmask")  # Windows has no masks
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
+    try:
+        yield
+    finally:
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def end_with_parent() -> None:

@@ -7,7 +7,6 @@ so that a worker that is lost is known at once.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import queue
@@ -19,15 +18,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from itertools import cycle, islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from autods.core.processes import end_with_parent, how_ended, worker_context
+from autods.core.processes import end_with_parent, how_ended, undisturbed, worker_context
 from autods.errors import WorkerLost
 
 if TYPE_CHECKING:
@@ -107,36 +105,10 @@ class Workers(Generic[RequestT, AnswerT]):
     def _start(self) -> None:
         if self._workers:
             return
-        if "forkserver" in multiprocessing.get_all_start_methods():
-            resource_tracker.ensure_running()  # once: it would take our mask of signals off
-        with _deaf():  # so does the fork server
+        with undisturbed():
             context = worker_context(self._preloaded)
             for number in range(self._count):
                 self._workers.append(_Worker(context, self._answer, number, self._yielding))
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Defer Ctrl-C: it would stop a starting process half-way, with a traceback.
-
-    The mask is for that process, which inherits it. Here it is not enough: the signal may
-    come to another thread, and its handler runs in the main one all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    masked = hasattr(signal, "pthread_sigmask")  # Windows has no masks
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
-    try:
-        yield
-    finally:
-        if masked:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        signal.raise_signal(signal.SIGINT)
 
 
 def start(process: BaseProcess) -> None:

@@ -2,12 +2,15 @@
 
 import multiprocessing
 import pickle
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from autods.core import workers
+from autods.core import processes, workers
+from autods.core.processes import undisturbed, worker_context
 from autods.core.workers import Workers, start, worker_answers
 from autods.encode.loader import PRELOADED  # of other tests, too: imported once
 from autods.errors import UsageError, WorkerLost
@@ -81,6 +84,27 @@ def test_a_lost_fork_server_is_started_again_but_not_without_end(monkeypatch, lo
     else:
         start(process)
         assert process.starts == lost + 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals")
+def test_the_server_of_workers_never_hears_ctrl_c_whatever_thread_starts_it(monkeypatch):
+    masks: list[set[int]] = []
+    monkeypatch.setattr(
+        processes.forkserver, "ensure_running",
+        lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    )  # fmt: skip
+    worker_context([])
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(worker_context, []).result()
+    assert [signal.SIGINT in mask for mask in masks] == [True, True]
+
+
+def test_ctrl_c_waits_until_processes_have_started():
+    reached = False
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        reached = True
+    assert reached
 
 
 def test_without_workers_the_caller_answers_when_asked():
