@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import torch
 
+from autods.core.refusals import cause_of
 from autods.errors import UsageError
 
 
@@ -33,7 +34,7 @@ def choose_device(name: str, kinds: Collection[str] = ()) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
-            f"device '{name}' cannot be used: {f'{error}'.splitlines()[0][:160]}; nothing was "
+            f"device '{name}' cannot be used: {cause_of(error)}; nothing was "
             "done. Use --device cpu, or a device that this machine and its torch have."
         ) from None
     return device

@@ -106,6 +106,12 @@ def refusal(error: Exception) -> Refusal:
     return REFUSALS.get(number or 0) or Refusal(words or str(error), OTHERWISE)
 
 
+def cause_of(error: BaseException, most: int = 200) -> str:
+    """Return the first line of an error's text, cut to so many characters, else its class."""
+    text = f"{error}".strip()
+    return text.splitlines()[0][:most] if text else type(error).__name__
+
+
 def why_refused(error: OSError) -> str:
     """Return why the system refused, with the file that it names."""
     file = refused_file(error)

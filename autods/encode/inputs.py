@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from autods.core.halves import EXPECTED, unfit_rows, worst
+from autods.core.refusals import cause_of
 from autods.core.transfer import Read, made_aside, queued, streamed
 from autods.encode.decode import Unreadable
 from autods.encode.encoders.computing import TorchEncoder
@@ -83,7 +84,7 @@ class Inputs:
         except torch.OutOfMemoryError as error:
             raise EncoderError(
                 f"encoder {self.encoder.name} found no memory on {self.device}: "
-                f"{f'{error}'.splitlines()[0][:200]}; finished shards are kept. Use a smaller "
+                f"{cause_of(error)}; finished shards are kept. Use a smaller "
                 "--batch-size, and move begun features of another batch size away."
             ) from None
 

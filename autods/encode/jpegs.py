@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from autods.core.refusals import cause_of
 from autods.encode.decode import load_image
 from autods.encode.preprocessing import Preprocessing
 from autods.errors import EncoderError
@@ -33,7 +34,7 @@ def check_jpegs(preprocessing: Preprocessing, device: torch.device) -> None:
     except (ImportError, AttributeError, RuntimeError) as error:
         raise EncoderError(
             f"--gpu-decode needs a torchvision that decodes JPEG files on {device}: "
-            f"{f'{error}'.splitlines()[0][:200]}; nothing was done. Leave it out."
+            f"{cause_of(error)}; nothing was done. Leave it out."
         ) from None
     for data, image in zip(files, images, strict=True):
         expected = pixels_by_pil(data, preprocessing).float()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from autods.core.refusals import cause_of
 from autods.core.transfer import queued
 from bmc.config import Config
 from bmc.network.mlp import ResidualMLP
@@ -150,7 +151,7 @@ class StackedCopies:
         except RuntimeError as error:  # of CUDA, whatever it does not capture
             self._capture, self._rate = False, None
             warnings.warn(
-                f"an update could not be captured as a CUDA graph: {f'{error}'.splitlines()[0]}; "
+                f"an update could not be captured as a CUDA graph: {cause_of(error, 400)}; "
                 "training goes on without, and takes longer. --no-capture avoids this message.",
                 stacklevel=2,
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from autods.core.refusals import cause_of
 from autods.core.transfer import own_stream, queued
 from bmc.train.batch import Batch, Gather
 
@@ -114,4 +115,4 @@ def _told(error: RuntimeError) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if not frame.filename.startswith(torch_folder)]
     place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
-    return f"{f'{error}'.splitlines()[0]}{place}"
+    return f"{cause_of(error)}{place}"

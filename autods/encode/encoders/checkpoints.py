@@ -15,6 +15,7 @@ import open_clip
 import torch
 from open_clip import pretrained as hub
 
+from autods.core.refusals import cause_of
 from autods.encode.encoders.weights import NEXT_STEP, Weights
 from autods.errors import EncoderError
 
@@ -38,11 +39,6 @@ def fetch_weights(weights: Weights) -> Path:
             f"and could not be downloaded from {place}: {cause_of(error)}; nothing was done. "
             f"Connect to the network and run the same command again. {NEXT_STEP}"
         ) from None
-
-
-def cause_of(error: Exception) -> str:
-    """Return the first line of an error's text, else its class."""
-    return f"{error}".splitlines()[0][:200] if f"{error}" else type(error).__name__
 
 
 def load_weights(model: torch.nn.Module, path: Path, what: str) -> None:
@@ -108,10 +104,10 @@ def read_state(
         if not all(isinstance(value, torch.Tensor) for value in state.values()):
             raise ValueError("expected a table of tensors")
     except (pickle.UnpicklingError, RuntimeError) as error:
-        cause = f"{error}".splitlines()[0][:160]
         raise EncoderError(
-            f"{path} cannot be loaded without executing code from it, or is damaged ({cause}); "
-            "it was not loaded. Convert it to .safetensors where you trust it, and name that file."
+            f"{path} cannot be loaded without executing code from it, or is damaged "
+            f"({cause_of(error)}); it was not loaded. Convert it to .safetensors where you trust "
+            "it, and name that file."
         ) from None
     except Exception as error:  # cut-off zip, empty file, safetensors' own errors
         raise EncoderError(

@@ -22,6 +22,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 
 from autods.core.devices import choose_device
 from autods.core.progress import Progress, Silent
+from autods.core.refusals import cause_of
 from autods.core.registry import unknown
 from autods.encode.encoders.checkpoints import fetch_weights, load_weights, read_state
 from autods.encode.encoders.computing import PRECISIONS, TorchEncoder, describe, exactly
@@ -171,7 +172,7 @@ def _build(weights: Weights) -> torch.nn.Module:
         except Exception as error:  # a text tower may need packages or files that are absent
             raise EncoderError(
                 f"open_clip cannot build model '{weights.model}': "
-                f"{f'{error}'.strip().splitlines()[0][:200]}; nothing was done. Install what is "
+                f"{cause_of(error)}; nothing was done. Install what is "
                 "missing, or choose another model."
             ) from None
     return net.eval()  # type: ignore[no-any-return]  # open_clip is untyped

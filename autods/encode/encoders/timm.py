@@ -19,11 +19,11 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, list_pretrained
 
 from autods.core.files import hash_file
 from autods.core.progress import Progress
+from autods.core.refusals import cause_of
 from autods.core.registry import unknown
 from autods.encode.decode import to_rgb
 from autods.encode.encoders.checkpoints import (
     cached_file,
-    cause_of,
     hub_host,
     read_state,
     resolve,

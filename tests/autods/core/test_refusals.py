@@ -48,6 +48,14 @@ def test_what_has_no_line_is_told_in_the_systems_words():
     assert refusals.why_refused(OSError("odd")) == "odd"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("one\ntwo", "one"), ("\n one\n", "one"), ("x" * 300, "x" * 200), ("", "KeyError")],
+)
+def test_the_cause_of_an_error_is_its_first_line_or_its_class(text, expected):
+    assert refusals.cause_of(KeyError() if not text else ValueError(text)) == expected
+
+
 def test_a_machine_without_a_folder_for_temporary_files_is_told_of_tmpdir(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
