@@ -12,7 +12,7 @@ PROC = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 # read by OpenMP (torch's own pool), OpenBLAS (numpy's), MKL and Accelerate when they are loaded
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-NUMPY = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")  # those that torch does not read
+NUMPY = ("OPENBLAS_NUM_THREADS",)  # torch does not read it; Accelerate serves both on a Mac
 
 
 def usable_cores() -> int:
@@ -86,7 +86,7 @@ def intra_op_threads(count: int) -> Iterator[None]:
 def one_thread_by_default(pools: Sequence[str] = POOLS) -> None:
     """Let libraries that are loaded from here on compute with one thread, unless a user chose.
 
-    ``pools`` name theirs: with `NUMPY` alone an encoder may still use all cores.
+    ``pools`` are their variables; with `NUMPY` alone an encoder may still use all cores.
     """
     for name in pools:
         os.environ.setdefault(name, "1")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# beside the one that computes, by what they do and device
+# streams beside the one that computes, by purpose and device
 _streams: dict[tuple[str, torch.device], torch.cuda.Stream] = {}
 
 
@@ -66,8 +66,8 @@ class Read:
         self._host.copy_(tensor, non_blocking=True)
         # Whoever waits leaves its core to processes that decode instead of asking again and again.
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # of torch
+        event.record(torch.cuda.current_stream(tensor.device))
         self._copied = event
-        self._copied.record(torch.cuda.current_stream(tensor.device))
 
     def result(self) -> Tensor:
         """Return the tensor on the host; wait for what of the copy is left."""

@@ -46,10 +46,7 @@ def watched(free: int = 1 << 40) -> Iterator[Device]:
     """Simulate a device on which updates may not wait for the host."""
     plain = StackedCopies.update
 
-    with (
-        simulated_cuda(free) as device,
-        mock.patch.dict(transfer._streams, clear=True),
-    ):  # fmt: skip
+    with simulated_cuda(free) as device, mock.patch.dict(transfer._streams, clear=True):
 
         def update(self: StackedCopies, *args: object) -> None:
             device.forbidden = "an update"
