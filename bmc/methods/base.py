@@ -160,7 +160,8 @@ class Method:
     def scores(self, features: Tensor) -> Tensor:
         """Score samples [n, d] against the seen classes: float32 [n, seen].
 
-        With ``outputs="all"`` a network scores all classes of the stream, [n, n_classes].
+        With ``outputs="all"`` a network scores all classes of the stream, [n, n_classes]. On a
+        CPU several threads may ask at once, after a first call has returned.
         """
         raise NotImplementedError
 

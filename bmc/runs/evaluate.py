@@ -5,14 +5,17 @@ Accuracies on tasks that a method has not learned yet (`measure_ahead`) are kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autods.core.cores import usable_cores
 from bmc.methods.base import Method
 from bmc.train.data import Split, TaskTensors, joined
 from bmc.train.movement import moved
@@ -42,11 +45,12 @@ class Row:
     finite: bool = True  # whether the best score of every sample is a finite number
 
 
-@torch.no_grad()
 def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     """Measure a method on all tasks whose classes it has seen.
 
-    The split is ``config.evaluate_on``; a task without samples of it counts as not measured.
+    The split is ``config.evaluate_on``; a task without samples of it counts as not measured. On
+    the CPU as many threads score samples as the method's engine has workers, at most one a core;
+    the numbers do not depend on how many.
     """
     accuracies = np.full((3, len(tasks)), np.nan)
     seen = [task for task in tasks if task.stop <= method.seen]
@@ -57,21 +61,28 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     ends = torch.cumsum(sizes, 0).tolist()
     # predicted classes: of all that are scored, and of those of the sample's task
     predicted, within = torch.empty_like(labels), torch.empty_like(labels)
-    finite = torch.ones((), dtype=torch.bool, device=labels.device)  # read once, at the end
     size = CHUNK.get(labels.device.type, 16_384)
-    for first in range(0, len(labels), size):
-        moved(first, len(labels), "samples")
+
+    @torch.no_grad()  # of each thread its own
+    def score(first: int) -> Tensor:
+        """Predict the classes of a block of samples; tell whether their best scores are finite."""
         last = min(first + size, len(labels))
         scores = method.scores(features[first:last])
         best = first_best(scores)
         predicted[first:last] = best
-        # the maximum is NaN where any score is
-        finite &= scores.gather(1, best[:, None]).isfinite().all().to(finite.device)
         for task, begin, end in zip(seen, [0, *ends], ends, strict=False):
             rows = slice(max(begin, first), min(end, last))
             if rows.start < rows.stop:
                 of_task = scores[rows.start - first : rows.stop - first, task.start : task.stop]
                 within[rows] = of_task.argmax(dim=1) + task.start
+        # the maximum is NaN where any score is
+        return scores.gather(1, best[:, None]).isfinite().all()
+
+    finite = torch.ones((), dtype=torch.bool, device=labels.device)  # read once, at the end
+    blocks = range(0, len(labels), size)
+    for first, fit in zip(blocks, _each(score, blocks, _threads(method)), strict=True):
+        moved(first, len(labels), "samples")
+        finite &= fit.to(finite.device)
     dataset = _dataset_of_class(tasks).to(labels.device)
     right = torch.stack(
         [predicted == labels, within == labels, dataset[predicted] == dataset[labels]]
@@ -86,6 +97,28 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     said = torch.split(torch.stack([predicted, labels]), sizes.tolist(), dim=1)
     answers = dict(zip(names, said, strict=True))
     return Row(accuracies[0], accuracies[1], accuracies[2], hits_of, answers, bool(finite))
+
+
+def _threads(method: Method) -> int:
+    if method.device.type != "cpu":
+        return 1
+    return min(method.engine.workers, usable_cores() // torch.get_num_threads())
+
+
+def _each(score: Callable[[int], Tensor], blocks: range, threads: int) -> Iterator[Tensor]:
+    """Score blocks of samples in threads; yield what each returns, in order.
+
+    Threads do not wait for each other, so a busy core holds up one block. The first block is
+    scored before there are any: what a method prepares when it is first asked is made once.
+    """
+    yield from map(score, blocks[:1])
+    if threads < 2 or len(blocks) < 3:
+        yield from map(score, blocks[1:])
+        return
+    # a new thread of Python would multiply with as many threads of torch as there are cores
+    alike = partial(torch.set_num_threads, torch.get_num_threads())
+    with ThreadPoolExecutor(threads, initializer=alike) as pool:
+        yield from pool.map(score, blocks[1:])
 
 
 @torch.no_grad()

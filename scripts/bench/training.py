@@ -93,7 +93,7 @@ def bench_run(options: argparse.Namespace) -> Result:
     tasks, config = problem(options), configuration(options)
     engine = LocalEngine(["cpu"] * options.workers)
     bodies = {
-        "fine-tuning": lambda: ours("finetune", tasks, config),
+        "fine-tuning": lambda: ours("finetune", tasks, config, engine),
         "BMC": lambda: ours("bmc", tasks, config, engine),
         "plain BMC": lambda: plain(tasks, config),
     }

@@ -1,4 +1,6 @@
-"""What is learned does not depend on whether feature rows are held or stay in their files."""
+"""What is learned and measured does not depend on where feature rows lie, nor on threads."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from small import CPU, small_config, stored_stream
 from bmc.engines import base_phi
 from bmc.engines.local import train_experts
 from bmc.methods import METHODS
-from bmc.runs.evaluate import evaluate
+from bmc.runs import evaluate as runs_evaluate
 from bmc.train import data
 from bmc.train.data import to_tensors
 from bmc.train.rows import StoredRows
@@ -21,7 +23,11 @@ def stream(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "changes"), [*((name, {}) for name in METHODS.names()), ("bmc", {"expert_rows": 40})]
 )
-def test_a_method_learns_the_same_bits_from_files(name, changes, stream, monkeypatch):
+def test_a_method_learns_and_scores_the_same_bits_from_files_in_threads(
+    name, changes, stream, monkeypatch
+):
+    monkeypatch.setattr(runs_evaluate, "CHUNK", {"cpu": 16})
+    monkeypatch.setattr(runs_evaluate, "usable_cores", lambda: 3)
     config = small_config(name, **changes)
     if METHODS.get(name).unfit(stream, config):
         pytest.skip("the method cannot learn this stream")
@@ -35,12 +41,17 @@ def test_a_method_learns_the_same_bits_from_files(name, changes, stream, monkeyp
         for stop in method.group_ends(len(tasks)):
             method.learn(tasks[first:stop])
             first = stop
-        results.append((method.state(), evaluate(method, tasks)))
+        state = method.state()
+        method.engine = SimpleNamespace(workers=3 if held == 0 else 1)
+        results.append((state, runs_evaluate.evaluate(method, tasks)))
     (one, row), (other, again) = results
     assert one.keys() == other.keys()
     for key in one:
         assert torch.equal(one[key], other[key]), key
-    assert row.class_il.tolist() == again.class_il.tolist()
+    assert row.answers.keys() == again.answers.keys()
+    for task in row.answers:
+        assert torch.equal(row.answers[task], again.answers[task])
+        assert torch.equal(row.right[task], again.right[task])
 
 
 @pytest.mark.parametrize("kind", ["norm", "squared"])

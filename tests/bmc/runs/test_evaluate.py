@@ -1,6 +1,9 @@
 """Rows of R from scores that are known number by number, and what lies ahead of them."""
 
 import json
+import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import CPU, learned, small_config, small_stream, tensors
 
+from autods.core.cores import intra_op_threads
 from bmc.config import Config
 from bmc.methods import METHODS
 from bmc.methods.base import Method
+from bmc.runs import evaluate as runs_evaluate
 from bmc.runs import metrics
 from bmc.runs.evaluate import evaluate, first_best, measure_ahead
 from bmc.runs.run import run
@@ -59,6 +64,47 @@ def streams(draw):
     rows = sum(len(task.test) for task in tasks)
     table = torch.randint(0, draw(st.integers(1, 9)), (rows, tasks[-1].stop), generator=generator)
     return tasks, table.float()
+
+
+class Watched(Lookup):
+    """Notes how each block is scored; fails at the row ``bad``."""
+
+    def __init__(self, rows: int, bad: int = -1) -> None:
+        super().__init__(torch.eye(3).repeat(rows // 3, 1), seen=3)
+        self.engine = SimpleNamespace(workers=3)
+        self.calls, self.bad = [], bad
+
+    def scores(self, features):
+        here = threading.current_thread() is threading.main_thread()
+        self.calls.append((here, torch.get_num_threads(), torch.is_grad_enabled()))
+        time.sleep(0.002)
+        if features[0, 0] == self.bad:
+            raise RuntimeError("out of something")
+        return super().scores(features)
+
+
+@pytest.mark.parametrize(("cores", "apart"), [(4, 39), (1, 0)])
+def test_threads_score_with_as_many_of_torch_as_the_run_and_the_first_block_before(
+    cores, apart, monkeypatch
+):
+    monkeypatch.setattr(runs_evaluate, "CHUNK", {"cpu": 3})
+    monkeypatch.setattr(runs_evaluate, "usable_cores", lambda: cores)
+    method = Watched(120)
+    with intra_op_threads(1):
+        row = evaluate(method, made_tasks([120], [3], ["a"]))
+    assert row.class_il.tolist() == [1.0]
+    assert [here for here, *_ in method.calls].count(False) == apart
+    assert method.calls[0][0]
+    assert {call[1:] for call in method.calls} == {(1, False)}
+
+
+def test_a_block_that_cannot_be_scored_ends_the_evaluation(monkeypatch):
+    monkeypatch.setattr(runs_evaluate, "CHUNK", {"cpu": 3})
+    monkeypatch.setattr(runs_evaluate, "usable_cores", lambda: 4)
+    method = Watched(300, bad=30)
+    with pytest.raises(RuntimeError, match="out of something"):
+        evaluate(method, made_tasks([300], [3], ["a"]))
+    assert len(method.calls) < 60  # of 100
 
 
 def test_a_worked_case_of_two_datasets_in_three_tasks():
