@@ -20,6 +20,7 @@ from bmc.methods.base import Method
 from bmc.train.data import Split, TaskTensors, joined
 from bmc.train.movement import moved
 
+MOST = 4  # threads that score; each holds what leads to the scores of a block, 0.3 GB in kNN
 CHUNK = {"cpu": 1024}  # rows scored at once, so that memory stays bounded; elsewhere 16,384
 BLOCK, FEW = 64, 8  # classes whose largest score is found at once, blocks that pay; `first_best`
 
@@ -49,8 +50,8 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
     """Measure a method on all tasks whose classes it has seen.
 
     The split is ``config.evaluate_on``; a task without samples of it counts as not measured. On
-    the CPU as many threads score samples as the method's engine has workers, at most one a core;
-    the numbers do not depend on how many.
+    the CPU as many threads score samples as the method's engine has workers, at most one a core
+    and `MOST`; the numbers do not depend on how many.
     """
     accuracies = np.full((3, len(tasks)), np.nan)
     seen = [task for task in tasks if task.stop <= method.seen]
@@ -102,7 +103,7 @@ def evaluate(method: Method, tasks: Sequence[TaskTensors]) -> Row:
 def _threads(method: Method) -> int:
     if method.device.type != "cpu":
         return 1
-    return min(method.engine.workers, usable_cores() // torch.get_num_threads())
+    return min(method.engine.workers, usable_cores() // torch.get_num_threads(), MOST)
 
 
 def _each(score: Callable[[int], Tensor], blocks: range, threads: int) -> Iterator[Tensor]:
