@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import signal
 import sys
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +24,7 @@ from autods.core.network import share_certificates
 from autods.core.output import counted, make_printable, plain, tell
 from autods.core.refusals import MEMORY, lacks_memory, refusal, why_refused
 from autods.core.root import default_root
+from autods.core.signals import Interrupted, end_by_signals
 from autods.core.tables import Column, print_columns
 from autods.core.version import __version__
 from autods.errors import AutodsError, UsageError
@@ -38,10 +38,11 @@ DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
     """Run a command line: users get messages instead of tracebacks, and a definite exit code.
 
-    0: everything asked for was done; 2: wrong usage; 1: anything else; 130: interrupted.
-    ``extra`` brings torch for these commands, where it is not installed.
+    0: everything asked for was done; 2: wrong usage; 1: anything else; 130: interrupted, 143 and
+    129: ended by another signal, see `autods.core.signals`. ``extra`` brings torch for these
+    commands, where it is not installed.
     """
-    signal.signal(signal.SIGINT, _interrupt)
+    end_by_signals()
     make_printable()
     share_certificates()
     if note := ensure_home():
@@ -76,8 +77,11 @@ def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
             "command again.",
             1,
         )
-    except Interrupted:
-        _fail("interrupted; finished work is kept. Run the same command again to go on.", 130)
+    except Interrupted as error:
+        _fail(
+            f"{error}; finished work is kept. Run the same command again to go on.",
+            128 + error.number,
+        )
     sys.exit(0)
 
 
@@ -90,14 +94,6 @@ def _run(app: typer.Typer) -> None:
             raise
     if sys.stdout is not None:
         sys.stdout.flush()
-
-
-class Interrupted(BaseException):
-    """Ctrl-C. Not `KeyboardInterrupt`, which typer would end without our message."""
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise Interrupted
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -58,15 +58,18 @@ def undisturbed() -> Iterator[None]:
 
     The mask of signals is for them, who inherit it from this thread, as do the workers of a fork
     server. In the main thread it is not enough: the signal may come to another one, and its
-    handler runs in the main one all the same.
+    handler runs in the main one all the same. A process that is started and noted within the body
+    always has somebody who ends it; for that, a handler of SIGTERM waits, too.
     """
     if "forkserver" in multiprocessing.get_all_start_methods():
         resource_tracker.ensure_running()  # first: it would take our mask off
     came: list[int] = []
-    handler = signal.getsignal(signal.SIGINT)
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main:
-        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # no other one may set handlers
+        known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in known.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
     masked = hasattr(signal, "pthread_sigmask")  # Windows has no masks
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
     try:
@@ -74,10 +77,10 @@ def undisturbed() -> Iterator[None]:
     finally:
         if masked:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if is_main:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if came:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(came[0])
 
 
 def end_with_parent() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autods.core.processes import end_with_parent, how_ended, worker_context
+from autods.core.processes import end_with_parent, how_ended, undisturbed, worker_context
 from autods.core.workers import start
 from autods.errors import AutodsError, ClusterError
 from bmc.engines.apart import Answer, Setting, train_apart
@@ -113,7 +113,8 @@ class Crew:
         """Start all workers, unless they are to end before."""
         for device in self.devices:
             try:
-                worker = _Worker(device)
+                with undisturbed():
+                    worker = _Worker(device)
             except (AutodsError, OSError):
                 return
             with self._changing:
@@ -126,7 +127,8 @@ class Crew:
         """Return workers without work, at most so many; start those that are missing."""
         free = [worker for worker in self._workers if worker.connection not in busy]
         for device in self.devices[len(self._workers) :][: max(0, most - len(free))]:
-            self._workers.append(_Worker(device))
+            with undisturbed():
+                self._workers.append(_Worker(device))
             free.append(self._workers[-1])
         return free[:most]
 

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autods.core.processes import end_with_parent, how_ended, worker_context
+from autods.core.processes import end_with_parent, how_ended, undisturbed, worker_context
 from autods.core.progress import Progress
 from autods.core.refusals import refusal, why_refused
 from autods.core.workers import start
@@ -197,7 +197,8 @@ class Processes:
             while waiting or workers:
                 while waiting and len(workers) < self.jobs:
                     job, left[job.name] = waiting.popleft()
-                    workers.append(_Worker.start(context, job))
+                    with undisturbed():
+                        workers.append(_Worker.start(context, job))
                 ready = wait([worker.outcomes for worker in workers])
                 for worker in [worker for worker in workers if worker.outcomes in ready]:
                     outcome, job = worker.outcome(), worker.job

@@ -34,7 +34,8 @@ def command_page(program: str) -> str:
         str(group.help),
         f"`{program} COMMAND --help` prints the same, `--help-all` with what is rarely used. Exit "
         "codes: 0, everything asked for was done; 2, wrong usage; 1, anything else; 130, "
-        "interrupted. `AUTODS_ROOT` stands for `--root`, `AUTODS_MANIFESTS` for `--manifests`.",
+        "interrupted; 143 and 129, ended by SIGTERM and SIGHUP. `AUTODS_ROOT` stands for "
+        "`--root`, `AUTODS_MANIFESTS` for `--manifests`.",
     ]
     for name, command in _leaves(group, program):
         parts += [f"## {name}", *_described(name, command)]

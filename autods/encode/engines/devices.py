@@ -19,7 +19,12 @@ import torch
 
 from autods.core.cores import usable_cores
 from autods.core.devices import choose_device
-from autods.core.processes import choose_workers, end_with_parent, worker_context
+from autods.core.processes import (
+    choose_workers,
+    end_with_parent,
+    undisturbed,
+    worker_context,
+)
 from autods.core.progress import Progress
 from autods.core.workers import start
 from autods.encode.encoders.interface import Encoder
@@ -110,9 +115,9 @@ class DeviceEngine:
         for name in self._names:
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(self._factory, name, threads, there))
-            with there:
+            with there, undisturbed():
                 start(process)
-            self._devices.append(_Device(name, process, here))
+                self._devices.append(_Device(name, process, here))
 
     def _reports(
         self, jobs: Iterator[ShardJob], report: Report
