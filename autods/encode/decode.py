@@ -24,7 +24,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 # How images are decoded: as the published toolkits do; JPEG at reduced scale; JPEG on a GPU.
 DECODINGS = ("reference", "draft", "gpu")
 
-
 JPEG_END = b"\xff\xd9"
 TAIL = 64  # bytes in which a JPEG file ends; some programs append a few
 PLAIN_COLOURS = 0  # an Adobe transform: red, green and blue as they are

@@ -46,9 +46,9 @@ class Engine(Protocol):
         """Number of processes that train at once, at most; 1 may be that of the run."""
 
     def expect(self, rows: Sequence[int], together: int, config: Config) -> None:
-        """Get ready, while others go on, for experts on so many training samples each.
+        """Prepare in the background for experts on so many training samples each.
 
-        So many of them train ``together``.
+        ``together`` of them train at a time.
         """
 
     def train(self, base: ResidualMLP, tasks: Sequence[TaskTensors], config: Config) -> Trained:

@@ -20,17 +20,17 @@ from bmc.train.memory import Samples
 from bmc.train.sampling import rows_per_pass, steps_for
 
 START = {"cpu": 2.0, "cuda": 10.0}  # seconds until a worker trains: it imports torch
-# seconds of an update, and of each of its rows, about; on CUDA, where nothing was measured, of
-# all experts that train together
+# seconds of an update, and of each of its rows, about: of one expert, on CUDA of all that train
+# together (there nothing was measured)
 UPDATE, ROW = {"cpu": 0.002, "cuda": 0.0005}, {"cpu": 0.00003, "cuda": 0.0}
 
 
 class LocalEngine:
     """Trains the experts in this process, on the device of the base model, or in workers.
 
-    The bits do not depend on it. Workers start while this process goes on if what is expected
-    gains more than their start costs, else once training so far and that of the group at hand would
-    have; they stay until `close`.
+    The bits do not depend on it. Workers start in the background if they save more on the experts
+    expected than their start costs; else once they would have saved that on the groups so far, the
+    one at hand included. They stay until `close`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class LocalEngine:
     note
         Gets a line about each worker that is lost.
     start
-        Seconds that starting workers costs; default: what it does about.
+        Seconds that starting workers costs; default: an estimate.
     """
 
     name: ClassVar[str] = "local"

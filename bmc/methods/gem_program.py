@@ -83,7 +83,7 @@ def multipliers_on_device(gram: Tensor, dots: Tensor, margin: float) -> Tensor:
 def _factor(rest: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
     """Factor the inverse of a symmetric positive matrix M: H, with ``diagonal`` [k] added to its.
 
-    ``rest`` is [H, I], [k, 2 k], of which nothing is left. Returns V [k, k] and d [k] with
+    ``rest`` is [H, I], [k, 2 k], and is changed. Returns V [k, k] and d [k] with
     M^-1 = V^T diag(1 / d) V: V is the inverse of the unit triangle L of M = L diag(d) L^T, by
     elimination, row by row.
     """

@@ -108,8 +108,8 @@ class StackedCopies:
         """Make an update of every copy with each of n batches, [n, m, ...], one after the other.
 
         ``gather`` makes of the draws in ``chunk`` what the step takes; captured, it is part of
-        the update. ``rates`` are the learning rates of the updates; default: `rate`. So many
-        are ``following`` with the same copies: where few do, none is captured.
+        the update. ``rates`` are the learning rates of the updates; default: `rate`. ``following``
+        is how many updates of the same copies are to come: nothing is captured for a few.
         """
         shapes = [tensor.shape[1:] for tensor in (*chunk.data, chunk.keep)]
         if shapes != self._shapes:

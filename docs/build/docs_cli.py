@@ -32,10 +32,9 @@ def command_page(program: str) -> str:
     parts = [
         f"# {program}",
         str(group.help),
-        f"`{program} COMMAND --help` prints the same, `--help-all` with what is rarely used. Exit "
-        "codes: 0, everything asked for was done; 2, wrong usage; 1, anything else; 130, "
-        "interrupted; 143 and 129, ended by SIGTERM and SIGHUP. `AUTODS_ROOT` stands for "
-        "`--root`, `AUTODS_MANIFESTS` for `--manifests`.",
+        f"`{program} COMMAND --help` prints the same. Exit codes: 0, everything asked for was "
+        "done; 2, wrong usage; 1, anything else; 130, interrupted; 143 and 129, ended by SIGTERM "
+        "and SIGHUP. `AUTODS_ROOT` stands for `--root`, `AUTODS_MANIFESTS` for `--manifests`.",
     ]
     for name, command in _leaves(group, program):
         parts += [f"## {name}", *_described(name, command)]
@@ -62,15 +61,11 @@ def _described(name: str, command: Any) -> Iterator[str]:
     if said:
         yield "\n".join(said)
     panels: dict[str, list[str]] = {}
-    rare: list[str] = []
-    for option in command.params:
-        if option.param_type_name != "option" or option.name in HELP or not option.help:
-            continue
-        panel = panels.setdefault(option.rich_help_panel or "Options", [])
-        (rare if option.hidden else panel).append(_row(option))
-    for panel, rows in {**panels, RARE: rare}.items():
-        if not rows:
-            continue
+    for option in sorted(command.params, key=lambda param: getattr(param, "hidden", False)):
+        if option.param_type_name == "option" and option.name not in HELP and option.help:
+            panel = RARE if option.hidden else option.rich_help_panel or "Options"
+            panels.setdefault(panel, []).append(_row(option))
+    for panel, rows in panels.items():
         yield f"**{panel}**\n\n{HEAD}\n" + "\n".join(rows)
 
 
