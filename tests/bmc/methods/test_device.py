@@ -174,6 +174,14 @@ def test_captured_updates_equal_those_that_are_not_whatever_the_options(name, op
     assert torch.equal(with_capture(name, 1, **options), with_capture(name, 10**6, **options))
 
 
+@pytest.mark.parametrize(("epochs", "captures"), [(1, 0), (20, len(STREAM.tasks))])
+def test_a_training_is_captured_if_it_is_long_enough_to_pay(epochs, captures):
+    made = mock.Mock(wraps=copies.Captured)
+    with watched(), mock.patch.object(copies, "Captured", made):
+        train("finetune", capture=True, epochs=epochs)
+    assert made.call_count == captures
+
+
 @pytest.mark.parametrize("name", ["finetune", "derpp", "gem", "hal", "gss", "bmc"])
 def test_no_node_of_autograd_outlives_an_update(name, monkeypatch):
     """One that accumulates gradients would draw a capture to the stream of the updates before."""

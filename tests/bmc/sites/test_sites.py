@@ -291,7 +291,9 @@ def test_a_consolidation_cut_short_between_its_two_files_is_run_again(learned, t
 
 
 @pytest.mark.parametrize("other", ["of another base", "no such file"])
-def test_what_the_centre_keeps_of_another_base_is_not_written_over(sites, tmp_path, other):
+def test_what_the_centre_keeps_of_another_base_is_told_before_any_work_and_not_written_over(
+    tmp_path, other, monkeypatch
+):
     first = first_base(tmp_path / "first")
     messages = [message(first, name) for name in ("aircraft", "apparel")]
     beside = centre_path(tmp_path / "next")
@@ -303,6 +305,7 @@ def test_what_the_centre_keeps_of_another_base_is_not_written_over(sites, tmp_pa
     else:
         beside.write_bytes(b"mine")
     before = beside.read_bytes()
+    monkeypatch.setattr("bmc.sites.consolidate.write_base", None)
     with pytest.raises(UsageError, match=r"next\.centre: expected a new file"):
         consolidate(first, messages, tmp_path / "next")
     assert beside.read_bytes() == before
