@@ -56,8 +56,8 @@ def ours(
     method = METHODS.get(name)(dim, tasks[-1].stop, config, device)
     method.engine = engine or LocalEngine()
     if method.has_experts:  # as `bmc.run` does
-        rows = [len(task.train) for task in tasks]
-        method.engine.expect(rows, method.group_size(len(tasks)), config)
+        sizes = [len(task.train) for task in tasks]
+        method.engine.expect(sizes, method.group_size(len(tasks)), config)
     ends = method.group_ends(len(tasks))
     learned = measured_after(every, ends)
     rows = []

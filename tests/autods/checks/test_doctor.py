@@ -384,6 +384,7 @@ def test_all_shipped_manifests_and_streams_are_sound(tmp_path):
     ]
     assert {check.check: check.state for check in checks}["python"] == "ok"
     assert {check.check: check.state for check in checks}["packages"] == "ok"
+    assert {check.check: check.state for check in checks}["temporary"] == "ok"
 
 
 def test_lines_keep_within_the_width_and_the_cure_stands_below_its_findings():

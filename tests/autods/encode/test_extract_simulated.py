@@ -140,6 +140,7 @@ class Streams:
         self.order.append(("made", number))
         stream.number = number
         stream.synchronize = lambda: self.order.append(("drained", number))
+        stream.wait_stream = lambda _: self.order.append(("waits", number))
         return stream
 
     @contextmanager
@@ -165,6 +166,7 @@ def test_jpegs_are_decoded_into_memory_that_nothing_queued_still_reads(
     assert len(calls) > 3  # the first one tries whether it can be done
     assert all(streams.order[at - 1] == ("drained", streams.order[at][1]) for at in calls)
     assert all(streams.order[at][1] != 0 for at in calls[1:])  # the encoder is not waited for
+    assert all(streams.order[at + 1] == ("waits", 0) for at in calls[1:])  # but it waits
 
 
 def test_a_batch_of_jpegs_alone_sends_no_pixels(encoder, tmp_path, device, monkeypatch):

@@ -7,15 +7,17 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from small import CPU, small_config, small_stream, tensors
 
+import bmc
 from autods.errors import ClusterError
 from bmc.config import Config
-from bmc.engines import LocalEngine, crew_devices, local_worker, worker_devices
+from bmc.engines import LocalEngine, crew_devices, local_worker, open_engine, worker_devices
 from bmc.engines.base import Trained
 from bmc.methods import METHODS
 from bmc.network.mlp import ResidualMLP
@@ -216,6 +218,22 @@ def test_expected_work_starts_workers_while_this_process_trains(monkeypatch):
     assert engine.peaks()
     assert len(workers_of(engine)) == 2
     engine.close()
+
+
+def test_a_run_tells_its_engine_which_experts_are_to_come(tmp_path):
+    engine = LocalEngine()
+    engine.expect = Mock()
+    run(STREAM, "bmc", small_config("bmc", epochs=1, experts=2), tmp_path, engine=engine)
+    rows, together, _ = engine.expect.call_args.args
+    assert rows == [len(task.train) for task in STREAM.tasks]
+    assert together == 2
+
+
+def test_a_run_from_python_has_as_many_workers_as_are_asked_for(tmp_path, monkeypatch):
+    opened = Mock(wraps=open_engine)
+    monkeypatch.setattr("bmc.engines.open_engine", opened)
+    bmc.run(STREAM, "ncm", out=tmp_path, device="cpu", workers=3, quiet=True)
+    assert opened.call_args.kwargs["devices"] == ["cpu"] * 3
 
 
 def test_an_engine_that_is_closed_while_its_workers_start_leaves_none(monkeypatch):
