@@ -22,7 +22,7 @@ from autods.core.extras import OPTIONAL, missing
 from autods.core.home import ensure_home
 from autods.core.network import share_certificates
 from autods.core.output import counted, make_printable, plain, tell
-from autods.core.refusals import MEMORY, lacks_memory, refusal, why_refused
+from autods.core.refusals import lack, lacks_memory, refusal, why_refused
 from autods.core.root import default_root
 from autods.core.signals import Interrupted, end_by_signals
 from autods.core.tables import Column, print_columns
@@ -67,7 +67,7 @@ def run_app(app: typer.Typer, extra: str = "extract") -> NoReturn:
         )
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         if lacks_memory(error):
-            why, cure = MEMORY
+            why, cure = lack(error)
         elif isinstance(error, OSError):
             why, cure = why_refused(error), refusal(error).cure
         else:

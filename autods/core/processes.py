@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 FEW = 1024  # images that are decoded sooner than worker processes start
+NO_THREAD = 71  # exit code of a process that can start no thread: sysexits' system error
 MOST = 32  # workers, unless more are asked for
 
 
@@ -33,6 +34,8 @@ def choose_workers(images: int, processes: int = 1) -> int:
 
 def how_ended(code: int) -> str:
     """Return the exit code of a process in words; negative ones are signals."""
+    if code == NO_THREAD:
+        return f"exit code {code} (no thread could be started: 'ulimit -u')"
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
@@ -46,7 +49,7 @@ def worker_context(preloaded: Sequence[str]) -> ForkServerContext | SpawnContext
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preloaded))
+    context.set_forkserver_preload(["autods.core.fork_server", *preloaded])
     with undisturbed(), single_threaded_children():
         forkserver.ensure_running()
     return context
@@ -94,4 +97,7 @@ def end_with_parent() -> None:
             parent.join()
             os._exit(1)
 
-        threading.Thread(target=watch, daemon=True).start()
+        try:
+            threading.Thread(target=watch, daemon=True).start()
+        except RuntimeError:  # it would print a traceback; the parent tells it in its own words
+            os._exit(NO_THREAD)

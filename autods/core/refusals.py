@@ -6,10 +6,11 @@ import errno
 import re
 from typing import NamedTuple
 
+NO_THREAD = "can't start new thread"
 MEMORY_WORDS = (
     "can't allocate memory",
     "cannot allocate memory",
-    "can't start new thread",
+    NO_THREAD,
     "out of memory",
     "bad_alloc",
     "not enough memory",
@@ -28,6 +29,12 @@ MEMORY = Refusal(
     "no more memory can be had",
     "Raise the limit of memory (ulimit -v, that of the container or of the batch job), or use "
     "fewer --workers",
+)
+# Python tells no limit on threads from a lack of memory for them
+THREADS = Refusal(
+    "no more processes or threads can be started",
+    "Raise the limits (ulimit -u and -v; of a container, those of pids and memory), or use fewer "
+    "--workers",
 )
 LOCKS = Refusal(
     "the file system grants no file locks",
@@ -73,6 +80,7 @@ REFUSALS: dict[int, Refusal] = {
         "the system has no more open files to give", "End other programs, or raise fs.file-max"
     ),
     errno.ENOMEM: MEMORY,
+    errno.EAGAIN: THREADS,  # of fork
     errno.EIO: Refusal(
         "the disk failed, or the network behind it",
         "Check the disk (its errors are in the system's log: 'dmesg')",
@@ -122,6 +130,11 @@ def refused_file(error: OSError) -> str:
     """Return the file that an error is about: of a copy or a rename, where it should go."""
     full = error.errno in (*FULL, errno.EROFS)
     return str((full and error.filename2) or error.filename or "")
+
+
+def lack(error: BaseException) -> Refusal:
+    """Return of what there is a lack, for errors of `lacks_memory`."""
+    return THREADS if NO_THREAD in str(error).lower() else MEMORY
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -123,8 +123,8 @@ def start(process: BaseProcess) -> None:
         time.sleep(pause)
     raise WorkerLost(
         "worker processes could not be started: the process that starts them was lost "
-        f"{len(PAUSES)} times, most likely for want of memory; what is finished is kept. Run the "
-        "same command again with fewer workers."
+        f"{len(PAUSES)} times, most likely for want of memory or by a limit on processes (ulimit "
+        "-u); what is finished is kept. Run the same command again with fewer workers."
     )
 
 

@@ -26,6 +26,7 @@ WORDS = {
     errno.EMFILE: ("may not open more files", "ulimit -n"),
     errno.ENFILE: ("no more open files", "fs.file-max"),
     errno.ENOMEM: ("no more memory", "ulimit -v"),
+    errno.EAGAIN: ("no more processes", "ulimit -u"),
     errno.EIO: ("the disk failed", "dmesg"),
     errno.ESTALE: ("replaced on its server", "nothing else works"),
 }
@@ -119,6 +120,8 @@ def test_a_file_system_without_locks_is_told_at_once(tmp_path, monkeypatch, numb
 )
 def test_a_lack_of_memory_is_known_whichever_library_tells_it(error):
     assert refusals.lacks_memory(error)
+    wanted = refusals.THREADS if "thread" in str(error) else refusals.MEMORY
+    assert refusals.lack(error) == wanted
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("out of memory")])

@@ -1,15 +1,19 @@
 """Worker processes answer in order; one that is lost is an error at once, whatever it was at."""
 
+import importlib
 import multiprocessing
+import os
 import pickle
 import signal
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from autods.core import processes, workers
+from autods.core import fork_server, processes, workers
 from autods.core.processes import undisturbed, worker_context
 from autods.core.workers import Workers, start, worker_answers
 from autods.encode.loader import PRELOADED  # of other tests, too: imported once
@@ -111,3 +115,25 @@ def test_without_workers_the_caller_answers_when_asked():
     asked = []
     answers = worker_answers(str, (asked.append(n) or n for n in range(3)), 0, [])
     assert (next(answers), asked) == ("0", [0])
+
+
+@pytest.mark.parametrize(("error", "told"), [(BlockingIOError(11, "fork"), ""), (TypeError(), "x")])
+def test_a_fork_server_that_the_system_refuses_a_process_prints_no_traceback(
+    monkeypatch, capsys, error, told
+):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    importlib.reload(fork_server)
+    sys.excepthook(type(error), error, None)
+    assert bool(capsys.readouterr().err) == bool(told)
+
+
+def test_a_worker_that_can_start_no_thread_says_so_by_its_exit_code(monkeypatch):
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ended: list[int] = []
+    monkeypatch.setattr(multiprocessing, "parent_process", multiprocessing.current_process)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    processes.end_with_parent()
+    assert "ulimit -u" in processes.how_ended(*ended)
