@@ -190,7 +190,9 @@ def machine(device: torch.device) -> dict[str, Any]:
             "driver": lambda: Path("/proc/driver/nvidia/version").read_text().splitlines()[0],
             "capability": lambda: torch.cuda.get_device_capability(device),
             "devices": torch.cuda.device_count,
-            "GiB free and in all": lambda: [round(n / 2**30, 1) for n in torch.cuda.mem_get_info()],
+            "GiB free and in all": lambda: [
+                round(n / 2**30, 1) for n in torch.cuda.mem_get_info(device)
+            ],
             "settings": lambda: {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)},
         }
     found: dict[str, Any] = {}
