@@ -8,9 +8,8 @@ from torch import Tensor
 
 RIDGE = 1e-6  # share of the mean squared length that is added to the diagonal of the Gram matrix
 TINY = 1e-30  # a squared length below which gradients count as zero
-STEPS = (
-    15  # of the interior-point method: 12 leave 1e-12 of the largest number, and always the same
-)
+# of the interior-point method, always the same: 12 leave 1e-12 of the largest number
+STEPS = 15
 NEAR = 0.995  # share of the way to the nearest bound that a step goes at most
 
 
