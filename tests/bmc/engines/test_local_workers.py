@@ -1,6 +1,7 @@
 """Experts in worker processes of this machine: the bits of one process, killed workers, shares."""
 
 import json
+import multiprocessing
 import os
 import signal
 import threading
@@ -279,6 +280,17 @@ def test_so_many_workers_as_are_asked_for_have_the_gpus_of_the_machine_in_turn(m
     assert crew_devices(torch.device("cuda:1"), 1, 2) == ["cuda:1", "cuda:1"]
     assert crew_devices(gpus, 1, None) == ["cuda:0", "cuda:1"]
     assert crew_devices(CPU, 4, 2) == ["cpu", "cpu"]
+
+
+def test_a_worker_makes_its_gpu_the_current_one(monkeypatch):
+    chosen: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    for device in ("cpu", "cuda", "cuda:1"):
+        ours, theirs = multiprocessing.Pipe()
+        ours.close()
+        local_worker._serve(device, theirs)
+    assert chosen == ["cuda:1"]
 
 
 @pytest.mark.parametrize(
