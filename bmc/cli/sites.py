@@ -125,7 +125,7 @@ def expert(
     rows = [{"tensor": n, "shape": " x ".join(map(str, s))} for n, s in made.tensors.items()]
     print_table(f"{out}: {_size(made.size)} about task '{header.task}'", rows)
     tell("It also says: class names, samples of each, encoder, versions.")
-    files = quoted(base.name, out.name)
+    files = quoted(Path(base.name), Path(out.name))
     print(f"Send it to the centre:  bmc-stream consolidate {files} ... --out NEXT")
 
 
@@ -250,7 +250,7 @@ def _next(base: Base) -> None:
         return
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     print(f"Next, where the data of each are ({shown}):")
-    words = f"--base {quoted(path.name)} --dataset {quoted(names[0])}"
+    words = f"--base {quoted(Path(path.name))} --dataset {quoted(names[0])}"
     print(f"  bmc-stream expert {words} --out MESSAGE")
 
 

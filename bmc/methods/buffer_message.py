@@ -26,6 +26,11 @@ def trained_buffer(
     all, one after the other.
     """
     experts = experts_of([task], config)
+    if part > len(experts) == 1:
+        raise UsageError(
+            f"--part {part}: expected a task that expert_rows cuts, '{task.name}' with "
+            f"{len(task.train):,} samples is not; nothing was trained. Leave --part out."
+        )
     if part > len(experts):
         raise UsageError(
             f"--part {part}: expected one of the {len(experts)} parts into which expert_rows cuts "

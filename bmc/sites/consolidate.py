@@ -21,6 +21,7 @@ from bmc.sites.model import Base, open_whole, refuse_other_centre, write_base
 from bmc.sites.plan import empty_tasks, group_of
 
 NOTHING = "nothing was consolidated"
+SHOWN = 6  # missing messages that an error names
 Opened = SiteFile[MessageHeader]
 
 
@@ -205,7 +206,7 @@ def _groups(base: Base, opened: Mapping[int, Sequence[Opened]]) -> list[range]:
         if missing:
             raise MessagesMissing(
                 f"expected messages about each of the {len(group)} tasks that are learned next; "
-                f"none is about {', '.join(missing)}; {NOTHING}. Wait for what is missing, then "
+                f"none is about {_some(missing)}; {NOTHING}. Wait for what is missing, then "
                 "give all messages at once."
             )
         groups.append(group)
@@ -219,7 +220,13 @@ def _missing(name: str, parts: Sequence[Opened] | None) -> list[str]:
     if not parts:
         return [f"'{name}'"]
     here, count = {message.header.part for message in parts}, parts[0].header.parts
-    return [f"part {k} of {count} of '{name}'" for k in range(1, count + 1) if k not in here]
+    lacking = [k for k in range(1, count + 1) if k not in here]
+    return [f"part {k} of {count} of '{name}'" for k in lacking]
+
+
+def _some(missing: Sequence[str]) -> str:
+    more = len(missing) - SHOWN
+    return ", ".join(missing[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _one_encoder(known: dict[str, Any] | None, messages: Sequence[Opened]) -> dict[str, Any]:

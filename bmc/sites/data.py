@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from autods.errors import FeatureMismatch
+from autods.errors import FeatureMismatch, UsageError
 from bmc.sites.headers import Plan, PlannedTask
 from bmc.sites.plan import empty_tasks
 from bmc.train.data import Split, TaskTensors, to_tensors
@@ -62,6 +62,11 @@ def _item(plan: Plan, task: PlannedTask, dataset: str | None) -> StreamItem:
     from autods.manifest.schema import StreamItem
 
     if plan.synthetic is not None:
+        if dataset not in (None, task.dataset):
+            raise UsageError(
+                f"--dataset: expected {task.dataset}, whose data are generated under this name "
+                f"everywhere, got '{dataset}'; nothing was done."
+            )
         return StreamItem(dataset=task.dataset)
     return StreamItem(
         dataset=dataset or task.dataset, task=task.label_set, classes=task.classes, name=task.name

@@ -139,7 +139,9 @@ def _chosen(
     if stream is not None:
         spec = resolve(stream, root, plan.encoder, catalogue=catalogue).spec
         named = {item.dataset for item in spec.datasets}
-        notes += [f"{name} is in no task of the base" for name in sorted(named - wanted)]
+        if others := sorted(named - wanted):
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            notes.append(f"in no task of the base: {', '.join(others[:5])}{more}")
         wanted &= named
     chosen = [k for k, task in enumerate(plan.tasks) if task.dataset in wanted]
     late = [plan.tasks[k].name for k in chosen if k >= base.learned]

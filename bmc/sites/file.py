@@ -126,7 +126,10 @@ def open_file(path: Path, kind: type[H]) -> SiteFile[H]:
     """
     named = KINDS[kind]
     if not path.is_file():
-        raise UsageError(f"{path}: expected a {named}, there is no such file; nothing was done.")
+        raise UsageError(
+            f"{path}: expected a {named}, got {_instead(path)}; nothing was done. Name the file "
+            f"as it was copied here; {WRITERS[named]}."
+        )
     size = path.stat().st_size
     try:
         with path.open("rb") as handle:
@@ -205,9 +208,16 @@ def _content(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _instead(path: Path) -> str:
+    """Say what a path is that is no regular file."""
+    if path.is_dir():
+        return "a folder"
+    return "a pipe or a device" if path.exists() else "no such file"
+
+
 def _short(error: Exception) -> str:
     """Return what an error says as one short line, without characters that move a terminal."""
-    return repr(f"{error}")[1:81]
+    return repr(f"{error}")[1:-1][:80]
 
 
 def _damaged(path: Path, kind: str, what: str) -> SiteFileDamaged:

@@ -7,6 +7,7 @@ of the original file need no keys in the manifest.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,12 +62,6 @@ def manifest_from_csv(
     check_target(name, target)
     if not table.is_file():
         raise UsageError(f"{table}: expected a CSV file; {NOTHING}.")
-    copy = target.with_suffix(".csv")
-    if copy.exists():
-        raise UsageError(
-            f"{copy} exists already and was left as it is; it would be written beside the "
-            "manifest. Move it, or choose another name or --out."
-        )
     found = read_csv(table, wanted=[IMAGES, LABELS])
     images = _images(table, found)
     folder = _common(table, images)
@@ -75,6 +70,7 @@ def manifest_from_csv(
     if "" not in present and "train" not in present:
         raise LayoutError(f"{table}: expected rows with split 'train', got none; {NOTHING}.")
     official = {"train", "test"} <= present
+    copy = target.with_suffix(".csv")
     _write_table(copy, folder, images)
     layout = {
         "family": "csv-table",
@@ -150,17 +146,25 @@ def _common(table: Path, images: list[_Image]) -> Path:
 
 
 def _write_table(target: Path, folder: Path, images: list[_Image]) -> None:
-    with (
-        atomic(target) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", "split"])
-        for image in images:
-            relative = image.path.relative_to(folder).as_posix()
-            if printable(relative) != relative:
-                raise LayoutError(f"line {image.line}: expected a path in UTF-8; {NOTHING}.")
-            writer.writerow([relative, image.label, image.split])
+    """Write what the manifest reads; the same file, of a call that was cut short, stays."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "split"])
+    for image in images:
+        relative = image.path.relative_to(folder).as_posix()
+        if printable(relative) != relative:
+            raise LayoutError(f"line {image.line}: expected a path in UTF-8; {NOTHING}.")
+        writer.writerow([relative, image.label, image.split])
+    content = text.getvalue().encode()
+    if target.is_file() and target.read_bytes() == content:
+        return
+    if target.exists():
+        raise UsageError(
+            f"{target} exists already and was left as it is; it would be written beside the "
+            "manifest. Move it, or choose another name or --out."
+        )
+    with atomic(target) as temporary:
+        temporary.write_bytes(content)
 
 
 def _remarks(

@@ -53,3 +53,7 @@ def test_no_message_puts_a_path_into_a_command_without_quotes():
         if unquoted.search(line)
     ]
     assert found == []
+
+
+def test_a_path_that_begins_with_a_dash_is_no_option():
+    assert quoted(Path("-m"), "--out", Path("a -b")) == "./-m --out 'a -b'"

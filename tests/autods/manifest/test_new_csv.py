@@ -129,6 +129,15 @@ def test_what_stands_already_is_kept(tmp_path):
         manifest_from_csv("other", tmp_path / "no.csv", tmp_path / "out")
 
 
+def test_a_call_that_was_cut_short_between_its_two_files_is_run_again(tmp_path):
+    path = table(tmp_path, rows())
+    target, _ = manifest_from_csv("mine", path, tmp_path / "out")
+    before = target.read_bytes()
+    target.unlink()  # the table is written first
+    manifest_from_csv("mine", path, tmp_path / "out")
+    assert target.read_bytes() == before
+
+
 def told(tmp_path: Path, text: str) -> list[str]:
     return manifest_from_csv("mine", table(tmp_path, text), tmp_path / "out")[1]
 

@@ -1,7 +1,9 @@
 """Each kind of bad message gets an error that names it, and nothing is written."""
 
+import os
 import pickle
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from bmc.sites.errors import (
     MessagesMissing,
     SiteFileDamaged,
 )
+from bmc.sites.evaluate import measure
 from bmc.sites.expert import train_expert
 from bmc.sites.file import open_file, write_file
 from bmc.sites.headers import BaseHeader, MessageHeader, PlannedTask
@@ -340,6 +343,32 @@ def test_parts_of_a_task_give_what_one_message_about_it_gives(tmp_path):
     assert "parts of different data" in said
     with pytest.raises(UsageError, match="one of the 3 parts into which expert_rows cuts the 90"):
         message(base, "apparel", part=4)
+    base = first_base(tmp_path / "large", expert_rows=1000)
+    with pytest.raises(UsageError, match="'apparel' with 90 samples is not; .* Leave --part out"):
+        message(base, "apparel", part=2)
+
+
+def test_an_error_names_some_of_many_missing_parts(bmc):
+    base, aircraft, apparel = bmc
+    said = refused(MessagesMissing, base, aircraft, changed(apparel, parts=100_000, part=3))
+    assert "part 6 of 100000 of 'apparel', part 7 of 100000 of 'apparel' and 99993 more" in said
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [(Path.mkdir, "a folder"), (os.mkfifo, "a pipe or a device"), (Path.resolve, "no such file")],
+)
+def test_what_is_no_file_is_told_as_what_it_is(bmc, tmp_path, make, got):
+    make(tmp_path / "odd")
+    with pytest.raises(UsageError, match=f"odd: expected a base, got {got}; nothing was done"):
+        message(tmp_path / "odd", "aircraft", tmp_path)
+    with pytest.raises(UsageError, match=f"odd: expected a message, got {got}; nothing was done"):
+        consolidate(bmc[0], [tmp_path / "odd"], tmp_path / "next")
+
+
+def test_generated_data_have_one_name_everywhere(bmc, tmp_path):
+    with pytest.raises(UsageError, match="expected apparel, .* got 'aircraft'; nothing was done"):
+        train_expert(bmc[0], "aircraft", tmp_path / "out", task="apparel")
 
 
 def test_a_method_that_cuts_no_task_has_no_parts(analytic):
@@ -453,3 +482,9 @@ def test_a_message_is_the_same_bytes_whenever_it_is_made(bmc, tmp_path):
     base, good, _ = bmc
     assert message(base, "aircraft", tmp_path).read_bytes() == good.read_bytes()
     assert isinstance(opened(good).header, MessageHeader)
+
+
+def test_datasets_that_no_task_has_are_told_in_one_line(second):
+    (note, late) = measure(second[0], "synthetic").notes
+    assert re.fullmatch(r"in no task of the base: (\w+, ){4}\w+ and 6\d more", note)
+    assert late == "not learned yet: aptos2019"
