@@ -285,7 +285,7 @@ def features_missing(root: DataRoot, encoder: str, dataset: str) -> FeaturesMiss
         have = f"did you mean {', '.join(near)}? {have[0].upper()}{have[1:]}"
     return FeaturesMissing(
         f"features of dataset '{dataset}' by encoder '{encoder}' {state} under {root.path}; "
-        f"{have or 'no encoder has features of it'}. Run `autods extract {dataset} "
+        f"{have or 'no encoder has features of it'}. Run `autods extract {quoted(dataset)} "
         f"{typed_options(encoder)} --root {quoted(root.path)}`, or `autods import-features` for "
         "features made elsewhere."
     )

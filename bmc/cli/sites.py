@@ -22,6 +22,7 @@ from bmc.runs.choice import option as stream_option
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bmc.sites.headers import Plan
     from bmc.sites.model import Base
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -250,8 +251,22 @@ def _next(base: Base) -> None:
         return
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     print(f"Next, where the data of each are ({shown}):")
-    words = f"--base {quoted(Path(path.name))} --dataset {quoted(names[0])}"
+    words = f"--base {quoted(Path(path.name))} {_named(base.plan, names[0])}"
     print(f"  bmc-stream expert {words} --out MESSAGE")
+
+
+def _named(plan: Plan, name: str) -> str:
+    """Return the options that name a task: its dataset, and itself if that is not enough."""
+    from bmc.sites.plan import number_of
+
+    task = next(task for task in plan.tasks if task.name == name)
+    words = f"--dataset {quoted(task.dataset)}"
+    try:
+        if plan.tasks[number_of(plan, task.dataset)] is task:
+            return words
+    except UsageError:  # a dataset of several tasks
+        pass
+    return f"{words} --task {quoted(name)}"
 
 
 def _size(count: int) -> str:

@@ -10,7 +10,7 @@ from autods.errors import UsageError
 from bmc.config import Config
 from bmc.engines.base import Trained
 from bmc.engines.local import train_experts
-from bmc.methods.message import LABELS, Entry, Form, Message
+from bmc.methods.message import LABELS, MOST_PARTS, Entry, Form, Message
 from bmc.network.mlp import ResidualMLP
 from bmc.train.data import TaskTensors
 from bmc.train.memory import Samples, concatenate
@@ -26,6 +26,12 @@ def trained_buffer(
     all, one after the other.
     """
     experts = experts_of([task], config)
+    if len(experts) > MOST_PARTS:
+        raise UsageError(
+            f"expert_rows cuts the {len(task.train):,} samples of '{task.name}' into "
+            f"{len(experts):,} parts, expected at most {MOST_PARTS:,}; nothing was trained. Make "
+            "the base with a larger expert_rows."
+        )
     if part > len(experts) == 1:
         raise UsageError(
             f"--part {part}: expected a task that expert_rows cuts, '{task.name}' with "

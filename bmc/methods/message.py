@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 LABELS, COUNTS, NOT_NEGATIVE, INSIDE = "labels", "counts", "not negative", "classes inside"
+MOST_PARTS = 10_000  # messages about one task
 Found = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]  # dtype and shape by name
 
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from autods.core.strict import repeated
 from autods.core.version import __version__
 from autods.manifest.stream import SyntheticData
+from bmc.methods.message import MOST_PARTS
 
 WIDEST = 1 << 16  # dimensions of features
 
@@ -176,12 +177,12 @@ class MessageHeader(_Header):
     learned: Count
     task: Name
     part: Annotated[int, Field(ge=1)] = 1
-    parts: Annotated[int, Field(ge=1, le=100_000)] = 1
+    parts: Annotated[int, Field(ge=1, le=MOST_PARTS)] = 1
     classes: Annotated[list[Name], Field(min_length=1)]
     counts: list[Count]
     encoder_name: Name | None
     encoder: dict[str, Any]
-    steps: Annotated[list[Count], Field(max_length=10_000)]
+    steps: Annotated[list[Count], Field(max_length=MOST_PARTS)]
 
     @model_validator(mode="after")
     def _one_count_a_class(self) -> MessageHeader:

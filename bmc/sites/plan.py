@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from autods.core.registry import unknown
 from autods.errors import UnknownName, UsageError
@@ -46,12 +47,21 @@ def make_plan(
             f"--method {method}: expected one that learns from messages of sites, "
             f"{' or '.join(across)}; nothing was written."
         )
-    request = choice.request(order)
+    try:
+        plan = _planned(choice.request(order), method, dim)
+    except ValidationError as error:  # what no reader of the base would take
+        raise _unfit(error) from None
+    config = effective(method, config, _empty_stream(plan))
+    return plan.model_copy(update={"config": config.as_dict()})
+
+
+def _planned(request: Request, method: str, dim: int | None) -> Plan:
+    """Return the plan of a stream; its configuration is still to come."""
     synthetic = request.spec.synthetic
     if synthetic is None:
         request.named_encoder()
     tasks = _generated(request) if synthetic is not None else _known(request)
-    plan = Plan.model_validate(
+    return Plan.model_validate(
         {
             "method": method,
             "config": {},
@@ -65,8 +75,15 @@ def make_plan(
             "tasks": tasks,
         }
     )
-    config = effective(method, config, _empty_stream(plan))
-    return plan.model_copy(update={"config": config.as_dict()})
+
+
+def _unfit(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return UsageError(
+        f"the base cannot be made: {where}: {first['msg']}, got {first['input']!r:.60}; nothing "
+        "was written. Correct the stream or the option that says so."
+    )
 
 
 def _generated(request: Request) -> list[PlannedTask]:

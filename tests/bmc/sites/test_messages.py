@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from site_files import changed, first_base, message, next_base, opened
 
 from autods.errors import AutodsError, FeatureMismatch, UnknownName, UsageError
+from bmc.methods import buffer_message
 from bmc.sites.consolidate import consolidate
 from bmc.sites.errors import (
     DoubledMessage,
@@ -344,14 +345,21 @@ def test_parts_of_a_task_give_what_one_message_about_it_gives(tmp_path):
     with pytest.raises(UsageError, match="one of the 3 parts into which expert_rows cuts the 90"):
         message(base, "apparel", part=4)
     base = first_base(tmp_path / "large", expert_rows=1000)
-    with pytest.raises(UsageError, match="'apparel' with 90 samples is not; .* Leave --part out"):
+    with pytest.raises(UsageError, match=r"'apparel' with 90 samples is not; .* Leave --part out"):
         message(base, "apparel", part=2)
+
+
+def test_a_task_is_not_cut_into_more_parts_than_a_centre_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(buffer_message, "MOST_PARTS", 2)
+    base = first_base(tmp_path / "base", expert_rows=40)
+    with pytest.raises(UsageError, match="into 3 parts, expected at most 2; nothing was trained"):
+        message(base, "apparel")
 
 
 def test_an_error_names_some_of_many_missing_parts(bmc):
     base, aircraft, apparel = bmc
-    said = refused(MessagesMissing, base, aircraft, changed(apparel, parts=100_000, part=3))
-    assert "part 6 of 100000 of 'apparel', part 7 of 100000 of 'apparel' and 99993 more" in said
+    said = refused(MessagesMissing, base, aircraft, changed(apparel, parts=10_000, part=3))
+    assert "part 6 of 10000 of 'apparel', part 7 of 10000 of 'apparel' and 9993 more" in said
 
 
 @pytest.mark.parametrize(
@@ -367,7 +375,7 @@ def test_what_is_no_file_is_told_as_what_it_is(bmc, tmp_path, make, got):
 
 
 def test_generated_data_have_one_name_everywhere(bmc, tmp_path):
-    with pytest.raises(UsageError, match="expected apparel, .* got 'aircraft'; nothing was done"):
+    with pytest.raises(UsageError, match=r"expected apparel, .* got 'aircraft'; nothing was done"):
         train_expert(bmc[0], "aircraft", tmp_path / "out", task="apparel")
 
 

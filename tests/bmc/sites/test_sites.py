@@ -259,6 +259,7 @@ def test_a_site_is_told_of_classes_that_the_base_leaves_out(sites, tmp_path):
         (["--stream", "synthetic", "--dim", 8], "expected 512, the width of the features, got 8"),
         (["--dim", 8, "--stream", "cub"], "expected the name of an encoder"),
         (["--dim", 8, "--out", "three.yaml"], "expected a new file"),
+        (["--dim", 70000], "dim: Input should be less than or equal to 65536, got 70000"),
     ],
 )
 def test_a_base_that_cannot_be_made_is_refused(tmp_path, arguments, text):
@@ -270,6 +271,24 @@ def test_a_base_that_cannot_be_made_is_refused(tmp_path, arguments, text):
     assert code == 2
     assert text in " ".join(wrong.split())
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [("birds", "--dataset birds --out"), ("all birds", "--dataset birds --out"),
+     ("boats", "--dataset birds --task boats --out")],
+)  # fmt: skip
+def test_the_suggested_expert_names_the_dataset_and_the_task_only_if_it_must(
+    tmp_path, name, suggested
+):
+    tasks = [{"dataset": "birds", "name": name, "classes": ["owl"]}]
+    tasks += [{"dataset": "birds", "name": "more", "classes": ["jay"]}] * (name == "boats")
+    stream = definition(tmp_path / "three.yaml", datasets=tasks)
+    code, said, wrong = bmc_stream(
+        "base", "--stream", stream, "--dim", 8, "--out", "base", cwd=tmp_path
+    )
+    assert code == 0, wrong
+    assert suggested in said
 
 
 def test_a_centre_without_manifest_or_features_needs_the_classes(tmp_path):
