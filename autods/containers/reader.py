@@ -138,6 +138,9 @@ class MemberReader:
         while self._folders:
             os.close(self._folders.popitem()[1])
 
+    def __del__(self) -> None:
+        self.close()  # descriptors are numbers: nothing else would
+
     def paths(self, members: Iterable[tuple[str, str, int]]) -> set[Path]:
         """Return the files and folders with members, each given by container, name and offset."""
         return {self._path(key) for key in {self._key(*member) for member in members}}

@@ -309,6 +309,19 @@ def test_a_damaged_member_that_is_opened_as_a_file_is_named(tmp_path):
         container.open("a.gz")
 
 
+@pytest.mark.parametrize("kind", ["x.zip", "folder"])
+def test_a_reader_that_is_forgotten_leaves_no_file_open(tmp_path, kind):
+    root, manifest, container = opened(tmp_path, build(tmp_path, kind))
+    reader, member = MemberReader(root, manifest.name), container.members()[0]
+    reader.read(kind, member.name, member.offset, member.size)
+    held = [*(number for number, _ in reader._open.values()), *reader._folders.values()]
+    assert held
+    del reader
+    for number in held:
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(number)
+
+
 def _digest(job: tuple[MemberReader, str, str, int, int]) -> bytes:
     reader, *place = job
     return b"".join(reader.read(*place) for _ in range(50))
