@@ -156,8 +156,13 @@ def _typed(path: Path, kind: type[H], text: str) -> H:
         other = said.get("kind")
         if other != named and other in KINDS.values():
             raise _damaged(path, named, f"a {other}")
-        if said.get("format") != kind.model_fields["format"].default:
-            raise _damaged(path, named, f"one of format {said.get('format')!r:.20}")
+        ours = kind.model_fields["format"].default
+        if other == named and said.get("format") != ours:
+            raise SiteFileDamaged(
+                f"{path}: expected a {named} of format {ours}, got format "
+                f"{said.get('format')!r:.20}, which another version of bmc writes; nothing of it "
+                "was used. Install the version of who wrote it, or have it made by this one."
+            )
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
