@@ -90,6 +90,9 @@ REFUSALS: dict[int, Refusal] = {
         "See that nothing else works in the folder",
     ),
     errno.ELOOP: Refusal("links lead in a circle", "Correct the links"),
+    errno.EISDIR: Refusal(
+        "a folder is where a file is expected", "Move the folder away, or choose another name"
+    ),
     errno.ENOTDIR: Refusal(
         "a file is where a folder is expected", "Move the file away, or choose another folder"
     ),

@@ -27,6 +27,7 @@ WORDS = {
     errno.ENFILE: ("no more open files", "fs.file-max"),
     errno.ENOMEM: ("no more memory", "ulimit -v"),
     errno.EAGAIN: ("no more processes", "ulimit -u"),
+    errno.EISDIR: ("a folder is where a file", "Move the folder"),
     errno.EIO: ("the disk failed", "dmesg"),
     errno.ESTALE: ("replaced on its server", "nothing else works"),
 }
