@@ -78,11 +78,14 @@ def _planned(request: Request, method: str, dim: int | None) -> Plan:
 
 
 def _unfit(error: ValidationError) -> UsageError:
+    """Say which part of a plan no reader would take."""
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
+    where = ".".join(map(str, first["loc"])) or "its tasks"
+    what = first["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r:.60}"
     return UsageError(
-        f"the base cannot be made: {where}: {first['msg']}, got {first['input']!r:.60}; nothing "
-        "was written. Correct the stream or the option that says so."
+        f"the base cannot be made: {where}: {what}{got}; nothing was written. Correct the stream "
+        "or the option that says so."
     )
 
 

@@ -14,10 +14,13 @@ from site_files import first_base, message, next_base
 from autods.core.root import DataRoot
 from autods.errors import FeaturesMissing, UnknownName, UsageError
 from autods.interop.imports.from_files import import_files
+from bmc.config import Config
+from bmc.runs.choice import StreamChoice
 from bmc.sites.consolidate import consolidate
 from bmc.sites.evaluate import measure
 from bmc.sites.expert import train_expert
 from bmc.sites.model import centre_path, open_base
+from bmc.sites.plan import make_plan
 
 DIM, ENCODER = 24, "my.own"
 CLASSES = {
@@ -289,6 +292,24 @@ def test_the_suggested_expert_names_the_dataset_and_the_task_only_if_it_must(
     )
     assert code == 0, wrong
     assert suggested in said
+
+
+@pytest.mark.parametrize(
+    ("tasks", "text"),
+    [
+        ([("a", "x\x1by", ["owl"])], r"name: expected a name without control characters, got 'x"),
+        ([("a", "x", ["owl\n"])], r"classes\.0: expected a name without control characters"),
+        ([("a", "x", ["o" * 2000])], r"classes\.0: String should have at most 1000 .* got 'ooo"),
+        ([("a", "x", ["owl"]), ("b", "x", ["jay"])], "its tasks: expected each task once, got 'x' "
+         "twice; nothing was written"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_no_reader_would_take_is_not_written(tmp_path, tasks, text):
+    keys = ("dataset", "name", "classes")
+    lists = [dict(zip(keys, task, strict=True)) for task in tasks]
+    stream = str(definition(tmp_path / "three.yaml", datasets=lists))
+    with pytest.raises(UsageError, match=text):
+        make_plan(StreamChoice("class-il", stream), "paper", "bmc", Config(), 8)
 
 
 def test_a_centre_without_manifest_or_features_needs_the_classes(tmp_path):
