@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 # The formats of layouts.base.IMAGE_SUFFIXES. A closed list: PIL would run external
 # programs for others (EPS), and an archive's content is not ours.
@@ -106,7 +107,11 @@ def is_plain_jpeg(data: bytes) -> bool:
             image = Image.open(io.BytesIO(data), formats=("JPEG",))
     except Exception:  # `load_image` judges it
         return False
-    as_usual = image.mode == "L" or image.info.get("adobe_transform") != PLAIN_COLOURS
+    if not isinstance(image, JpegImageFile):
+        return False
+    # a marker of Adobe or, where there is none, the components' names say how colours are stored
+    named = bytes(component[0] for component in image.layer)
+    as_usual = image.info.get("adobe_transform") != PLAIN_COLOURS and named != b"RGB"
     return image.mode in ("L", "RGB") and as_usual and not is_too_narrow(image)
 
 
