@@ -1,4 +1,4 @@
-"""Check the data root, write access, free space and file locks; and the temporary folder."""
+"""Check the data root (write access, free space, file locks) and the temporary folder."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Sequence
 from typing import TextIO
 
 from typing_extensions import override
@@ -87,6 +88,12 @@ def tell(text: str, stream: TextIO | None = None) -> None:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Return the first names, and how many more there are: ``a, b and 3 more``."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def at_words(text: str, width: int) -> str:

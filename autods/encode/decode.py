@@ -109,10 +109,11 @@ def is_plain_jpeg(data: bytes) -> bool:
         return False
     if not isinstance(image, JpegImageFile):
         return False
-    # a marker of Adobe or, where there is none, the components' names say how colours are stored
+    # Adobe's marker says how colours are stored; without one, the names of the components do
     named = bytes(component[0] for component in image.layer)
-    as_usual = image.info.get("adobe_transform") != PLAIN_COLOURS and named != b"RGB"
-    return image.mode in ("L", "RGB") and as_usual and not is_too_narrow(image)
+    as_they_are = image.info.get("adobe_transform") == PLAIN_COLOURS or named == b"RGB"
+    fits = image.mode == "L" or (image.mode == "RGB" and not as_they_are)
+    return fits and not is_too_narrow(image)
 
 
 def is_too_narrow(image: Image.Image) -> bool:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import get_args
 
+from autods.core.output import some_of
 from autods.core.registry import unknown, unknown_dataset
 from autods.errors import ManifestError, UnknownName, UsageError
 from autods.manifest.catalogue import Catalogue
 from autods.manifest.schema import Manifest
 from autods.manifest.sources import Access
 
+NAMED = 6  # datasets named in an error
 ACCESS: tuple[str, ...] = get_args(Access)
 UNITS = {"": 1, **{f"{p}B": 1000**k for k, p in enumerate(("", "K", "M", "G", "T", "P"))}}
 UNITS |= {f"{p}IB": 1024**k for k, p in enumerate("KMGTP", start=1)}
@@ -205,8 +207,9 @@ def named(texts: Sequence[str]) -> list[str]:
 def _no_match(pattern: str, known: Collection[str], elsewhere: Sequence[str]) -> UnknownName:
     if elsewhere:
         return UnknownName(
-            f"no dataset that is here matches '{pattern}', only {_first(sorted(elsewhere))}; "
-            f"nothing was done. Run `autods fetch '{pattern}'` first."
+            f"no dataset that is here matches '{pattern}', only "
+            f"{some_of(sorted(elsewhere), NAMED)}; nothing was done. Run `autods fetch "
+            f"'{pattern}'` first."
         )
     near = str(unknown("dataset", re.sub(r"[*?]|\[.*?\]", "", pattern), known)).partition("; ")[2]
     stop = "" if near.endswith(("?", "...")) else "."
@@ -218,13 +221,8 @@ def _nothing_left(left_out: dict[str, list[str]], limit: int | None) -> UsageErr
     small = f" of {limit} bytes" if limit is not None and limit < 1000 else ""
     count = sum(map(len, left_out.values()))
     said = "; ".join(
-        f"{option}{small if option == '--max-size' else ''} leaves out {_first(names)}"
+        f"{option}{small if option == '--max-size' else ''} leaves out {some_of(names, NAMED)}"
         for option, names in left_out.items()
     )
     noun = "the dataset" if count == 1 else f"{count} datasets"
     return UsageError(f"nothing is left of {noun}: {said}. Nothing was done. Widen these options.")
-
-
-def _first(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

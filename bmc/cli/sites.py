@@ -10,7 +10,7 @@ import typer
 
 from autods.cli.common import Json, Manifests, Root, check_folder, open_catalogue, open_root
 from autods.core.console import print_json, print_table
-from autods.core.output import tell
+from autods.core.output import some_of, tell
 from autods.core.shell import quoted
 from autods.errors import UsageError
 from bmc.cli import complete
@@ -249,8 +249,7 @@ def _next(base: Base) -> None:
     if not names:
         print(f"All are learned:  bmc-stream evaluate {quoted(path)} --root ROOT")
         return
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    print(f"Next, where the data of each are ({shown}):")
+    print(f"Next, where the data of each are ({some_of(names, 6)}):")
     words = f"--base {quoted(Path(path.name))} {_named(base.plan, names[0])}"
     print(f"  bmc-stream expert {words} --out MESSAGE")
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autods.core.output import some_of
 from autods.core.shell import quoted
 from autods.errors import FeaturesMissing
 from autods.streams.stream import Stream, Task
@@ -70,11 +71,10 @@ class ZeroShot(ClosedForm):
         without = list(dict.fromkeys(without))
         if not without:
             return None
-        more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
         encoder = stream.provenance.get("encoder_name", "NAME")
         return (
             f"{cls.title} needs class names embedded with templates '{templates}'; of "
-            f"stream '{stream.name}' these have none: {', '.join(without[:NAMED])}{more}. Run "
+            f"stream '{stream.name}' these have none: {some_of(without, NAMED)}. Run "
             f"`autods embed-classes --templates {quoted(templates)} --encoder {encoder}` with "
             "--model and --pretrained of the CLIP model that made these features."
         )

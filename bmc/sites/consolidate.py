@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from autods.core.cores import intra_op_threads
+from autods.core.output import some_of
 from autods.errors import UsageError
 from bmc.methods.message import Form, Message
 from bmc.sites.data import differing
@@ -206,8 +207,8 @@ def _groups(base: Base, opened: Mapping[int, Sequence[Opened]]) -> list[range]:
         if missing:
             raise MessagesMissing(
                 f"expected messages about each of the {len(group)} tasks that are learned next; "
-                f"none is about {_some(missing)}; {NOTHING}. Wait for what is missing, then "
-                "give all messages at once."
+                f"none is about {some_of(missing, SHOWN)}; {NOTHING}. Wait for what is missing, "
+                "then give all messages at once."
             )
         groups.append(group)
         left -= set(group)
@@ -220,13 +221,7 @@ def _missing(name: str, parts: Sequence[Opened] | None) -> list[str]:
     if not parts:
         return [f"'{name}'"]
     here, count = {message.header.part for message in parts}, parts[0].header.parts
-    lacking = [k for k in range(1, count + 1) if k not in here]
-    return [f"part {k} of {count} of '{name}'" for k in lacking]
-
-
-def _some(missing: Sequence[str]) -> str:
-    more = len(missing) - SHOWN
-    return ", ".join(missing[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return [f"part {k} of {count} of '{name}'" for k in range(1, count + 1) if k not in here]
 
 
 def _one_encoder(known: dict[str, Any] | None, messages: Sequence[Opened]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from autods.core.cores import intra_op_threads
+from autods.core.output import some_of
 from autods.errors import FeatureMismatch, UsageError
 from bmc.methods.net_method import NetMethod
 from bmc.runs import evaluate as runs_evaluate
@@ -140,8 +141,7 @@ def _chosen(
         spec = resolve(stream, root, plan.encoder, catalogue=catalogue).spec
         named = {item.dataset for item in spec.datasets}
         if others := sorted(named - wanted):
-            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-            notes.append(f"in no task of the base: {', '.join(others[:5])}{more}")
+            notes.append(f"in no task of the base: {some_of(others, 5)}")
         wanted &= named
     chosen = [k for k, task in enumerate(plan.tasks) if task.dataset in wanted]
     late = [plan.tasks[k].name for k in chosen if k >= base.learned]

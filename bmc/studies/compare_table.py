@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from autods.core.output import some_of
 from bmc.report.columns import PERCENT, final_key
 from bmc.report.finished import Run
 from bmc.report.groups import Group, group, order_rank
@@ -174,7 +175,7 @@ class Comparison:
 def tuned_note(tuned: Tuned) -> str:
     """Say on which datasets values were chosen."""
     names = tuned.datasets
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" * (len(names) > NAMED))
+    shown = some_of(names, NAMED)
     return f"values were tuned on the development split of other datasets: {shown}"
 
 

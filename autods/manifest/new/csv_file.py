@@ -19,7 +19,7 @@ from autods.core.csv_files import NOTHING, CsvFile, read_csv
 from autods.core.files import atomic, hash_file
 from autods.core.image_signs import ENOUGH, image_suffix
 from autods.core.label_texts import whole_texts
-from autods.core.output import counted
+from autods.core.output import counted, some_of
 from autods.core.registry import unknown
 from autods.errors import LayoutError, UsageError
 from autods.layouts.base import is_image
@@ -126,10 +126,9 @@ def _images(table: Path, found: CsvFile) -> list[_Image]:
             raise LayoutError(f"{table}: line {line}: {unknown('split', split, known)}; {NOTHING}.")
         images.append(_Image(line, path, text, usual.get(split, "")))
     if missing:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise LayoutError(
             f"{table}: {counted(len(missing), 'image')} not found below {table.parent.resolve()}: "
-            f"{', '.join(missing[:SHOWN])}{more}; {NOTHING}. Paths are relative to the CSV file."
+            f"{some_of(missing, SHOWN)}; {NOTHING}. Paths are relative to the CSV file."
         )
     return images
 

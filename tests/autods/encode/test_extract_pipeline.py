@@ -538,6 +538,8 @@ def test_only_whole_grey_and_colour_jpegs_go_to_the_gpu():
     assert not is_plain_jpeg(stored)
     adobe = stored.index(b"\xff\xee")  # its marker, of 14 bytes behind two
     assert not is_plain_jpeg(stored[:adobe] + stored[adobe + 16 :])
+    grey = drawn(1, "JPEG", "L")
+    assert is_plain_jpeg(grey[:2] + stored[adobe : adobe + 16] + grey[2:])
     assert not is_plain_jpeg(drawn(1, "JPEG", "CMYK"))
     assert not is_plain_jpeg(drawn(1)) and not is_plain_jpeg(b"") and not is_plain_jpeg(b"\xff\xd8")
 

@@ -221,7 +221,7 @@ def test_a_dataset_that_cannot_be_measured_is_refused(learned, everything, argum
     assert text in " ".join(wrong.split())
 
 
-def test_a_task_that_is_not_learned_yet_is_not_measured(sites, tmp_path):
+def test_a_task_that_is_not_learned_yet_is_not_measured(tmp_path):
     first = first_base(tmp_path / "base")
     made = next_base(first, message(first, "aircraft"), message(first, "apparel"))
     assert made.taken == ["aircraft", "apparel"]
